@@ -1,0 +1,164 @@
+"""The caller's input, checked before any process starts. Each function gives the checked value or raises."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from smolkit.errors import InvalidNameError
+from smolkit.values import Hidden
+
+_NAME = re.compile(r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9_])?", re.ASCII)
+
+
+def name(value: object) -> str:
+    """A machine name that the engine takes (the same rule in 0.5.20 to 1.32.2).
+
+    Raises:
+        InvalidNameError: it would not take it.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"a machine's name is a str, not {type(value).__name__}")
+    if not _NAME.fullmatch(value):
+        raise InvalidNameError(
+            f"not a machine name: {value[:140]!r} (1 to 128 of A-Za-z0-9_-, first a letter or digit, no '--', last no '-')"
+        )
+    return value
+
+
+def text(what: str, value: object) -> str:
+    """A word for a command line: a str, not empty, without NUL."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is a str, not {type(value).__name__}: {value!r}")
+    if not value:
+        raise ValueError(f"{what} is empty")
+    return _encodable(what, value)
+
+
+def _encodable(what: str, value: str) -> str:
+    if "\0" in value:
+        raise ValueError(f"{what} holds a NUL character: {value!r}")
+    os.fsencode(value)  # a lone surrogate that no file system can hold: UnicodeEncodeError, a ValueError
+    return value
+
+
+def path(what: str, value: object) -> str:
+    """A path of the host: a str or os.PathLike, not empty, without NUL. Not touched."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{what} is a str or a path, not {type(value).__name__}")
+    return text(what, os.fsdecode(value))
+
+
+def guest_path(what: str, value: object) -> str:
+    """An absolute path in the guest."""
+    words = text(what, value if isinstance(value, str) else str(value))
+    if not words.startswith("/"):
+        raise ValueError(f"{what} is not absolute: {words!r} (write /root/... or /workspace/...)")
+    return words
+
+
+def words(what: str, value: object) -> tuple[str, ...]:
+    """A list of words: `["ls", "-l"]`. A single str is refused, with the call that was meant."""
+    if isinstance(value, (str, bytes)):
+        raise TypeError(
+            f"{what} is a list of words, not {value!r}: write {_split(value)!r}, or machine.sh({value!r}) for a shell"
+        )
+    if not isinstance(value, Sequence):
+        raise TypeError(f"{what} is a list of words, not {type(value).__name__}")
+    if not value:
+        raise ValueError(f"{what} is empty")
+    if not value[0]:
+        raise ValueError(f"{what} has an empty first word: which program?")
+    for word in value:
+        if not isinstance(word, str):
+            raise TypeError(f"{what} is a list of str; this word is {type(word).__name__}: {word!r}")
+        _encodable(what, word)
+    return tuple(value)
+
+
+def _split(value: str | bytes) -> list[str]:
+    return os.fsdecode(value).split()
+
+
+def strings(what: str, value: object) -> tuple[str, ...]:
+    """A list of values, each a str that is not empty. A single str is refused: it would be taken letter by letter."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise TypeError(f"{what} is a list: write [{value!r}]")
+    return tuple(text(f"{what}[{place}]", item) for place, item in enumerate(value))
+
+
+def pairs(what: str, value: object) -> tuple[tuple[str, str], ...]:
+    """A mapping of str to str, as pairs. Keys are not empty and hold no `=`: the engine drops such silently."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{what} is a mapping, not {type(value).__name__}: write {{'KEY': 'value'}}")
+    return tuple((_key(what, key), _value(what, key, item)) for key, item in value.items())
+
+
+def _key(what: str, key: object) -> str:
+    if "=" in text(f"a key of {what}", key):
+        raise ValueError(f"a key of {what} holds '=': {key!r}")
+    return str(key)
+
+
+def _value(what: str, key: object, item: object) -> str:
+    # The value may be a secret: it is not in the message.
+    if not isinstance(item, str):
+        raise TypeError(f"{what}[{key!r}] is a str, not {type(item).__name__}")
+    if "\0" in item:
+        raise ValueError(f"{what}[{key!r}] holds a NUL character")
+    try:
+        os.fsencode(item)
+    except UnicodeEncodeError:
+        raise ValueError(f"{what}[{key!r}] cannot be encoded for a command line") from None
+    return item
+
+
+def hidden_pairs(what: str, value: object) -> tuple[tuple[str, Hidden], ...]:
+    """As pairs, and the values hidden. None is no pairs."""
+    return () if value is None else tuple((key, Hidden(item)) for key, item in pairs(what, value))
+
+
+def seconds(what: str, value: object) -> float:
+    """A positive, finite number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{what} is a number of seconds, not {type(value).__name__}: {value!r}")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{what} is a positive number of seconds, or None for no bound, not {value!r}")
+    return float(value)
+
+
+def integer(what: str, value: object, low: int, high: int) -> int:
+    """A whole number within bounds, both included."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} is an int, not {type(value).__name__}: {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{what} is from {low} to {high}, not {value}")
+    return value
+
+
+def data(what: str, value: object) -> bytes | None:
+    """Bytes for a standard input; a str is encoded as UTF-8; None is none."""
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, str):
+        return value.encode()
+    raise TypeError(f"{what} is bytes or str, not {type(value).__name__}")
+
+
+def known(what: str, given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Nothing, if every option given is known.
+
+    Raises:
+        TypeError: one is not; the message names the nearest that is.
+    """
+    for key in given:
+        if key not in options:
+            from difflib import get_close_matches
+
+            near = get_close_matches(key, options, n=1, cutoff=0.4)
+            raise TypeError(f"{what} has no option {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))

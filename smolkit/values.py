@@ -1,0 +1,247 @@
+"""The plain values that cross the layers: what goes to the engine and what comes back. No I/O, no clock, no environment."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, field, frozen
+
+from smolkit.errors import CommandFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Self
+
+_MASK = "***"
+# The flags whose value may be a secret (a proxy's URL may hold a password). Everything after "--" is the guest's.
+_HIDING_FLAGS = frozenset({"-e", "--env", "--proxy"})
+
+
+class Hidden:
+    """A string that no repr, log or pickle shows; `reveal()` gives it. The pickled copy is empty."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str | None = None) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The string itself.
+
+        Raises:
+            ValueError: this is a pickled copy, which left the string behind.
+        """
+        if self._text is None:
+            raise ValueError("a hidden value does not travel by pickle: give env and secrets again on this side")
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hidden) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return _MASK
+
+    def __reduce__(self) -> tuple[type[Hidden], tuple[()]]:
+        return Hidden, ()
+
+
+def redact(argv: Iterable[str]) -> tuple[str, ...]:
+    """The engine's arguments with the values of `-e KEY=VALUE` and the like replaced, up to the `--` of the guest."""
+    words = tuple(argv)
+    shown: list[str] = []
+    hide = False
+    for place, word in enumerate(words):
+        if word == "--" and not hide:
+            return (*shown, *words[place:])
+        flag, _, value = word.partition("=")
+        if hide:
+            shown.append(f"{flag}={_MASK}" if value else _MASK)
+        elif flag in _HIDING_FLAGS and value:
+            shown.append(f"{flag}={value.partition('=')[0]}={_MASK}")
+        else:
+            shown.append(word)
+        hide = not hide and word in _HIDING_FLAGS
+    return tuple(shown)
+
+
+def _shown_argv(argv: tuple[str, ...]) -> str:
+    return repr(redact(argv))
+
+
+def _shown_bytes(data: bytes | None) -> str:
+    if data is None or len(data) <= 80:  # noqa: PLR2004  (a line of a terminal)
+        return repr(data)
+    return f"{data[:80]!r}... ({len(data)} bytes)"
+
+
+def shown_size(data: bytes | None) -> str:
+    """The repr of an input, which may be a secret."""
+    return "None" if data is None else f"<{len(data)} bytes>"
+
+
+@frozen
+class Invocation:
+    """One call of the engine, as a runner gets it.
+
+    Attributes:
+        argv: The engine's arguments, without the program.
+        env: Variables for the engine's process on top of the runner's own.
+        stdin: Bytes for its standard input; None is /dev/null.
+        timeout: Seconds after which the runner ends it; None is no bound.
+    """
+
+    argv: tuple[str, ...] = field(repr=_shown_argv)
+    env: tuple[tuple[str, Hidden], ...] = ()
+    stdin: bytes | None = field(default=None, repr=shown_size)
+    timeout: float | None = None
+
+
+@frozen
+class Completed:
+    """What became of an Invocation.
+
+    Attributes:
+        argv: The Invocation's.
+        returncode: The engine's exit status; -N if signal N killed it.
+        stdout, stderr: The exact bytes, without the note that a renamed engine puts before everything.
+        duration: Seconds from start to end, by the host's monotonic clock.
+        ended_by: Why the runner ended it before its time: "timeout", "output limit", or "" where it did not.
+    """
+
+    argv: tuple[str, ...] = field(repr=_shown_argv)
+    returncode: int
+    stdout: bytes = field(default=b"", repr=_shown_bytes)
+    stderr: bytes = field(default=b"", repr=_shown_bytes)
+    duration: float = 0.0
+    ended_by: str = ""
+
+    def redacted(self) -> Completed:
+        """The same, with the values of env gone from argv for good: what errors keep and pickle."""
+        return evolve(self, argv=redact(self.argv))
+
+
+@frozen
+class ExecResult:
+    """How a command in the guest ended. Any exit status is a result; `check()` makes a non-zero one an error.
+
+    Attributes:
+        args: The command, as given.
+        returncode: Its exit status; 128 + N if signal N killed it (engine >= 0.8.1; 255 before).
+        stdout_bytes, stderr_bytes: Exactly what it wrote.
+        duration: Seconds the whole call took on the host.
+    """
+
+    args: tuple[str, ...]
+    returncode: int
+    stdout_bytes: bytes = field(default=b"", repr=_shown_bytes)
+    stderr_bytes: bytes = field(default=b"", repr=_shown_bytes)
+    duration: float = field(default=0.0, eq=False)
+
+    @property
+    def stdout(self) -> str:
+        """`stdout_bytes` as UTF-8 text; what is no UTF-8 comes out as U+FFFD."""
+        return self.stdout_bytes.decode("utf-8", "replace")
+
+    @property
+    def stderr(self) -> str:
+        """`stderr_bytes` as UTF-8 text; what is no UTF-8 comes out as U+FFFD."""
+        return self.stderr_bytes.decode("utf-8", "replace")
+
+    @property
+    def ok(self) -> bool:
+        """Whether the exit status is 0."""
+        return self.returncode == 0
+
+    def check(self) -> Self:
+        """Itself, if the exit status is 0.
+
+        Raises:
+            CommandFailedError: it is not.
+        """
+        if not self.ok:
+            raise CommandFailedError(self)
+        return self
+
+
+@frozen
+class GuestPath:
+    """A path in one machine: `m.path("/root") / "job.sh"`. A pure value; `machine.cp` takes it for one of its sides.
+
+    Attributes:
+        machine: The machine's name.
+        path: The path there.
+        host: Which engine host the machine is on (its runner's `host`).
+    """
+
+    machine: str
+    path: PurePosixPath = field(converter=PurePosixPath)
+    host: str = field(default="", repr=False)
+
+    def __truediv__(self, part: str | PurePosixPath) -> GuestPath:
+        return evolve(self, path=self.path / part)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.name
+
+    @property
+    def parent(self) -> GuestPath:
+        """The path without its last part."""
+        return evolve(self, path=self.path.parent)
+
+
+@frozen
+class MachineInfo:
+    """What the engine has on record of a machine.
+
+    Attributes:
+        name: Its name.
+        state: The engine's word: created, running, stopped, failed, unreachable, frozen (>= 1.3.0), paused (>= 1.18.2),
+            or one that a later engine brings. `unreachable` is not dead: it can be a probe that failed once.
+        cpus: Virtual processors.
+        memory: MiB.
+        created_at: Seconds since the epoch.
+        pid: The VMM's process on the host; kept after a crash, so no sign of life.
+        image: The image it was made from, or None for a bare machine.
+        network: Whether it may reach out at all.
+        labels: Its labels (engine >= 1.8.0).
+        allowed_cidrs, allowed_hosts: The recorded allow lists, or None where there are none (or the engine is older
+            than 1.27.3 and does not show them).
+        raw: All that the engine said, unknown keys too.
+    """
+
+    name: str
+    state: str = ""
+    cpus: int | None = None
+    memory: int | None = None
+    created_at: int | None = None
+    pid: int | None = None
+    image: str | None = None
+    network: bool | None = None
+    labels: Mapping[str, str] = field(factory=dict, hash=False)
+    allowed_cidrs: tuple[str, ...] | None = None
+    allowed_hosts: tuple[str, ...] | None = None
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
+
+    @property
+    def running(self) -> bool:
+        """Whether the engine calls it running."""
+        return self.state == "running"
+
+
+@frozen
+class Check:
+    """One finding of `client.doctor()`: what was looked at, whether it is well, what was seen, and what to do if not."""
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str = ""

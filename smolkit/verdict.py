@@ -1,0 +1,167 @@
+"""Whose failure is it, and which? The one place that reads exit statuses and the engine's words for them.
+
+The engine exits 1 for every failure of its own, and the guest's command may exit 1 too; both write to the same stderr.
+`verdict` decides, and errs as follows (nothing that the engine offers is proof against a hostile guest):
+
+- Engines from 1.28.1 on are asked for failures as JSON, and exec runs with `-i`. Exit 1 and a last line of stderr that is
+  `{"error":{"code":...,"message":...}}` is the engine's. A guest that ends its stderr with such a line and exits 1 makes
+  exec raise: it can pretend that exec failed, never that a failed exec succeeded. smolkit does nothing on the strength of
+  such an error but raise it.
+- Older engines print text, and only after the whole answer is in. Exit 1, an empty stdout and a stderr that begins with
+  `Error: ` and one of the engine's own openings is the engine's. Where something had been written before, the status
+  counts as the guest's.
+- A timeout is exit 124 after at least the time that was given, by the host's clock; a 124 before that is data.
+- Exit 255 of an image machine is crun's only where crun's one line is all there is and names the program that was asked.
+- Exit 2 is a usage error only where the usage printed is `machine exec`'s own: guests run programs that print others.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from smolkit import errors
+
+if TYPE_CHECKING:
+    from smolkit.values import Completed
+
+
+@frozen
+class Phrase:
+    """Words of the engine that name a failure. tests/recorded.py has where each was heard."""
+
+    pattern: str
+    error: type[errors.SmolvmError]
+
+
+# The first that matches counts: what names the cause stands before what names the consequence.
+PHRASES = (
+    Phrase(r"^vm not found: ", errors.MachineNotFoundError),
+    Phrase(r"^(?:config|agent) operation failed: [^\n]*machine '[^']*' not found", errors.MachineNotFoundError),
+    Phrase(r"machine '[^']*' already exists", errors.MachineExistsError),
+    Phrase(r"machine '[^']*' is not running", errors.MachineNotRunningError),
+    Phrase(r"another process is already starting or running this VM", errors.StartInProgressError),
+    Phrase(r"KvmOpen|/dev/kvm|kvm permission denied|hypervisor not available", errors.HypervisorUnavailableError),
+    Phrase(r"agent did not become ready", errors.BootFailedError),
+    Phrase(r"boot process exited \(", errors.BootFailedError),
+    Phrase(r"database is locked|Database already open|database not available", errors.EngineBusyError),
+    Phrase(r"Directory not empty", errors.EngineBusyError),
+    Phrase(r"command output exceeded \d+ bytes", errors.OutputLimitError),
+    Phrase(r"streaming output exceeded \d+ byte cap", errors.OutputLimitError),
+    Phrase(r"^io operation failed: connection closed", errors.ConnectionLostError),
+    Phrase(r"(?:vm exec|streaming exec)[^\n]*: No such file or directory \(os error 2\)", errors.ProgramNotFoundError),
+    Phrase(r"(?:vm exec|streaming exec)[^\n]*: Permission denied \(os error 13\)", errors.ProgramNotExecutableError),
+    Phrase(r"^config operation failed: [^\n]*machine name ", errors.InvalidNameError),
+    Phrase(r"No such command 'machine'", errors.ForeignProgramError),
+)
+_PHRASES = tuple((re.compile(phrase.pattern), phrase.error) for phrase in PHRASES)
+
+# How the engine opens its messages (the thiserror formats of v0.7.2 to v1.9.3, src/data/errors.rs).
+_OPENINGS = re.compile(
+    r"Error: (?:agent operation failed|config operation failed|vm not found|vm creation failed|hypervisor not available|"
+    r"invalid vm state|rootfs|storage operation failed|disk not found|mount |invalid mount path|database |"
+    r"command '.*' failed|kvm |io operation failed)"
+)
+# Lines that the engine may put before its message: the note of a renamed program, and log lines, coloured even in a pipe.
+_NOISE = re.compile(r"(?m)^(?:note: no packed assets found for .*|(?:\x1b\[[0-9;]*m)*\d{4}-\d\d-\d\dT\d\d:.*)\n?")
+# The message follows a line's end, a progress bar's carriage return, or (cp) the progress bar itself.
+_TEXT_MESSAGE = re.compile(r"(?s)(?:^|[\r\n]|B/s\))(?:Error|error): (.*)")
+_TIMED_OUT = re.compile(rb"\n?command timed out after \d+ms\Z")
+
+_EXEC_USAGE = re.compile(r"(?m)^Usage: \S+ machine exec ")
+
+_TIMEOUT, _CANNOT_START, _USAGE = 124, 255, 2
+_LOOK = 65_536  # bytes of stderr that are looked at, from its end: no message of the engine is longer
+
+
+def verdict(completed: Completed, guest: tuple[str, ...] = (), timeout: float | None = None) -> errors.SmolvmError | None:
+    """The failure that a finished call amounts to, or None: it succeeded, or its exit status is the guest's own.
+
+    Args:
+        completed: The call.
+        guest: The command in the guest, for exec; empty for the engine's other verbs, whose statuses but 0 are failures.
+        timeout: The seconds that the guest's command was given.
+    """
+    if completed.ended_by or completed.returncode < 0:
+        return _ended(completed, guest, timeout)
+    if completed.returncode == 0:
+        return None
+    if guest and completed.returncode == _TIMEOUT and timeout is not None and completed.duration >= timeout:
+        shown = evolve(completed, stderr=_TIMED_OUT.sub(b"", completed.stderr))
+        message = f"the guest's command did not end within {timeout:g} s and was killed"
+        return errors.ExecTimeoutError(message, shown, timeout, guest_ended=True)
+    stderr = _NOISE.sub("", completed.stderr[-_LOOK:].decode("utf-8", "replace"))
+    if guest and completed.returncode == _CANNOT_START:
+        return _not_started(completed, stderr.strip("\n"), guest[0])
+    if not guest or _is_engines(completed, stderr):
+        return _named(completed, _json_message(stderr) or _text_message(stderr))
+    return None
+
+
+def _ended(completed: Completed, guest: tuple[str, ...], timeout: float | None) -> errors.SmolvmError:
+    """What it means that the engine did not come to an end of its own."""
+    if not completed.ended_by:
+        return errors.EngineDiedError(f"the engine was killed by signal {-completed.returncode}", completed)
+    if completed.ended_by != "timeout":
+        return errors.OutputLimitError("the output passed the runner's limit and the engine was ended", completed)
+    if guest and timeout is not None:
+        message = f"the guest's command did not end within {timeout:g} s, nor did the engine answer; it was ended"
+        return errors.ExecTimeoutError(message, completed, timeout, guest_ended=False)
+    return errors.EngineTimeoutError(
+        f"the engine did not answer within {completed.duration:.0f} s and was ended", completed
+    )
+
+
+def _is_engines(completed: Completed, stderr: str) -> bool:
+    """Whether an exec that exited non-zero is the engine's failure (see the head of this module)."""
+    if completed.returncode == 1 and completed.argv[:2] == ("--error-format", "json"):
+        return _json_message(stderr) is not None
+    if completed.returncode == 1:
+        return not completed.stdout and _OPENINGS.match(stderr) is not None
+    if completed.returncode == _USAGE:
+        return not completed.stdout and stderr.startswith("error: ") and _EXEC_USAGE.search(stderr) is not None
+    return False
+
+
+def _not_started(completed: Completed, line: str, program: str) -> errors.ExecError | None:
+    """What crun's one line about a command that it could not start means; None if stderr is not that line alone."""
+    if completed.stdout or "\n" in line:
+        return None
+    if line.startswith((f"executable file `{program}` not found", "chdir `", "open executable: No such file")):
+        return errors.ProgramNotFoundError(line, completed)
+    if line == "open executable: Permission denied":
+        return errors.ProgramNotExecutableError(line, completed)
+    return None
+
+
+def _json_message(stderr: str) -> str | None:
+    last = stderr.rstrip("\n").rpartition("\n")[2]
+    # Found, not expected at the start: the guest's last line may lack its newline.
+    start = last.rfind('{"error":{')
+    if start < 0:
+        return None
+    import json
+
+    try:
+        error: dict[str, str] = json.loads(last[start:])["error"]
+    except (ValueError, RecursionError):  # a guest can write anything, however deep
+        return None
+    well_formed = set(error) == {"code", "message"} and all(isinstance(part, str) for part in error.values())
+    return error["message"] if well_formed else None
+
+
+def _text_message(stderr: str) -> str:
+    found = _TEXT_MESSAGE.search(stderr)
+    return (found[1] if found else stderr).strip()
+
+
+def _named(completed: Completed, message: str) -> errors.SmolvmError:
+    for pattern, error in _PHRASES:
+        if pattern.search(message):
+            return error(message, completed)
+    if completed.returncode == _USAGE:
+        return errors.UsageError(message.partition("\n")[0], completed)
+    said = message or f"the engine exited with status {completed.returncode} and said nothing"
+    return errors.UnknownEngineError(said, completed)
