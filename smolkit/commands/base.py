@@ -1,0 +1,69 @@
+"""What a command is: the words for one subcommand of the engine, and the meaning of its answer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from smolkit.values import Invocation
+from smolkit.verdict import verdict
+
+if TYPE_CHECKING:
+    from smolkit.dialect import Dialect
+    from smolkit.values import Completed
+
+T_co = TypeVar("T_co", covariant=True)
+
+# Seconds. An engine that hangs must not hang its caller for ever; a loaded host must not be taken for one.
+QUICK = 120.0
+LONG = 900.0
+
+
+class Command(ABC, Generic[T_co]):
+    """One call of the engine, as a frozen value: equal commands are equal, and hash.
+
+    A new subcommand supplies `argv` and `answer`; both are pure. `bound` is the host's limit in seconds, None for none.
+    """
+
+    __slots__ = ()
+    BOUND: ClassVar[float | None] = QUICK
+
+    @abstractmethod
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
+        """The engine's arguments, without the program.
+
+        Raises:
+            UnsupportedByEngineError: this engine has no words for it.
+        """
+
+    @abstractmethod
+    def answer(self, completed: Completed) -> T_co:
+        """What the answer of a call that succeeded means."""
+
+    def read(self, completed: Completed) -> T_co:
+        """What the answer means.
+
+        Raises:
+            SmolvmError: the call failed; which one is decided by `smolkit.verdict`.
+        """
+        if failure := verdict(completed):
+            raise failure
+        return self.answer(completed)
+
+    def invocation(self, dialect: Dialect) -> Invocation:
+        """The call as a runner gets it."""
+        return Invocation(self.argv(dialect), timeout=self.BOUND)
+
+
+class Silent(Command[None]):
+    """A command whose success is all it has to say."""
+
+    __slots__ = ()
+
+    def answer(self, completed: Completed) -> None:  # noqa: ARG002, D102  (texts for people, different in every version)
+        return None
+
+
+def option(flag: str, value: str) -> tuple[str, ...]:
+    """A flag with its value: two words, or one where the value could be taken for a flag."""
+    return (f"{flag}={value}",) if value.startswith("-") else (flag, value)

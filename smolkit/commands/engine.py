@@ -1,0 +1,104 @@
+"""The commands that are about no machine: what the program is, and packs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+
+from attrs import field, frozen
+
+from smolkit import checks
+from smolkit.commands import options
+from smolkit.commands.base import Command, Silent, option
+from smolkit.errors import ForeignProgramError
+
+if TYPE_CHECKING:
+    from smolkit.dialect import Dialect
+    from smolkit.values import Completed
+
+
+@frozen
+class Version(Command[str]):
+    """`smolvm --version`: the same in every version, so it needs no dialect."""
+
+    BOUND: ClassVar[float | None] = 30.0
+
+    def argv(self, dialect: Dialect | None = None) -> tuple[str, ...]:  # noqa: ARG002, D102
+        return ("--version",)
+
+    def answer(self, completed: Completed) -> str:
+        """The version.
+
+        Raises:
+            ForeignProgramError: the program does not answer as the engine does. PyPI's `smolvm` answers in the same
+                form, with versions that the engine never had (0.0.36).
+        """
+        found = re.search(rb"(?m)^smolvm (\d+\.\d+\.\d+[\w.+-]*)$", completed.stdout)
+        if not found or found[1].startswith(b"0.0."):
+            said = completed.stdout.decode("utf-8", "replace").strip()[:80]
+            raise ForeignProgramError(f"not the smolvm that boots microVMs: --version says {said!r}", completed)
+        return found[1].decode()
+
+
+class PackOptions(TypedDict, total=False):
+    """What `client.pack_create(...)` takes besides image and output.
+
+    Attributes:
+        from_machine: Pack a stopped machine instead of an image.
+        smolfile: A Smolfile (TOML) for the workload.
+        entrypoint: Instead of the image's.
+        cpus, memory (MiB), gpu: What machines from this pack get.
+        storage: GiB of the temporary machine that unpacks the image.
+        platform: `linux/arm64`, `linux/amd64`; default: the host's.
+        single_file: One executable, without the `.smolmachine` beside it.
+        no_sign: No code signing (macOS).
+        include_workspace: The machine's /workspace too.
+        rebase_from_image: Pull the base image again.
+        staging_dir: Where large temporary files go.
+        dns, proxy, no_proxy: For the pull.
+    """
+
+    from_machine: str | None
+    smolfile: str | PathLike[str] | None
+    entrypoint: str | None
+    cpus: int | None
+    memory: int | None
+    storage: int | None
+    platform: str | None
+    single_file: bool | None
+    no_sign: bool | None
+    gpu: bool | None
+    include_workspace: bool | None
+    rebase_from_image: bool | None
+    staging_dir: str | PathLike[str] | None
+    dns: str | None
+    proxy: str | None
+    no_proxy: str | None
+
+
+@frozen
+class PackCreate(Silent):
+    """`pack create`. Unbounded: it may pull an image of any size. Made by `PackCreate.of`."""
+
+    BOUND: ClassVar[float | None] = None
+
+    output: str
+    chosen: options.Chosen = field(repr=False)
+
+    @classmethod
+    def of(cls, output: str | PathLike[str], given: Mapping[str, Any]) -> PackCreate:
+        """The command for these options.
+
+        Raises:
+            TypeError, ValueError: an option is unknown, its value cannot be right, or nothing is named to pack.
+        """
+        chosen = options.choose("a pack", options.PACK, given)
+        if len({"image", "from_machine"} & dict(chosen).keys()) != 1:
+            raise ValueError("a pack is made from an image or from a machine: name one of them")
+        return cls(checks.path("output", output), chosen)
+
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:  # noqa: D102
+        words: Sequence[str] = options.argv("pack create", options.PACK, self.chosen, dialect)
+        return dialect.words("pack", "create", *words, *option("-o", self.output))

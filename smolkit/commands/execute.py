@@ -1,0 +1,126 @@
+"""`machine exec`: one command in the guest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypedDict
+
+from attrs import field, frozen
+
+from smolkit import checks
+from smolkit.commands.base import Command, option
+from smolkit.values import ExecResult, Hidden, Invocation, shown_size
+from smolkit.verdict import verdict
+
+if TYPE_CHECKING:
+    from smolkit.dialect import Dialect
+    from smolkit.values import Completed
+
+# Seconds that the engine gets, after the guest's timeout, to say so before the host ends it.
+GRACE = 30.0
+_SMALL_INPUT = 65_536
+
+
+class ExecOptions(TypedDict, total=False):
+    """The keywords of `Machine.exec`, which `Machine.sh` takes too."""
+
+    check: bool
+    env: Mapping[str, str] | None
+    secrets: Mapping[str, str] | None
+    workdir: str | None
+    user: str | None
+    timeout: float | None
+    input: bytes | str | None
+
+
+def _command(value: Sequence[str]) -> tuple[str, ...]:
+    return checks.words("command", value)
+
+
+def _env(value: Mapping[str, str] | None) -> tuple[tuple[str, Hidden], ...]:
+    return checks.hidden_pairs("env", value)
+
+
+def _secrets(value: Mapping[str, str] | None) -> tuple[tuple[str, Hidden], ...]:
+    return checks.hidden_pairs("secrets", value)
+
+
+def _workdir(value: str | None) -> str | None:
+    return None if value is None else checks.guest_path("workdir", value)
+
+
+def _user(value: str | None) -> str | None:
+    return None if value is None else checks.text("user", value)
+
+
+def _timeout(value: float | None) -> float | None:
+    return None if value is None else checks.seconds("timeout", value)
+
+
+def _input(value: bytes | str | None) -> bytes | None:
+    return checks.data("input", value)
+
+
+@frozen
+class Exec(Command[ExecResult]):
+    """`machine exec`. The attributes are those of `Machine.exec`."""
+
+    name: str = field(converter=checks.name)
+    command: tuple[str, ...] = field(converter=_command)
+    env: tuple[tuple[str, Hidden], ...] = field(default=None, converter=_env, kw_only=True)
+    secrets: tuple[tuple[str, Hidden], ...] = field(default=None, converter=_secrets, kw_only=True)
+    workdir: str | None = field(default=None, converter=_workdir, kw_only=True)
+    user: str | None = field(default=None, converter=_user, kw_only=True)
+    timeout: float | None = field(default=None, converter=_timeout, kw_only=True)
+    input: bytes | None = field(default=None, converter=_input, kw_only=True, repr=shown_size)
+
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:  # noqa: D102
+        words = [*dialect.name("exec", self.name)]
+        # With -i the output has no cap (else 11 MiB), streams stay apart, and failures come as JSON where the engine can;
+        # it also took 0.75 of the time (1.32.2). Engines that cannot are asked the plain way, which is harder to forge.
+        if self.input is not None or dialect.supports("--error-format"):
+            words.append("-i")
+        if len(self.input or b"") > _SMALL_INPUT:
+            dialect.require("input over 64 KiB")
+        for key, value in self.env:
+            words += option("-e", f"{key}={value.reveal()}")
+        for guest, host in zip(self.secrets, self._host_variables, strict=True):
+            dialect.require("machine exec --secret-env")
+            words += option("--secret-env", f"{guest[0]}={host}")
+        if self.workdir is not None:
+            words += ("-w", self.workdir)
+        if self.user is not None:
+            dialect.require("machine exec --user")
+            words += option("--user", self.user)
+        if self.timeout is not None:
+            words += ("--timeout", _duration(self.timeout))
+        return dialect.words("machine", "exec", *words, "--", *self.command)
+
+    @property
+    def _host_variables(self) -> tuple[str, ...]:
+        """The variables of the engine's process that carry the secrets: argv has only their names."""
+        return tuple(f"SMOLKIT_SECRET_{number}" for number in range(len(self.secrets)))
+
+    def invocation(self, dialect: Dialect) -> Invocation:  # noqa: D102
+        carried = tuple(zip(self._host_variables, (value for _, value in self.secrets), strict=True))
+        bound = None if self.timeout is None else self.timeout + GRACE
+        return Invocation(self.argv(dialect), carried, self.input, bound)
+
+    def read(self, completed: Completed) -> ExecResult:
+        """The result, whatever the guest's exit status.
+
+        Raises:
+            SmolvmError: it was the engine that failed.
+        """
+        if failure := verdict(completed, self.command, self.timeout):
+            raise failure
+        return self.answer(completed)
+
+    def answer(self, completed: Completed) -> ExecResult:  # noqa: D102
+        return ExecResult(self.command, completed.returncode, completed.stdout, completed.stderr, completed.duration)
+
+
+def _duration(seconds: float) -> str:
+    """As the engine reads it: `30s`, or whole milliseconds, rounded up. Fractions of seconds are untested below 1.4.0."""
+    return f"{seconds:.0f}s" if seconds == int(seconds) else f"{math.ceil(seconds * 1000)}ms"
