@@ -1,0 +1,173 @@
+"""The runner: what stands between commands and the engine's program. The extension point of smolkit."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from smolkit.commands.engine import Version
+from smolkit.dialect import Dialect, Engine
+from smolkit.errors import EngineNotFoundError, ForeignProgramError, SmolvmError
+from smolkit.values import Check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smolkit.commands.base import Command
+    from smolkit.values import Completed, Invocation
+
+T = TypeVar("T")
+
+_READ_TAIL_BYTES = 16_384
+
+
+class Runner(ABC):
+    """Runs commands on one engine.
+
+    A subclass supplies `execute`; argv for the engine's version and the mapping of its errors come from here. What touches
+    the files of the engine's host (`source`, `target`, `read_tail`) is for this machine's own, and is to be replaced by a
+    runner whose engine is on another. Runners are safe to share between threads if their `execute` is.
+
+    Args:
+        version: The engine's version, if it is known: it is then not asked for.
+    """
+
+    def __init__(self, *, version: str | None = None) -> None:
+        if version is not None:
+            Dialect.of(version)
+        self._version = version
+        self._engine: Engine | None = None
+        self._probing = threading.Lock()
+
+    @property
+    def host(self) -> str:
+        """Which engine this is: runners with equal hosts drive the same machines. Default: only this very runner."""
+        return f"{type(self).__name__} {id(self):x}"
+
+    @property
+    def program(self) -> str:
+        """What is run, for people to read."""
+        return "smolvm"
+
+    @property
+    def engine(self) -> Engine:
+        """The engine: its version (asked once per runner), path and dialect.
+
+        Raises:
+            EngineNotFoundError, ForeignProgramError, UnsupportedByEngineError: there is none to drive.
+        """
+        if self._engine is None:
+            with self._probing:
+                self._engine = self._engine or self._probe()
+        return self._engine
+
+    def _probe(self) -> Engine:
+        version = self._version or self._ask_version()
+        return Engine(version, self.program, Dialect.of(version))
+
+    def _ask_version(self) -> str:
+        command = Version()
+        try:
+            return command.read(self.execute(command.invocation(_ANY)))
+        except ForeignProgramError as error:
+            raise ForeignProgramError(f"{self.program} is {error.message}", error.completed) from None
+
+    def run(self, command: Command[T]) -> T:
+        """What the command's answer means.
+
+        Raises:
+            SmolvmError: it failed, or the engine is too old for it, or there is no engine.
+        """
+        return command.read(self.execute(command.invocation(self.engine.dialect)))
+
+    @abstractmethod
+    def execute(self, invocation: Invocation) -> Completed:
+        """One call of the engine to its end.
+
+        It gives back whatever happened, bytes exact; a call that it ended itself (at `invocation.timeout` at the latest)
+        has `ended_by` set, and what there was of output.
+        """
+
+    def is_available(self) -> bool:
+        """Whether there is a program to run. Runs nothing."""
+        return True
+
+    def doctor(self) -> list[Check]:
+        """What can be told about the engine, each with a hint where it is not well. Never raises."""
+        try:
+            engine = self.engine
+        except EngineNotFoundError as error:
+            return [Check("program", ok=False, detail=error.message, hint=error.hint)]
+        except SmolvmError as error:
+            return [
+                Check("program", ok=True, detail=self.program),
+                Check("version", ok=False, detail=error.message, hint=error.hint),
+            ]
+        return [Check("program", ok=True, detail=engine.path), Check("version", ok=True, detail=engine.version)]
+
+    def pause(self, seconds: float) -> None:
+        """Waits between two tries."""
+        time.sleep(seconds)
+
+    @contextmanager
+    def source(self, path: str) -> Iterator[str]:
+        """A regular file of this machine, under a name that the engine reads as a host path.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError, PermissionError: there is no such file to read.
+        """
+        if os.path.isdir(path):
+            raise IsADirectoryError(f"cp copies one file, and this is a directory: {path!r}")
+        with open(path, "rb"):  # says what is wrong with it, before any process starts
+            pass
+        if ":" not in path:
+            yield path
+            return
+        # The engine takes what stands before any colon for a machine's name, and has no escape for it.
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory(prefix="smolkit-", dir="/tmp") as folder:
+            link = os.path.join(folder, "source")
+            os.symlink(os.path.abspath(path), link)
+            yield link
+
+    @contextmanager
+    def target(self, path: str) -> Iterator[str]:
+        """A name beside `path` for the engine to write to; it becomes `path` once all is well.
+
+        The engine truncates its target at once and deletes it where the copy fails: an old file would be lost.
+
+        Raises:
+            FileNotFoundError, IsADirectoryError, PermissionError: no file can be made there.
+        """
+        if os.path.isdir(path):
+            raise IsADirectoryError(f"cp needs the full name of the new file, and this is a directory: {path!r}")
+        path = os.path.realpath(path)
+        folder, name = os.path.split(path)
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"no such directory: {folder!r}")
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"not writable: {folder!r}")
+        part = os.path.join(folder, f".{name[:200]}.{os.urandom(4).hex()}.part")
+        try:
+            yield part
+            os.replace(part, path)
+        finally:
+            if os.path.lexists(part):
+                os.unlink(part)
+
+    def read_tail(self, path: str) -> bytes:
+        """The end of a file on the engine's host; empty where it cannot be read."""
+        try:
+            with open(path, "rb") as file:
+                file.seek(-min(_READ_TAIL_BYTES, os.fstat(file.fileno()).st_size), os.SEEK_END)
+                return file.read()
+        except OSError:
+            return b""
+
+
+_ANY = Dialect((0, 7, 2))  # for --version, which every engine understands

@@ -1,0 +1,222 @@
+"""The engine as a child process of this one. With `doctor` and the pipes, the only modules that know about processes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from smolkit import checks
+from smolkit.errors import EngineNotFoundError
+from smolkit.runners.base import Runner
+from smolkit.runners.find import Program, find
+from smolkit.runners.pipes import Pump
+from smolkit.values import Completed, Hidden, redact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from smolkit.dialect import Engine
+    from smolkit.values import Check, Invocation
+
+# What the engine's process gets of ours: what it needs to find its state, its libraries and a registry's credentials.
+_INHERITED = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TERM"),
+        *("DOCKER_CONFIG", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "DBUS_SESSION_BUS_ADDRESS"),
+    }
+)
+_INHERITED_PREFIXES = ("LC_", "XDG_", "SMOLVM_")
+# The first makes the engine run another program as its VM; the second gives every call a machine that it did not name.
+_REFUSED = frozenset({"SMOLVM_BOOT_BINARY", "SMOLVM_MACHINE_NAME"})
+_PROXY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+# NO_COLOR: no escapes. RUST_LOG: no log lines among the guest's stderr.
+_FIXED = {"NO_COLOR": "1", "RUST_LOG": "off"}
+
+_TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
+_DEFAULT_LIMIT = 256 * 2**20
+_ITS_OWN_NAMES = frozenset({"smolvm", "smolvm-bin"})
+
+
+class SubprocessRunner(Runner):
+    """Runs the engine as a child process: no shell, stdin from /dev/null, a process group and an environment of its own.
+
+    Differences from `subprocess.run`: the child is not in the terminal's foreground group, so that a Ctrl-C does not
+    tear the engine apart half-way; its environment is an allow-list (PATH, HOME, locale, XDG_*, SMOLVM_*, the agents' and
+    certificates' variables), without the proxy variables; its output is bounded.
+
+    Args:
+        program: As for Smolvm. With a prefix: the program's name on the prefix's side, by default `smolvm`.
+        prefix: Words before the program: `["sudo", "-n"]`, `["docker", "exec", "-i", "box"]`, `["wsl", "--"]`. Most of
+            them do not hand on the environment, and so no secrets; nor do all of them hand on a signal.
+        state_dir: Where the engine keeps its records and its machines' disks, instead of the user's own folders (engine
+            >= 1.2.5). Keep the path short: sockets are made some 45 characters below it, and have to stay below 108.
+        env: More variables for the engine; they win over what is inherited, and may be secrets: no pickle has them.
+        inherit_proxy: Whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are inherited. From 1.9.1 on the engine gives
+            them to its own pulls.
+        output_limit: Bytes of stdout and stderr together that one call may give (default 256 MiB). A guest that writes
+            more is cut off: OutputLimitError.
+        version: The engine's version, if it is known: `smolvm --version` is then not asked.
+    """
+
+    def __init__(
+        self,
+        program: str | os.PathLike[str] | None = None,
+        *,
+        prefix: Sequence[str] = (),
+        state_dir: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        inherit_proxy: bool = False,
+        output_limit: int = _DEFAULT_LIMIT,
+        version: str | None = None,
+    ) -> None:
+        super().__init__(version=version)
+        self._named = None if program is None else checks.path("program", program)
+        self._prefix = checks.words("prefix", prefix) if prefix else ()
+        self._state = None if state_dir is None else os.path.abspath(checks.path("state_dir", state_dir))
+        self._env = checks.hidden_pairs("env", env)
+        if refused := _REFUSED & {key for key, _ in self._env}:
+            raise ValueError(f"env with {', '.join(sorted(refused))}: the engine would run what it is not asked to")
+        self._inherit_proxy = inherit_proxy
+        self._limit = checks.integer("output_limit", output_limit, 1, 2**63 - 1)
+        self._found: Program | None = None
+
+    @property
+    def host(self) -> str:
+        """Prefix, program and state directory: runners that have them in common drive the same machines."""
+        state = () if self._state is None else (f"state_dir={self._state}",)
+        return shlex.join((*self._prefix, self._named or "smolvm", *state))
+
+    def __repr__(self) -> str:
+        return f"<SubprocessRunner {self.host}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        options = {
+            "prefix": self._prefix,
+            "state_dir": self._state,
+            "inherit_proxy": self._inherit_proxy,
+            "output_limit": self._limit,
+            "version": self._version,
+        }
+        return _restored, (self._named, options, self._env)
+
+    @property
+    def program(self) -> str:
+        """The program, or its name on the prefix's side."""
+        return self._locate().path
+
+    def _locate(self) -> Program:
+        if self._found is None:
+            self._found = Program(self._named or "smolvm") if self._prefix else find(self._named)
+        return self._found
+
+    def _probe(self) -> Engine:
+        engine = super()._probe()
+        if self._state is not None:
+            engine.dialect.require("state_dir")
+        return engine
+
+    def is_available(self) -> bool:
+        """Whether there is a program: the engine's, or with a prefix the prefix's. Runs nothing."""
+        if self._prefix:
+            return shutil.which(self._prefix[0]) is not None
+        try:
+            find(self._named)
+        except EngineNotFoundError:
+            return False
+        return True
+
+    def doctor(self) -> list[Check]:
+        """The engine's program and version, and what this host has for microVMs."""
+        from smolkit.runners.doctor import host_checks
+
+        return [*super().doctor(), *([] if self._prefix else host_checks(self._environment({})))]
+
+    def execute(self, invocation: Invocation) -> Completed:
+        """One call of the engine as a child process, to its end: exited, timed out or over the output's limit."""
+        program = self._locate()
+        argv = (*self._prefix, program.path, *invocation.argv)
+        started = time.monotonic()
+        try:
+            # argv[0] of a program without a prefix is what its usage texts call it.
+            child = subprocess.Popen(
+                argv if self._prefix else ("smolvm", *invocation.argv),
+                executable=None if self._prefix else program.path,
+                stdin=subprocess.DEVNULL if invocation.stdin is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._environment({**program.env, **{key: value.reveal() for key, value in invocation.env}}),
+                process_group=0,
+                bufsize=0,
+            )
+        except OSError as error:
+            if error.errno == errno.E2BIG:
+                raise ValueError("the command line is longer than this host takes: use input=, or cp a file") from None
+            raise EngineNotFoundError(f"cannot run {argv[0]}: {error.strerror}") from error
+        pump = Pump(child, invocation.stdin, self._limit)
+        try:
+            ended_by = pump.run(None if invocation.timeout is None else started + invocation.timeout)
+        finally:
+            # On every way out, an interrupt's too: the engine is ended, and reaped.
+            if child.returncode is None:
+                _end(child, pump)
+            pump.close()
+        stderr = self._without_note(pump.stderr, program.path)
+        completed = Completed(invocation.argv, child.returncode, pump.stdout, stderr, time.monotonic() - started, ended_by)
+        self._log(argv, completed)
+        return completed
+
+    def _log(self, argv: tuple[str, ...], completed: Completed) -> None:
+        import logging
+
+        log = logging.getLogger("smolkit")
+        if log.isEnabledFor(logging.DEBUG):
+            program = argv[: len(argv) - len(completed.argv)]
+            line = shlex.join((*program, *redact(completed.argv)))
+            # The line can be pasted into a shell as it stands.
+            log.debug("%s  # exit %d, %.3f s", line, completed.returncode, completed.duration)
+
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        ours = {
+            key: value
+            for key, value in os.environ.items()
+            if (key in _INHERITED or key.startswith(_INHERITED_PREFIXES) or (self._inherit_proxy and key.lower() in _PROXY))
+            and key not in _REFUSED
+        }
+        state = {} if self._state is None else {"SMOLVM_DATA_DIR": self._state}
+        return {**ours, **_FIXED, **state, **more, **{key: value.reveal() for key, value in self._env}}
+
+    @staticmethod
+    def _without_note(stderr: bytes, program: str) -> bytes:
+        """A program of another name begins with a note that it carries no pack (1.7.1 to 1.32.2). It is not the guest's."""
+        name = os.path.basename(os.path.realpath(program))
+        if name in _ITS_OWN_NAMES or not stderr.startswith(b"note: "):
+            return stderr
+        note = rb"note: no packed assets found for '" + re.escape(os.fsencode(name)) + rb"'[^\n]*\n"
+        return re.sub(rb"\A" + note, b"", stderr)
+
+
+def _restored(program: str | None, options: dict[str, Any], env: tuple[tuple[str, Hidden], ...]) -> SubprocessRunner:
+    """An unpickled runner. The values of its env were left behind: if there were any, it says so when it is to run."""
+    runner = SubprocessRunner(program, **options)
+    runner._env = env  # noqa: SLF001  (no caller can make a Hidden that is empty)
+    return runner
+
+
+def _end(child: subprocess.Popen[bytes], pump: Pump) -> None:
+    """SIGTERM to the child's group, a wait, SIGKILL, a wait. What it still writes meanwhile is kept."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        # Gone already, or another user's (sudo): then closing its pipes is all that can be done.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, number)
+        pump.drain(time.monotonic() + _TERM_WAIT)
+        if child.poll() is not None:
+            return
+    child.returncode = -signal.SIGKILL if child.returncode is None else child.returncode
