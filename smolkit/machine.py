@@ -1,0 +1,207 @@
+"""A handle on one machine."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from smolkit import checks, procedures
+from smolkit.commands.base import LONG
+from smolkit.commands.create import MachineSpec
+from smolkit.commands.execute import Exec, ExecOptions
+from smolkit.commands.machine import Cp, Stop
+from smolkit.errors import MachineNotFoundError
+from smolkit.procedures import perform
+from smolkit.values import GuestPath
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import PurePosixPath
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    from smolkit.runners.base import Runner
+    from smolkit.values import ExecResult, MachineInfo
+
+
+class Machine:
+    """One machine, by its name. Made by `client.machine(name, ...)`, which asks the engine nothing.
+
+    As a context manager it creates and starts the machine, and deletes it at the end (see `smolkit.procedures` for what
+    happens when something fails). A handle may be used from several threads, and pickled: the copy is the same machine
+    and deletes it only when it is told to.
+    """
+
+    __slots__ = ("_mine", "_runner", "_spec", "name")
+
+    def __init__(self, runner: Runner, name: str, spec: MachineSpec | None = None) -> None:
+        self.name = checks.name(name)
+        self._runner = runner
+        self._spec = spec or MachineSpec()
+        self._mine = False  # whether this handle made the machine in a `with` that has not ended
+
+    def __repr__(self) -> str:
+        return f"<Machine {self.name!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Machine) and (self.name, self._runner.host) == (other.name, other._runner.host)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self._runner.host))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Runner, str, MachineSpec]]:
+        return type(self), (self._runner, self.name, self._spec)
+
+    def __enter__(self) -> Self:
+        perform(self._runner, procedures.enter(self.name, self._spec, self._runner.engine.dialect, LONG))
+        self._mine = True
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._mine:
+            self._mine = False
+            perform(self._runner, procedures.leave(self.name, self._runner.engine.dialect, error))
+
+    def create(self) -> None:
+        """Creates the machine, as it was described to `client.machine`. It does not run yet.
+
+        Raises:
+            MachineExistsError: the name is taken; nothing was touched.
+            PolicyNotRecordedError: the engine did not record the network policy as asked; the machine is gone again.
+        """
+        perform(self._runner, procedures.create(self.name, self._spec, self._runner.engine.dialect))
+
+    def start(self, *, timeout: float | None = LONG) -> None:
+        """Starts the machine; returns when an exec would answer. Nothing happens if it runs.
+
+        Args:
+            timeout: Seconds until smolkit gives up (default 900). The engine's own bound is 30 s without progress.
+
+        Raises:
+            HypervisorUnavailableError: this host boots no microVMs.
+            BootFailedError: it did not come up; notes on the error hold the end of its console log.
+            MachineNotFoundError, StartInProgressError, EngineTimeoutError
+        """
+        perform(self._runner, procedures.start(self.name, timeout))
+
+    def stop(self) -> None:
+        """Stops the machine; its disk stays. Nothing happens if it does not run.
+
+        Raises:
+            MachineNotFoundError: there is none (engine >= 0.8.1; older ones say nothing).
+        """
+        self._runner.run(Stop(self.name))
+
+    def delete(self, *, missing_ok: bool = False) -> None:
+        """Deletes the machine with its disk, running or not. What is busy is tried again.
+
+        Args:
+            missing_ok: Whether it is fine that there is no such machine.
+
+        Raises:
+            MachineNotFoundError: there is none.
+        """
+        perform(self._runner, procedures.delete(self.name, self._runner.engine.dialect, missing_ok=missing_ok))
+        self._mine = False
+
+    def exec(
+        self,
+        command: Sequence[str],
+        *,
+        check: bool = False,
+        env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        workdir: str | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+        input: bytes | str | None = None,  # noqa: A002  (subprocess's word)
+    ) -> ExecResult:
+        """Runs a command in the guest to its end, and gives its exit status and output, whatever the status.
+
+        Args:
+            command: A list of words, the program first. No shell sees them: `sh` is for that.
+            check: Raise CommandFailedError if the exit status is not 0.
+            env: Variables on top of the machine's. They are on the engine's command line while it runs.
+            secrets: Variables that are not: the engine reads them from its environment (engine >= 1.0.0).
+            workdir: An absolute path in the guest.
+            user: A name or `uid[:gid]`; image machines only (engine >= 1.14.0).
+            timeout: Seconds after which the command is killed in the guest. smolkit's own bound is 30 s longer.
+            input: For its standard input, which is otherwise /dev/null.
+
+        Raises:
+            TypeError: command is a str.
+            CommandFailedError: the exit status is not 0, and check=True.
+            ExecTimeoutError: the command did not end in time; the error holds what it had written.
+            ProgramNotFoundError, ProgramNotExecutableError: the guest could not start it.
+            MachineNotRunningError, MachineNotFoundError, ConnectionLostError, OutputLimitError
+        """
+        result = self._runner.run(
+            Exec(self.name, command, env=env, secrets=secrets, workdir=workdir, user=user, timeout=timeout, input=input)
+        )
+        return result.check() if check else result
+
+    def sh(self, script: str, **options: Unpack[ExecOptions]) -> ExecResult:
+        """Runs a script with the guest's `sh -c`: pipes, globs, `&&`. Options and errors are those of `exec`."""
+        return self.exec(["sh", "-c", checks.text("script", script)], **options)
+
+    def cp(self, source: str | os.PathLike[str] | GuestPath, target: str | os.PathLike[str] | GuestPath) -> None:
+        """Copies one regular file into or out of the machine, which must run. If either path is empty, nothing happens.
+
+        One side is in the guest: `machine.path("/root/x")`, or as the engine writes it, `"NAME:/root/x"`. Both sides are
+        full names of files. Folders on the way are made in the guest; owner and mode there are root's and 0644.
+
+        Raises:
+            ValueError: both sides, or neither, are in the guest, or the guest's side is another machine's.
+            FileNotFoundError, IsADirectoryError, PermissionError: of the host's side, before anything runs.
+            SmolvmError: the engine could not copy; a file that was there on the host is untouched.
+        """
+        if source == "" or target == "":
+            return
+        into, out_of = self._guest_side(target), self._guest_side(source)
+        if (into is None) == (out_of is None):
+            which = "neither" if into is None else "both"
+            raise ValueError(
+                f"cp has {which} of its sides in the guest: write machine.cp('file', machine.path('/root/file')), "
+                f"or the other way round"
+            )
+        if into is not None:
+            with self._runner.source(checks.path("source", source)) as file:
+                self._runner.run(Cp(file, into))
+        elif out_of is not None:
+            with self._runner.target(checks.path("target", target)) as file:
+                self._runner.run(Cp(out_of, file))
+
+    def _guest_side(self, side: str | os.PathLike[str] | GuestPath) -> str | None:
+        """The side as the engine writes it, if it is in the guest."""
+        if isinstance(side, GuestPath):
+            if (side.machine, side.host) != (self.name, self._runner.host):
+                raise ValueError(f"{side!r} is a path in another machine than {self!r}")
+            return f"{side.machine}:{checks.guest_path('a path in the guest', side)}"
+        own = f"{self.name}:"
+        if isinstance(side, str) and side.startswith(f"{own}/"):
+            return own + checks.guest_path("a path in the guest", side.removeprefix(own))
+        return None
+
+    def path(self, path: str | PurePosixPath) -> GuestPath:
+        """A path in this machine, for `cp`. A pure value: nothing is asked.
+
+        Raises:
+            ValueError: it is not absolute.
+        """
+        return GuestPath(self.name, checks.guest_path("a path in the guest", path), self._runner.host)
+
+    def status(self) -> MachineInfo:
+        """What the engine has on record of the machine, its state first.
+
+        Raises:
+            MachineNotFoundError: there is none.
+        """
+        return perform(self._runner, procedures.status(self.name, self._runner.engine.dialect))
+
+    def exists(self) -> bool:
+        """Whether the engine has such a machine, in whatever state."""
+        try:
+            self.status()
+        except MachineNotFoundError:
+            return False
+        return True

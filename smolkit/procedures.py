@@ -1,0 +1,208 @@
+"""What takes more than one engine call: create, enter, tear down. Pure generators, so that sync and async share them.
+
+A procedure yields steps (a Command, a Pause, a ReadTail) and is sent the answers, or has the failure thrown into it.
+`perform` drives one with a runner.
+
+Teardown's rules, in the order in which they win:
+1. Only what this handle made is undone: "already exists" at create deletes nothing.
+2. A `with` that fails after create rolls back itself.
+3. Every step is tried; "not found" while deleting is success; what is busy is tried again; then `ls` decides.
+4. The body's exception always wins: what fails in teardown becomes notes on it.
+5. Without one, the first failure of the teardown is raised and the rest are notes on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import frozen
+
+from smolkit.commands.base import Command
+from smolkit.commands.create import Create, MachineSpec
+from smolkit.commands.machine import DataDir, Delete, Ls, Start, Status, Stop
+from smolkit.errors import (
+    BootFailedError,
+    EngineBusyError,
+    MachineNotFoundError,
+    SmolvmError,
+    tail,
+)
+
+if TYPE_CHECKING:
+    from smolkit.dialect import Dialect
+    from smolkit.runners.base import Runner
+    from smolkit.values import MachineInfo
+
+T = TypeVar("T")
+
+_PAUSES = (0.2, 1.0)  # seconds before the second and third try of what was busy
+
+
+@frozen
+class Pause:
+    """A step: wait so many seconds."""
+
+    seconds: float
+
+
+@frozen
+class ReadTail:
+    """A step: the end of a file on the engine's host, as bytes."""
+
+    path: str
+
+
+Step = Command[Any] | Pause | ReadTail
+Steps = Generator[Step, Any, T]
+
+
+def perform(runner: Runner, steps: Steps[T]) -> T:
+    """The procedure's result, its steps done by the runner one after the other."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                answer = _do(runner, step)
+            except BaseException as error:  # noqa: BLE001  (the procedure decides, about an interrupt too)
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def _do(runner: Runner, step: Step) -> object:
+    if isinstance(step, Command):
+        return runner.run(step)
+    if isinstance(step, ReadTail):
+        return runner.read_tail(step.path)
+    runner.pause(step.seconds)
+    return None
+
+
+def create(name: str, spec: MachineSpec, dialect: Dialect) -> Steps[None]:
+    """Creates the machine, and makes sure that its network policy is recorded as asked; if not, it is gone again."""
+    yield Create(name, spec)
+    if not spec.has_policy:
+        return
+    try:
+        spec.check_recorded((yield from _lookup(name)))
+    except BaseException as error:
+        _note(error, (yield from discard(name, dialect)))
+        raise
+
+
+def start(name: str, timeout: float | None) -> Steps[None]:
+    """Starts the machine. Where it did not boot, the end of its console log goes on the error as a note."""
+    try:
+        yield Start(name, timeout)
+    except BootFailedError as error:
+        try:
+            folder: str = yield DataDir(name)
+        except SmolvmError:
+            raise error from None
+        for file in ("agent-startup-error.log", "agent-console.log"):
+            if said := tail((yield ReadTail(f"{folder}/{file}"))):
+                error.add_note(f"the end of {file} of machine {name!r}:\n{said}")
+        raise
+
+
+def enter(name: str, spec: MachineSpec, dialect: Dialect, timeout: float | None) -> Steps[None]:
+    """Creates and starts the machine; a start that fails leaves nothing behind."""
+    yield from create(name, spec, dialect)
+    try:
+        yield from start(name, timeout)
+    except BaseException as error:
+        _note(error, (yield from discard(name, dialect, half_booted=True)))
+        raise
+
+
+def leave(name: str, dialect: Dialect, body: BaseException | None) -> Steps[None]:
+    """Ends and deletes the machine after a body that ended so."""
+    failures = yield from discard(name, dialect)
+    if body is None and failures:
+        body, *failures = failures
+        _note(body, failures)
+        raise body
+    if body is not None:
+        _note(body, failures)
+
+
+def discard(name: str, dialect: Dialect, *, half_booted: bool = False) -> Steps[list[SmolvmError]]:
+    """Ends and deletes the machine, trying every step. The failures, in order.
+
+    `delete -f` alone ends a running machine from 0.8.1 on. After a start that failed or was killed it leaves the
+    half-booted VMM behind, and only `stop` ends that (1.32.2).
+    """
+    steps: list[Steps[None]] = [_delete(name, missing_ok=True)]
+    if half_booted or not dialect.supports("delete of a running machine"):
+        steps.insert(0, _stop(name))
+    failures = []
+    for step in steps:
+        try:
+            yield from step
+        except SmolvmError as error:
+            failures.append(error)
+    return failures
+
+
+def _stop(name: str) -> Steps[None]:
+    with suppress(MachineNotFoundError):
+        yield Stop(name)
+
+
+def delete(name: str, dialect: Dialect, *, missing_ok: bool) -> Steps[None]:
+    """Deletes the machine, running or not: up to 0.8.0 `delete -f` of a running one left its process behind."""
+    if not dialect.supports("delete of a running machine"):
+        yield from _stop(name)
+    yield from _delete(name, missing_ok=missing_ok)
+
+
+def _delete(name: str, *, missing_ok: bool) -> Steps[None]:
+    """What is busy is tried again, and where the answer leaves a doubt `ls` decides."""
+    for pause in (*_PAUSES, None):
+        try:
+            yield Delete(name)
+        except MachineNotFoundError:
+            if missing_ok:
+                return
+            raise
+        except SmolvmError as error:
+            if isinstance(error, EngineBusyError) and pause is not None:
+                yield Pause(pause)
+                continue
+            if (yield from _is_gone(name)):
+                return
+            raise
+        return
+
+
+def _is_gone(name: str) -> Steps[bool]:
+    try:
+        return name not in {info.name for info in (yield Ls())}
+    except SmolvmError:
+        return False
+
+
+def status(name: str, dialect: Dialect) -> Steps[MachineInfo]:
+    """What the engine has on record of the machine, asked in the way that changes nothing."""
+    if dialect.supports("status without side effects"):
+        info: MachineInfo = yield Status(name)
+        return info
+    return (yield from _lookup(name))
+
+
+def _lookup(name: str) -> Steps[MachineInfo]:
+    machines: tuple[MachineInfo, ...] = yield Ls()
+    for info in machines:
+        if info.name == name:
+            return info
+    raise MachineNotFoundError(f"machine {name!r} is not in the engine's list")
+
+
+def _note(error: BaseException, failures: list[SmolvmError]) -> None:
+    for failure in failures:
+        error.add_note(f"and then, while the machine was being removed: {failure}")

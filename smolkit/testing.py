@@ -1,0 +1,143 @@
+"""Test doubles for programs that use smolkit: no engine, no process, the real argv and the real error mapping.
+
+fake = FakeRunner()
+fake.answer(Create("agent"))
+fake.answer(["machine", "exec"], stdout="6.12.0\\n")
+assert Smolvm(runner=fake).machine("agent").exec(["uname", "-r"]).stdout == "6.12.0\\n"
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from attrs import define, field
+
+from smolkit.checks import data
+from smolkit.commands.base import Command
+from smolkit.runners.base import Runner
+from smolkit.values import Completed, Invocation, redact
+
+T = TypeVar("T")
+
+Pattern = Command[Any] | type[Command[Any]] | Sequence[str] | Callable[[Command[Any]], bool]
+
+
+class UnexpectedCommandError(AssertionError):
+    """The program under test ran a command that the fake was not told about."""
+
+
+@define
+class _Answer:
+    pattern: Pattern
+    reply: Completed | BaseException
+    left: int | None = field(default=None)
+
+    def matches(self, command: Command[Any], argv: tuple[str, ...]) -> bool:
+        if self.left == 0:
+            return False
+        if isinstance(self.pattern, Command):
+            return self.pattern == command
+        if isinstance(self.pattern, type):
+            return isinstance(command, self.pattern)
+        if callable(self.pattern):
+            return self.pattern(command)
+        words = tuple(self.pattern)
+        return argv[: len(words)] == words
+
+
+class FakeRunner(Runner):
+    """A runner that answers from a script, and records what it was asked.
+
+    Args:
+        version: The engine's version that it speaks as.
+
+    Attributes:
+        commands: Every command that was run, in order, as values: `assert fake.commands == [Create("a"), Start("a")]`.
+        invocations: What they came to: argv, stdin, host timeout.
+        pauses: The seconds that were waited between tries (nobody waits in a test).
+    """
+
+    def __init__(self, version: str = "1.32.2") -> None:
+        super().__init__(version=version)
+        self.commands: list[Command[Any]] = []
+        self.invocations: list[Invocation] = []
+        self.pauses: list[float] = []
+        self._answers: list[_Answer] = []
+
+    @property
+    def argvs(self) -> list[tuple[str, ...]]:
+        """The engine's arguments of every call, in order, without the `--error-format json` of newer engines."""
+        return [_plain(invocation.argv) for invocation in self.invocations]
+
+    def answer(
+        self,
+        pattern: Pattern,
+        *,
+        stdout: bytes | str = b"",
+        stderr: bytes | str = b"",
+        returncode: int = 0,
+        duration: float = 0.0,
+        ended_by: str = "",
+        error: BaseException | None = None,
+        times: int | None = None,
+    ) -> None:
+        """Scripts the answer to the commands that match. The first answer that matches counts, while it lasts.
+
+        Args:
+            pattern: A command (an equal one matches), a command class, the first words of an argv, or a predicate.
+            stdout: What the engine gives; the guest's own for an exec that ran.
+            stderr: Likewise.
+            returncode: Likewise.
+            duration: Seconds that the call seems to have taken.
+            ended_by: "timeout" or "output limit", as if the runner had ended it.
+            error: Raised instead, as if the runner had failed.
+            times: How often it may be given; None is without end.
+        """
+        reply = Completed((), returncode, data("stdout", stdout) or b"", data("stderr", stderr) or b"", duration, ended_by)
+        self._answers.append(_Answer(pattern, error or reply, times))
+
+    def run(self, command: Command[T]) -> T:
+        """Records the command; then as any runner."""
+        self.commands.append(command)
+        return super().run(command)
+
+    def execute(self, invocation: Invocation) -> Completed:
+        """The scripted answer.
+
+        Raises:
+            UnexpectedCommandError: there is none.
+        """
+        self.invocations.append(invocation)
+        command, argv = self.commands[-1], _plain(invocation.argv)
+        for answer in self._answers:
+            if answer.matches(command, argv):
+                return self._give(answer, invocation)
+        raise UnexpectedCommandError(
+            f"no answer for {command!r}\n  argv: smolvm {shlex.join(redact(argv))}\n"
+            f"  answers: {[answer.pattern for answer in self._answers if answer.left != 0]!r}"
+        )
+
+    @staticmethod
+    def _give(answer: _Answer, invocation: Invocation) -> Completed:
+        if answer.left is not None:
+            answer.left -= 1
+        if isinstance(answer.reply, BaseException):
+            raise answer.reply
+        reply = answer.reply
+        return Completed(invocation.argv, reply.returncode, reply.stdout, reply.stderr, reply.duration, reply.ended_by)
+
+    def pause(self, seconds: float) -> None:
+        """Records the wait and does not wait."""
+        self.pauses.append(seconds)
+
+    @contextmanager
+    def target(self, path: str) -> Iterator[str]:
+        """The path itself: a fake writes no file."""
+        yield path
+
+
+def _plain(argv: tuple[str, ...]) -> tuple[str, ...]:
+    return argv[2:] if argv[:2] == ("--error-format", "json") else argv
