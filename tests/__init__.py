@@ -1,0 +1,1 @@
+"""The suites: unit (fakes and pretend programs), grammar (the real parser), engine (real microVMs)."""

@@ -1,0 +1,183 @@
+"""What real engines wrote on stderr, and which failure it is. One row at least for each phrase of smolkit.verdict."""
+
+from __future__ import annotations
+
+from smolkit import errors
+
+NOTE = (
+    "note: no packed assets found for 'smol-vmm' (looked for a 'smol-vmm.smolmachine' sidecar next to the executable); "
+    "running as the plain smolvm CLI. If this is a packed binary, keep its .smolmachine file alongside it.\n"
+)
+_NOT_RUNNING = (
+    "agent operation failed: connect: machine 'm1' is not running. Start it with 'smolvm machine start --name m1'; "
+    "if a start is already in progress, retry once it finishes."
+)
+_KVM = (
+    "agent operation failed: start machine: agent operation failed: monitor agent: Then log out and log back in for the "
+    "change to take effect.); libkrun detail: build microVM: Internal error while starting microVM: "
+    "KvmContext(KvmOpen(Error(13))) (boot process exited (code 1) before the agent was ready)"
+)
+_KVM_PERMISSION = (
+    "agent operation failed: start machine: kvm permission denied: Cannot access /dev/kvm (permission denied).\\n"
+    "Add your user to the 'kvm' group"
+)
+
+_PROGRESS = "\rDownloading /tmp/a.txt -> ./d: 3 B (67 B/s)"
+_NOISE = (
+    "Starting ephemeral machine (vm-9e6ce89f)...\n"
+    "\x1b[2m2026-11-22T11:11:03.998240Z\x1b[0m \x1b[33m WARN\x1b[0m VMM killed by SIGTERM pid=12316 cause=Killed\n"
+)
+
+
+def as_json(code: str, message: str) -> str:
+    """A failure as engines from 1.28.1 on write it, on request."""
+    return f'{{"error":{{"code":"{code}","message":"{message}"}}}}\n'
+
+
+# (engine version, how it was provoked, stderr, the failure)
+RECORDED: list[tuple[str, str, str, type[errors.SmolvmError]]] = [
+    ("1.32.2", "start missing", as_json("NOT_FOUND", "vm not found: nope"), errors.MachineNotFoundError),
+    ("1.4.0", "start missing", "Error: vm not found: nope\n", errors.MachineNotFoundError),
+    (
+        "1.32.2",
+        "status --json missing",
+        as_json("CONFIG_ERROR", "config operation failed: machine status: machine 'nope' not found"),
+        errors.MachineNotFoundError,
+    ),
+    (
+        "1.4.0",
+        "update missing",
+        "Error: config operation failed: update: machine 'nope' not found\n",
+        errors.MachineNotFoundError,
+    ),
+    (
+        "1.32.2",
+        "create dup",
+        as_json("CONFIG_ERROR", "config operation failed: create machine: machine 'm1' already exists or is being created"),
+        errors.MachineExistsError,
+    ),
+    (
+        "1.4.0",
+        "create dup",
+        NOTE + "Error: config operation failed: create machine: machine 'm1' already exists or is being created\n",
+        errors.MachineExistsError,
+    ),
+    ("1.32.2", "exec stopped", as_json("SMOLVM_ERROR", _NOT_RUNNING), errors.MachineNotRunningError),
+    (
+        "1.9.1",
+        "exec stopped",
+        "Error: agent operation failed: connect: machine 't' is not running. Use 'smolvm machine start --name t' first.\n",
+        errors.MachineNotRunningError,
+    ),
+    (
+        "1.32.2",
+        "two starts at once",
+        as_json("SMOLVM_ERROR", "agent operation failed: start: another process is already starting or running this VM"),
+        errors.StartInProgressError,
+    ),
+    (
+        "1.32.2",
+        "start as root, /dev/kvm root's alone",
+        "Starting machine 't1'...\n" + as_json("SMOLVM_ERROR", _KVM),
+        errors.HypervisorUnavailableError,
+    ),
+    ("1.32.2", "start as nobody", as_json("SMOLVM_ERROR", _KVM_PERMISSION), errors.HypervisorUnavailableError),
+    (
+        "1.32.2",
+        "start, KVM opens and does not work",
+        as_json(
+            "SMOLVM_ERROR",
+            "agent operation failed: start machine: agent operation failed: monitor agent: "
+            "boot process exited (code 1) before the agent was ready",
+        ),
+        errors.BootFailedError,
+    ),
+    (
+        "1.32.2",
+        "run on a starved host",
+        _NOISE + "Error: agent operation failed: start machine: agent operation failed: wait for ready: "
+        "agent did not become ready within 30 seconds: no boot progress for 30 seconds\n",
+        errors.BootFailedError,
+    ),
+    (
+        "0.5.20",
+        "two CLIs at once (smol-machines/smolvm#178)",
+        "Error: database error: Database already open. Cannot acquire lock.\n",
+        errors.EngineBusyError,
+    ),
+    ("1.7.4", "updates at once (#850)", "Error: database error: database is locked\n", errors.EngineBusyError),
+    (
+        "1.7.1",
+        "delete of a machine that is still ending",
+        "Error: storage operation failed: remove vm directory: Directory not empty (os error 39)\n",
+        errors.EngineBusyError,
+    ),
+    (
+        "1.9.1",
+        "exec, 40 MB, buffered",
+        NOTE + "Error: agent operation failed: vm exec: command output exceeded 11534336 bytes and was truncated. "
+        "Use streaming exec (exec_stream / execStream) for large output.\n",
+        errors.OutputLimitError,
+    ),
+    (
+        "1.9.1",
+        "exec --stream, 40 MB",
+        "error: streaming output exceeded 11534336 byte cap; exec terminated (output truncated)\n",
+        errors.OutputLimitError,
+    ),
+    (
+        "1.32.2",
+        "stop during exec",
+        as_json("SMOLVM_ERROR", "io operation failed: connection closed"),
+        errors.ConnectionLostError,
+    ),
+    (
+        "1.32.2",
+        "exec -i nosuchcmd, bare",
+        as_json("SMOLVM_ERROR", "agent operation failed: vm exec interactive: No such file or directory (os error 2)"),
+        errors.ProgramNotFoundError,
+    ),
+    (
+        "1.4.0",
+        "exec nosuchcmd, bare",
+        "Error: agent operation failed: vm exec: failed to spawn command: No such file or directory (os error 2)\n",
+        errors.ProgramNotFoundError,
+    ),
+    (
+        "1.32.2",
+        "exec -i /etc/passwd, bare",
+        as_json("SMOLVM_ERROR", "agent operation failed: vm exec interactive: Permission denied (os error 13)"),
+        errors.ProgramNotExecutableError,
+    ),
+    (
+        "1.32.2",
+        "exec --name a/b",
+        as_json(
+            "CONFIG_ERROR",
+            "config operation failed: validate machine name: machine name cannot contain path separators",
+        ),
+        errors.InvalidNameError,
+    ),
+    (
+        "0.0.36",
+        "machine --help of PyPI's smolvm",
+        "Usage: smolvm [OPTIONS] [COMMAND] [ARGS]...\nTry 'smolvm --help' for help.\n\nError: No such command 'machine'.\n",
+        errors.ForeignProgramError,
+    ),
+    (
+        "1.32.2",
+        "create --allow-host nosuchhost.invalid",
+        as_json(
+            "CONFIG_ERROR",
+            "config operation failed: --allow-host: failed to resolve 'nosuchhost.invalid': "
+            "failed to lookup address information: Name or service not known",
+        ),
+        errors.UnknownEngineError,
+    ),
+    (
+        "1.32.2",
+        "cp of a directory, after a progress bar",
+        _PROGRESS + "Error: agent operation failed: write local file: ./d: Is a directory (os error 21)\n",
+        errors.UnknownEngineError,
+    ),
+]

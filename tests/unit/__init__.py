@@ -1,0 +1,1 @@
+"""No engine: the fake runner, and programs that pretend to be one."""

@@ -1,0 +1,168 @@
+"""How each command is said, in both grammars."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import smolkit.commands
+from smolkit import errors
+from smolkit.commands import Command, Cp, Create, DataDir, Delete, Exec, Ls, PackCreate, Start, Status, Stop, Version
+from smolkit.commands.create import MachineOptions, MachineSpec
+from smolkit.commands.engine import PackOptions
+from smolkit.commands.options import CREATE, PACK
+from smolkit.dialect import SINCE, Dialect
+from tests.samples import CREATE_OPTIONS, PACK_OPTIONS, commands, create
+
+CLASSIC, CURRENT, NEWEST = Dialect.of("1.0.1"), Dialect.of("1.0.2"), Dialect.of("1.32.2")
+
+_EXEC = Exec("NAME", ["ARGV", "--flag"], env={"K": "V"}, workdir="/DIR", timeout=30)
+# command, classic argv, argv with names as flags
+TABLE: list[tuple[Command[Any], str, str]] = [
+    (Version(), "--version", "--version"),
+    (PackCreate.of("OUT", {"image": "IMAGE"}), "pack create --image IMAGE -o OUT", "pack create --image IMAGE -o OUT"),
+    (create("NAME"), "machine create NAME", "machine create --name NAME"),
+    (create("NAME", from_path="PATH"), "machine create --from PATH NAME", "machine create --from PATH --name NAME"),
+    (create("NAME", smolfile="P"), "machine create --smolfile P NAME", "machine create --smolfile P --name NAME"),
+    (Start("NAME"), "machine start --name NAME", "machine start --name NAME"),
+    (Stop("NAME"), "machine stop --name NAME", "machine stop --name NAME"),
+    (Delete("NAME"), "machine delete -f NAME", "machine delete -f --name NAME"),
+    (
+        _EXEC,
+        "machine exec --name NAME -e K=V -w /DIR --timeout 30s -- ARGV --flag",
+        "machine exec --name NAME -e K=V -w /DIR --timeout 30s -- ARGV --flag",
+    ),
+    (Exec("NAME", ["A"]), "machine exec --name NAME -- A", "machine exec --name NAME -- A"),
+    (Exec("NAME", ["A"], input=b"x"), "machine exec --name NAME -i -- A", "machine exec --name NAME -i -- A"),
+    (Cp("SRC", "NAME:/path"), "machine cp SRC NAME:/path", "machine cp SRC NAME:/path"),
+    (Cp("NAME:/path", "DST"), "machine cp NAME:/path DST", "machine cp NAME:/path DST"),
+    (Status("NAME"), "machine status --name NAME --json", "machine status --name NAME --json"),
+    (Ls(), "machine ls --json", "machine ls --json"),
+    (DataDir("NAME"), "machine data-dir NAME", "machine data-dir --name NAME"),
+]
+
+
+@pytest.mark.parametrize(("command", "classic", "current"), TABLE)
+def test_each_command_is_said_as_its_grammar_has_it(command: Command[Any], classic: str, current: str) -> None:
+    """The names of create, delete and data-dir are positional up to 1.0.1 and flags from 1.0.2 on."""
+    assert tuple(classic.split()) == command.argv(CLASSIC)
+    assert tuple(current.split()) == command.argv(CURRENT)
+
+
+def test_the_table_has_every_command() -> None:
+    """A new command is in the argv table, or the suite fails."""
+    exported = [getattr(smolkit.commands, name) for name in smolkit.commands.__all__]
+    concrete = {kind for kind in exported if issubclass(kind, Command) and kind is not Command}
+
+    assert concrete == {type(row[0]) for row in TABLE} == {type(command) for command in commands()}
+
+
+def test_from_and_smolfile_together_are_classic_only() -> None:
+    """Their parser refuses the pair in the engines of the flag grammar (seen from 1.4.0 on): smolkit says so first."""
+    command = create("NAME", from_path="PATH", smolfile="FILE")
+
+    assert ("machine", "create", "--from", "PATH", "--smolfile", "FILE", "NAME") == command.argv(CLASSIC)
+    with pytest.raises(errors.UnsupportedByEngineError, match=r"needs smolvm 1\.0\.1 or older"):
+        command.argv(CURRENT)
+
+
+@pytest.mark.parametrize("command", [row[0] for row in TABLE if not isinstance(row[0], Version)])
+def test_engines_that_can_are_asked_for_failures_as_json(command: Command[Any]) -> None:
+    """From 1.28.1 on every command begins with --error-format json."""
+    assert ("--error-format", "json") == command.argv(Dialect.of("1.28.1"))[:2]
+    assert "--error-format" not in command.argv(Dialect.of("1.28.0"))
+
+
+def test_exec_is_interactive_where_failures_come_as_json() -> None:
+    """From 1.28.1 on exec runs with -i: no output cap, and streams apart."""
+    words = ("--error-format", "json", "machine", "exec", "--name", "m", "-i", "--", "true")
+
+    assert words == Exec("m", ["true"]).argv(NEWEST)
+
+
+def test_large_input_needs_an_engine_that_does_not_deadlock_on_it() -> None:
+    """Before 1.8.1 a large stdin could hang the engine."""
+    command = Exec("m", ["cat"], input=b"x" * 65_537)
+
+    assert "-i" in command.argv(Dialect.of("1.8.1"))
+    with pytest.raises(errors.UnsupportedByEngineError, match="input over 64 KiB"):
+        command.argv(Dialect.of("1.8.0"))
+
+
+@pytest.mark.parametrize(
+    ("timeout", "word"), [(30, "30s"), (30.0, "30s"), (1.5, "1500ms"), (0.0001, "1ms"), (2.0005, "2001ms")]
+)
+def test_timeouts_have_a_unit_and_are_never_cut_short(timeout: float, word: str) -> None:
+    """The engine refuses a bare number; fractions of milliseconds round up."""
+    assert word in Exec("m", ["true"], timeout=timeout).argv(NEWEST)
+
+
+def test_values_that_look_like_flags_are_glued_to_theirs() -> None:
+    """`-e -dash=x` would be read as a flag."""
+    assert "-e=-dash=x" in Exec("m", ["true"], env={"-dash": "x"}).argv(NEWEST)
+    assert "./-dash" in Cp("-dash", "m:/x").argv(NEWEST)
+
+
+def test_secrets_are_named_in_argv_and_carried_by_the_environment() -> None:
+    """argv has the names of variables only; the values go to the engine's process."""
+    invocation = Exec("m", ["true"], secrets={"TOKEN": "s3cr3t"}).invocation(NEWEST)
+
+    assert "TOKEN=SMOLKIT_SECRET_0" in invocation.argv
+    assert not [word for word in invocation.argv if "s3cr3t" in word]
+    assert {"SMOLKIT_SECRET_0": "s3cr3t"} == {key: value.reveal() for key, value in invocation.env}
+    assert "s3cr3t" not in repr(invocation)
+
+
+@pytest.mark.parametrize(("name", "value"), CREATE_OPTIONS.items())
+def test_every_option_of_create_is_refused_by_an_engine_that_lacks_it(name: str, value: object) -> None:
+    """A flag is never dropped silently: the version before the one that brought it raises, naming both."""
+    command = create("m", **{name: value})
+    feature = f"machine create {CREATE[name].flag}" if name in CREATE else f"machine create {name.upper()}"
+    since = SINCE.get(feature)
+
+    command.argv(NEWEST)
+    if since is not None:
+        before = Dialect((since[0], since[1], since[2] - 1) if since[2] else (since[0], since[1] - 1, 99))
+        with pytest.raises(errors.UnsupportedByEngineError) as caught:
+            command.argv(before)
+        assert str(before) == caught.value.have
+
+
+def test_an_allow_list_that_cannot_be_read_back_is_refused() -> None:
+    """Engines below 1.27.3 do not show what policy they recorded: smolkit does not trust it there."""
+    with pytest.raises(errors.UnsupportedByEngineError, match="allow lists in ls"):
+        create("m", allow_cidrs=["10.0.0.0/8"]).argv(Dialect.of("1.27.0"))
+
+
+@pytest.mark.parametrize("option", [name for name, row in CREATE.items() if row.policy])
+def test_a_network_policy_always_brings_net(option: str) -> None:
+    """Without --net some engines record neither a network nor the policy."""
+    assert "--net" in create("m", **{option: CREATE_OPTIONS[option]}).argv(NEWEST)
+
+
+def test_the_options_that_are_typed_are_the_options_there_are() -> None:
+    """MachineOptions and PackOptions, which type checkers read, and the tables, which build argv, name the same."""
+    assert {*CREATE, "env", "command"} == set(MachineOptions.__annotations__) == set(CREATE_OPTIONS)
+    assert {*PACK} - {"image"} == set(PackOptions.__annotations__) == set(PACK_OPTIONS)
+
+
+def test_every_option_is_explained() -> None:
+    """The docstring of MachineOptions has each option by name."""
+    text = f"{MachineOptions.__doc__}{PackOptions.__doc__}"
+
+    assert [] == [name for name in {*MachineOptions.__annotations__, *PackOptions.__annotations__} if name not in text]
+
+
+@pytest.mark.parametrize("option", ["cpus", "memory", "ports", "net", "labels", "env", "command"])
+def test_none_is_not_given(option: str) -> None:
+    """An option that is None leaves the engine's default."""
+    assert MachineSpec() == MachineSpec.of({option: None})
+
+
+def test_commands_are_values() -> None:
+    """Equal commands are equal and hash alike; all of them can be made twice."""
+    assert commands() == commands()
+    assert len(commands()) == len(set(commands()))
+    assert hash(create("a", cpus=1)) == hash(create("a", cpus=1))
+    assert Create("a") != Create("b")

@@ -1,0 +1,154 @@
+"""Where the engine is looked for, in which order, and what the host lacks."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from smolkit import Smolvm, SubprocessRunner, errors
+from smolkit.runners.doctor import host_checks
+from smolkit.runners.find import VARIABLE, find
+
+Program = Callable[..., Path]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    """Makes an executable file."""
+
+    def make(*parts: str, mode: int = 0o755) -> Path:
+        path = tmp_path.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("#!/bin/sh\necho smolvm 1.32.2\n")
+        path.chmod(mode)
+        return path
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A host that has no engine: none named, none on PATH, none installed."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+
+@pytest.fixture
+def bundle(monkeypatch: pytest.MonkeyPatch, program: Program) -> Path:
+    """The smolmachines package as pip lays it out, its program not executable."""
+    engine = program("site", "smol", "smol-vmm", mode=0o644)
+    program("site", "smol", "libkrun.so", mode=0o644)
+    spec = type("Spec", (), {"origin": str(engine.with_name("__init__.py"))})()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec if name == "smol" else None)
+    return engine
+
+
+def test_the_order(program: Program, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The argument, then the variable, then PATH, then the package."""
+    assert str(bundle) == find().path
+    on_path = program("bin", "smolvm")
+    assert str(on_path) == find().path
+    monkeypatch.setenv(VARIABLE, str(named := program("elsewhere", "smolvm-1.9")))
+    assert str(named) == find().path
+    assert str(argument := program("argument")) == find(str(argument)).path
+    assert str(on_path) == find("smolvm").path
+
+
+def test_a_program_that_was_named_and_is_not_there(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other is taken for it."""
+    program("bin", "smolvm")
+
+    with pytest.raises(errors.EngineNotFoundError, match="no program /no/such/smolvm"):
+        find("/no/such/smolvm")
+    monkeypatch.setenv(VARIABLE, "/no/such/smolvm")
+    with pytest.raises(errors.EngineNotFoundError, match=f"no program {VARIABLE}=/no/such/smolvm"):
+        find()
+    assert not Smolvm().is_available()
+
+
+def test_no_engine_at_all(tmp_path: Path) -> None:
+    """The error says where it was looked for, and what to install; making a client is no error."""
+    client = Smolvm()
+
+    assert not client.is_available()
+    with pytest.raises(errors.EngineNotFoundError, match=r"none is on PATH(.|\n)*pip install 'smolkit\[engine\]'"):
+        client.ls()
+    (check, *_) = client.doctor()
+    assert ("program", False) == (check.name, check.ok)
+
+
+def test_the_bundled_engine(bundle: Path) -> None:
+    """It is made executable if the install was not, and told where its libraries are."""
+    found = find()
+
+    assert {"SMOLVM_LIB_DIR": str(bundle.parent)} == found.env
+    assert bundle.stat().st_mode & stat.S_IXUSR
+    assert "1.32.2" == Smolvm().engine.version
+
+
+def test_a_bundled_engine_that_cannot_be_made_executable(bundle: Path, mocker: object) -> None:
+    """The error names the file."""
+    mocker.patch("pathlib.Path.chmod", side_effect=PermissionError("read-only"))  # type: ignore[attr-defined]
+    mocker.patch("os.access", return_value=False)  # type: ignore[attr-defined]
+
+    with pytest.raises(errors.EngineNotFoundError, match="smol-vmm is not executable, and cannot be made so: read-only"):
+        find()
+
+
+def test_a_package_without_the_engine(bundle: Path) -> None:
+    """Another package called smol."""
+    bundle.unlink()
+
+    with pytest.raises(errors.EngineNotFoundError):
+        find()
+
+
+def test_available_runs_nothing(program: Program) -> None:
+    """It asks whether there is a program, not which."""
+    path = program("bin", "smolvm")
+    path.write_text("#!/bin/sh\ntouch $0.ran\n")
+
+    assert Smolvm().is_available()
+    assert not path.with_name("smolvm.ran").exists()
+
+
+def test_a_healthy_host(tmp_path: Path) -> None:
+    """KVM there and open, state writable, room on the disk: nothing to do, so no hints."""
+    (tmp_path / "kvm").touch(mode=0o666)
+    checks = host_checks({"SMOLVM_DATA_DIR": str(tmp_path)}, tmp_path / "kvm")
+
+    assert ["kvm present", "kvm permitted", *["state directory writable", "free disk"] * 2] == [c.name for c in checks]
+    assert all(check.ok and not check.hint for check in checks)
+
+
+def test_a_host_that_lacks_everything(tmp_path: Path, mocker: object) -> None:
+    """Each check that fails has a hint."""
+    mocker.patch("os.access", return_value=False)  # type: ignore[attr-defined]
+    mocker.patch("shutil.disk_usage").return_value.free = 10  # type: ignore[attr-defined]
+    checks = host_checks({"HOME": str(tmp_path)}, tmp_path / "no-kvm")
+    (tmp_path / "kvm").touch()
+    checks += host_checks({"HOME": str(tmp_path)}, tmp_path / "kvm")[:2]
+
+    bad = [check for check in checks if not check.ok]
+    assert {"kvm present", "kvm permitted", "state directory writable", "free disk"} == {check.name for check in bad}
+    assert all(check.hint for check in bad)
+
+
+def test_a_check_that_cannot_be_made_is_one_that_fails(tmp_path: Path, mocker: object) -> None:
+    """doctor never raises."""
+    mocker.patch("shutil.disk_usage", side_effect=OSError("stale handle"))  # type: ignore[attr-defined]
+    checks = host_checks({"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data")})
+
+    assert 2 == len([check for check in checks if "stale handle" in check.detail and not check.ok])
+
+
+def test_the_doctor_of_a_whole_client(program: Program) -> None:
+    """The engine first, then the host."""
+    names = [check.name for check in SubprocessRunner(program("smolvm")).doctor()]
+
+    assert ["program", "version"] == names[:2]
+    assert "free disk" in names

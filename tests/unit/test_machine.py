@@ -1,0 +1,370 @@
+"""Machine and Smolvm over the fake: names, order, intent, and input that cannot be right."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smolkit import Machine, Smolvm, SmolvmError, SubprocessRunner, errors
+from smolkit.commands import Cp, Create, DataDir, Delete, Exec, Ls, MachineSpec, PackCreate, Start, Status, Stop
+from smolkit.testing import FakeRunner
+from tests.recorded import as_json
+from tests.samples import create
+
+NOT_FOUND = as_json("NOT_FOUND", "vm not found: agent")
+
+
+def test_the_quickstarts_calls(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
+    """create, start, cp, exec, delete: one engine call each, and no other."""
+    fake.answer(Exec, stdout="hi\n")
+    fake.answer(["machine"])
+    (tmp_path / "job.sh").write_text("echo hi")
+
+    with client.machine("agent", cpus=1, memory=512) as m:
+        m.cp(tmp_path / "job.sh", m.path("/root/job.sh"))
+        result = m.exec(["sh", "/root/job.sh"], env={"GREETING": "hi"}, timeout=30)
+
+    assert (0, "hi\n") == (result.returncode, result.stdout)
+    assert [
+        create("agent", cpus=1, memory=512),
+        Start("agent"),
+        Cp(str(tmp_path / "job.sh"), "agent:/root/job.sh"),
+        Exec("agent", ["sh", "/root/job.sh"], env={"GREETING": "hi"}, timeout=30),
+        Delete("agent"),
+    ] == fake.commands
+
+
+def test_each_verb_is_one_call(client: Smolvm, fake: FakeRunner) -> None:
+    """The handle says what it is told, in order."""
+    fake.answer(Status, stdout='{"name": "agent", "state": "running"}')
+    fake.answer(["machine"])
+    m = client.machine("agent")
+    m.create()
+    m.start(timeout=5)
+    m.stop()
+    assert m.status().running
+    assert m.exists()
+    m.delete()
+
+    assert [
+        Create("agent"),
+        Start("agent", 5),
+        Stop("agent"),
+        Status("agent"),
+        Status("agent"),
+        Delete("agent"),
+    ] == fake.commands
+
+
+def test_exec_gives_a_result_whatever_the_status(client: Smolvm, fake: FakeRunner) -> None:
+    """`false` failing is no failure of the engine."""
+    fake.answer(Exec, returncode=1, stdout="out", stderr="err", duration=0.25)
+    result = client.machine("agent").exec(["false"])
+
+    assert (1, "out", "err", False, 0.25) == (result.returncode, result.stdout, result.stderr, result.ok, result.duration)
+
+
+@pytest.mark.parametrize("verb", ["create", "start", "stop", "delete"])
+def test_every_other_verb_raises_on_non_zero(client: Smolvm, fake: FakeRunner, verb: str) -> None:
+    """SmolvmError, with the status and the engine's words."""
+    fake.answer(["machine", "ls"], stdout='[{"name": "agent"}]')
+    fake.answer(["machine"], returncode=1, stderr="Error: something unheard of\n")
+
+    with pytest.raises(SmolvmError, match="something unheard of") as caught:
+        getattr(client.machine("agent"), verb)()
+    assert 1 == caught.value.returncode
+
+
+def test_check_and_sh(client: Smolvm, fake: FakeRunner) -> None:
+    """sh names the shell; check makes the status an error that has the result."""
+    fake.answer(Exec, returncode=3, stderr="no")
+    m = client.machine("agent")
+
+    assert 3 == m.sh("a | b").returncode
+    with pytest.raises(errors.CommandFailedError, match=r"status 3: sh -c 'a \| b'"):
+        m.sh("a | b", check=True, timeout=5)
+    assert Exec("agent", ["sh", "-c", "a | b"]) == fake.commands[0]
+
+
+def test_the_hosts_bounds(client: Smolvm, fake: FakeRunner) -> None:
+    """exec: the guest's bound and 30 s of grace, or none; start: its own; the rest a generous one."""
+    fake.answer(["machine"])
+    m = client.machine("agent")
+    m.exec(["true"])
+    m.exec(["true"], timeout=5)
+    m.start()
+    m.start(timeout=None)
+    m.stop()
+
+    assert [None, 35, 900, None, 120] == [call.timeout for call in fake.invocations]
+
+
+def test_a_machine_without_a_name_has_a_fresh_one(client: Smolvm) -> None:
+    """No two are alike."""
+    names = {client.machine().name for _ in range(100)}
+
+    assert 100 == len(names)
+    assert all(name.startswith("smolkit-") for name in names)
+
+
+def test_handles_are_values_and_pickle(client: Smolvm) -> None:
+    """Equal by name and engine; the copy is the same machine and owns nothing; env stays behind."""
+    assert client.machine("a") == client.machine("a", cpus=2)
+    assert client.machine("a") != client.machine("b")
+    assert client.machine("a") != Smolvm(runner=FakeRunner()).machine("a")
+    assert 1 == len({client.machine("a"), client.machine("a")})
+    assert "<Machine 'a'>" == repr(client.machine("a"))
+
+    runner = SubprocessRunner("/bin/smolvm", state_dir="/tmp/state", env={"TOKEN": "s3cr3t"})
+    machine = Smolvm(runner=runner).machine("a", env={"KEY": "s3cr3t"})
+    data = pickle.dumps(machine)
+    assert pickle.loads(data) == machine
+    assert b"s3cr3t" not in data
+
+
+def test_status_asks_old_engines_by_ls() -> None:
+    """Before 1.15.0 a status could create a 20 GiB disk: ls is asked. A failing ls is an error, not an absence."""
+    fake = FakeRunner("1.14.2")
+    fake.answer(Ls(), stdout='[{"name": "b"}, {"name": "agent", "state": "stopped"}]', times=2)
+    fake.answer(Ls(), returncode=1, stderr="Error: database error: disk I/O error\n")
+    client = Smolvm(runner=fake)
+
+    assert "stopped" == client.machine("agent").status().state
+    assert not client.machine("other").exists()
+    with pytest.raises(errors.UnknownEngineError, match="disk I/O error"):
+        client.machine("agent").exists()
+
+
+LS = json.dumps(
+    [
+        {
+            "name": "b",
+            "state": "unreachable",
+            "cpus": 1,
+            "memory_mib": 512,
+            "pid": None,
+            "created_at": 1795344446,
+            "new": {},
+        },
+        {"name": "a", "state": "hibernating", "cpus": "?", "created_at": "1795344446", "labels": {"x": "y"}},
+    ]
+)
+
+
+def test_ls_is_lenient_and_sorted(client: Smolvm, fake: FakeRunner) -> None:
+    """Unknown states and keys are kept, missing keys and wrong types are None; the order is by name."""
+    fake.answer(Ls(), stdout=LS)
+    a, b = client.ls()
+
+    assert ("a", "hibernating", None, 1795344446, {"x": "y"}) == (a.name, a.state, a.cpus, a.created_at, a.labels)
+    assert ("b", "unreachable", 512, 1795344446) == (b.name, b.state, b.memory, b.created_at)
+    assert {} == b.raw["new"]
+
+
+def test_ls_of_an_engine_that_logs_on_stdout() -> None:
+    """Up to 0.7.2 log lines came before the answer."""
+    fake = FakeRunner("0.7.2")
+    fake.answer(Ls(), stdout=f"\x1b[2m2026-01-01T00:00:00Z\x1b[0m WARN something\n{LS}\n")
+
+    assert ["a", "b"] == [info.name for info in Smolvm(runner=fake).ls()]
+
+
+@pytest.mark.parametrize("answer", ["", "{}", "[", "null", '[{"state": "x"}]', "[1]", "[" * 50_000, "No machines"])
+def test_an_answer_that_is_no_list_is_an_error(client: Smolvm, fake: FakeRunner, answer: str) -> None:
+    """Never "no machines", never a traceback from a parser."""
+    fake.answer(Ls(), stdout=answer)
+
+    with pytest.raises(errors.UnknownEngineError):
+        client.ls()
+
+
+def test_pack_create(client: Smolvm, fake: FakeRunner) -> None:
+    """An image, or a machine, to a file."""
+    fake.answer(PackCreate)
+    client.pack_create("alpine", "out")
+    client.pack_create(None, "out", from_machine="agent", single_file=True)
+
+    assert [
+        ("pack", "create", "--image", "alpine", "-o", "out"),
+        ("pack", "create", "--from-vm", "agent", "--single-file", "-o", "out"),
+    ] == fake.argvs
+    for image, options in ((None, {}), ("alpine", {"from_machine": "agent"})):
+        with pytest.raises(ValueError, match="name one of them"):
+            client.pack_create(image, "out", **options)  # type: ignore[arg-type]
+
+
+def test_cp_out(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
+    """The engine's own spelling of the guest's side works too."""
+    fake.answer(Cp)
+    m = client.machine("agent")
+    m.cp(m.path("/root/x"), tmp_path / "x")
+    m.cp("agent:/root/x", str(tmp_path / "y"))
+
+    assert [Cp("agent:/root/x", str(tmp_path / "x")), Cp("agent:/root/x", str(tmp_path / "y"))] == fake.commands
+
+
+def test_cp_of_an_empty_path_runs_nothing(client: Smolvm, fake: FakeRunner) -> None:
+    """Either side."""
+    m = client.machine("agent")
+    m.cp("", m.path("/x"))
+    m.cp(m.path("/x"), "")
+
+    assert [] == fake.commands
+
+
+def test_cp_of_a_file_with_a_colon(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
+    """The engine would take what stands before the colon for a machine: it gets a name without one."""
+    file = tmp_path / "a:b"
+    file.write_text("content")
+    seen = []
+    fake.answer(lambda command: bool(seen.append((command.source, Path(command.source).read_text())) or True))  # type: ignore[attr-defined, func-returns-value]
+    m = client.machine("agent")
+    m.cp(file, m.path("/x"))
+
+    (name, content) = seen[0]
+    assert ":" not in name
+    assert "content" == content
+    assert not Path(name).is_symlink()
+
+
+Bad = Callable[[Machine], Any]
+BAD_INPUT: list[tuple[type[Exception], str, Bad]] = [
+    (TypeError, r"write \['uname', '-r'\]", lambda m: m.exec("uname -r")),
+    (TypeError, "list of words", lambda m: m.exec(b"true")),  # type: ignore[arg-type]
+    (TypeError, "list of words", lambda m: m.exec(5)),  # type: ignore[arg-type]
+    (TypeError, "this word is int", lambda m: m.exec(["sleep", 5])),  # type: ignore[list-item]
+    (ValueError, "command is empty", lambda m: m.exec([])),
+    (ValueError, "which program", lambda m: m.exec([""])),
+    (ValueError, "NUL", lambda m: m.exec(["a\0b"])),
+    (ValueError, "surrogates", lambda m: m.exec(["\ud800"])),
+    (ValueError, "NUL", lambda m: m.exec(["true"], env={"A": "b\0c"})),
+    (ValueError, "key of env is empty", lambda m: m.exec(["true"], env={"": "x"})),
+    (ValueError, "holds '='", lambda m: m.exec(["true"], env={"A=B": "x"})),
+    (ValueError, "cannot be encoded", lambda m: m.exec(["true"], env={"A": "\ud800"})),
+    (TypeError, "is a str, not int", lambda m: m.exec(["true"], env={"A": 1})),  # type: ignore[dict-item]
+    (TypeError, "env is a mapping", lambda m: m.exec(["true"], env=["A=1"])),  # type: ignore[arg-type]
+    (ValueError, "holds '='", lambda m: m.exec(["true"], secrets={"A=B": "x"})),
+    (ValueError, "positive", lambda m: m.exec(["true"], timeout=-1)),
+    (ValueError, "positive", lambda m: m.exec(["true"], timeout=0)),
+    (ValueError, "positive", lambda m: m.exec(["true"], timeout=math.nan)),
+    (ValueError, "positive", lambda m: m.exec(["true"], timeout=math.inf)),
+    (TypeError, "number of seconds", lambda m: m.exec(["true"], timeout="5s")),  # type: ignore[arg-type]
+    (TypeError, "number of seconds", lambda m: m.exec(["true"], timeout=True)),
+    (ValueError, "positive", lambda m: m.start(timeout=-1)),
+    (ValueError, "not absolute", lambda m: m.exec(["true"], workdir="root")),
+    (ValueError, "user is empty", lambda m: m.exec(["true"], user="")),
+    (TypeError, "input is bytes or str", lambda m: m.exec(["true"], input=5)),  # type: ignore[arg-type]
+    (ValueError, "script is empty", lambda m: m.sh("")),
+    (FileNotFoundError, "no-such-file", lambda m: m.cp("no-such-file", m.path("/x"))),
+    (IsADirectoryError, "one file", lambda m: m.cp("/tmp", m.path("/x"))),
+    (ValueError, "neither", lambda m: m.cp("a", "b")),
+    (ValueError, "neither", lambda m: m.cp("a", "other:/b")),
+    (ValueError, "both", lambda m: m.cp(m.path("/a"), m.path("/b"))),
+    (ValueError, "another machine", lambda m: m.cp("a", Smolvm(runner=FakeRunner()).machine("agent").path("/b"))),
+    (ValueError, "another machine", lambda m: m.cp(Machine(m._runner, "other").path("/a"), "b")),
+    (ValueError, "NUL", lambda m: m.cp("a\0b", m.path("/x"))),
+    (ValueError, "NUL", lambda m: m.path("/a\0b")),
+    (ValueError, "not absolute", lambda m: m.path("root")),
+    (TypeError, "a str or a path", lambda m: m.cp(5, m.path("/x"))),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("error", "words", "call"), BAD_INPUT)
+def test_bad_input_runs_nothing(client: Smolvm, fake: FakeRunner, error: type[Exception], words: str, call: Bad) -> None:
+    """A clear error, before any process starts."""
+    with pytest.raises(error, match=words):
+        call(client.machine("agent"))
+
+    assert [] == fake.commands
+
+
+@pytest.mark.parametrize(
+    "name", ["-x", ".x", "/x", "a/b", "a b", "a.b", "é", "a\n", "", "a" * 129, "a--b", "a-", "_a", "a\0", "a:b", "\uff11"]
+)
+def test_names_that_no_engine_takes(client: Smolvm, name: str) -> None:
+    """Refused before a handle exists, as SmolvmError and as ValueError."""
+    with pytest.raises(errors.InvalidNameError):
+        client.machine(name)
+    with pytest.raises(ValueError, match="not a machine name"):
+        Start(name)
+    with pytest.raises(TypeError):
+        client.machine(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["a", "0", "A_b-9", "a_", "a" * 128])
+def test_names_that_the_engine_takes(client: Smolvm, name: str) -> None:
+    """The rule is not narrower than the engine's."""
+    assert name == client.machine(name).name
+
+
+BAD_OPTIONS: list[tuple[type[Exception], str, dict[str, Any]]] = [
+    (TypeError, "did you mean 'memory'", {"mem": 512}),
+    (TypeError, "no option 'xyzzy'$", {"xyzzy": 1}),
+    (ValueError, "cpus is from 1 to 255", {"cpus": 0}),
+    (TypeError, "cpus is an int", {"cpus": "2"}),
+    (TypeError, "cpus is an int", {"cpus": True}),
+    (ValueError, "memory is from 64", {"memory": 63}),
+    (ValueError, "image is empty", {"image": ""}),
+    (ValueError, "one of them", {"image": "a", "from_path": "b"}),
+    (TypeError, r"write \['8080'\]", {"ports": "8080"}),
+    (ValueError, "a port of ports is from 1 to 65535", {"ports": [0]}),
+    (TypeError, "volumes is a list", {"volumes": "/a:/b"}),
+    (ValueError, r"volumes\[0\] is empty", {"volumes": [""]}),
+    (ValueError, "does not appear to be", {"allow_cidrs": ["nonsense"]}),
+    (ValueError, "leave one of them out", {"allow_cidrs": ["10.0.0.0/8"], "net": False}),
+    (TypeError, "net is True or False", {"net": "yes"}),
+    (ValueError, "block_io is one of 'sync', 'async'", {"block_io": "fast"}),
+    (TypeError, "labels is a mapping", {"labels": ["a=b"]}),
+    (ValueError, "holds '='", {"labels": {"a=b": "c"}}),
+    (ValueError, "workdir is not absolute", {"workdir": "x"}),
+    (ValueError, "stop_timeout is from 1 to 300", {"stop_timeout": 301}),
+    (TypeError, "command is a list of words", {"command": "sleep 60"}),
+    (ValueError, "key of env is empty", {"env": {"": "x"}}),
+    (ValueError, "max_image_size is from 1", {"max_image_size": 0}),
+]
+
+
+@pytest.mark.parametrize(("error", "words", "options"), BAD_OPTIONS)
+def test_options_that_cannot_be_right(
+    client: Smolvm, fake: FakeRunner, error: type[Exception], words: str, options: dict[str, Any]
+) -> None:
+    """A clear error when the handle is made: nothing is created."""
+    with pytest.raises(error, match=words):
+        client.machine("agent", **options)
+
+    assert [] == fake.commands
+
+
+def test_a_client_takes_a_program_or_a_runner() -> None:
+    """Both would leave open which one counts."""
+    with pytest.raises(TypeError, match="give the program to the runner"):
+        Smolvm("/bin/smolvm", runner=FakeRunner())
+
+
+def test_data_dir_and_unknown_answers(fake: FakeRunner) -> None:
+    """The last line is the folder; none is an error."""
+    fake.answer(DataDir("a"), stdout="/state/vms/1\n", times=1)
+    fake.answer(DataDir("a"))
+
+    assert "/state/vms/1" == fake.run(DataDir("a"))
+    with pytest.raises(errors.UnknownEngineError, match="no data directory"):
+        fake.run(DataDir("a"))
+
+
+def test_engine_and_doctor_of_a_custom_runner(client: Smolvm) -> None:
+    """What any runner can tell."""
+    assert "1.32.2" == client.engine.version
+    assert client.is_available()
+    assert [("program", True), ("version", True)] == [(check.name, check.ok) for check in client.doctor()]
+    assert "FakeRunner" in repr(client)
+
+
+def test_a_spec_is_a_value() -> None:
+    """Options given in another order are the same spec."""
+    assert MachineSpec.of({"net": True, "cpus": 1}) == MachineSpec.of({"cpus": 1, "net": True, "gpu": False})

@@ -1,0 +1,162 @@
+"""The project's own shape: layers, exports, docs, and the blocks of its README."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import smolkit
+from smolkit import Smolvm, commands, errors, testing
+from smolkit.testing import FakeRunner
+
+ROOT = Path(smolkit.__file__).parent
+# Each module may import those of its own rank and below; a rank below "runners" does no I/O.
+RANKS = [
+    {"errors"},
+    {"values"},
+    {"dialect", "verdict", "checks"},
+    {"commands"},
+    {"procedures"},
+    {"runners", "runners.base"},
+    {"runners.find", "runners.pipes", "runners.doctor", "testing"},
+    {"runners.local"},
+    {"machine"},
+    {"client"},
+    {"__init__"},
+]
+IMPURE = {"subprocess", "asyncio", "os.path", "time", "socket", "selectors", "signal", "shutil", "tempfile", "pathlib"}
+MODULES = sorted(ROOT.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    """A module's name below smolkit; those of commands count as one."""
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    return "commands" if name.startswith("commands") else name
+
+
+def rank_of(name: str) -> int:
+    """A module's place in the order."""
+    return next(rank for rank, names in enumerate(RANKS) if name in names or name.partition(".")[0] in names)
+
+
+def imports_of(path: Path) -> set[str]:
+    """What a module imports when it runs, TYPE_CHECKING aside."""
+    found = set()
+    tree = ast.parse(path.read_text())
+    typing_only = {id(node) for block in ast.walk(tree) if is_typing(block) for node in ast.walk(block)}
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def is_typing(node: ast.AST) -> bool:
+    """Whether this is `if TYPE_CHECKING:`."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name != "__init__.py"], ids=name_of)
+def test_imports_point_one_way(path: Path) -> None:
+    """values, dialect, errors < commands < runners < Machine, Smolvm; testing imports no runner that spawns."""
+    modules = {name_of(other) for other in MODULES}
+    ours = {found.removeprefix("smolkit.") for found in imports_of(path) if found.startswith("smolkit.")}
+    targets = {"commands" if name.startswith("commands") else name for name in ours} & modules
+    above = {target for target in targets - {name_of(path)} if rank_of(target) > rank_of(name_of(path))}
+
+    assert set() == above
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_runners_know_processes_and_clocks(path: Path) -> None:
+    """The pure core imports nothing that does I/O."""
+    if rank_of(name_of(path)) < rank_of("runners.base"):
+        assert set() == (imports_of(path) & IMPURE) - ({"pathlib"} if name_of(path) == "values" else set())
+    if name_of(path) not in {"runners.local", "runners.pipes"}:
+        assert not {"subprocess", "asyncio"} & imports_of(path)
+
+
+@pytest.mark.parametrize("module", [smolkit, commands])
+def test_exports_are_sorted_and_complete(module: object) -> None:
+    """`__all__` is in order, and has every public class that the module imports."""
+    names = module.__all__  # type: ignore[attr-defined]
+    public = {name for name, value in vars(module).items() if inspect.isclass(value) and not name.startswith("_")}
+
+    assert sorted(names) == list(names)
+    assert public <= set(names)
+
+
+@pytest.mark.parametrize("module", [smolkit, commands, errors, testing])
+def test_everything_public_is_explained(module: object) -> None:
+    """Public classes, and their public methods and properties, have docstrings."""
+    for name, value in vars(module).items():
+        if name.startswith("_") or not inspect.isclass(value) or not value.__module__.startswith("smolkit"):
+            continue
+        assert inspect.getdoc(value), name
+        for member, function in vars(value).items():
+            if not member.startswith("_") and (inspect.isfunction(function) or isinstance(function, property)):
+                assert inspect.getdoc(getattr(value, member)), f"{name}.{member}"
+
+
+def test_files_are_short() -> None:
+    """About 300 lines each."""
+    assert [] == [path.name for path in MODULES if len(path.read_text().splitlines()) > 330]
+
+
+README = (ROOT.parent / "README.md").read_text()
+BLOCKS = re.findall(r"(?ms)^```python\n(.*?)^```", README)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_the_readmes_python_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block by itself, against a fake where it asks for an engine."""
+    fake = FakeRunner()
+    fake.answer(["machine", "ls"], stdout='[{"name": "agent", "state": "running"}]')
+    fake.answer(["machine", "status"], stdout='{"name": "agent", "state": "running"}')
+    fake.answer(["machine", "exec"], stdout="6.18.55\n")
+    fake.answer(["machine"])
+    (tmp_path / "job.sh").write_text("echo hi")
+    monkeypatch.chdir(tmp_path)
+    # A README's `Smolvm()` is the user's; here it is one that boots nothing.
+    code = block.replace("Smolvm()", "Smolvm(runner=_fake)")
+    names: dict[str, object] = {"_fake": fake, "client": Smolvm(runner=fake), "errors": errors, "Smolvm": Smolvm}
+    exec(compile(code, "README.md", "exec"), names)  # noqa: S102  (our own README)
+
+
+def test_the_readmes_commands_are_those_that_run() -> None:
+    """The gate runs the README's test command; the quickstart and the emulated host are the files there are."""
+    gate = (ROOT.parent / ".ci/run").read_text()
+    shell = "".join(re.findall(r"(?ms)^```sh\n(.*?)^```", README))
+
+    assert "README.md" in gate
+    assert "examples/quickstart.py" in shell
+    assert "tests/emulated_host.py" in shell
+    assert (ROOT.parent / "tests/emulated_host.py").exists()
+
+
+def test_the_quickstart_runs_anywhere() -> None:
+    """Where no microVM boots it gives the reason, and says that what follows is the fake."""
+    code = "import runpy, sys; sys.modules['smol'] = None; runpy.run_path('examples/quickstart.py', run_name='__main__')"
+    env = {"PATH": "/usr/bin:/bin", "SMOLKIT_SMOLVM": "/no/such/smolvm"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env, cwd=ROOT.parent
+    )
+
+    assert "No microVM here: no program SMOLKIT_SMOLVM=/no/such/smolvm" in done.stdout
+    assert "in-memory fake (no machine is booted):\n0 hi from Linux 6.0.0-fake\n" in done.stdout
+
+
+def test_importing_smolkit_spares_what_it_does_not_need() -> None:
+    """No asyncio, no json, no logging, no temporary files: each costs a tenth of the import or more."""
+    code = "import sys, smolkit; print([m for m in ('asyncio', 'json', 'logging', 'tempfile') if m in sys.modules])"
+
+    assert "[]\n" == subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

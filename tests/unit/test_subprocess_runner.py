@@ -1,0 +1,366 @@
+"""SubprocessRunner with real processes: programs that only pretend to be the engine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from smolkit import Invocation, Smolvm, SubprocessRunner, errors
+from smolkit.commands import Exec, Ls, Start
+from smolkit.dialect import Dialect
+from smolkit.values import Hidden
+from tests.recorded import NOTE
+
+Pretend = Callable[[str], Path]
+
+
+@pytest.fixture
+def pretend(tmp_path: Path) -> Pretend:
+    """Makes a program called smolvm of a shell script."""
+
+    def make(script: str, name: str = "smolvm") -> Path:
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        return program
+
+    return make
+
+
+def test_bytes_and_status_are_exact(pretend: Pretend) -> None:
+    """All 256 values, streams apart, stdin given."""
+    runner = SubprocessRunner(pretend("cat; printf '\\377\\0' >&2; exit 42"))
+    done = runner.execute(Invocation(("x",), stdin=bytes(range(256)) * 4))
+
+    assert (42, bytes(range(256)) * 4, b"\xff\0") == (done.returncode, done.stdout, done.stderr)
+    assert ("", ("x",)) == (done.ended_by, done.argv)
+    assert 0 < done.duration < 30
+
+
+def test_stdin_is_dev_null(pretend: Pretend) -> None:
+    """A program that reads it ends at once, whatever ours is."""
+    assert b"" == SubprocessRunner(pretend("exec cat")).execute(Invocation(())).stdout
+
+
+def test_no_deadlock_on_large_pipes(pretend: Pretend) -> None:
+    """Megabytes on all three pipes at once."""
+    runner = SubprocessRunner(pretend("cat >&2 & head -c 3000000 /dev/zero; wait"))
+    data = b"y" * 3_000_000
+    done = SubprocessRunner(pretend("head -c 3000000 /dev/zero; cat >&2")).execute(Invocation((), stdin=data))
+
+    assert (3_000_000, data) == (len(done.stdout), done.stderr)
+    assert 3_000_000 == len(runner.execute(Invocation(())).stdout)
+
+
+def test_a_program_that_does_not_read_its_stdin(pretend: Pretend) -> None:
+    """It may end without reading a megabyte, or close it and go on."""
+    runner = SubprocessRunner(pretend("exec <&-; sleep 0.2; echo done"))
+
+    assert b"done\n" == runner.execute(Invocation((), stdin=b"x" * 10**6)).stdout
+
+
+def test_the_hosts_timeout_terminates_and_keeps_what_there_is(pretend: Pretend) -> None:
+    """SIGTERM first: the program may still say something."""
+    runner = SubprocessRunner(pretend("trap 'echo bye; exit 3' TERM; echo hi; while :; do sleep 0.05; done"))
+    done = runner.execute(Invocation((), timeout=0.5))
+
+    assert ("timeout", b"hi\nbye\n", 3) == (done.ended_by, done.stdout, done.returncode)
+
+
+def test_the_hosts_timeout_kills_what_does_not_end(pretend: Pretend) -> None:
+    """SIGKILL after SIGTERM, the whole group; reaped."""
+    runner = SubprocessRunner(pretend("trap '' TERM; sleep 4322 & echo $!; wait; while :; do sleep 0.1; done"))
+    done = runner.execute(Invocation((), timeout=0.3))
+
+    assert ("timeout", -signal.SIGKILL) == (done.ended_by, done.returncode)
+    assert not alive(int(done.stdout))
+
+
+def test_a_child_that_holds_the_pipes_does_not_hold_us(pretend: Pretend) -> None:
+    """The call ends with the program, not with whom it left behind."""
+    runner = SubprocessRunner(pretend("sleep 4323 & echo $!; exit 5"))
+    started = time.monotonic()
+    done = runner.execute(Invocation(()))
+    os.kill(int(done.stdout), signal.SIGKILL)
+
+    assert 5 == done.returncode
+    assert 5 > time.monotonic() - started
+
+
+def test_a_program_that_closes_its_pipes_is_waited_for(pretend: Pretend) -> None:
+    """Its end counts, and the bound holds for that wait too."""
+    assert 7 == SubprocessRunner(pretend("exec >&- 2>&-; sleep 0.3; exit 7")).execute(Invocation(())).returncode
+    done = SubprocessRunner(pretend("exec >&- 2>&-; exec sleep 4324")).execute(Invocation((), timeout=0.3))
+    assert ("timeout", -signal.SIGTERM) == (done.ended_by, done.returncode)
+
+
+def test_output_is_bounded(pretend: Pretend) -> None:
+    """A flood is cut off, its program ended, and what there is kept."""
+    runner = SubprocessRunner(pretend("exec yes"), output_limit=1_000_000, version="1.32.2")
+
+    with pytest.raises(errors.OutputLimitError) as caught:
+        runner.run(Exec("m", ["yes"]))
+    assert 1_000_000 <= len(caught.value.stdout) < 1_200_000
+
+
+def alive(pid: int) -> bool:
+    """Whether the process is there, and no zombie."""
+    try:
+        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_ends_and_reaps_the_program(pretend: Pretend, tmp_path: Path, error: type[BaseException]) -> None:
+    """What a signal handler raises comes out; the program is gone by then."""
+
+    def strike(number: int, frame: object) -> None:
+        raise error
+
+    runner = SubprocessRunner(pretend(f"echo $$ >{tmp_path}/pid; exec sleep 4325"))
+    before = signal.signal(signal.SIGUSR1, strike)
+    try:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        with pytest.raises(error):
+            runner.execute(Invocation(()))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+def test_the_program_has_a_process_group_of_its_own(pretend: Pretend) -> None:
+    """A terminal's Ctrl-C goes to the foreground group: not to the engine."""
+    out = SubprocessRunner(pretend("ps -o pgid= -p $$")).execute(Invocation(())).stdout
+
+    assert int(out) != os.getpgrp()
+
+
+def test_the_environment_is_an_allow_list(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the engine needs, what the caller adds, and nothing else of ours."""
+    ours = {"SECRET_OF_OURS": "1", "HTTPS_PROXY": "http://p", "no_proxy": "x", "SMOLVM_BOOT_BINARY": "/bin/evil"}
+    ours |= {"SMOLVM_MACHINE_NAME": "victim", "SMOLVM_LOG_FORMAT": "text", "LC_ALL": "C", "XDG_RUNTIME_DIR": "/run/x"}
+    for key, value in ours.items():
+        monkeypatch.setenv(key, value)
+    runner = SubprocessRunner(pretend("env"), env={"MINE": "2", "RUST_LOG": "debug"})
+    seen = dict(
+        line.split("=", 1) for line in runner.execute(Invocation((), (("CALL", Hidden("3")),))).stdout.decode().splitlines()
+    )
+
+    assert {"MINE": "2", "CALL": "3", "NO_COLOR": "1", "RUST_LOG": "debug", "LC_ALL": "C"}.items() <= seen.items()
+    assert {"SMOLVM_LOG_FORMAT", "XDG_RUNTIME_DIR", "PATH", "HOME"} <= seen.keys()
+    assert not {"SECRET_OF_OURS", "HTTPS_PROXY", "no_proxy", "SMOLVM_BOOT_BINARY", "SMOLVM_MACHINE_NAME"} & seen.keys()
+
+
+def test_proxies_are_inherited_only_on_request(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines from 1.9.1 on would use them for their own pulls."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
+    runner = SubprocessRunner(pretend("echo $HTTPS_PROXY"), inherit_proxy=True)
+
+    assert b"http://proxy\n" == runner.execute(Invocation(())).stdout
+
+
+@pytest.mark.parametrize("key", ["SMOLVM_BOOT_BINARY", "SMOLVM_MACHINE_NAME"])
+def test_variables_that_would_redirect_the_engine_are_refused(key: str) -> None:
+    """Even from the caller."""
+    with pytest.raises(ValueError, match=key):
+        SubprocessRunner(env={key: "x"})
+
+
+def test_one_debug_line_that_can_be_pasted(pretend: Pretend, caplog: pytest.LogCaptureFixture) -> None:
+    """One per process, with the values of env hidden."""
+    caplog.set_level(logging.DEBUG, logger="smolkit")
+    program = pretend("exit 0")
+    SubprocessRunner(program, version="1.0.1").run(Exec("m", ["echo", "a b"], env={"K": "s3cr3t"}))
+    (record,) = caplog.records
+    line, comment = record.getMessage().split("  # ")
+
+    assert f"{program} machine exec --name m -e 'K=***' -- echo 'a b'" == line
+    assert comment.startswith("exit 0, 0.")
+
+
+def test_a_prefix_stands_before_the_program(pretend: Pretend) -> None:
+    """`sudo -n smolvm ...`; the program is looked for on the prefix's side."""
+    sudo = pretend('printf "%s " "$@"', name="sudo")  # type: ignore[call-arg]
+    runner = SubprocessRunner(prefix=[str(sudo), "-n"], version="1.0.1")
+
+    assert b"-n smolvm machine start --name m " == runner.execute(Start("m").invocation(Dialect.of("1.0.1"))).stdout
+    assert runner.is_available()
+    assert not SubprocessRunner(prefix=["no-such-prefix"]).is_available()
+    assert ["program", "version"] == [check.name for check in runner.doctor()]
+    with pytest.raises(errors.EngineNotFoundError, match="cannot run no-such-prefix"):
+        SubprocessRunner(prefix=["no-such-prefix"], version="1.0.1").run(Ls())
+
+
+def test_the_version_is_asked_once_per_runner(pretend: Pretend, tmp_path: Path) -> None:
+    """One process for each call besides, from however many threads."""
+    program = pretend(f'echo "$1" >>{tmp_path}/calls; [ "$1" = --version ] && sleep 0.2 && echo smolvm 1.0.1 || echo "[]"')
+    client = Smolvm(program)
+    threads = [threading.Thread(target=client.ls) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert ["--version", *["machine"] * 4] == (tmp_path / "calls").read_text().split()
+
+
+def test_a_pinned_version_is_not_asked(pretend: Pretend) -> None:
+    """The engine is spoken to as told."""
+    client = Smolvm(runner=SubprocessRunner(pretend('[ "$1" = --version ] && exit 9; echo "[]"'), version="0.8.0"))
+
+    assert [] == client.ls()
+    assert ("0.8.0", True) == (client.engine.version, client.engine.dialect.classic)
+    with pytest.raises(ValueError, match="not a version"):
+        SubprocessRunner(version="newest")
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["echo smolvm 0.0.36", "echo something else", "exit 0", "echo 'smolvm version 1.2.3'"],
+)
+def test_another_products_smolvm_is_refused(pretend: Pretend, script: str) -> None:
+    """By name of the file: PyPI's `smolvm` installs a program of the same name, and answers --version in the same form."""
+    program = pretend(script)
+
+    with pytest.raises(errors.ForeignProgramError, match=str(program)):
+        Smolvm(program).ls()
+    checks = {check.name: check for check in Smolvm(program).doctor()}
+    assert not checks["version"].ok
+    assert "SMOLKIT_SMOLVM" in checks["version"].hint
+
+
+def test_another_products_smolvm_with_a_likely_version(pretend: Pretend) -> None:
+    """Then the first command shows it (the words are 0.0.36's)."""
+    program = pretend(
+        "[ $1 = --version ] && echo smolvm 1.0.0 && exit\necho \"Error: No such command 'machine'.\" >&2; exit 2"
+    )
+
+    with pytest.raises(errors.ForeignProgramError, match="SMOLKIT_SMOLVM"):
+        Smolvm(program).ls()
+
+
+def test_a_program_that_cannot_run(pretend: Pretend, tmp_path: Path) -> None:
+    """An engine that is not there, or is no program, is told from one that fails."""
+    (tmp_path / "text").write_bytes(b"\x7fELF nonsense")
+    (tmp_path / "text").chmod(0o755)
+    with pytest.raises(errors.EngineNotFoundError, match="cannot run"):
+        Smolvm(tmp_path / "text").ls()
+    with pytest.raises(ValueError, match="longer than this host takes"):
+        SubprocessRunner(pretend("exit 0"), version="1.0.1").run(Exec("m", ["x" * 3_000_000]))
+
+
+def test_the_note_of_a_renamed_engine_is_not_the_guests(pretend: Pretend) -> None:
+    """It is cut off exactly once, and only where the engine prints it."""
+    script = f"printf '%s' \"{NOTE}\" >&2; printf '%s' \"{NOTE}\" >&2"
+    renamed, own = pretend(script, "smol-vmm"), pretend(script)  # type: ignore[call-arg]
+
+    assert NOTE.encode() == SubprocessRunner(renamed).execute(Invocation(())).stderr
+    assert NOTE.encode() * 2 == SubprocessRunner(own).execute(Invocation(())).stderr
+
+
+def test_argv_0_is_the_engines_name(tmp_path: Path) -> None:
+    """Its usage texts call it so."""
+    program = tmp_path / "smol-vmm"
+    program.write_text(f"#!{sys.executable}\nprint(open('/proc/self/cmdline').read().split(chr(0)))\n")
+    program.chmod(0o755)
+
+    # A script's argv[0] is its interpreter's: the file is run by its own path, whatever it is called.
+    assert str(program).encode() in SubprocessRunner(program).execute(Invocation(())).stdout
+
+
+def test_a_runner_that_may_not_signal_gives_up(pretend: Pretend, mocker: object) -> None:
+    """sudo's child is another user's: the call still ends, at its bound."""
+    kill = mocker.patch("os.killpg", side_effect=PermissionError)  # type: ignore[attr-defined]
+    runner = SubprocessRunner(pretend("echo $$; exec sleep 4326"))
+    done = runner.execute(Invocation((), timeout=0.2))
+    os.kill(int(done.stdout), signal.SIGKILL)
+
+    assert ("timeout", 2) == (done.ended_by, kill.call_count)
+
+
+def test_hosts_are_told_apart(pretend: Pretend) -> None:
+    """By program, prefix and state directory; not by secrets."""
+    base = SubprocessRunner("/bin/a")
+
+    assert base.host == SubprocessRunner("/bin/a", env={"TOKEN": "x"}).host
+    assert base.host != SubprocessRunner("/bin/b").host
+    assert base.host != SubprocessRunner("/bin/a", prefix=["sudo"]).host
+    assert base.host != SubprocessRunner("/bin/a", state_dir="/srv/state").host
+    assert "<SubprocessRunner /bin/a>" == repr(base)
+
+
+def test_a_state_directory(pretend: Pretend, tmp_path: Path) -> None:
+    """The engine is told where, and one that would not listen is refused."""
+    runner = SubprocessRunner(pretend("echo $SMOLVM_DATA_DIR"), state_dir=tmp_path, version="1.2.5")
+
+    assert f"{tmp_path}\n".encode() == runner.execute(Invocation(())).stdout
+    with pytest.raises(errors.UnsupportedByEngineError, match="state_dir"):
+        SubprocessRunner(pretend("exit 0"), state_dir=tmp_path, version="1.2.4").run(Ls())
+
+
+def test_cp_targets_are_written_beside_and_renamed(tmp_path: Path) -> None:
+    """A file that is there is replaced only by a whole new one; links are followed."""
+    runner = SubprocessRunner("/bin/true")
+    kept, link = tmp_path / "kept", tmp_path / "link"
+    kept.write_text("old")
+    link.symlink_to(kept)
+
+    with pytest.raises(OSError, match="engine"), runner.target(str(link)) as name:
+        Path(name).write_text("half")
+        raise OSError("engine")
+    assert ("old", {kept, link}) == (kept.read_text(), set(tmp_path.iterdir()))
+
+    with runner.target(str(link)) as name:
+        Path(name).write_text("new")
+    assert ("new", True) == (kept.read_text(), link.is_symlink())
+    assert kept.stat().st_mode & stat.S_IROTH
+
+
+def test_cp_targets_that_cannot_be(tmp_path: Path, mocker: object) -> None:
+    """Found out before any process starts."""
+    runner = SubprocessRunner("/bin/true")
+    for path, error in ((tmp_path, IsADirectoryError), (tmp_path / "no/x", FileNotFoundError)):
+        with pytest.raises(error), runner.target(str(path)):
+            raise AssertionError("the body ran")
+    mocker.patch("os.access", return_value=False)  # type: ignore[attr-defined]
+    with pytest.raises(PermissionError), runner.target(str(tmp_path / "x")):
+        raise AssertionError("the body ran")
+
+
+def test_the_tail_of_a_file(tmp_path: Path) -> None:
+    """Of a large one its end, of a small one all, of none nothing."""
+    runner = SubprocessRunner("/bin/true")
+    (tmp_path / "large").write_bytes(b"x" * 10**6 + b"end")
+    (tmp_path / "small").write_bytes(b"end")
+
+    assert (16_384, b"end") == (len(runner.read_tail(str(tmp_path / "large"))), runner.read_tail(str(tmp_path / "small")))
+    assert b"" == runner.read_tail(str(tmp_path / "none"))
+
+
+def test_pauses_are_waited(pretend: Pretend) -> None:
+    """A pause of 50 ms takes 50 ms."""
+    started = time.monotonic()
+    SubprocessRunner("/bin/true").pause(0.05)
+
+    assert 0.05 <= time.monotonic() - started
+
+
+def test_no_shell_is_between(pretend: Pretend) -> None:
+    """Words arrive as they are."""
+    words = ("$(id)", "a b", "*", "'", '"', "\n", "")
+    out = SubprocessRunner(pretend('printf "<%s>" "$@"')).execute(Invocation(words)).stdout.decode()
+
+    assert "".join(f"<{word}>" for word in words) == out
+    assert subprocess.PIPE == -1  # nothing here has replaced subprocess

@@ -1,0 +1,258 @@
+"""What is left when something fails: the rules of smolkit.procedures, rule by rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smolkit import Smolvm, SmolvmError, errors
+from smolkit.commands import Create, DataDir, Delete, Ls, Start, Stop
+from smolkit.testing import FakeRunner
+from tests.recorded import as_json
+from tests.samples import create
+
+FAILED: dict[str, Any] = {"returncode": 1, "stderr": as_json("SMOLVM_ERROR", "agent operation failed: it broke")}
+NOT_FOUND: dict[str, Any] = {"returncode": 1, "stderr": as_json("NOT_FOUND", "vm not found: m")}
+BUSY: dict[str, Any] = {"returncode": 1, "stderr": as_json("SMOLVM_ERROR", "database error: database is locked")}
+BOOT: dict[str, Any] = {
+    "returncode": 1,
+    "stderr": as_json("SMOLVM_ERROR", "agent operation failed: agent did not become ready within 30 seconds"),
+}
+
+
+def notes(error: BaseException) -> str:
+    """The notes on an error, as one text."""
+    return "\n".join(getattr(error, "__notes__", []))
+
+
+def test_a_name_that_exists_is_not_deleted(client: Smolvm, fake: FakeRunner) -> None:
+    """Rule 1: only what this handle made is undone."""
+    fake.answer(Create, returncode=1, stderr=as_json("CONFIG_ERROR", "create machine: machine 'm' already exists"))
+
+    with pytest.raises(errors.MachineExistsError), client.machine("m"):
+        raise AssertionError("the body ran")
+    assert [Create("m")] == fake.commands
+
+
+def test_a_start_that_fails_rolls_back(client: Smolvm, fake: FakeRunner) -> None:
+    """Rule 2: stop, which ends a half-booted VM, then delete; nothing is added to the error where that went well."""
+    fake.answer(Start, **FAILED)
+    fake.answer(["machine"])
+
+    with pytest.raises(errors.UnknownEngineError, match="it broke") as caught, client.machine("m"):
+        raise AssertionError("the body ran")
+    assert [Create("m"), Start("m"), Stop("m"), Delete("m")] == fake.commands
+    assert "" == notes(caught.value)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), OSError("pipe")])
+def test_a_start_that_is_interrupted_rolls_back(client: Smolvm, fake: FakeRunner, error: BaseException) -> None:
+    """Rule 2 holds for what is no SmolvmError too; the caller sees the same exception."""
+    fake.answer(Start, error=error)
+    fake.answer(["machine"])
+
+    with pytest.raises(type(error)) as caught, client.machine("m"):
+        raise AssertionError("the body ran")
+    assert caught.value is error
+    assert [Create("m"), Start("m"), Stop("m"), Delete("m")] == fake.commands
+
+
+def test_every_step_of_a_rollback_is_tried(client: Smolvm, fake: FakeRunner) -> None:
+    """Rule 3: a stop that fails skips no delete; what fails are notes on the first error."""
+    fake.answer(Start, **BOOT)
+    fake.answer(DataDir, **FAILED)
+    fake.answer(Stop, **FAILED)
+    fake.answer(Delete, **FAILED)
+    fake.answer(Ls(), stdout='[{"name": "m"}]')
+    fake.answer(["machine"])
+
+    with pytest.raises(errors.BootFailedError) as caught, client.machine("m"):
+        raise AssertionError("the body ran")
+    assert [Create("m"), Start("m"), DataDir("m"), Stop("m"), Delete("m"), Ls()] == fake.commands
+    assert 2 == notes(caught.value).count("while the machine was being removed: agent operation failed: it broke")
+
+
+def test_a_machine_that_is_gone_already(client: Smolvm, fake: FakeRunner) -> None:
+    """Rule 3: "not found" while deleting is success."""
+    fake.answer(Delete, **NOT_FOUND)
+    fake.answer(["machine"])
+
+    with client.machine("m"):
+        pass
+    assert Delete("m") == fake.commands[-1]
+
+
+def test_a_machine_that_the_body_deleted(client: Smolvm, fake: FakeRunner) -> None:
+    """It is not deleted again: the name may be somebody else's by then."""
+    fake.answer(["machine"])
+
+    with client.machine("m") as m:
+        m.delete()
+    assert [Create("m"), Start("m"), Delete("m")] == fake.commands
+
+
+@pytest.mark.parametrize(
+    "words", ["database error: database is locked", "remove vm directory: Directory not empty (os error 39)"]
+)
+def test_what_is_busy_is_tried_again(client: Smolvm, fake: FakeRunner, words: str) -> None:
+    """Rule 3: twice, after a pause each."""
+    fake.answer(Delete, returncode=1, stderr=as_json("STORAGE_ERROR", words), times=2)
+    fake.answer(["machine"])
+
+    with client.machine("m"):
+        pass
+    assert [Delete("m")] * 3 == fake.commands[2:]
+    assert [0.2, 1.0] == fake.pauses
+
+
+def test_what_stays_busy_is_an_error(client: Smolvm, fake: FakeRunner) -> None:
+    """Rule 3: the tries are bounded, and then ls decides; the machine is there."""
+    fake.answer(Delete, **BUSY)
+    fake.answer(Ls(), stdout='[{"name": "m"}]')
+    fake.answer(["machine"])
+
+    with pytest.raises(errors.EngineBusyError), client.machine("m"):
+        pass
+    assert [Delete("m")] * 3 + [Ls()] == fake.commands[2:]
+
+
+def test_a_doubtful_delete_is_decided_by_ls(client: Smolvm, fake: FakeRunner) -> None:
+    """Rule 3: an error of delete whose machine is gone is no error."""
+    fake.answer(Delete, **FAILED)
+    fake.answer(Ls(), stdout="[]")
+    fake.answer(["machine"])
+
+    with client.machine("m"):
+        pass
+    assert Ls() == fake.commands[-1]
+
+
+def test_a_doubt_stays_where_ls_fails_too(client: Smolvm, fake: FakeRunner) -> None:
+    """Rule 3: a failing ls is never "no machines": delete's own error is raised."""
+    fake.answer(Delete, **FAILED)
+    fake.answer(Ls(), returncode=1, stderr=as_json("X", "ls broke"))
+    fake.answer(["machine"])
+
+    with pytest.raises(errors.UnknownEngineError, match="it broke"), client.machine("m"):
+        pass
+
+
+@pytest.mark.parametrize("error", [KeyError("mine"), KeyboardInterrupt(), SystemExit(1), GeneratorExit()])
+def test_the_bodys_exception_wins(client: Smolvm, fake: FakeRunner, error: BaseException) -> None:
+    """Rule 4: the very same exception, with a note of what failed after it."""
+    fake.answer(Delete, **FAILED)
+    fake.answer(Ls(), stdout='[{"name": "m"}]')
+    fake.answer(["machine"])
+
+    with pytest.raises(type(error)) as caught, client.machine("m"):
+        raise error
+    assert caught.value is error
+    assert "and then, while the machine was being removed: agent operation failed: it broke" in notes(error)
+
+
+def test_without_one_the_first_failure_is_raised() -> None:
+    """Rule 5: never a group; the others are notes on it. (An engine whose teardown has two steps.)"""
+    fake = FakeRunner("0.8.0")
+    fake.answer(Stop, returncode=1, stderr="Error: agent operation failed: stop broke\n")
+    fake.answer(Delete, returncode=1, stderr="Error: agent operation failed: delete broke\n")
+    fake.answer(Ls(), stdout='[{"name": "m"}]')
+    fake.answer(["machine"])
+
+    with pytest.raises(SmolvmError, match="stop broke") as caught, Smolvm(runner=fake).machine("m"):
+        pass
+    assert "delete broke" in notes(caught.value)
+    assert not isinstance(caught.value, BaseExceptionGroup)
+
+
+def test_old_engines_are_stopped_first() -> None:
+    """Up to 0.8.0 `delete -f` of a running machine left its process behind; a stop of a missing one said nothing."""
+    fake = FakeRunner("0.8.0")
+    fake.answer(["machine"])
+    with Smolvm(runner=fake).machine("m") as m:
+        pass
+    m.delete()
+
+    assert [Create("m"), Start("m"), Stop("m"), Delete("m"), Stop("m"), Delete("m")] == fake.commands
+
+
+def test_delete_says_what_is_missing_unless_told_not_to(client: Smolvm, fake: FakeRunner) -> None:
+    """As pathlib's unlink."""
+    fake.answer(Delete, **NOT_FOUND)
+
+    with pytest.raises(errors.MachineNotFoundError):
+        client.machine("m").delete()
+    client.machine("m").delete(missing_ok=True)
+
+
+def test_a_boot_that_fails_shows_the_console(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
+    """The end of the machine's logs is a note on the error, with no escapes of the guest's in it."""
+    (tmp_path / "agent-console.log").write_bytes(b"early\n" * 10_000 + b"panic: \x1b[31mno root\n")
+    fake.answer(Start, **BOOT)
+    fake.answer(DataDir, stdout=f"{tmp_path}\n")
+
+    with pytest.raises(errors.BootFailedError) as caught:
+        client.machine("m").start()
+    assert "the end of agent-console.log of machine 'm':" in notes(caught.value)
+    assert "panic: \\x1b[31mno root" in notes(caught.value)
+    assert "agent-startup-error.log" not in notes(caught.value)
+
+
+POLICY: dict[str, Any] = {"allow_cidrs": ["10.0.0.0/8"], "allow_hosts": ["example.org"]}
+RIGHT = '"network": true, "allowed_cidrs": ["10.0.0.0/8", "93.184.215.14/32"], "allowed_hosts": ["example.org"]'
+
+
+@pytest.mark.parametrize(
+    ("options", "recorded", "wrong"),
+    [
+        (POLICY, RIGHT, ""),
+        (POLICY, '"network": false', "network: False, not True; allow_cidrs without 10.0.0.0/8; allow_hosts without"),
+        (POLICY, RIGHT.replace("10.0.0.0/8", "10.0.0.0/9"), "allow_cidrs without 10.0.0.0/8"),
+        (POLICY, RIGHT.replace("example.org", "example.com"), "allow_hosts without example.org"),
+        ({"allow_cidrs": ["10.1.2.3/8"]}, '"network": true, "allowed_cidrs": ["10.0.0.0/8"]', ""),
+        (
+            {"allow_cidrs": ["10.0.0.0/8"]},
+            '"network": true, "allowed_cidrs": ["10.0.0.0/8", "0.0.0.0/0"]',
+            "allow_cidrs with 0.0.0.0/0 besides",
+        ),
+        (
+            {"allow_cidrs": ["10.0.0.0/8"], "outbound_localhost_only": True},
+            '"network": true, "allowed_cidrs": ["10.0.0.0/8", "127.0.0.0/8", "::1/128"]',
+            "",
+        ),
+        ({"outbound_localhost_only": True}, '"network": true', "outbound_localhost_only without an allow list"),
+        ({"block_private": True}, '"network": true', ""),
+    ],
+)
+def test_a_policy_that_is_not_recorded_as_asked(
+    client: Smolvm, fake: FakeRunner, options: dict[str, Any], recorded: str, wrong: str
+) -> None:
+    """It raises before the machine ever runs, and the machine is deleted."""
+    fake.answer(Ls(), stdout=f'[{{"name": "m", {recorded}}}]')
+    fake.answer(["machine"])
+    machine = client.machine("m", **options)
+
+    if not wrong:
+        machine.create()
+        assert [create("m", **options), Ls()] == fake.commands
+        return
+    with pytest.raises(errors.PolicyNotRecordedError, match=wrong):
+        machine.create()
+    assert [create("m", **options), Ls(), Delete("m")] == fake.commands
+
+
+def test_a_policy_that_cannot_be_read_back(client: Smolvm, fake: FakeRunner) -> None:
+    """Fail closed: an ls that fails, or knows no such machine, ends the machine too; what fails then is a note."""
+    fake.answer(Ls(), stdout="[]", times=1)
+    fake.answer(Ls(), **FAILED)
+    fake.answer(Delete, times=1)
+    fake.answer(Delete, **FAILED)
+    fake.answer(["machine"])
+    machine = client.machine("m", allow_cidrs=["10.0.0.0/8"])
+
+    with pytest.raises(errors.MachineNotFoundError):
+        machine.create()
+    with pytest.raises(errors.UnknownEngineError) as caught:
+        machine.create()
+    assert "while the machine was being removed" in notes(caught.value)

@@ -1,0 +1,187 @@
+"""Whose failure is it, and which: the table of phrases, and the decision."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from smolkit import SmolvmError, errors
+from smolkit.values import Completed
+from smolkit.verdict import PHRASES, verdict
+from tests.recorded import NOTE, RECORDED, as_json
+
+JSON = ("--error-format", "json", "machine", "exec", "--name", "m", "-i", "--", "prog")
+TEXT = ("machine", "exec", "--name", "m", "--", "prog")
+LINE = as_json("SMOLVM_ERROR", "io operation failed: connection closed").encode()
+
+
+def judge(
+    argv: tuple[str, ...], code: int, out: bytes = b"", err: bytes = b"", timeout: float | None = None, **more: Any
+) -> SmolvmError | None:
+    """The verdict on an exec of `prog`."""
+    return verdict(Completed(argv, code, out, err, **more), ("prog",), timeout)
+
+
+@pytest.mark.parametrize(("version", "how", "stderr", "error"), RECORDED)
+def test_what_real_engines_said(version: str, how: str, stderr: str, error: type[SmolvmError]) -> None:
+    """Each recorded text is its typed error, with the engine's own words first in its text."""
+    found = verdict(Completed(("machine", "verb"), 1, stderr=stderr.encode()))
+
+    assert type(found) is error
+    assert found.message
+    assert found.message in stderr.encode().decode("unicode_escape") or found.message in stderr
+    assert "Error: " not in found.message.partition("\n")[0]
+
+
+@pytest.mark.parametrize("phrase", PHRASES, ids=lambda phrase: phrase.pattern)
+def test_every_phrase_was_heard(phrase: Any) -> None:
+    """No pattern without a recording from a real engine."""
+    assert [row for row in RECORDED if row[3] is phrase.error and re.search(phrase.pattern, said(row[2]), re.MULTILINE)]
+
+
+def said(stderr: str) -> str:
+    """The engine's words in a recording, whichever way it wrote them."""
+    return "\n".join(re.findall(r'(?:Error: |error: |"message":")(.*)', stderr))
+
+
+@pytest.mark.parametrize("code", [3, 42, 126, 127, 137, 254])
+def test_a_status_that_the_engine_never_has_is_the_guests(code: int) -> None:
+    """Whatever the guest wrote."""
+    assert None is judge(JSON, code, b"out", LINE)
+    assert None is judge(TEXT, code, b"", b"Error: vm not found: m\n")
+
+
+def test_exit_1_is_the_engines_where_its_line_is_last() -> None:
+    """Engines that speak JSON: the last line of stderr decides, after output too, and glued to the guest's half line."""
+    for before in (b"", b"the guest's\n", b"half a line", NOTE.encode()):
+        assert isinstance(judge(JSON, 1, b"out", before + LINE), errors.ConnectionLostError)
+
+
+@pytest.mark.parametrize(
+    "stderr",
+    [
+        b"",
+        b"nothing of the kind\n",
+        LINE + b"and more\n",
+        b'{"error":{"code":"X"}}\n',
+        b'{"error":{"code":"X","message":1}}\n',
+        b'{"error":{"code":"X","message":"y","more":"z"}}\n',
+        b'{"error":{"code":"X","message":"y"}\n',
+        b'{"error":{}}\n',
+        b'{"error":{"code":' + b"[" * 50_000 + b"\n",
+        b"Error: vm not found: m\n",
+        b"\xff\xfe",
+    ],
+)
+def test_exit_1_is_the_guests_otherwise(stderr: bytes) -> None:
+    """A guest that prints something like it, or anything else, exits 1 by itself."""
+    assert None is judge(JSON, 1, b"", stderr)
+
+
+@pytest.mark.parametrize(
+    ("out", "err", "engine"),
+    [
+        (b"", b"Error: vm not found: m\n", True),
+        (b"", NOTE.encode() + b"Error: agent operation failed: connect: machine 'm' is not running. Use it.\n", True),
+        (b"", b"\x1b[2m2026-11-22T11:11:03Z\x1b[0m WARN slow\nError: vm not found: m\n", True),
+        (b"out", b"Error: vm not found: m\n", False),
+        (b"", b"before\nError: vm not found: m\n", False),
+        (b"", b"Error: something that the engine never says\n", False),
+        (b"", b"", False),
+        (b"", LINE, False),
+    ],
+)
+def test_exit_1_of_engines_that_speak_text(out: bytes, err: bytes, *, engine: bool) -> None:
+    """The engine's, where stdout is empty and stderr is made of nothing but its own words."""
+    assert engine == (judge(TEXT, 1, out, err) is not None)
+
+
+@pytest.mark.parametrize(
+    ("err", "error"),
+    [
+        (b"executable file `prog` not found in $PATH: No such file or directory\n", errors.ProgramNotFoundError),
+        (b"executable file `prog` not found in $PATH: No such file or directory", errors.ProgramNotFoundError),
+        (b"chdir `/nodir`: No such file or directory\n", errors.ProgramNotFoundError),
+        (b"open executable: Permission denied\n", errors.ProgramNotExecutableError),
+        (b"executable file `other` not found in $PATH: No such file or directory\n", type(None)),
+        (b"executable file `prog` not found in $PATH: No such file\nand more\n", type(None)),
+        (b"", type(None)),
+    ],
+)
+def test_exit_255_of_image_machines(err: bytes, error: type) -> None:
+    """crun's one line about the program that was asked (1.9.1, 1.32.2); all else is the guest's own 255."""
+    assert error is type(judge(JSON, 255, b"", err))
+    assert None is judge(JSON, 255, b"out", err)
+
+
+@pytest.mark.parametrize(
+    ("code", "duration", "timeout", "timed_out"),
+    [(124, 2.1, 2.0, True), (124, 1.9, 2.0, False), (124, 99.0, None, False), (0, 2.1, 2.0, False), (137, 2.1, 2.0, False)],
+)
+def test_a_timeout_is_124_and_the_time(code: int, duration: float, timeout: float | None, *, timed_out: bool) -> None:
+    """The guest's own 124, before the time is up or without a bound, is data."""
+    found = judge(JSON, code, b"part", b"err\ncommand timed out after 2000ms", timeout, duration=duration)
+
+    assert timed_out == isinstance(found, errors.ExecTimeoutError)
+    if isinstance(found, errors.ExecTimeoutError):
+        assert ("part", "err", 2.0, True) == (found.stdout, found.stderr, found.timeout, found.guest_ended)
+
+
+def test_older_engines_time_out_without_a_word() -> None:
+    """Up to 1.9.1 a timeout left no text: the clock decides."""
+    assert isinstance(judge(TEXT, 124, b"part", b"", 2.0, duration=2.4), errors.ExecTimeoutError)
+
+
+def test_the_hosts_bound() -> None:
+    """An exec that the host had to end is a timeout whose command may still run; another call is an engine's timeout."""
+    found = judge(JSON, -15, b"part", b"", 2.0, duration=32.0, ended_by="timeout")
+
+    assert isinstance(found, errors.ExecTimeoutError)
+    assert (False, "part") == (found.guest_ended, found.stdout)
+    other = verdict(Completed(("machine", "start"), -9, duration=900.0, ended_by="timeout"))
+    assert isinstance(other, errors.EngineTimeoutError)
+    assert "900 s" in str(other)
+
+
+def test_an_engine_that_was_killed() -> None:
+    """A negative status is never the guest's."""
+    assert isinstance(judge(JSON, -9), errors.EngineDiedError)
+
+
+def test_too_much_output() -> None:
+    """A runner that cut the output says so."""
+    assert isinstance(judge(JSON, -15, b"y" * 9, ended_by="output limit"), errors.OutputLimitError)
+
+
+_OWN = b"error: unexpected argument '--user' found\n\nUsage: smolvm machine exec [OPTIONS] <COMMAND>...\n\nFor more"
+_GUESTS = (
+    b"error: unexpected argument '--bad' found\n\nUsage: rg [OPTIONS] PATTERN\n\nFor more information, try '--help'.\n"
+)
+
+
+def test_exit_2_is_a_usage_error_only_of_the_engines_own_usage() -> None:
+    """Guests run programs that print the same kind of text for a usage of their own."""
+    assert isinstance(judge(JSON, 2, b"", _OWN), errors.UsageError)
+    assert None is judge(JSON, 2, b"", _GUESTS)
+    assert None is judge(JSON, 2, b"out", _OWN)
+    usage = verdict(
+        Completed(("machine", "start"), 2, stderr=NOTE.encode() + b"error: unexpected argument 'x' found\n\nUsage")
+    )
+    assert isinstance(usage, errors.UsageError)
+    assert "unexpected argument 'x' found" == usage.message
+    assert "bug in smolkit" in str(errors.UsageError.__doc__)
+
+
+def test_a_failure_without_a_word() -> None:
+    """Nothing is made up: the status is all there is."""
+    found = verdict(Completed(("machine", "ls"), 101))
+
+    assert isinstance(found, errors.UnknownEngineError)
+    assert "exited with status 101 and said nothing" in str(found)
+
+
+def test_success_is_no_failure() -> None:
+    """Exit 0 is success, whatever stands on stderr: engines warn there."""
+    assert None is verdict(Completed(("machine", "start"), 0, stderr=b"WARN agent ready via SOCKET FALLBACK\n"))
