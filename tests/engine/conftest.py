@@ -1,0 +1,85 @@
+"""A real engine on a host that boots microVMs, and machines on it."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smolkit import Machine, Smolvm, errors
+from tests.engines import throwaway_client
+
+_TRIES = 3
+Boot = Callable[..., Any]
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def real() -> Iterator[Smolvm]:
+    """A client of the real engine; at the end of the session nothing may be left on it, in `ls` or as a process."""
+    with throwaway_client() as client:
+        yield client
+        assert [] == client.ls()
+        assert [] == vmms()
+
+
+@pytest.fixture(scope="session")
+def state_dir(real: Smolvm) -> Path:
+    """Where the engine of the tests keeps its state."""
+    return Path(real.runner.host.rpartition("=")[2])
+
+
+@pytest.fixture(scope="session")
+def boot(real: Smolvm) -> Boot:
+    """`with boot() as m`: a machine as by client.machine(), for which a starved host gets another try to start it."""
+
+    @contextmanager
+    def booted(name: str | None = None, **options: Any) -> Iterator[Machine]:
+        machine = real.machine(name or f"t{next(_NUMBERS)}", **{"cpus": 1, "memory": 512, **options})
+        for left in reversed(range(_TRIES)):
+            try:
+                machine.__enter__()
+                break
+            except (errors.BootFailedError, errors.EngineTimeoutError):
+                if not left:
+                    raise
+        try:
+            yield machine
+        finally:
+            machine.__exit__(*sys.exc_info())
+
+    return booted
+
+
+@pytest.fixture(scope="session")
+def shared(boot: Boot) -> Iterator[Machine]:
+    """One bare machine for all the tests that leave it as it was."""
+    with boot("shared") as machine:
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def image(boot: Boot, state_dir: Path, shared: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """One machine made from an image: an unpacked root file system, here a copy of the engine's own."""
+    rootfs = tmp_path_factory.mktemp("image") / "rootfs"
+    shutil.copytree(next((state_dir / ".cache/smolvm/rootfs").iterdir()), rootfs, symlinks=True)
+    with boot("image", image=rootfs) as machine:
+        machine.exec(["true"])
+        yield machine
+
+
+def vmms() -> list[str]:
+    """The command lines of the engine's VM processes on this host."""
+    lines = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(process.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
+        except OSError:
+            continue
+    return [line for line in lines if "_boot-vm" in line]

@@ -1,0 +1,301 @@
+"""The real engine, booting real microVMs. Run in place where KVM works, else by `python3 tests/emulated_host.py`."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from smolkit import Machine, Smolvm, SubprocessRunner, errors
+from tests.engine.conftest import Boot, vmms
+
+pytestmark = pytest.mark.engine
+EVERY_BYTE = bytes(range(256))
+
+
+def test_the_quickstart(real: Smolvm, capfd: pytest.CaptureFixture[str]) -> None:
+    """The README's example prints what a real guest said."""
+    done = subprocess.run([sys.executable, "examples/quickstart.py"], capture_output=True, text=True, check=True)
+    with capfd.disabled():
+        print(f"\n[quickstart] {done.stdout.strip()}")
+
+    assert done.stdout.startswith("0 hi from Linux "), done.stdout
+    assert "fake" not in done.stdout
+
+
+def test_a_lifecycle_step_by_step(real: Smolvm, boot: Boot) -> None:
+    """create, start, exec, stop, start, delete: each does what it says, and a start of what runs does nothing."""
+    with boot("steps") as machine:
+        machine.start()
+        machine.sh("echo kept > /root/file", check=True)
+        assert "running" == machine.status().state
+        machine.stop()
+        machine.stop()
+        assert "stopped" == machine.status().state
+        with pytest.raises(errors.MachineNotRunningError):
+            machine.exec(["true"])
+        machine.start()
+        assert "kept\n" == machine.exec(["cat", "/root/file"]).stdout
+        machine.delete()
+        assert not machine.exists()
+
+
+@pytest.mark.parametrize("status", [0, 1, 2, 42, 124, 255])
+def test_an_exit_status_is_a_result(shared: Machine, status: int) -> None:
+    """Every exit status of the guest comes back as it is; those that the engine uses too."""
+    result = shared.exec(["sh", "-c", f"exit {status}"], timeout=60)
+
+    assert (status, b"", b"") == (result.returncode, result.stdout_bytes, result.stderr_bytes)
+    assert (status == 0) == result.ok
+
+
+def test_a_command_killed_by_a_signal(shared: Machine) -> None:
+    """128 + the signal's number."""
+    assert 137 == shared.sh("kill -9 $$").returncode
+
+
+def test_check_makes_a_status_an_error(shared: Machine) -> None:
+    """check=True raises with the result."""
+    with pytest.raises(errors.CommandFailedError) as caught:
+        shared.sh("echo out; echo err >&2; exit 3", check=True)
+
+    assert (3, "out\n", "err\n") == (caught.value.returncode, caught.value.stdout, caught.value.stderr)
+
+
+@pytest.mark.parametrize("command", [["no-such-program"], ["/no/such/program"]])
+def test_a_program_that_the_guest_does_not_have(shared: Machine, image: Machine, command: list[str]) -> None:
+    """Exit 1 of a bare machine and 255 of an image machine are one typed error."""
+    for machine in (shared, image):
+        with pytest.raises(errors.ProgramNotFoundError):
+            machine.exec(command)
+
+
+def test_a_program_that_is_not_executable(shared: Machine, image: Machine) -> None:
+    """One typed error on both kinds of machine."""
+    for machine in (shared, image):
+        with pytest.raises(errors.ProgramNotExecutableError):
+            machine.exec(["/etc/passwd"])
+
+
+def test_a_workdir_that_the_guest_does_not_have(shared: Machine, image: Machine) -> None:
+    """The engine's words for it are those for a missing program; the hint names both."""
+    for machine in (shared, image):
+        with pytest.raises(errors.ProgramNotFoundError, match="workdir"):
+            machine.exec(["true"], workdir="/no/such/folder")
+
+
+def test_an_image_machine_runs_commands(image: Machine) -> None:
+    """Statuses and streams of an image machine are those of a bare one."""
+    result = image.sh("echo out; echo err >&2; exit 255")
+
+    assert (255, "out\n", "err\n") == (result.returncode, result.stdout, result.stderr)
+    assert "daemon\n" == image.exec(["id", "-un"], user="daemon").stdout
+
+
+def test_a_timeout_ends_the_command_in_the_guest(shared: Machine) -> None:
+    """The error has what was written before, without the engine's own line; in the guest nothing runs on."""
+    with pytest.raises(errors.ExecTimeoutError) as caught:
+        shared.sh("printf out; printf err >&2; sleep 4321", timeout=3)
+
+    assert (True, 3, "out", "err") == (
+        caught.value.guest_ended,
+        caught.value.timeout,
+        caught.value.stdout,
+        caught.value.stderr,
+    )
+    assert "4321" not in shared.exec(["ps"]).stdout
+
+
+def test_output_is_exact_and_its_streams_apart(shared: Machine, image: Machine) -> None:
+    """All 256 byte values, on both streams."""
+    for machine in (shared, image):
+        result = machine.sh("cat; dd if=/dev/zero bs=300 count=1 2>/dev/null | tr '\\0' '\\377' >&2", input=EVERY_BYTE * 5)
+
+        assert EVERY_BYTE * 5 == result.stdout_bytes
+        assert b"\xff" * 300 == result.stderr_bytes
+
+
+def test_output_beyond_the_engines_cap(shared: Machine) -> None:
+    """13 MiB, where the engine's buffered exec gives up at 11."""
+    assert 13 * 2**20 == len(shared.exec(["dd", "if=/dev/zero", "bs=1M", "count=13"]).stdout_bytes)
+
+
+def test_output_is_bounded(state_dir: Path, shared: Machine) -> None:
+    """A guest that never stops writing is cut off, and does not fill the host's memory."""
+    small = Smolvm(runner=SubprocessRunner(state_dir=state_dir, output_limit=100_000))
+
+    with pytest.raises(errors.OutputLimitError) as caught:
+        small.machine("shared").exec(["yes"])
+    assert caught.value.stdout.startswith("y\ny\n")
+    assert shared.exec(["true"]).ok
+
+
+def test_input_env_and_workdir(shared: Machine) -> None:
+    """1 MiB of input arrives whole; variables and the working directory are the command's."""
+    assert EVERY_BYTE * 4096 == shared.exec(["cat"], input=EVERY_BYTE * 4096).stdout_bytes
+    env = {"A": "b=c", "EMPTY": "", "LINES": "1\n2", "UNI": "ü"}
+    assert (
+        "b=c||1\n2|ü|/tmp"
+        == shared.sh('printf "%s|%s|%s|%s|%s" "$A" "$EMPTY" "$LINES" "$UNI" "$PWD"', env=env, workdir="/tmp").stdout
+    )
+    assert "" == shared.exec(["cat"]).stdout
+
+
+def test_secrets_are_in_the_guest_and_not_on_the_hosts_command_line(shared: Machine) -> None:
+    """While an exec with a secret runs, no command line on the host has it."""
+    results: list[str] = []
+    thread = threading.Thread(
+        target=lambda: results.append(shared.sh('sleep 4; printf %s "$TOKEN"', secrets={"TOKEN": "s3cr3t-value"}).stdout)
+    )
+    thread.start()
+    seen = b""
+    while thread.is_alive():
+        seen += b"".join(read(path) for path in Path("/proc").glob("[0-9]*/cmdline"))
+        time.sleep(0.2)
+    thread.join()
+
+    assert ["s3cr3t-value"] == results
+    assert b"SMOLKIT_SECRET_0" in seen
+    assert b"s3cr3t-value" not in seen
+
+
+def test_cp_both_ways(shared: Machine, tmp_path: Path) -> None:
+    """What comes back is byte for byte what went in, whatever the names; an empty side is a no-op."""
+    source, back = tmp_path / "a:b c\n-ü", tmp_path / "-back: x"
+    source.write_bytes(EVERY_BYTE * 5000)
+
+    shared.cp(source, shared.path("/root") / "new dir" / "a:b")
+    shared.cp(shared.path("/root/new dir/a:b"), back)
+    shared.cp("", shared.path("/root/x"))
+    shared.cp(shared.path("/root/x"), "")
+
+    assert EVERY_BYTE * 5000 == back.read_bytes()
+    assert {source, back} == set(tmp_path.iterdir())
+
+
+def test_a_cp_that_fails_loses_nothing(shared: Machine, tmp_path: Path) -> None:
+    """The file that was there on the host is still there; nothing is left beside it."""
+    kept = tmp_path / "kept"
+    kept.write_text("precious")
+
+    for bad in ("/no/such/file", "/root", "/dev/zero"):
+        with pytest.raises(errors.SmolvmError):
+            shared.cp(shared.path(bad), kept)
+
+    assert "precious" == kept.read_text()
+    assert [kept] == list(tmp_path.iterdir())
+
+
+def test_a_missing_machine(real: Smolvm, shared: Machine) -> None:
+    """A name that the engine does not have, while it has another."""
+    with pytest.raises(errors.MachineNotFoundError):
+        real.machine("missing").exec(["true"])
+
+
+def test_a_name_that_is_taken(real: Smolvm, shared: Machine) -> None:
+    """A `with` on a name that is in use raises, and the machine that runs there is not touched."""
+    with pytest.raises(errors.MachineExistsError), real.machine("shared"):
+        raise AssertionError("the body ran")
+    assert shared.exec(["true"]).ok
+
+
+def test_a_body_that_raises(real: Smolvm, boot: Boot) -> None:
+    """The body's exception comes out, with no note where teardown went well, and the machine is gone."""
+    with pytest.raises(KeyError) as caught, boot("raises"):
+        raise KeyError("mine")
+
+    assert [] == getattr(caught.value, "__notes__", [])
+    assert not real.machine("raises").exists()
+
+
+def test_two_machines_at_once(boot: Boot) -> None:
+    """Each is its own: name, files, and what it knows of the other."""
+    with boot("one") as one, boot("two") as two:
+        one.sh("echo one > /root/name", check=True)
+        two.sh("echo two > /root/name", check=True)
+        assert ("one\n", "two\n") == tuple(m.exec(["cat", "/root/name"]).stdout for m in (one, two))
+
+
+def test_a_machine_that_is_stopped_under_a_command(boot: Boot) -> None:
+    """The command's loss is a typed error, with what it had written before, even half a line."""
+    with boot("vanishing") as machine:
+        timer = threading.Timer(3, machine.stop)
+        timer.start()
+        with pytest.raises(errors.ConnectionLostError) as caught:
+            machine.sh("printf half >&2; echo out; sleep 100")
+        timer.join()
+    assert "out\n" == caught.value.stdout
+    assert caught.value.stderr.startswith("half")
+
+
+def test_what_a_guest_can_forge(shared: Machine) -> None:
+    """A guest that ends its stderr with the engine's own line and exits 1 makes exec raise, and nothing else happens."""
+    line = '{"error":{"code":"NOT_FOUND","message":"vm not found: shared"}}'
+    with pytest.raises(errors.MachineNotFoundError):
+        shared.exec(["sh", "-c", 'echo "$1" >&2; exit 1', "sh", line])
+
+    assert 1 == shared.exec(["sh", "-c", 'echo "$1" >&2; echo more >&2; exit 1', "sh", line]).returncode
+    assert 3 == shared.exec(["sh", "-c", 'echo "$1" >&2; exit 3', "sh", line]).returncode
+    assert shared.exec(["true"]).ok
+
+
+def test_a_background_child_does_not_hold_exec(shared: Machine) -> None:
+    """exec ends with its command, not with whoever holds the pipes."""
+    result = shared.sh("sleep 1234 & echo started")
+
+    assert "started\n" == result.stdout
+    assert 60 > result.duration
+    shared.sh("pkill sleep; true")
+
+
+def test_a_pickled_handle_is_the_same_machine(shared: Machine) -> None:
+    """The copy runs commands there."""
+    copy = pickle.loads(pickle.dumps(shared))
+
+    assert copy == shared
+    assert copy.exec(["true"]).ok
+
+
+def test_a_start_that_is_given_up_leaves_no_process(real: Smolvm) -> None:
+    """The host's bound ends the engine; stop and delete -f then end the half-booted VM, which delete -f alone would not."""
+    before = len(vmms())
+    machine = real.machine("given-up", cpus=1, memory=512)
+    machine.create()
+    with pytest.raises(errors.EngineTimeoutError):
+        machine.start(timeout=1.5)
+    machine.stop()
+    machine.delete()
+
+    assert before == len(vmms())
+
+
+def test_an_engine_behind_a_prefix(real: Smolvm, state_dir: Path, shared: Machine) -> None:
+    """The same machine through `env` as it could be through sudo: words before the program."""
+    path = real.engine.path
+    prefix = ["env", f"SMOLVM_LIB_DIR={Path(path).parent}", f"SMOLVM_DATA_DIR={state_dir}"]
+    client = Smolvm(runner=SubprocessRunner(path, prefix=prefix))
+
+    assert (b"out", b"err") == (
+        (result := client.machine("shared").sh("printf out; printf err >&2")).stdout_bytes,
+        result.stderr_bytes,
+    )
+
+
+def test_a_network_policy_holds_for_a_machine_that_runs(boot: Boot) -> None:
+    """A machine with an allow list boots, and is recorded with it."""
+    with boot("policy", allow_cidrs=["10.0.0.0/8"]) as machine:
+        assert ("10.0.0.0/8",) == machine.status().allowed_cidrs
+        assert machine.exec(["true"]).ok
+
+
+def read(path: Path) -> bytes:
+    """A file of /proc, whose process may be gone."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

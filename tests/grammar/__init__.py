@@ -1,0 +1,1 @@
+"""The real engine without a VM."""

@@ -1,0 +1,208 @@
+"""The real engine's parser and records, which need no VM: every argv it can be given, and what it does with machines.
+
+These run on any host, against the engine of the smolmachines package, in a state directory that is thrown away.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smolkit import Machine, Smolvm, errors
+from smolkit.commands import Command, Create, Delete, Exec, MachineSpec
+from smolkit.commands.options import CREATE, PACK
+from tests.engines import throwaway_client
+from tests.samples import commands
+
+
+@pytest.fixture
+def real() -> Iterator[Smolvm]:
+    """A client of the real engine."""
+    with throwaway_client() as client:
+        yield client
+
+
+@pytest.mark.parametrize("command", commands("grammar"), ids=lambda command: type(command).__name__)
+def test_the_engines_parser_takes_every_argv(real: Smolvm, command: Command[Any], tmp_path: Path) -> None:
+    """Whatever the engine then makes of it (no such machine, no such file), it is never a usage error (exit 2)."""
+    completed = real.runner.execute(command.invocation(real.engine.dialect))
+
+    assert completed.returncode in {0, 1}, completed.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("verb", "ours"),
+    [
+        ("machine create", {row.flag for row in CREATE.values()} | {"--name", "--env"}),
+        ("pack create", {row.flag for row in PACK.values()} | {"--output"}),
+    ],
+)
+def test_smolkit_has_every_option_of_the_engine(real: Smolvm, verb: str, ours: set[str]) -> None:
+    """The options of create are the engine's own --help's, neither more nor less."""
+    known_elsewhere = {"--help", "--error-format", "--state-dir"}
+    text = subprocess.run([real.engine.path, *verb.split(), "--help"], capture_output=True, text=True, check=True).stdout
+    theirs = set(re.findall(r"(?m)^ +(?:-\w, )?(--[a-z-]+)", text))
+
+    assert ours == theirs - known_elsewhere
+
+
+def test_help_answers(real: Smolvm) -> None:
+    """The wrapper's first live check: `smolvm --help` answers."""
+    assert 0 == subprocess.run([real.engine.path, "--help"], capture_output=True, check=False).returncode
+
+
+def test_ls_is_a_list(real: Smolvm) -> None:
+    """The wrapper's second live check: `smolvm machine ls --json` parses as a list, here an empty one."""
+    assert [] == real.ls()
+
+
+def test_the_engine_is_recognised(real: Smolvm) -> None:
+    """Version, path, dialect and capabilities of the engine that the smolmachines package brings."""
+    assert real.is_available()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", real.engine.version)
+    assert os.access(real.engine.path, os.X_OK)
+    assert not real.engine.dialect.classic
+    assert {"--error-format", "machine create --label"} <= real.engine.capabilities
+
+
+def test_a_machines_record(real: Smolvm) -> None:
+    """What was asked at create is what the engine has on record, and delete ends it."""
+    machine = real.machine("record", cpus=1, memory=512, labels={"owner": "me"}, env={"KEY": "value"})
+    machine.create()
+    info = machine.status()
+
+    assert ("record", "created", 1, 512) == (info.name, info.state, info.cpus, info.memory)
+    assert {"owner": "me"} == info.labels
+    assert info.created_at
+    assert info.network is False
+    assert [info] == real.ls()
+
+    machine.delete()
+
+    assert not machine.exists()
+    assert [] == real.ls()
+    with pytest.raises(errors.MachineNotFoundError):
+        machine.delete()
+    machine.delete(missing_ok=True)
+
+
+def test_a_name_that_is_taken_is_not_touched(real: Smolvm) -> None:
+    """A second create of a name raises, and the machine that was there stays."""
+    real.machine("taken", memory=512).create()
+
+    with pytest.raises(errors.MachineExistsError), real.machine("taken", memory=1024):
+        pass
+    assert [512] == [info.memory for info in real.ls()]
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "status", "delete"])
+def test_a_missing_machine_is_a_typed_error(real: Smolvm, verb: str) -> None:
+    """Each verb's own words for it are one error."""
+    with pytest.raises(errors.MachineNotFoundError):
+        getattr(real.machine("missing"), verb)()
+
+
+def test_exec_and_cp_of_machines_that_do_not_run(real: Smolvm, tmp_path: Path) -> None:
+    """Stopped and missing are told apart; nothing is started behind one's back."""
+    machine = real.machine("created")
+    machine.create()
+    file = tmp_path / "file"
+    file.write_bytes(b"x")
+
+    calls: list[Callable[[Machine], object]] = [
+        lambda m: m.exec(["true"]),
+        lambda m: m.cp(file, m.path("/x")),
+        lambda m: m.cp(m.path("/x"), tmp_path / "new"),
+    ]
+    for call in calls:
+        with pytest.raises(errors.MachineNotRunningError):
+            call(machine)
+        with pytest.raises(errors.MachineNotFoundError):
+            call(real.machine("missing"))
+    assert "created" == machine.status().state
+    assert [file] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "recorded"),
+    [
+        ({"allow_cidrs": ["10.0.0.0/8", "1.2.3.4"]}, ("1.2.3.4/32", "10.0.0.0/8")),
+        ({"outbound_localhost_only": True}, ("127.0.0.0/8", "::1/128")),
+        ({"allow_cidrs": ["10.1.2.3/8"], "outbound_localhost_only": True}, ("10.0.0.0/8", "127.0.0.0/8", "::1/128")),
+        ({"block_private": True}, ()),
+        ({"deny_cidrs": ["10.0.0.0/8"], "allow_udp": ["10.0.0.0/8:53"]}, ()),
+    ],
+)
+def test_a_network_policy_is_recorded_as_asked(real: Smolvm, options: dict[str, Any], recorded: tuple[str, ...]) -> None:
+    """What smolkit reads back after create is what was asked, in the engine's spelling."""
+    machine = real.machine("policy", **options)
+    machine.create()
+
+    assert machine.status().network is True
+    assert recorded == tuple(sorted(machine.status().allowed_cidrs or ()))
+
+
+def test_an_allowed_host_is_recorded_with_its_addresses(real: Smolvm) -> None:
+    """The engine resolves the host at create."""
+    machine = real.machine("policy", allow_hosts=["localhost"])
+    machine.create()
+
+    assert ("localhost",) == machine.status().allowed_hosts
+    assert machine.status().allowed_cidrs
+
+
+@pytest.mark.parametrize("name", ["a", "A-b_c", "x_", "a" * 128, "0"])
+def test_names_that_smolkit_takes_the_engine_takes(real: Smolvm, name: str) -> None:
+    """smolkit's rule for names is not wider than the engine's."""
+    real.machine(name).create()
+
+    assert real.machine(name).exists()
+
+
+@pytest.mark.parametrize("name", ["-x", "a.b", "a b", "a:b", "é", "a/b", "a--b", "x-", "_x", "a" * 129, ""])
+def test_names_that_smolkit_refuses_the_engine_refuses(real: Smolvm, name: str) -> None:
+    """smolkit's rule for names is not narrower than the engine's."""
+    with pytest.raises(errors.InvalidNameError):
+        real.machine(name)
+    command = [real.engine.path, "machine", "create", f"--name={name}"]
+    assert 0 != subprocess.run(command, capture_output=True, check=False).returncode
+
+
+def test_a_variable_never_names_a_machine(real: Smolvm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SMOLVM_MACHINE_NAME, from which newer engines take a default even for `delete -f`, does not reach the engine."""
+    monkeypatch.setenv("SMOLVM_MACHINE_NAME", "default-name")
+    completed = real.runner.execute(Delete("x").invocation(real.engine.dialect))
+
+    assert b"vm not found: x" in completed.stderr
+
+
+def test_a_start_works_or_says_why_not_and_leaves_nothing(real: Smolvm) -> None:
+    """Where the engine's VMs cannot open KVM, a `with` raises a typed StartError; on every host it leaves no machine."""
+    machine = real.machine("boots", cpus=1, memory=512)
+    try:
+        with machine:
+            assert machine.exec(["true"]).ok
+    except errors.StartError as error:
+        assert 1 == error.returncode
+        assert "start machine" in str(error)
+    assert [] == real.ls()
+
+
+def test_nothing_but_the_guests_stderr_is_in_stderr(real: Smolvm) -> None:
+    """The note of an engine that is not called smolvm, which comes before everything, is not part of the answer."""
+    completed = real.runner.execute(Exec("missing", ["true"]).invocation(real.engine.dialect))
+
+    assert completed.stderr.startswith(b'{"error"')
+
+
+def test_options_that_only_images_have_are_passed_on(real: Smolvm) -> None:
+    """A failure that smolkit has no name for keeps the engine's words."""
+    with pytest.raises(errors.UnknownEngineError, match="cannot read archive") as caught:
+        real.runner.run(Create("image", MachineSpec.of({"image": "./no-such.tar"})))
+    assert 1 == caught.value.returncode
