@@ -6,14 +6,18 @@
 The errors are in `smolkit.errors`, the engine's subcommands in `smolkit.commands`, test doubles in `smolkit.testing`.
 """
 
+from typing import TYPE_CHECKING
+
 from smolkit import errors
 from smolkit.client import Smolvm
 from smolkit.dialect import Dialect, Engine
 from smolkit.errors import SmolvmError
 from smolkit.machine import Machine
 from smolkit.runners.base import Runner
-from smolkit.runners.local import SubprocessRunner
 from smolkit.values import Check, Completed, ExecResult, GuestPath, Invocation, MachineInfo
+
+if TYPE_CHECKING:
+    from smolkit.runners.local import SubprocessRunner
 
 __all__ = [
     "Check",
@@ -32,3 +36,12 @@ __all__ = [
     "errors",
 ]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """What takes long to import, when it is first asked for: a fake's users need no processes."""
+    if name == "SubprocessRunner":
+        from smolkit.runners.local import SubprocessRunner
+
+        return SubprocessRunner
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

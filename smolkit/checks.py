@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from smolkit.errors import InvalidNameError
 from smolkit.values import Hidden
 
-_NAME = re.compile(r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9_])?", re.ASCII)
+_NAME = r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9_])?"
 
 
 def name(value: object) -> str:
@@ -22,7 +21,7 @@ def name(value: object) -> str:
     """
     if not isinstance(value, str):
         raise TypeError(f"a machine's name is a str, not {type(value).__name__}")
-    if not _NAME.fullmatch(value):
+    if not re.fullmatch(_NAME, value):
         raise InvalidNameError(
             f"not a machine name: {value[:140]!r} (1 to 128 of A-Za-z0-9_-, first a letter or digit, no '--', last no '-')"
         )
@@ -54,10 +53,10 @@ def path(what: str, value: object) -> str:
 
 def guest_path(what: str, value: object) -> str:
     """An absolute path in the guest."""
-    words = text(what, value if isinstance(value, str) else str(value))
-    if not words.startswith("/"):
-        raise ValueError(f"{what} is not absolute: {words!r} (write /root/... or /workspace/...)")
-    return words
+    given = path(what, value)
+    if not given.startswith("/"):
+        raise ValueError(f"{what} is not absolute: {given!r} (write /root/... or /workspace/...)")
+    return given
 
 
 def words(what: str, value: object) -> tuple[str, ...]:
@@ -150,7 +149,7 @@ def data(what: str, value: object) -> bytes | None:
     raise TypeError(f"{what} is bytes or str, not {type(value).__name__}")
 
 
-def known(what: str, given: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+def known(what: str, given: Iterable[str], options: Collection[str]) -> None:
     """Nothing, if every option given is known.
 
     Raises:
@@ -158,7 +157,7 @@ def known(what: str, given: Mapping[str, Any], options: Mapping[str, Any]) -> No
     """
     for key in given:
         if key not in options:
-            from difflib import get_close_matches
+            from difflib import get_close_matches  # late: only on the way to an error
 
             near = get_close_matches(key, options, n=1, cutoff=0.4)
             raise TypeError(f"{what} has no option {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))

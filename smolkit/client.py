@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from smolkit.commands.create import MachineOptions, MachineSpec
-from smolkit.commands.engine import PackCreate, PackOptions
+from smolkit.commands.create import MachineSpec
+from smolkit.commands.engine import PackCreate
 from smolkit.commands.machine import Ls
 from smolkit.machine import Machine
 
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from smolkit.commands.typed import MachineOptions, PackOptions
     from smolkit.dialect import Engine
     from smolkit.runners.base import Runner
     from smolkit.values import Check, MachineInfo
@@ -34,7 +35,7 @@ class Smolvm:
         if runner is not None and program is not None:
             raise TypeError("program and runner: give the program to the runner")
         if runner is None:
-            from smolkit.runners.local import SubprocessRunner
+            from smolkit.runners.local import SubprocessRunner  # late: a fake's users need no processes
 
             runner = SubprocessRunner(program)
         self.runner = runner
@@ -47,7 +48,7 @@ class Smolvm:
 
         Args:
             name: 1 to 128 of `A-Z a-z 0-9 _ -`. Default: a fresh one.
-            options: What it is to be made of, if this handle makes it: see MachineOptions.
+            options: What it is to be made of, if this handle makes it: see `smolkit.commands.typed.MachineOptions`.
 
         Raises:
             InvalidNameError: the engine would not take the name.
@@ -72,7 +73,7 @@ class Smolvm:
         Args:
             image: A registry reference, a `docker save` archive or an unpacked root file system.
             output: The program to write; the pack stands beside it as OUTPUT.smolmachine.
-            options: See PackOptions.
+            options: See `smolkit.commands.typed.PackOptions`.
         """
         self.runner.run(PackCreate.of(output, {"image": image, **options}))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from smolkit import checks, procedures
 from smolkit.commands.base import LONG
 from smolkit.commands.create import MachineSpec
-from smolkit.commands.execute import Exec, ExecOptions
+from smolkit.commands.execute import Exec
 from smolkit.commands.machine import Cp, Stop
 from smolkit.errors import MachineNotFoundError
 from smolkit.procedures import perform
@@ -16,10 +16,10 @@ from smolkit.values import GuestPath
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import PurePosixPath
     from types import TracebackType
     from typing import Self, Unpack
 
+    from smolkit.commands.typed import ExecOptions
     from smolkit.runners.base import Runner
     from smolkit.values import ExecResult, MachineInfo
 
@@ -176,13 +176,13 @@ class Machine:
         if isinstance(side, GuestPath):
             if (side.machine, side.host) != (self.name, self._runner.host):
                 raise ValueError(f"{side!r} is a path in another machine than {self!r}")
-            return f"{side.machine}:{checks.guest_path('a path in the guest', side)}"
+            return f"{side.machine}:{checks.guest_path('a path in the guest', side.path)}"
         own = f"{self.name}:"
         if isinstance(side, str) and side.startswith(f"{own}/"):
             return own + checks.guest_path("a path in the guest", side.removeprefix(own))
         return None
 
-    def path(self, path: str | PurePosixPath) -> GuestPath:
+    def path(self, path: str | os.PathLike[str]) -> GuestPath:
         """A path in this machine, for `cp`. A pure value: nothing is asked.
 
         Raises:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import os
+import posixpath
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
@@ -173,29 +174,29 @@ class GuestPath:
 
     Attributes:
         machine: The machine's name.
-        path: The path there.
+        path: The path there, absolute and without needless slashes.
         host: Which engine host the machine is on (its runner's `host`).
     """
 
     machine: str
-    path: PurePosixPath = field(converter=PurePosixPath)
+    path: str
     host: str = field(default="", repr=False)
 
-    def __truediv__(self, part: str | PurePosixPath) -> GuestPath:
-        return evolve(self, path=self.path / part)
+    def __truediv__(self, part: str | os.PathLike[str]) -> GuestPath:
+        return evolve(self, path=posixpath.join(self.path, os.fspath(part)))
 
     def __str__(self) -> str:
-        return str(self.path)
+        return self.path
 
     @property
     def name(self) -> str:
         """The last part of the path."""
-        return self.path.name
+        return posixpath.basename(self.path)
 
     @property
     def parent(self) -> GuestPath:
         """The path without its last part."""
-        return evolve(self, path=self.path.parent)
+        return evolve(self, path=posixpath.dirname(self.path))
 
 
 @frozen

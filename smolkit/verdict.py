@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from smolkit import errors
 
@@ -28,49 +28,41 @@ if TYPE_CHECKING:
     from smolkit.values import Completed
 
 
-@frozen
-class Phrase:
-    """Words of the engine that name a failure. tests/recorded.py has where each was heard."""
-
-    pattern: str
-    error: type[errors.SmolvmError]
-
-
+# Words of the engine, as patterns, and the failures that they name. tests/recorded.py has where each was heard.
 # The first that matches counts: what names the cause stands before what names the consequence.
-PHRASES = (
-    Phrase(r"^vm not found: ", errors.MachineNotFoundError),
-    Phrase(r"^(?:config|agent) operation failed: [^\n]*machine '[^']*' not found", errors.MachineNotFoundError),
-    Phrase(r"machine '[^']*' already exists", errors.MachineExistsError),
-    Phrase(r"machine '[^']*' is not running", errors.MachineNotRunningError),
-    Phrase(r"another process is already starting or running this VM", errors.StartInProgressError),
-    Phrase(r"KvmOpen|/dev/kvm|kvm permission denied|hypervisor not available", errors.HypervisorUnavailableError),
-    Phrase(r"agent did not become ready", errors.BootFailedError),
-    Phrase(r"boot process exited \(", errors.BootFailedError),
-    Phrase(r"database is locked|Database already open|database not available", errors.EngineBusyError),
-    Phrase(r"Directory not empty", errors.EngineBusyError),
-    Phrase(r"command output exceeded \d+ bytes", errors.OutputLimitError),
-    Phrase(r"streaming output exceeded \d+ byte cap", errors.OutputLimitError),
-    Phrase(r"^io operation failed: connection closed", errors.ConnectionLostError),
-    Phrase(r"(?:vm exec|streaming exec)[^\n]*: No such file or directory \(os error 2\)", errors.ProgramNotFoundError),
-    Phrase(r"(?:vm exec|streaming exec)[^\n]*: Permission denied \(os error 13\)", errors.ProgramNotExecutableError),
-    Phrase(r"^config operation failed: [^\n]*machine name ", errors.InvalidNameError),
-    Phrase(r"No such command 'machine'", errors.ForeignProgramError),
+PHRASES: tuple[tuple[str, type[errors.SmolvmError]], ...] = (
+    (r"^vm not found: ", errors.MachineNotFoundError),
+    (r"^(?:config|agent) operation failed: [^\n]*machine '[^']*' not found", errors.MachineNotFoundError),
+    (r"machine '[^']*' already exists", errors.MachineExistsError),
+    (r"machine '[^']*' is not running", errors.MachineNotRunningError),
+    (r"another process is already starting or running this VM", errors.StartInProgressError),
+    (r"KvmOpen|/dev/kvm|kvm permission denied|hypervisor not available", errors.HypervisorUnavailableError),
+    (r"agent did not become ready", errors.BootFailedError),
+    (r"boot process exited \(", errors.BootFailedError),
+    (r"database is locked|Database already open|database not available", errors.EngineBusyError),
+    (r"Directory not empty", errors.EngineBusyError),
+    (r"command output exceeded \d+ bytes", errors.OutputLimitError),
+    (r"streaming output exceeded \d+ byte cap", errors.OutputLimitError),
+    (r"^io operation failed: connection closed", errors.ConnectionLostError),
+    (r"(?:vm exec|streaming exec)[^\n]*: No such file or directory \(os error 2\)", errors.ProgramNotFoundError),
+    (r"(?:vm exec|streaming exec)[^\n]*: Permission denied \(os error 13\)", errors.ProgramNotExecutableError),
+    (r"^config operation failed: [^\n]*machine name ", errors.InvalidNameError),
+    (r"No such command 'machine'", errors.ForeignProgramError),
 )
-_PHRASES = tuple((re.compile(phrase.pattern), phrase.error) for phrase in PHRASES)
 
 # How the engine opens its messages (the thiserror formats of v0.7.2 to v1.9.3, src/data/errors.rs).
-_OPENINGS = re.compile(
+_OPENINGS = (
     r"Error: (?:agent operation failed|config operation failed|vm not found|vm creation failed|hypervisor not available|"
     r"invalid vm state|rootfs|storage operation failed|disk not found|mount |invalid mount path|database |"
     r"command '.*' failed|kvm |io operation failed)"
 )
 # Lines that the engine may put before its message: the note of a renamed program, and log lines, coloured even in a pipe.
-_NOISE = re.compile(r"(?m)^(?:note: no packed assets found for .*|(?:\x1b\[[0-9;]*m)*\d{4}-\d\d-\d\dT\d\d:.*)\n?")
+_NOISE = r"(?m)^(?:note: no packed assets found for .*|(?:\x1b\[[0-9;]*m)*\d{4}-\d\d-\d\dT\d\d:.*)\n?"
 # The message follows a line's end, a progress bar's carriage return, or (cp) the progress bar itself.
-_TEXT_MESSAGE = re.compile(r"(?s)(?:^|[\r\n]|B/s\))(?:Error|error): (.*)")
-_TIMED_OUT = re.compile(rb"\n?command timed out after \d+ms\Z")
+_TEXT_MESSAGE = r"(?s)(?:^|[\r\n]|B/s\))(?:Error|error): (.*)"
+_TIMED_OUT = rb"\n?command timed out after \d+ms\Z"
 
-_EXEC_USAGE = re.compile(r"(?m)^Usage: \S+ machine exec ")
+_EXEC_USAGE = r"(?m)^Usage: \S+ machine exec "
 
 _TIMEOUT, _CANNOT_START, _USAGE = 124, 255, 2
 _LOOK = 65_536  # bytes of stderr that are looked at, from its end: no message of the engine is longer
@@ -89,10 +81,10 @@ def verdict(completed: Completed, guest: tuple[str, ...] = (), timeout: float | 
     if completed.returncode == 0:
         return None
     if guest and completed.returncode == _TIMEOUT and timeout is not None and completed.duration >= timeout:
-        shown = evolve(completed, stderr=_TIMED_OUT.sub(b"", completed.stderr))
+        shown = evolve(completed, stderr=re.sub(_TIMED_OUT, b"", completed.stderr))
         message = f"the guest's command did not end within {timeout:g} s and was killed"
         return errors.ExecTimeoutError(message, shown, timeout, guest_ended=True)
-    stderr = _NOISE.sub("", completed.stderr[-_LOOK:].decode("utf-8", "replace"))
+    stderr = re.sub(_NOISE, "", completed.stderr[-_LOOK:].decode("utf-8", "replace"))
     if guest and completed.returncode == _CANNOT_START:
         return _not_started(completed, stderr.strip("\n"), guest[0])
     if not guest or _is_engines(completed, stderr):
@@ -119,9 +111,9 @@ def _is_engines(completed: Completed, stderr: str) -> bool:
     if completed.returncode == 1 and completed.argv[:2] == ("--error-format", "json"):
         return _json_message(stderr) is not None
     if completed.returncode == 1:
-        return not completed.stdout and _OPENINGS.match(stderr) is not None
+        return not completed.stdout and re.match(_OPENINGS, stderr) is not None
     if completed.returncode == _USAGE:
-        return not completed.stdout and stderr.startswith("error: ") and _EXEC_USAGE.search(stderr) is not None
+        return not completed.stdout and stderr.startswith("error: ") and re.search(_EXEC_USAGE, stderr) is not None
     return False
 
 
@@ -142,7 +134,7 @@ def _json_message(stderr: str) -> str | None:
     start = last.rfind('{"error":{')
     if start < 0:
         return None
-    import json
+    import json  # late: it costs as much as a dozen of our classes, and most calls succeed
 
     try:
         error: dict[str, str] = json.loads(last[start:])["error"]
@@ -153,13 +145,13 @@ def _json_message(stderr: str) -> str | None:
 
 
 def _text_message(stderr: str) -> str:
-    found = _TEXT_MESSAGE.search(stderr)
+    found = re.search(_TEXT_MESSAGE, stderr)
     return (found[1] if found else stderr).strip()
 
 
 def _named(completed: Completed, message: str) -> errors.SmolvmError:
-    for pattern, error in _PHRASES:
-        if pattern.search(message):
+    for pattern, error in PHRASES:
+        if re.search(pattern, message):
             return error(message, completed)
     if completed.returncode == _USAGE:
         return errors.UsageError(message.partition("\n")[0], completed)

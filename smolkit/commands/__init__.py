@@ -1,9 +1,9 @@
 """One class per subcommand of the engine: how it is said, and what the answer means. All pure."""
 
 from smolkit.commands.base import Command
-from smolkit.commands.create import Create, MachineOptions, MachineSpec
-from smolkit.commands.engine import PackCreate, PackOptions, Version
-from smolkit.commands.execute import Exec, ExecOptions
+from smolkit.commands.create import Create, MachineSpec
+from smolkit.commands.engine import PackCreate, Version
+from smolkit.commands.execute import Exec
 from smolkit.commands.machine import Cp, DataDir, Delete, Ls, Start, Status, Stop
 
 __all__ = [
@@ -13,12 +13,9 @@ __all__ = [
     "DataDir",
     "Delete",
     "Exec",
-    "ExecOptions",
     "Ls",
-    "MachineOptions",
     "MachineSpec",
     "PackCreate",
-    "PackOptions",
     "Start",
     "Status",
     "Stop",

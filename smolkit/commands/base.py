@@ -60,7 +60,7 @@ class Silent(Command[None]):
 
     __slots__ = ()
 
-    def answer(self, completed: Completed) -> None:  # noqa: ARG002, D102  (texts for people, different in every version)
+    def answer(self, completed: Completed) -> None:
         return None
 
 

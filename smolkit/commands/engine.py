@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import field, frozen
 
@@ -25,7 +25,7 @@ class Version(Command[str]):
 
     BOUND: ClassVar[float | None] = 30.0
 
-    def argv(self, dialect: Dialect | None = None) -> tuple[str, ...]:  # noqa: ARG002, D102
+    def argv(self, dialect: Dialect | None = None) -> tuple[str, ...]:
         return ("--version",)
 
     def answer(self, completed: Completed) -> str:
@@ -40,42 +40,6 @@ class Version(Command[str]):
             said = completed.stdout.decode("utf-8", "replace").strip()[:80]
             raise ForeignProgramError(f"not the smolvm that boots microVMs: --version says {said!r}", completed)
         return found[1].decode()
-
-
-class PackOptions(TypedDict, total=False):
-    """What `client.pack_create(...)` takes besides image and output.
-
-    Attributes:
-        from_machine: Pack a stopped machine instead of an image.
-        smolfile: A Smolfile (TOML) for the workload.
-        entrypoint: Instead of the image's.
-        cpus, memory (MiB), gpu: What machines from this pack get.
-        storage: GiB of the temporary machine that unpacks the image.
-        platform: `linux/arm64`, `linux/amd64`; default: the host's.
-        single_file: One executable, without the `.smolmachine` beside it.
-        no_sign: No code signing (macOS).
-        include_workspace: The machine's /workspace too.
-        rebase_from_image: Pull the base image again.
-        staging_dir: Where large temporary files go.
-        dns, proxy, no_proxy: For the pull.
-    """
-
-    from_machine: str | None
-    smolfile: str | PathLike[str] | None
-    entrypoint: str | None
-    cpus: int | None
-    memory: int | None
-    storage: int | None
-    platform: str | None
-    single_file: bool | None
-    no_sign: bool | None
-    gpu: bool | None
-    include_workspace: bool | None
-    rebase_from_image: bool | None
-    staging_dir: str | PathLike[str] | None
-    dns: str | None
-    proxy: str | None
-    no_proxy: str | None
 
 
 @frozen
@@ -99,6 +63,6 @@ class PackCreate(Silent):
             raise ValueError("a pack is made from an image or from a machine: name one of them")
         return cls(checks.path("output", output), chosen)
 
-    def argv(self, dialect: Dialect) -> tuple[str, ...]:  # noqa: D102
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words: Sequence[str] = options.argv("pack create", options.PACK, self.chosen, dialect)
         return dialect.words("pack", "create", *words, *option("-o", self.output))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
@@ -20,18 +20,6 @@ if TYPE_CHECKING:
 # Seconds that the engine gets, after the guest's timeout, to say so before the host ends it.
 GRACE = 30.0
 _SMALL_INPUT = 65_536
-
-
-class ExecOptions(TypedDict, total=False):
-    """The keywords of `Machine.exec`, which `Machine.sh` takes too."""
-
-    check: bool
-    env: Mapping[str, str] | None
-    secrets: Mapping[str, str] | None
-    workdir: str | None
-    user: str | None
-    timeout: float | None
-    input: bytes | str | None
 
 
 def _command(value: Sequence[str]) -> tuple[str, ...]:
@@ -75,7 +63,7 @@ class Exec(Command[ExecResult]):
     timeout: float | None = field(default=None, converter=_timeout, kw_only=True)
     input: bytes | None = field(default=None, converter=_input, kw_only=True, repr=shown_size)
 
-    def argv(self, dialect: Dialect) -> tuple[str, ...]:  # noqa: D102
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words = [*dialect.name("exec", self.name)]
         # With -i the output has no cap (else 11 MiB), streams stay apart, and failures come as JSON where the engine can;
         # it also took 0.75 of the time (1.32.2). Engines that cannot are asked the plain way, which is harder to forge.
@@ -102,7 +90,7 @@ class Exec(Command[ExecResult]):
         """The variables of the engine's process that carry the secrets: argv has only their names."""
         return tuple(f"SMOLKIT_SECRET_{number}" for number in range(len(self.secrets)))
 
-    def invocation(self, dialect: Dialect) -> Invocation:  # noqa: D102
+    def invocation(self, dialect: Dialect) -> Invocation:
         carried = tuple(zip(self._host_variables, (value for _, value in self.secrets), strict=True))
         bound = None if self.timeout is None else self.timeout + GRACE
         return Invocation(self.argv(dialect), carried, self.input, bound)
@@ -117,7 +105,7 @@ class Exec(Command[ExecResult]):
             raise failure
         return self.answer(completed)
 
-    def answer(self, completed: Completed) -> ExecResult:  # noqa: D102
+    def answer(self, completed: Completed) -> ExecResult:
         return ExecResult(self.command, completed.returncode, completed.stdout, completed.stderr, completed.duration)
 
 

@@ -32,10 +32,10 @@ class Start(Silent):
     name: str = field(converter=checks.name)
     timeout: float | None = field(default=LONG, converter=_timeout)
 
-    def argv(self, dialect: Dialect) -> tuple[str, ...]:  # noqa: D102
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "start", *dialect.name("start", self.name))
 
-    def invocation(self, dialect: Dialect) -> Invocation:  # noqa: D102
+    def invocation(self, dialect: Dialect) -> Invocation:
         return Invocation(self.argv(dialect), timeout=self.timeout)
 
 
@@ -45,7 +45,7 @@ class Stop(Silent):
 
     name: str = field(converter=checks.name)
 
-    def argv(self, dialect: Dialect) -> tuple[str, ...]:  # noqa: D102
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "stop", *dialect.name("stop", self.name))
 
 
@@ -55,7 +55,7 @@ class Delete(Silent):
 
     name: str = field(converter=checks.name)
 
-    def argv(self, dialect: Dialect) -> tuple[str, ...]:  # noqa: D102
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "delete", "-f", *dialect.name("delete", self.name))
 
 
@@ -68,7 +68,7 @@ class Cp(Silent):
     source: str
     target: str
 
-    def argv(self, dialect: Dialect) -> tuple[str, ...]:  # noqa: D102
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
         sides = (f"./{side}" if side.startswith("-") else side for side in (self.source, self.target))
         return dialect.words("machine", "cp", *sides)
 
@@ -79,10 +79,10 @@ class DataDir(Command[str]):
 
     name: str = field(converter=checks.name)
 
-    def argv(self, dialect: Dialect) -> tuple[str, ...]:  # noqa: D102
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "data-dir", *dialect.name("data-dir", self.name))
 
-    def answer(self, completed: Completed) -> str:  # noqa: D102
+    def answer(self, completed: Completed) -> str:
         lines = completed.stdout.decode("utf-8", "surrogateescape").splitlines()
         if not lines:
             raise UnknownEngineError("the engine named no data directory", completed)
@@ -95,10 +95,10 @@ class Status(Command[MachineInfo]):
 
     name: str = field(converter=checks.name)
 
-    def argv(self, dialect: Dialect) -> tuple[str, ...]:  # noqa: D102
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "status", *dialect.name("status", self.name), "--json")
 
-    def answer(self, completed: Completed) -> MachineInfo:  # noqa: D102
+    def answer(self, completed: Completed) -> MachineInfo:
         return _info(_json(completed, "{"), completed)
 
 
@@ -109,10 +109,10 @@ class Ls(Command[tuple[MachineInfo, ...]]):
     The engine asks each running machine's agent: the call takes as long as the slowest one, up to 3 s each.
     """
 
-    def argv(self, dialect: Dialect) -> tuple[str, ...]:  # noqa: D102
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "ls", "--json")
 
-    def answer(self, completed: Completed) -> tuple[MachineInfo, ...]:  # noqa: D102
+    def answer(self, completed: Completed) -> tuple[MachineInfo, ...]:
         found = _json(completed, "[")
         if not isinstance(found, list):
             raise UnknownEngineError("the engine's list of machines is no list", completed)
@@ -120,7 +120,7 @@ class Ls(Command[tuple[MachineInfo, ...]]):
 
 
 def _json(completed: Completed, opening: str) -> Any:
-    import json
+    import json  # late: exec does not need it
 
     text = completed.stdout.decode("utf-8", "replace")
     # Up to 0.7.2 log lines stood on stdout too: the answer begins at the first line that opens it.

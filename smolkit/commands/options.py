@@ -86,7 +86,7 @@ def _cidrs(name: str, value: object) -> tuple[str, ...]:
 
 def network(text: str) -> Any:
     """A CIDR or a single address, as ipaddress has it. ValueError, where it is neither."""
-    from ipaddress import ip_network
+    from ipaddress import ip_network  # late: only where there is a policy
 
     return ip_network(text, strict=False)
 

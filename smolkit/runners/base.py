@@ -128,7 +128,7 @@ class Runner(ABC):
             yield path
             return
         # The engine takes what stands before any colon for a machine's name, and has no escape for it.
-        from tempfile import TemporaryDirectory
+        from tempfile import TemporaryDirectory  # late: slow to import, rarely needed
 
         with TemporaryDirectory(prefix="smolkit-", dir="/tmp") as folder:
             link = os.path.join(folder, "source")

@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import time
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from smolkit import checks
 from smolkit.errors import EngineNotFoundError
 from smolkit.runners.base import Runner
-from smolkit.runners.find import Program, find
 from smolkit.runners.pipes import Pump
 from smolkit.values import Completed, Hidden, redact
 
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from smolkit.dialect import Engine
+    from smolkit.runners.find import Program
     from smolkit.values import Check, Invocation
 
 # What the engine's process gets of ours: what it needs to find its state, its libraries and a registry's credentials.
@@ -114,6 +113,8 @@ class SubprocessRunner(Runner):
 
     def _locate(self) -> Program:
         if self._found is None:
+            from smolkit.runners.find import Program, find  # late: it imports more than all of smolkit
+
             self._found = Program(self._named or "smolvm") if self._prefix else find(self._named)
         return self._found
 
@@ -125,17 +126,17 @@ class SubprocessRunner(Runner):
 
     def is_available(self) -> bool:
         """Whether there is a program: the engine's, or with a prefix the prefix's. Runs nothing."""
-        if self._prefix:
-            return shutil.which(self._prefix[0]) is not None
+        from smolkit.runners.find import find  # late: likewise
+
         try:
-            find(self._named)
+            find(self._prefix[0] if self._prefix else self._named)
         except EngineNotFoundError:
             return False
         return True
 
     def doctor(self) -> list[Check]:
         """The engine's program and version, and what this host has for microVMs."""
-        from smolkit.runners.doctor import host_checks
+        from smolkit.runners.doctor import host_checks  # late: rarely needed
 
         return [*super().doctor(), *([] if self._prefix else host_checks(self._environment({})))]
 
@@ -174,7 +175,7 @@ class SubprocessRunner(Runner):
         return completed
 
     def _log(self, argv: tuple[str, ...], completed: Completed) -> None:
-        import logging
+        import logging  # late: a tenth of smolkit's import
 
         log = logging.getLogger("smolkit")
         if log.isEnabledFor(logging.DEBUG):
@@ -184,20 +185,23 @@ class SubprocessRunner(Runner):
             log.debug("%s  # exit %d, %.3f s", line, completed.returncode, completed.duration)
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        ours = {
-            key: value
-            for key, value in os.environ.items()
-            if (key in _INHERITED or key.startswith(_INHERITED_PREFIXES) or (self._inherit_proxy and key.lower() in _PROXY))
-            and key not in _REFUSED
-        }
+        # By key, then by value: decoding all of a large environment takes longer than all else that smolkit adds.
+        ours = {key: os.environ[key] for key in os.environ if self._is_inherited(key)}
         state = {} if self._state is None else {"SMOLVM_DATA_DIR": self._state}
         return {**ours, **_FIXED, **state, **more, **{key: value.reveal() for key, value in self._env}}
+
+    def _is_inherited(self, key: str) -> bool:
+        if key.startswith(_INHERITED_PREFIXES):
+            return key not in _REFUSED
+        return key in _INHERITED or (self._inherit_proxy and key.lower() in _PROXY)
 
     @staticmethod
     def _without_note(stderr: bytes, program: str) -> bytes:
         """A program of another name begins with a note that it carries no pack (1.7.1 to 1.32.2). It is not the guest's."""
+        if not stderr.startswith(b"note: no packed assets found for '"):
+            return stderr
         name = os.path.basename(os.path.realpath(program))
-        if name in _ITS_OWN_NAMES or not stderr.startswith(b"note: "):
+        if name in _ITS_OWN_NAMES:
             return stderr
         note = rb"note: no packed assets found for '" + re.escape(os.fsencode(name)) + rb"'[^\n]*\n"
         return re.sub(rb"\A" + note, b"", stderr)
