@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from smolkit import Machine, Smolvm, errors
-from smolkit.commands import Command, Create, Delete, Exec, MachineSpec
+from smolkit.commands import Command, Create, DataDir, Delete, Exec, MachineSpec
 from smolkit.commands.options import CREATE, PACK
 from tests.engines import throwaway_client
 from tests.samples import commands
@@ -82,6 +82,9 @@ def test_a_machines_record(real: Smolvm) -> None:
     assert info.created_at
     assert info.network is False
     assert [info] == real.ls()
+    folder = Path(real.runner.run(DataDir("record")))
+    assert folder.is_absolute()
+    assert real.runner.host.endswith(str(folder.parents[3]))
 
     machine.delete()
 

@@ -8,10 +8,23 @@ import pytest
 
 import smolkit.commands
 from smolkit import errors
-from smolkit.commands import Command, Cp, Create, DataDir, Delete, Exec, Ls, PackCreate, Start, Status, Stop, Version
-from smolkit.commands.create import MachineOptions, MachineSpec
-from smolkit.commands.engine import PackOptions
+from smolkit.commands import (
+    Command,
+    Cp,
+    Create,
+    DataDir,
+    Delete,
+    Exec,
+    Ls,
+    MachineSpec,
+    PackCreate,
+    Start,
+    Status,
+    Stop,
+    Version,
+)
 from smolkit.commands.options import CREATE, PACK
+from smolkit.commands.typed import MachineOptions, PackOptions
 from smolkit.dialect import SINCE, Dialect
 from tests.samples import CREATE_OPTIONS, PACK_OPTIONS, commands, create
 

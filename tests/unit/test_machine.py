@@ -167,6 +167,17 @@ def test_ls_is_lenient_and_sorted(client: Smolvm, fake: FakeRunner) -> None:
     assert {} == b.raw["new"]
 
 
+def test_unreachable_is_not_dead(client: Smolvm, fake: FakeRunner) -> None:
+    """It can be one failed probe: it is reported, and nothing is started or stopped behind one's back."""
+    fake.answer(Status, stdout='{"name": "agent", "state": "unreachable"}')
+    fake.answer(Exec, stdout="alive")
+    m = client.machine("agent")
+
+    assert "unreachable" == m.status().state
+    assert "alive" == m.exec(["true"]).stdout
+    assert [Status("agent"), Exec("agent", ["true"])] == fake.commands
+
+
 def test_ls_of_an_engine_that_logs_on_stdout() -> None:
     """Up to 0.7.2 log lines came before the answer."""
     fake = FakeRunner("0.7.2")

@@ -7,7 +7,6 @@ import os
 import signal
 import stat
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -80,10 +79,10 @@ def test_the_hosts_timeout_terminates_and_keeps_what_there_is(pretend: Pretend) 
 def test_the_hosts_timeout_kills_what_does_not_end(pretend: Pretend) -> None:
     """SIGKILL after SIGTERM, the whole group; reaped."""
     runner = SubprocessRunner(pretend("trap '' TERM; sleep 4322 & echo $!; wait; while :; do sleep 0.1; done"))
-    done = runner.execute(Invocation((), timeout=0.3))
+    done = runner.execute(Invocation((), timeout=1))
 
     assert ("timeout", -signal.SIGKILL) == (done.ended_by, done.returncode)
-    assert not alive(int(done.stdout))
+    assert gone(int(done.stdout))
 
 
 def test_a_child_that_holds_the_pipes_does_not_hold_us(pretend: Pretend) -> None:
@@ -113,12 +112,17 @@ def test_output_is_bounded(pretend: Pretend) -> None:
     assert 1_000_000 <= len(caught.value.stdout) < 1_200_000
 
 
-def alive(pid: int) -> bool:
-    """Whether the process is there, and no zombie."""
-    try:
-        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
+def gone(pid: int) -> bool:
+    """Whether the process ends within a few seconds: what a signal began, the kernel ends in its own time."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            if ") Z" in Path(f"/proc/{pid}/stat").read_text():
+                return True
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
@@ -137,7 +141,7 @@ def test_an_interrupt_ends_and_reaps_the_program(pretend: Pretend, tmp_path: Pat
     finally:
         signal.signal(signal.SIGUSR1, before)
 
-    assert not alive(int((tmp_path / "pid").read_text()))
+    assert gone(int((tmp_path / "pid").read_text()))
 
 
 def test_the_program_has_a_process_group_of_its_own(pretend: Pretend) -> None:
@@ -270,14 +274,11 @@ def test_the_note_of_a_renamed_engine_is_not_the_guests(pretend: Pretend) -> Non
     assert NOTE.encode() * 2 == SubprocessRunner(own).execute(Invocation(())).stderr
 
 
-def test_argv_0_is_the_engines_name(tmp_path: Path) -> None:
-    """Its usage texts call it so."""
-    program = tmp_path / "smol-vmm"
-    program.write_text(f"#!{sys.executable}\nprint(open('/proc/self/cmdline').read().split(chr(0)))\n")
-    program.chmod(0o755)
+def test_argv_0_is_the_engines_name() -> None:
+    """Whatever the file is called: the engine's usage texts begin with it."""
+    done = SubprocessRunner("/bin/cat").execute(Invocation(("/proc/self/cmdline",)))
 
-    # A script's argv[0] is its interpreter's: the file is run by its own path, whatever it is called.
-    assert str(program).encode() in SubprocessRunner(program).execute(Invocation(())).stdout
+    assert b"smolvm\0/proc/self/cmdline\0" == done.stdout
 
 
 def test_a_runner_that_may_not_signal_gives_up(pretend: Pretend, mocker: object) -> None:

@@ -63,12 +63,13 @@ def test_large_values_have_short_reprs() -> None:
 
 def test_guest_paths_are_values() -> None:
     """They join, compare and print like pathlib's."""
-    path = GuestPath("m", PurePosixPath("/root"))
+    path = GuestPath("m", "/root")
 
     assert "/root/a/b" == str(path / "a" / "b")
     assert path == (path / "a").parent
     assert "b" == (path / "a/b").name
-    assert {path} == {GuestPath("m", PurePosixPath("/root/"))}
+    assert path / "a" == path / PurePosixPath("a")
+    assert {path} == {GuestPath("m", "/root")}
 
 
 def test_an_info_hashes() -> None:
