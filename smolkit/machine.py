@@ -38,7 +38,7 @@ class Machine:
         self.name = checks.name(name)
         self._runner = runner
         self._spec = spec or MachineSpec()
-        self._mine = False  # whether this handle made the machine in a `with` that has not ended
+        self._mine = False  # whether this handle made the machine and has not deleted it
 
     def __repr__(self) -> str:
         return f"<Machine {self.name!r}>"
@@ -70,6 +70,7 @@ class Machine:
             PolicyNotRecordedError: the engine did not record the network policy as asked; the machine is gone again.
         """
         perform(self._runner, procedures.create(self.name, self._spec, self._runner.engine.dialect))
+        self._mine = True
 
     def start(self, *, timeout: float | None = LONG) -> None:
         """Starts the machine; returns when an exec would answer. Nothing happens if it runs.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any, TypeVar
 
 from attrs import define, field
@@ -66,6 +67,7 @@ class FakeRunner(Runner):
         self.invocations: list[Invocation] = []
         self.pauses: list[float] = []
         self._answers: list[_Answer] = []
+        self._running: dict[int, Command[Any]] = {}  # by thread: what execute() is called for
 
     @property
     def argvs(self) -> list[tuple[str, ...]]:
@@ -100,8 +102,8 @@ class FakeRunner(Runner):
         self._answers.append(_Answer(pattern, error or reply, times))
 
     def run(self, command: Command[T]) -> T:
-        """Records the command; then as any runner."""
-        self.commands.append(command)
+        """As any runner; execute() is told which command it is for."""
+        self._running[get_ident()] = command
         return super().run(command)
 
     def execute(self, invocation: Invocation) -> Completed:
@@ -110,8 +112,9 @@ class FakeRunner(Runner):
         Raises:
             UnexpectedCommandError: there is none.
         """
+        command, argv = self._running[get_ident()], _plain(invocation.argv)
+        self.commands.append(command)
         self.invocations.append(invocation)
-        command, argv = self.commands[-1], _plain(invocation.argv)
         for answer in self._answers:
             if answer.matches(command, argv):
                 return self._give(answer, invocation)

@@ -49,6 +49,12 @@ class Hidden:
     def __reduce__(self) -> tuple[type[Hidden], tuple[()]]:
         return Hidden, ()
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
 
 def redact(argv: Iterable[str]) -> tuple[str, ...]:
     """The engine's arguments with the values of `-e KEY=VALUE` and the like replaced, up to the `--` of the guest."""

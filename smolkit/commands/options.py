@@ -5,6 +5,7 @@ A row's version stands in `smolkit.dialect.SINCE`, under `machine create --flag`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -185,6 +186,14 @@ PACK: Mapping[str, Option] = {
     "no_proxy": Option("--no-proxy", _text),
 }
 
+# Values that later versions brought to older flags: (flag, pattern, feature).
+_LATER_VALUES = (
+    ("--port", r"\d-\d", "machine create --port with a range"),
+    ("--port", r"/udp$", "machine create --port with /udp"),
+    ("--volume", r":(?:rw|staged)$", "machine create --volume with :rw or :staged"),
+    ("--volume", r"^s3://", "machine create --volume of a remote"),
+)
+
 Chosen = tuple[tuple[str, tuple[str | None, ...]], ...]
 
 
@@ -203,4 +212,7 @@ def argv(verb: str, table: Mapping[str, Option], chosen: Chosen, dialect: Dialec
         dialect.require(f"{verb} {flag}")
         for value in values:
             words += (flag,) if value is None else option(flag, value)
+            for later in _LATER_VALUES:
+                if value and later[0] == flag and re.search(later[1], value):
+                    dialect.require(later[2])
     return tuple(words)

@@ -7,7 +7,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from smolkit.commands.engine import Version
 from smolkit.dialect import Dialect, Engine
@@ -41,6 +41,14 @@ class Runner(ABC):
             Dialect.of(version)
         self._version = version
         self._engine: Engine | None = None
+        self._probing = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Where it is unpickled another engine may be: it is asked again.
+        return {**vars(self), "_engine": None, "_probing": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
         self._probing = threading.Lock()
 
     @property
@@ -97,7 +105,17 @@ class Runner(ABC):
         return True
 
     def doctor(self) -> list[Check]:
-        """What can be told about the engine, each with a hint where it is not well. Never raises."""
+        """What can be told about the engine, each with a hint where it is not well. Never raises.
+
+        A subclass that has more to look at overrides `look`.
+        """
+        try:
+            return self.look()
+        except Exception as error:  # noqa: BLE001  (it never raises)
+            return [Check("program", ok=False, detail=f"{type(error).__name__}: {error}", hint="can it be run by hand?")]
+
+    def look(self) -> list[Check]:
+        """What `doctor` finds."""
         try:
             engine = self.engine
         except EngineNotFoundError as error:

@@ -16,7 +16,7 @@ from smolkit import checks
 from smolkit.errors import EngineNotFoundError
 from smolkit.runners.base import Runner
 from smolkit.runners.pipes import Pump
-from smolkit.values import Completed, Hidden, redact
+from smolkit.values import Completed, redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,15 +96,8 @@ class SubprocessRunner(Runner):
     def __repr__(self) -> str:
         return f"<SubprocessRunner {self.host}>"
 
-    def __reduce__(self) -> tuple[object, ...]:
-        options = {
-            "prefix": self._prefix,
-            "state_dir": self._state,
-            "inherit_proxy": self._inherit_proxy,
-            "output_limit": self._limit,
-            "version": self._version,
-        }
-        return _restored, (self._named, options, self._env)
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_found": None}
 
     @property
     def program(self) -> str:
@@ -134,11 +127,11 @@ class SubprocessRunner(Runner):
             return False
         return True
 
-    def doctor(self) -> list[Check]:
+    def look(self) -> list[Check]:
         """The engine's program and version, and what this host has for microVMs."""
         from smolkit.runners.doctor import host_checks  # late: rarely needed
 
-        return [*super().doctor(), *([] if self._prefix else host_checks(self._environment({})))]
+        return [*super().look(), *([] if self._prefix else host_checks(self._environment({})))]
 
     def execute(self, invocation: Invocation) -> Completed:
         """One call of the engine as a child process, to its end: exited, timed out or over the output's limit."""
@@ -205,13 +198,6 @@ class SubprocessRunner(Runner):
             return stderr
         note = rb"note: no packed assets found for '" + re.escape(os.fsencode(name)) + rb"'[^\n]*\n"
         return re.sub(rb"\A" + note, b"", stderr)
-
-
-def _restored(program: str | None, options: dict[str, Any], env: tuple[tuple[str, Hidden], ...]) -> SubprocessRunner:
-    """An unpickled runner. The values of its env were left behind: if there were any, it says so when it is to run."""
-    runner = SubprocessRunner(program, **options)
-    runner._env = env  # noqa: SLF001  (no caller can make a Hidden that is empty)
-    return runner
 
 
 def _end(child: subprocess.Popen[bytes], pump: Pump) -> None:

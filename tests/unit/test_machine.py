@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from smolkit import Machine, Smolvm, SmolvmError, SubprocessRunner, errors
+from smolkit import Check, Machine, Smolvm, SmolvmError, SubprocessRunner, errors
 from smolkit.commands import Cp, Create, DataDir, Delete, Exec, Ls, MachineSpec, PackCreate, Start, Status, Stop
 from smolkit.testing import FakeRunner
 from tests.recorded import as_json
@@ -121,11 +121,13 @@ def test_handles_are_values_and_pickle(client: Smolvm) -> None:
     assert 1 == len({client.machine("a"), client.machine("a")})
     assert "<Machine 'a'>" == repr(client.machine("a"))
 
-    runner = SubprocessRunner("/bin/smolvm", state_dir="/tmp/state", env={"TOKEN": "s3cr3t"})
+    runner = SubprocessRunner("/bin/true", state_dir="/tmp/state", env={"TOKEN": "s3cr3t"}, version="1.32.2")
     machine = Smolvm(runner=runner).machine("a", env={"KEY": "s3cr3t"})
     data = pickle.dumps(machine)
     assert pickle.loads(data) == machine
     assert b"s3cr3t" not in data
+    with pytest.raises(ValueError, match="give env and secrets again"):
+        Smolvm(runner=pickle.loads(pickle.dumps(runner))).machine("a").stop()
 
 
 def test_status_asks_old_engines_by_ls() -> None:
@@ -374,6 +376,17 @@ def test_engine_and_doctor_of_a_custom_runner(client: Smolvm) -> None:
     assert client.is_available()
     assert [("program", True), ("version", True)] == [(check.name, check.ok) for check in client.doctor()]
     assert "FakeRunner" in repr(client)
+
+
+def test_a_doctor_never_raises(fake: FakeRunner) -> None:
+    """Whatever happens to the runner it looks at."""
+
+    class Broken(FakeRunner):
+        def look(self) -> list[Check]:
+            raise OSError("no network")
+
+    (check,) = Smolvm(runner=Broken()).doctor()
+    assert (False, "OSError: no network") == (check.ok, check.detail)
 
 
 def test_a_spec_is_a_value() -> None:

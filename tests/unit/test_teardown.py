@@ -93,6 +93,16 @@ def test_a_machine_that_the_body_deleted(client: Smolvm, fake: FakeRunner) -> No
     assert [Create("m"), Start("m"), Delete("m")] == fake.commands
 
 
+def test_a_machine_that_the_body_made_anew(client: Smolvm, fake: FakeRunner) -> None:
+    """What the handle made last is what it undoes."""
+    fake.answer(["machine"])
+
+    with client.machine("m") as m:
+        m.delete()
+        m.create()
+    assert [Create("m"), Start("m"), Delete("m"), Create("m"), Delete("m")] == fake.commands
+
+
 @pytest.mark.parametrize(
     "words", ["database error: database is locked", "remove vm directory: Directory not empty (os error 39)"]
 )

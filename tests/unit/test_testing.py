@@ -69,6 +69,15 @@ def test_the_real_mapping_runs_over_scripted_words(client: Smolvm, fake: FakeRun
         m.exec(["true"])
 
 
+def test_what_never_ran_is_not_recorded() -> None:
+    """An engine that lacks the feature is not called."""
+    fake = FakeRunner("1.0.1")
+
+    with pytest.raises(errors.UnsupportedByEngineError):
+        Smolvm(runner=fake).machine("m", labels={"a": "b"}).create()
+    assert ([], []) == (fake.commands, fake.invocations)
+
+
 def test_what_was_run_is_recorded() -> None:
     """As commands, as argvs without the noise of newer engines, and as invocations."""
     fake = FakeRunner("1.0.1")

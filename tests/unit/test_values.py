@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from pathlib import PurePosixPath
 
@@ -34,6 +35,13 @@ def test_hidden_values_are_in_no_repr_and_no_pickle() -> None:
     assert b"s3cr3t" not in pickle.dumps(create)
     with pytest.raises(ValueError, match="does not travel by pickle"):
         pickle.loads(pickle.dumps(create)).argv(Dialect.of("1.32.2"))
+
+
+def test_a_copy_within_the_process_keeps_hidden_values() -> None:
+    """Only what leaves the process leaves them behind."""
+    command = Exec("m", ["true"], env={"A": "b"})
+
+    assert command == copy.copy(command) == copy.deepcopy(command)
 
 
 def test_hidden_values_compare() -> None:
