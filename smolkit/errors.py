@@ -59,9 +59,11 @@ class SmolvmError(Exception):
         message: What failed, in one line; the engine's own words where it has any.
         completed: The call that failed, or None where no process was started.
         hint: What to do next.
+        summary: What it means, for failures that the engine's own words do not explain.
     """
 
     hint: str = ""
+    summary: str = ""
 
     def __init__(self, message: str, completed: Completed | None = None) -> None:
         self.message = message
@@ -193,6 +195,8 @@ class StartError(SmolvmError):
 class HypervisorUnavailableError(StartError):
     """The host has no hypervisor that the engine may use."""
 
+    summary = "this host boots no microVMs"
+
     hint = (
         "microVMs need KVM: does /dev/kvm exist, and may this user (and the user that the engine's VMs run as) open it? "
         "client.doctor() looks"
@@ -201,6 +205,8 @@ class HypervisorUnavailableError(StartError):
 
 class BootFailedError(StartError):
     """The VM was started and its agent did not answer. A note carries the end of its console log, where there is one."""
+
+    summary = "the machine did not boot"
 
     hint = "a starved host can cause this: try again; SMOLVM_START_TIMEOUT_SECS (engine >= 1.13.1) gives it longer"
 
@@ -250,11 +256,15 @@ class CommandFailedError(ExecError):
 class ProgramNotFoundError(ExecError):
     """The guest has no such program, or no such working directory: a bare machine's agent does not say which."""
 
+    summary = "the guest has no such program, or no such workdir"
+
     hint = "is the program installed in the guest, and does workdir (if given) exist there?"
 
 
 class ProgramNotExecutableError(ExecError):
     """The guest has that file and may not execute it."""
+
+    summary = "the guest may not execute that file"
 
     hint = "chmod +x it in the guest, or run it with its interpreter"
 
@@ -282,6 +292,9 @@ class OutputLimitError(ExecError):
 
 class ConnectionLostError(ExecError):
     """The machine was stopped, deleted or killed while the command ran in it."""
+
+    summary = "the machine went away under the command"
+    hint = "start it again if it is still wanted; its console log may say why it ended"
 
 
 class UnknownEngineError(SmolvmError):

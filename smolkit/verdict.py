@@ -18,7 +18,7 @@ The engine exits 1 for every failure of its own, and the guest's command may exi
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 
@@ -26,6 +26,8 @@ from smolkit import errors
 
 if TYPE_CHECKING:
     from smolkit.values import Completed
+
+_Error = TypeVar("_Error", bound=errors.SmolvmError)
 
 
 # Words of the engine, as patterns, and the failures that they name. tests/recorded.py has where each was heard.
@@ -122,10 +124,14 @@ def _not_started(completed: Completed, line: str, program: str) -> errors.ExecEr
     if completed.stdout or "\n" in line:
         return None
     if line.startswith((f"executable file `{program}` not found", "chdir `", "open executable: No such file")):
-        return errors.ProgramNotFoundError(line, completed)
+        return _explained(errors.ProgramNotFoundError, line, completed)
     if line == "open executable: Permission denied":
-        return errors.ProgramNotExecutableError(line, completed)
+        return _explained(errors.ProgramNotExecutableError, line, completed)
     return None
+
+
+def _explained(error: type[_Error], words: str, completed: Completed) -> _Error:
+    return error(f"{error.summary}: {words}" if error.summary else words, completed)
 
 
 def _json_message(stderr: str) -> str | None:
@@ -152,7 +158,7 @@ def _text_message(stderr: str) -> str:
 def _named(completed: Completed, message: str) -> errors.SmolvmError:
     for pattern, error in PHRASES:
         if re.search(pattern, message):
-            return error(message, completed)
+            return _explained(error, message, completed)
     if completed.returncode == _USAGE:
         return errors.UsageError(message.partition("\n")[0], completed)
     said = message or f"the engine exited with status {completed.returncode} and said nothing"

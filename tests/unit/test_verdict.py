@@ -30,9 +30,11 @@ def test_what_real_engines_said(version: str, how: str, stderr: str, error: type
     found = verdict(Completed(("machine", "verb"), 1, stderr=stderr.encode()))
 
     assert type(found) is error
-    assert found.message
-    assert found.message in stderr.encode().decode("unicode_escape") or found.message in stderr
-    assert "Error: " not in found.message.partition("\n")[0]
+    summary, words = error.summary, found.message.removeprefix(f"{error.summary}: ")
+    assert words
+    assert words in stderr.encode().decode("unicode_escape") or words in stderr
+    assert "Error: " not in words.partition("\n")[0]
+    assert found.message.startswith(summary)
 
 
 @pytest.mark.parametrize(("pattern", "error"), PHRASES)
