@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.engine import PackCreate
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from smolkit.values import Check, MachineInfo
 
 
+@final
 class Smolvm:
     """A client of one engine. Making one runs nothing.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from attrs import frozen
 
@@ -88,6 +88,7 @@ def _dotted(version: _Version) -> str:
     return ".".join(map(str, version))
 
 
+@final
 @frozen
 class Dialect:
     """How to speak to one version of the engine.
@@ -149,6 +150,7 @@ class Dialect:
         return (name,) if self.classic and verb in _POSITIONAL_BEFORE else ("--name", name)
 
 
+@final
 @frozen
 class Engine:
     """The engine that a client drives.

@@ -9,6 +9,8 @@ SmolvmError
 ├── EngineDiedError              the engine was killed by a signal
 ├── EngineBusyError              a lock or a directory was in use; the call had no effect
 ├── InvalidNameError             not a machine name (also a ValueError)
+├── ConfigError                  the engine refused a setting: an image, a host name, a mount, a user
+├── CopyError                    cp could not read the one file or write the other
 ├── MachineNotFoundError
 ├── MachineExistsError
 ├── MachineNotRunningError
@@ -162,6 +164,18 @@ class InvalidNameError(SmolvmError, ValueError):
     """Not a name that the engine takes: 1 to 128 of A-Z a-z 0-9 _ -, a letter or digit first, no `--`, no `-` last."""
 
     hint = "client.machine() without a name makes a fresh one"
+
+
+class ConfigError(SmolvmError):
+    """The engine refused a setting that smolkit cannot check: a host that does not resolve, an image that is not there."""
+
+    hint = "the engine's words say which setting; nothing was created or changed"
+
+
+class CopyError(SmolvmError):
+    """cp could not read its source or write its target. A file that was there on the host is untouched."""
+
+    hint = "cp copies one regular file to a full file name; directories go through tar and exec"
 
 
 class MachineNotFoundError(SmolvmError):

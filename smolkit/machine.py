@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from smolkit import checks, procedures
 from smolkit.commands.base import LONG
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from smolkit.values import ExecResult, MachineInfo
 
 
+@final
 class Machine:
     """One machine, by its name. Made by `client.machine(name, ...)`, which asks the engine nothing.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from attrs import evolve, field, frozen
 
@@ -19,6 +19,7 @@ _MASK = "***"
 _HIDING_FLAGS = frozenset({"-e", "--env", "--proxy"})
 
 
+@final
 class Hidden:
     """A string that no repr, log or pickle shows; `reveal()` gives it. The pickled copy is empty."""
 
@@ -90,6 +91,7 @@ def shown_size(data: bytes | None) -> str:
     return "None" if data is None else f"<{len(data)} bytes>"
 
 
+@final
 @frozen
 class Invocation:
     """One call of the engine, as a runner gets it.
@@ -107,6 +109,7 @@ class Invocation:
     timeout: float | None = None
 
 
+@final
 @frozen
 class Completed:
     """What became of an Invocation.
@@ -131,6 +134,7 @@ class Completed:
         return evolve(self, argv=redact(self.argv))
 
 
+@final
 @frozen
 class ExecResult:
     """How a command in the guest ended. Any exit status is a result; `check()` makes a non-zero one an error.
@@ -174,6 +178,7 @@ class ExecResult:
         return self
 
 
+@final
 @frozen
 class GuestPath:
     """A path in one machine: `m.path("/root") / "job.sh"`. A pure value; `machine.cp` takes it for one of its sides.
@@ -205,6 +210,7 @@ class GuestPath:
         return evolve(self, path=posixpath.dirname(self.path))
 
 
+@final
 @frozen
 class MachineInfo:
     """What the engine has on record of a machine.
@@ -244,6 +250,7 @@ class MachineInfo:
         return self.state == "running"
 
 
+@final
 @frozen
 class Check:
     """One finding of `client.doctor()`: what was looked at, whether it is well, what was seen, and what to do if not."""

@@ -172,12 +172,24 @@ RECORDED: list[tuple[str, str, str, type[errors.SmolvmError]]] = [
             "config operation failed: --allow-host: failed to resolve 'nosuchhost.invalid': "
             "failed to lookup address information: Name or service not known",
         ),
+        errors.ConfigError,
+    ),
+    (
+        "1.32.2",
+        "create -v /nonexist:/x",
+        as_json("NOT_FOUND", "mount source not found: /nonexist"),
+        errors.ConfigError,
+    ),
+    (
+        "1.32.2",
+        "update of a paused machine",
+        "Error: invalid vm state: expected stopped, got Paused\n",
         errors.UnknownEngineError,
     ),
     (
         "1.32.2",
         "cp of a directory, after a progress bar",
         _PROGRESS + "Error: agent operation failed: write local file: ./d: Is a directory (os error 21)\n",
-        errors.UnknownEngineError,
+        errors.CopyError,
     ),
 ]

@@ -106,6 +106,12 @@ def test_an_image_machine_runs_commands(image: Machine) -> None:
     assert "daemon\n" == image.exec(["id", "-un"], user="daemon").stdout
 
 
+def test_a_bare_machine_has_one_user(shared: Machine) -> None:
+    """The engine's refusal is typed, and in its own words."""
+    with pytest.raises(errors.ConfigError, match="needs an image machine"):
+        shared.exec(["id"], user="daemon")
+
+
 def test_a_timeout_ends_the_command_in_the_guest(shared: Machine) -> None:
     """The error has what was written before, without the engine's own line; in the guest nothing runs on."""
     with pytest.raises(errors.ExecTimeoutError) as caught:
@@ -193,8 +199,10 @@ def test_a_cp_that_fails_loses_nothing(shared: Machine, tmp_path: Path) -> None:
     kept.write_text("precious")
 
     for bad in ("/no/such/file", "/root", "/dev/zero"):
-        with pytest.raises(errors.SmolvmError):
+        with pytest.raises(errors.CopyError):
             shared.cp(shared.path(bad), kept)
+    with pytest.raises(errors.CopyError):
+        shared.cp(kept, shared.path("/etc"))
 
     assert "precious" == kept.read_text()
     assert [kept] == list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from smolkit import Machine, Smolvm, errors
-from smolkit.commands import Command, Create, DataDir, Delete, Exec, MachineSpec
+from smolkit.commands import Command, DataDir, Delete, Exec
 from smolkit.commands.options import CREATE, PACK
 from tests.engines import throwaway_client
 from tests.samples import commands
@@ -204,8 +204,18 @@ def test_nothing_but_the_guests_stderr_is_in_stderr(real: Smolvm) -> None:
     assert completed.stderr.startswith(b'{"error"')
 
 
-def test_options_that_only_images_have_are_passed_on(real: Smolvm) -> None:
-    """A failure that smolkit has no name for keeps the engine's words."""
-    with pytest.raises(errors.UnknownEngineError, match="cannot read archive") as caught:
-        real.runner.run(Create("image", MachineSpec.of({"image": "./no-such.tar"})))
-    assert 1 == caught.value.returncode
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"image": "./no-such.tar"}, "cannot read archive"),
+        ({"from_path": "./no-such.smolmachine"}, "file not found"),
+        ({"allow_hosts": ["no-such-host.invalid"]}, "failed to resolve"),
+        ({"volumes": ["/no/such/folder:/mnt"]}, "mount source not found"),
+        ({"volumes": ["/tmp:relative"]}, "mount"),
+    ],
+)
+def test_a_setting_that_the_engine_refuses(real: Smolvm, options: dict[str, Any], words: str) -> None:
+    """A ConfigError with the engine's words; nothing is created."""
+    with pytest.raises(errors.ConfigError, match=words):
+        real.machine("refused", **options).create()
+    assert [] == real.ls()

@@ -98,6 +98,14 @@ def test_exports_are_sorted_and_complete(module: object) -> None:
     assert public <= set(names)
 
 
+def test_classes_are_final_unless_they_are_meant_to_be_extended() -> None:
+    """Runners are the extension point, and errors a tree."""
+    classes = {value for value in vars(smolkit).values() if inspect.isclass(value)}
+    open_ones = {kind.__name__ for kind in classes if not getattr(kind, "__final__", False)}
+
+    assert {"Runner", "SmolvmError"} == open_ones
+
+
 @pytest.mark.parametrize("module", [smolkit, commands, errors, testing])
 def test_everything_public_is_explained(module: object) -> None:
     """Public classes, and their public methods and properties, have docstrings."""
