@@ -14,6 +14,9 @@ from smolkit.dialect import Dialect
 from smolkit.errors import PolicyNotRecordedError, UnsupportedByEngineError
 from smolkit.values import Hidden, MachineInfo
 
+# Hosts bring their addresses, images their registry's; a Smolfile or a pack may hold lists of its own.
+_BRING_MORE = frozenset({"allow_hosts", "allow_host_patterns", "image", "smolfile", "from_path"})
+
 
 @frozen
 class MachineSpec:
@@ -77,22 +80,11 @@ class MachineSpec:
     def _too_wide(self, asked: Mapping[str, tuple[str | None, ...]], info: MachineInfo) -> Iterator[str]:
         if "outbound_localhost_only" in asked and not info.allowed_cidrs:
             yield "outbound_localhost_only without an allow list"
-        # Hosts bring their addresses, images their registry's; a Smolfile or a pack may hold lists of its own.
-        if "allow_cidrs" not in asked or asked.keys() & {
-            "allow_hosts",
-            "allow_host_patterns",
-            "image",
-            "smolfile",
-            "from_path",
-        }:
+        if "allow_cidrs" not in asked or asked.keys() & _BRING_MORE:
             return
         expected = {*asked["allow_cidrs"], *(("127.0.0.0/8", "::1/128") if "outbound_localhost_only" in asked else ())}
         if extra := set(info.allowed_cidrs or ()) - expected:
             yield f"allow_cidrs with {', '.join(sorted(extra))} besides"
-
-
-def _no_spec() -> MachineSpec:
-    return MachineSpec()
 
 
 @frozen
@@ -102,7 +94,7 @@ class Create(Silent):
     BOUND: ClassVar[float | None] = LONG
 
     name: str = field(converter=checks.name)
-    spec: MachineSpec = field(factory=_no_spec)
+    spec: MachineSpec = field(factory=MachineSpec)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         chosen = dict(self.spec.chosen)

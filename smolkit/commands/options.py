@@ -200,7 +200,10 @@ Chosen = tuple[tuple[str, tuple[str | None, ...]], ...]
 def choose(what: str, table: Mapping[str, Option], given: Mapping[str, Any]) -> Chosen:
     """The options given, checked and written as the engine reads them, in the table's order. None is "not given"."""
     checks.known(what, given, table)
-    chosen = ((name, row.reader(name, given[name])) for name, row in table.items() if given.get(name) is not None)
+    chosen = [(name, row.reader(name, given[name])) for name, row in table.items() if given.get(name) is not None]
+    for name, values in chosen:
+        if table[name].policy and not values and given[name] is not False:
+            raise ValueError(f"{name} is empty, and no list at all restricts nothing: leave it out, and net with it")
     return tuple((name, values) for name, values in chosen if values)
 
 

@@ -56,7 +56,7 @@ class SubprocessRunner(Runner):
         prefix: Words before the program: `["sudo", "-n"]`, `["docker", "exec", "-i", "box"]`, `["wsl", "--"]`. Most of
             them do not hand on the environment, and so no secrets; nor do all of them hand on a signal.
         state_dir: Where the engine keeps its records and its machines' disks, instead of the user's own folders (engine
-            >= 1.2.5). Keep the path short: sockets are made some 45 characters below it, and have to stay below 108.
+            >= 1.2.5). Not with a prefix. Keep the path short: sockets are made some 45 characters below it, and have to stay below 108.
         env: More variables for the engine; they win over what is inherited, and may be secrets: no pickle has them.
         inherit_proxy: Whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are inherited. From 1.9.1 on the engine gives
             them to its own pulls.
@@ -83,6 +83,10 @@ class SubprocessRunner(Runner):
         self._env = checks.hidden_pairs("env", env)
         if refused := _REFUSED & {key for key, _ in self._env}:
             raise ValueError(f"env with {', '.join(sorted(refused))}: the engine would run what it is not asked to")
+        if self._prefix and self._state is not None:
+            raise ValueError(
+                "state_dir behind a prefix: few hand on variables; let it be [..., 'env', 'SMOLVM_DATA_DIR=...']"
+            )
         self._inherit_proxy = inherit_proxy
         self._limit = checks.integer("output_limit", output_limit, 1, 2**63 - 1)
         self._found: Program | None = None

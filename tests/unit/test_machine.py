@@ -330,6 +330,8 @@ BAD_OPTIONS: list[tuple[type[Exception], str, dict[str, Any]]] = [
     (TypeError, "volumes is a list", {"volumes": "/a:/b"}),
     (ValueError, r"volumes\[0\] is empty", {"volumes": [""]}),
     (ValueError, "does not appear to be", {"allow_cidrs": ["nonsense"]}),
+    (ValueError, "allow_cidrs is empty, and no list at all restricts nothing", {"net": True, "allow_cidrs": []}),
+    (ValueError, "allow_hosts is empty", {"allow_hosts": ()}),
     (ValueError, "leave one of them out", {"allow_cidrs": ["10.0.0.0/8"], "net": False}),
     (TypeError, "net is True or False", {"net": "yes"}),
     (ValueError, "block_io is one of 'sync', 'async'", {"block_io": "fast"}),

@@ -307,6 +307,8 @@ def test_a_state_directory(pretend: Pretend, tmp_path: Path) -> None:
     runner = SubprocessRunner(pretend("echo $SMOLVM_DATA_DIR"), state_dir=tmp_path, version="1.2.5")
 
     assert f"{tmp_path}\n".encode() == runner.execute(Invocation(())).stdout
+    with pytest.raises(ValueError, match="state_dir behind a prefix"):
+        SubprocessRunner(prefix=["sudo"], state_dir=tmp_path)
     with pytest.raises(errors.UnsupportedByEngineError, match="state_dir"):
         SubprocessRunner(pretend("exit 0"), state_dir=tmp_path, version="1.2.4").run(Ls())
 
