@@ -56,7 +56,8 @@ class SubprocessRunner(Runner):
         prefix: Words before the program: `["sudo", "-n"]`, `["docker", "exec", "-i", "box"]`, `["wsl", "--"]`. Most of
             them do not hand on the environment, and so no secrets; nor do all of them hand on a signal.
         state_dir: Where the engine keeps its records and its machines' disks, instead of the user's own folders (engine
-            >= 1.2.5). Not with a prefix. Keep the path short: sockets are made some 45 characters below it, and have to stay below 108.
+            >= 1.2.5). Not with a prefix. Keep the path short: sockets are made some 45 characters below it, and a socket's
+            path has to stay below 108.
         env: More variables for the engine; they win over what is inherited, and may be secrets: no pickle has them.
         inherit_proxy: Whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are inherited. From 1.9.1 on the engine gives
             them to its own pulls.
