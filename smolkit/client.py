@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from smolkit.commands.typed import MachineOptions, PackOptions
     from smolkit.dialect import Engine
+    from smolkit.procedures import Keep
     from smolkit.runners.base import Runner
     from smolkit.values import Check, MachineInfo
 
@@ -44,11 +45,13 @@ class Smolvm:
     def __repr__(self) -> str:
         return f"<Smolvm {self.runner.host}>"
 
-    def machine(self, name: str | None = None, **options: Unpack[MachineOptions]) -> Machine:
+    def machine(self, name: str | None = None, *, keep: Keep = False, **options: Unpack[MachineOptions]) -> Machine:
         """A handle on the machine of that name, which may exist or not; nothing is asked.
 
         Args:
             name: 1 to 128 of `A-Z a-z 0-9 _ -`. Default: a fresh one.
+            keep: Whether a `with` leaves the machine at its end: always (True), or when it ends with an exception
+                ("on_error"), which then has a note on how to get into the machine.
             options: What it is to be made of, if this handle makes it: see `smolkit.commands.typed.MachineOptions`.
 
         Raises:
@@ -56,7 +59,7 @@ class Smolvm:
             TypeError, ValueError: an option is unknown, or its value cannot be right.
         """
         spec = MachineSpec.of(options)
-        return Machine(self.runner, f"smolkit-{os.urandom(6).hex()}" if name is None else name, spec)
+        return Machine(self.runner, f"smolkit-{os.urandom(6).hex()}" if name is None else name, spec, keep=keep)
 
     def ls(self) -> list[MachineInfo]:
         """All machines of the engine, smolkit's or not, by name.

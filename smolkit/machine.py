@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from smolkit.commands.typed import ExecOptions
+    from smolkit.procedures import Keep
     from smolkit.runners.base import Runner
     from smolkit.values import ExecResult, MachineInfo
 
@@ -33,12 +34,16 @@ class Machine:
     and deletes it only when it is told to.
     """
 
-    __slots__ = ("_mine", "_runner", "_spec", "name")
+    __slots__ = ("__weakref__", "_inside", "_keep", "_mine", "_runner", "_spec", "name")
 
-    def __init__(self, runner: Runner, name: str, spec: MachineSpec | None = None) -> None:
+    def __init__(self, runner: Runner, name: str, spec: MachineSpec | None = None, *, keep: Keep = False) -> None:
+        if keep not in (True, False, "on_error"):
+            raise ValueError(f"keep is True, False or 'on_error', not {keep!r}")
         self.name = checks.name(name)
         self._runner = runner
         self._spec = spec or MachineSpec()
+        self._keep = keep
+        self._inside = False  # whether a `with` of this handle has begun and not ended
         self._mine = False  # whether this handle made the machine and has not deleted it
 
     def __repr__(self) -> str:
@@ -54,14 +59,24 @@ class Machine:
         return type(self), (self._runner, self.name, self._spec)
 
     def __enter__(self) -> Self:
-        perform(self._runner, procedures.enter(self.name, self._spec, self._runner.engine.dialect, LONG))
-        self._mine = True
+        perform(self._runner, procedures.enter(self.name, self._spec, self._runner.engine.dialect, self._keep))
+        self._mine = self._inside = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._inside = False
         if self._mine:
             self._mine = False
-            perform(self._runner, procedures.leave(self.name, self._runner.engine.dialect, error))
+            perform(self._runner, procedures.leave(self.name, self._runner.engine.dialect, self._keep, error))
+
+    def __del__(self) -> None:
+        # No engine calls here: it may run anywhere, at any time, and nobody would see them fail.
+        if getattr(self, "_inside", False):
+            import warnings  # late: only where something went wrong
+
+            warnings.warn(
+                f"{self!r} was left without the end of its `with`: it still runs", ResourceWarning, 2, source=self
+            )
 
     def create(self) -> None:
         """Creates the machine, as it was described to `client.machine`. It does not run yet.

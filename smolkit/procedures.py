@@ -1,7 +1,7 @@
 """What takes more than one engine call: create, enter, tear down. Pure generators, so that sync and async share them.
 
-A procedure yields steps (a Command, a Pause, a ReadTail) and is sent the answers, or has the failure thrown into it.
-`perform` drives one with a runner.
+A procedure yields steps (a Command, a Pause, a ReadTail, a Settle) and is sent the answers, or has the failure thrown into
+it. `perform` drives one with a runner.
 
 Teardown's rules, in the order in which they win:
 1. Only what this handle made is undone: "already exists" at create deletes nothing.
@@ -9,6 +9,9 @@ Teardown's rules, in the order in which they win:
 3. Every step is tried; "not found" while deleting is success; what is busy is tried again; then `ls` decides.
 4. The body's exception always wins: what fails in teardown becomes notes on it.
 5. Without one, the first failure of the teardown is raised and the rest are notes on it.
+6. keep=True and keep="on_error" leave the machine, with a note on how to get into it.
+7. An interrupt during create, start, stop or delete lets that step end. What was made is then removed, and the interrupt
+   raised. A second one ends the step at once; if that leaves something in doubt, a note says what.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
 
-from smolkit.commands.base import Command
+from smolkit.commands.base import LONG, Command
 from smolkit.commands.create import Create, MachineSpec
 from smolkit.commands.machine import DataDir, Delete, Ls, Start, Status, Stop
 from smolkit.errors import (
@@ -31,9 +34,13 @@ from smolkit.errors import (
 )
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from smolkit.dialect import Dialect
     from smolkit.runners.base import Runner
     from smolkit.values import MachineInfo
+
+    Keep = bool | Literal["on_error"]
 
 T = TypeVar("T")
 
@@ -54,42 +61,69 @@ class ReadTail:
     path: str
 
 
-Step = Command[Any] | Pause | ReadTail
+@frozen
+class Settle:
+    """A step: here an interrupt that came during an earlier step may be raised, for the procedure to undo what it did."""
+
+
+Step = Command[Any] | Pause | ReadTail | Settle
 Steps = Generator[Step, Any, T]
 
 
 def perform(runner: Runner, steps: Steps[T]) -> T:
-    """The procedure's result, its steps done by the runner one after the other."""
+    """The procedure's result, its steps done by the runner one after the other.
+
+    An interrupt that a step outlived is kept for the next Settle, or for the end.
+    """
+    interrupt: BaseException | None = None
     try:
         step = next(steps)
         while True:
             try:
-                answer = _do(runner, step)
+                if isinstance(step, Settle):
+                    late, interrupt, answer = interrupt, None, None
+                    _settle(late)
+                else:
+                    answer, late = _do(runner, step)
+                    interrupt = interrupt or late
             except BaseException as error:  # noqa: BLE001  (the procedure decides, about an interrupt too)
                 step = steps.throw(error)
             else:
                 step = steps.send(answer)
     except StopIteration as end:
+        if interrupt is not None:
+            raise interrupt from None
         result: T = end.value
         return result
 
 
-def _do(runner: Runner, step: Step) -> object:
+def _settle(interrupt: BaseException | None) -> None:
+    if interrupt is not None:
+        raise interrupt
+
+
+def _do(runner: Runner, step: Command[Any] | Pause | ReadTail) -> tuple[object, BaseException | None]:
     if isinstance(step, Command):
-        return runner.run(step)
+        return runner.attempt(step)
     if isinstance(step, ReadTail):
-        return runner.read_tail(step.path)
+        return runner.read_tail(step.path), None
     runner.pause(step.seconds)
-    return None
+    return None, None
 
 
 def create(name: str, spec: MachineSpec, dialect: Dialect) -> Steps[None]:
     """Creates the machine, and makes sure that its network policy is recorded as asked; if not, it is gone again."""
-    yield Create(name, spec)
-    if not spec.has_policy:
-        return
     try:
-        spec.check_recorded((yield from _lookup(name)))
+        yield Create(name, spec)
+    except SmolvmError:
+        raise
+    except BaseException as error:
+        error.add_note(f"machine {name!r} may have been created all the same: client.ls() tells")
+        raise
+    try:
+        yield Settle()
+        if spec.has_policy:
+            spec.check_recorded((yield from _lookup(name)))
     except BaseException as error:
         _note(error, (yield from discard(name, dialect)))
         raise
@@ -110,18 +144,27 @@ def start(name: str, timeout: float | None) -> Steps[None]:
         raise
 
 
-def enter(name: str, spec: MachineSpec, dialect: Dialect, timeout: float | None) -> Steps[None]:
-    """Creates and starts the machine; a start that fails leaves nothing behind."""
+def enter(name: str, spec: MachineSpec, dialect: Dialect, keep: Keep) -> Steps[None]:
+    """Creates and starts the machine; a start that fails leaves nothing behind (but what is to be kept)."""
     yield from create(name, spec, dialect)
     try:
-        yield from start(name, timeout)
+        yield from start(name, LONG)
+        yield Settle()
     except BaseException as error:
-        _note(error, (yield from discard(name, dialect, half_booted=True)))
+        if keep:
+            _note(error, (yield from _try_each([_stop(name)])))  # its half-booted VM would be invisible
+            error.add_note(how_to_enter(name))
+        else:
+            _note(error, (yield from discard(name, dialect, half_booted=True)))
         raise
 
 
-def leave(name: str, dialect: Dialect, body: BaseException | None) -> Steps[None]:
-    """Ends and deletes the machine after a body that ended so."""
+def leave(name: str, dialect: Dialect, keep: Keep, body: BaseException | None) -> Steps[None]:
+    """Ends and deletes the machine after a body that ended so, unless it is to be kept."""
+    if keep is True or (keep == "on_error" and body is not None):
+        if body is not None:
+            body.add_note(how_to_enter(name))
+        return
     failures = yield from discard(name, dialect)
     if body is None and failures:
         body, *failures = failures
@@ -129,6 +172,14 @@ def leave(name: str, dialect: Dialect, body: BaseException | None) -> Steps[None
         raise body
     if body is not None:
         _note(body, failures)
+
+
+def how_to_enter(name: str) -> str:
+    """The note about a machine that was kept. Engines of both grammars take these words."""
+    return (
+        f"machine {name!r} was kept. Into it: smolvm machine shell --name {name} (after smolvm machine start --name {name} "
+        f"if it does not run). When it has served: smolkit's client.machine({name!r}).delete()"
+    )
 
 
 def discard(name: str, dialect: Dialect, *, half_booted: bool = False) -> Steps[list[SmolvmError]]:
@@ -140,6 +191,10 @@ def discard(name: str, dialect: Dialect, *, half_booted: bool = False) -> Steps[
     steps: list[Steps[None]] = [_delete(name, missing_ok=True)]
     if half_booted or not dialect.supports("delete of a running machine"):
         steps.insert(0, _stop(name))
+    return (yield from _try_each(steps))
+
+
+def _try_each(steps: list[Steps[None]]) -> Steps[list[SmolvmError]]:
     failures = []
     for step in steps:
         try:
@@ -176,6 +231,9 @@ def _delete(name: str, *, missing_ok: bool) -> Steps[None]:
                 continue
             if (yield from _is_gone(name)):
                 return
+            raise
+        except BaseException as error:
+            error.add_note(f"machine {name!r} may still be there: client.ls() tells")
             raise
         return
 

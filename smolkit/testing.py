@@ -101,10 +101,10 @@ class FakeRunner(Runner):
         reply = Completed((), returncode, data("stdout", stdout) or b"", data("stderr", stderr) or b"", duration, ended_by)
         self._answers.append(_Answer(pattern, error or reply, times))
 
-    def run(self, command: Command[T]) -> T:
+    def attempt(self, command: Command[T]) -> tuple[T, BaseException | None]:
         """As any runner; execute() is told which command it is for."""
         self._running[get_ident()] = command
-        return super().run(command)
+        return super().attempt(command)
 
     def execute(self, invocation: Invocation) -> Completed:
         """The scripted answer.

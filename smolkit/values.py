@@ -101,12 +101,14 @@ class Invocation:
         env: Variables for the engine's process on top of the runner's own.
         stdin: Bytes for its standard input; None is /dev/null.
         timeout: Seconds after which the runner ends it; None is no bound.
+        finish: Whether an interrupt waits for its end: half of it is worse than all of it (create, start, stop, delete).
     """
 
     argv: tuple[str, ...] = field(repr=_shown_argv)
     env: tuple[tuple[str, Hidden], ...] = ()
     stdin: bytes | None = field(default=None, repr=shown_size)
     timeout: float | None = None
+    finish: bool = False
 
 
 @final

@@ -22,11 +22,16 @@ LONG = 900.0
 class Command(ABC, Generic[T_co]):
     """One call of the engine, as a frozen value: equal commands are equal, and hash.
 
-    A new subcommand supplies `argv` and `answer`; both are pure. `bound` is the host's limit in seconds, None for none.
+    A new subcommand supplies `argv` and `answer`; both are pure.
+
+    Attributes:
+        BOUND: The host's limit in seconds, None for none.
+        FINISH: Whether an interrupt waits for the call's end (see Invocation).
     """
 
     __slots__ = ()
     BOUND: ClassVar[float | None] = QUICK
+    FINISH: ClassVar[bool] = False
 
     @abstractmethod
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
@@ -52,7 +57,7 @@ class Command(ABC, Generic[T_co]):
 
     def invocation(self, dialect: Dialect) -> Invocation:
         """The call as a runner gets it."""
-        return Invocation(self.argv(dialect), timeout=self.BOUND)
+        return Invocation(self.argv(dialect), timeout=self.BOUND, finish=self.FINISH)
 
 
 class Silent(Command[None]):

@@ -92,6 +92,7 @@ class Create(Silent):
     """`machine create`."""
 
     BOUND: ClassVar[float | None] = LONG
+    FINISH: ClassVar[bool] = True
 
     name: str = field(converter=checks.name)
     spec: MachineSpec = field(factory=MachineSpec)

@@ -29,6 +29,8 @@ class Start(Silent):
         timeout: Seconds until the host gives up; the engine has its own bound (30 s without progress) besides.
     """
 
+    FINISH: ClassVar[bool] = True
+
     name: str = field(converter=checks.name)
     timeout: float | None = field(default=LONG, converter=_timeout)
 
@@ -36,12 +38,14 @@ class Start(Silent):
         return dialect.words("machine", "start", *dialect.name("start", self.name))
 
     def invocation(self, dialect: Dialect) -> Invocation:
-        return Invocation(self.argv(dialect), timeout=self.timeout)
+        return Invocation(self.argv(dialect), timeout=self.timeout, finish=self.FINISH)
 
 
 @frozen
 class Stop(Silent):
     """`machine stop`. Idempotent; a missing machine is an error (from 0.8.1 on)."""
+
+    FINISH: ClassVar[bool] = True
 
     name: str = field(converter=checks.name)
 
@@ -52,6 +56,8 @@ class Stop(Silent):
 @frozen
 class Delete(Silent):
     """`machine delete -f`: without `-f` it asks, and on end of input exits 0 with the machine still there (< 1.17)."""
+
+    FINISH: ClassVar[bool] = True
 
     name: str = field(converter=checks.name)
 

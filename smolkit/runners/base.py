@@ -25,6 +25,19 @@ T = TypeVar("T")
 _READ_TAIL_BYTES = 16_384
 
 
+class InterruptedCall(BaseException):
+    """Raised by `execute` for a call that was interrupted and that it let come to its end (`Invocation.finish`).
+
+    Attributes:
+        completed: How it ended.
+        interrupt: What is still to be raised.
+    """
+
+    def __init__(self, completed: Completed, interrupt: BaseException) -> None:
+        super().__init__(completed, interrupt)
+        self.completed, self.interrupt = completed, interrupt
+
+
 class Runner(ABC):
     """Runs commands on one engine.
 
@@ -90,14 +103,36 @@ class Runner(ABC):
         Raises:
             SmolvmError: it failed, or the engine is too old for it, or there is no engine.
         """
-        return command.read(self.execute(command.invocation(self.engine.dialect)))
+        answer, interrupt = self.attempt(command)
+        if interrupt is not None:
+            raise interrupt
+        return answer
+
+    def attempt(self, command: Command[T]) -> tuple[T, BaseException | None]:
+        """What the command's answer means, and an interrupt that came meanwhile, for a caller who has to undo it first.
+
+        Raises:
+            SmolvmError: it failed. If an interrupt came meanwhile, that is raised, from the failure.
+        """
+        invocation, interrupt = command.invocation(self.engine.dialect), None
+        try:
+            completed = self.execute(invocation)
+        except InterruptedCall as late:
+            completed, interrupt = late.completed, late.interrupt
+        try:
+            return command.read(completed), interrupt
+        except SmolvmError as failure:
+            if interrupt is not None:
+                raise interrupt from failure
+            raise
 
     @abstractmethod
     def execute(self, invocation: Invocation) -> Completed:
         """One call of the engine to its end.
 
         It gives back whatever happened, bytes exact; a call that it ended itself (at `invocation.timeout` at the latest)
-        has `ended_by` set, and what there was of output.
+        has `ended_by` set, and what there was of output. Interrupted by an exception, it ends the call and lets the
+        exception out; or, with `invocation.finish`, it lets the call come to its end and raises InterruptedCall.
         """
 
     def is_available(self) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from smolkit import checks
 from smolkit.errors import EngineNotFoundError
-from smolkit.runners.base import Runner
+from smolkit.runners.base import InterruptedCall, Runner
 from smolkit.runners.pipes import Pump
 from smolkit.values import Completed, redact
 
@@ -160,8 +160,16 @@ class SubprocessRunner(Runner):
                 raise ValueError("the command line is longer than this host takes: use input=, or cp a file") from None
             raise EngineNotFoundError(f"cannot run {argv[0]}: {error.strerror}") from error
         pump = Pump(child, invocation.stdin, self._limit)
+        deadline = None if invocation.timeout is None else started + invocation.timeout
+        interrupt = None
         try:
-            ended_by = pump.run(None if invocation.timeout is None else started + invocation.timeout)
+            try:
+                ended_by = pump.run(deadline)
+            except BaseException as error:
+                if not invocation.finish:
+                    raise
+                interrupt = error
+                ended_by = pump.run(deadline)  # a second interrupt ends it at once
         finally:
             # On every way out, an interrupt's too: the engine is ended, and reaped.
             if child.returncode is None:
@@ -170,6 +178,8 @@ class SubprocessRunner(Runner):
         stderr = self._without_note(pump.stderr, program.path)
         completed = Completed(invocation.argv, child.returncode, pump.stdout, stderr, time.monotonic() - started, ended_by)
         self._log(argv, completed)
+        if interrupt is not None:
+            raise InterruptedCall(completed, interrupt) from interrupt
         return completed
 
     def _log(self, argv: tuple[str, ...], completed: Completed) -> None:

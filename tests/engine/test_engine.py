@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -288,6 +289,39 @@ def test_a_start_that_is_given_up_leaves_no_process(real: Smolvm) -> None:
     machine.stop()
     machine.delete()
 
+    assert before == len(vmms())
+
+
+INTERRUPTED = """
+import logging, sys
+from smolkit import Smolvm, SubprocessRunner
+logging.basicConfig(level=logging.DEBUG, format="%(message)s")
+with Smolvm(runner=SubprocessRunner(state_dir=sys.argv[1])).machine("interrupted", cpus=1, memory=512) as m:
+    print("started", flush=True)
+    m.exec(["sleep", "4325"])
+"""
+
+
+@pytest.mark.parametrize("during", ["start", "exec"])
+def test_ctrl_c_leaves_nothing(real: Smolvm, state_dir: Path, during: str) -> None:
+    """A program that is interrupted while a machine boots, or runs a command, leaves no machine and no process."""
+    before = len(vmms())
+    program = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(state_dir)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert program.stdout
+    if during == "exec":
+        program.stdout.readline()
+    else:
+        while len(vmms()) == before:
+            time.sleep(0.1)
+    time.sleep(1)
+    program.send_signal(signal.SIGINT)
+    _, stderr = program.communicate(timeout=300)
+
+    assert -signal.SIGINT == program.returncode, stderr
+    assert "KeyboardInterrupt" in stderr
+    assert not real.machine("interrupted").exists()
     assert before == len(vmms())
 
 

@@ -266,3 +266,51 @@ def test_a_policy_that_cannot_be_read_back(client: Smolvm, fake: FakeRunner) -> 
     with pytest.raises(errors.UnknownEngineError) as caught:
         machine.create()
     assert "while the machine was being removed" in notes(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keep", "fails", "deleted"),
+    [(True, False, False), (True, True, False), ("on_error", False, True), ("on_error", True, False), (False, True, True)],
+)
+def test_machines_that_are_to_be_kept(client: Smolvm, fake: FakeRunner, *, keep: Any, fails: bool, deleted: bool) -> None:
+    """Rule 6: left as they are; an exception has the line that gets one in."""
+    fake.answer(["machine"])
+    said = ""
+    try:
+        with client.machine("m", keep=keep):
+            if fails:
+                raise KeyError("mine")
+    except KeyError as error:
+        said = notes(error)
+
+    assert deleted == (fake.commands[-1] == Delete("m"))
+    assert (fails and not deleted) == ("smolvm machine shell --name m" in said)
+
+
+def test_a_machine_that_did_not_boot_is_kept_without_its_process(client: Smolvm, fake: FakeRunner) -> None:
+    """Rule 6: its record and logs stay; a half-booted VM, which no record shows, does not."""
+    fake.answer(Start, **FAILED)
+    fake.answer(["machine"])
+
+    with pytest.raises(errors.UnknownEngineError) as caught, client.machine("m", keep="on_error"):
+        raise AssertionError("the body ran")
+    assert [Create("m"), Start("m"), Stop("m")] == fake.commands
+    assert "smolvm machine start --name m" in notes(caught.value)
+
+
+def test_keep_is_one_of_three(client: Smolvm) -> None:
+    """A misspelling is not taken for "always"."""
+    with pytest.raises(ValueError, match="keep is True, False or 'on_error'"):
+        client.machine("m", keep="on-error")  # type: ignore[arg-type]
+
+
+def test_a_handle_that_is_dropped_inside_its_with(client: Smolvm, fake: FakeRunner) -> None:
+    """A ResourceWarning, and no engine call; a handle that made a machine to stay says nothing."""
+    fake.answer(["machine"])
+    client.machine("n").create()
+    machine = client.machine("m")
+    machine.__enter__()
+
+    with pytest.warns(ResourceWarning, match="<Machine 'm'> was left without the end of its `with`"):
+        del machine
+    assert [Create("n"), Create("m"), Start("m")] == fake.commands

@@ -1,0 +1,176 @@
+"""Interrupts at every step of a lifecycle, with a real process that pretends to be the engine: nothing is left."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from smolkit import Smolvm, SubprocessRunner, errors
+
+# It keeps machines as files. A VM whose start did not end is in no record: `stop` ends it, `delete -f` does not, as with
+# the real engine. A file strike-VERB holds signals: it sends them to us, one after the other, before it does its work.
+PRETEND = """\
+#!/bin/sh
+cd "$(dirname "$0")/state" || exit 9
+verb=$4; while [ "$1" != -- ] && [ $# -gt 0 ]; do [ "$1" = --name ] && name=$2; shift; done
+echo "$verb" >>../calls
+fail() { echo "{\\"error\\":{\\"code\\":\\"X\\",\\"message\\":\\"$1\\"}}" >&2; exit 1; }
+[ "$verb" = start ] && touch "vmm-$name"
+if [ -e "../strike-$verb" ]; then
+    signals=$(cat "../strike-$verb"); rm "../strike-$verb"
+    for signal in $signals; do kill "-$signal" $PPID; sleep 0.3; done
+fi
+case $verb in
+create) [ -e "m-$name" ] && fail "machine '$name' already exists"; touch "m-$name" ;;
+start) mv "vmm-$name" "running-$name" ;;
+stop) rm -f "running-$name" "vmm-$name" ;;
+delete) [ -e "m-$name" ] || fail "vm not found: $name"; rm -f "m-$name" "running-$name" ;;
+exec) [ -e "running-$name" ] || fail "machine '$name' is not running" ;;
+esac
+"""
+
+
+class AlarmError(Exception):
+    """What a program's own signal handler may raise."""
+
+
+KINDS: dict[str, type[BaseException]] = {"INT": KeyboardInterrupt, "TERM": SystemExit, "USR1": AlarmError}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with the pretend engine and its state."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "smolvm").write_text(PRETEND)
+    (tmp_path / "smolvm").chmod(0o755)
+    return tmp_path
+
+
+@pytest.fixture
+def pretend(place: Path) -> Iterator[Smolvm]:
+    """A client of it, in a program whose signal handlers raise."""
+
+    def raising(kind: type[BaseException]) -> Callable[[int, FrameType | None], None]:
+        def handler(number: int, frame: FrameType | None) -> None:
+            raise kind
+
+        return handler
+
+    before = {name: signal.signal(getattr(signal, f"SIG{name}"), raising(kind)) for name, kind in KINDS.items()}
+    yield Smolvm(runner=SubprocessRunner(place / "smolvm", version="1.32.2"))
+    for name, handler in before.items():
+        signal.signal(getattr(signal, f"SIG{name}"), handler)
+
+
+def lifecycle(client: Smolvm) -> None:
+    """What is interrupted."""
+    with client.machine("m") as machine:
+        machine.exec(["true"])
+
+
+def calls(place: Path) -> list[str]:
+    """The engine's verbs, as they were called."""
+    return (place / "calls").read_text().split()
+
+
+def left(place: Path) -> list[str]:
+    """Machines and VMs that are still there."""
+    return sorted(path.name for path in (place / "state").iterdir())
+
+
+ALL = ["create", "start", "exec", "delete"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    ("verb", "expected"),
+    [
+        ("create", ["create", "delete"]),
+        ("start", ["create", "start", "stop", "delete"]),
+        ("exec", ALL),
+        ("delete", ALL),
+    ],
+)
+def test_an_interrupt_leaves_nothing(place: Path, pretend: Smolvm, verb: str, expected: list[str], name: str) -> None:
+    """Ctrl-C, SIGTERM, an exception of the program's own: the step ends, what was made is removed, and it comes out."""
+    (place / f"strike-{verb}").write_text(name)
+
+    with pytest.raises(KINDS[name]) as caught:
+        lifecycle(pretend)
+    assert expected == calls(place)
+    assert [] == left(place)
+    assert [] == getattr(caught.value, "__notes__", [])
+
+
+@pytest.mark.parametrize(
+    ("verb", "expected", "remains"),
+    [
+        ("create", ["create"], []),
+        ("start", ["create", "start", "stop", "delete"], []),
+        ("delete", ALL, ["m-m", "running-m"]),
+    ],
+)
+def test_a_second_interrupt_ends_the_step_at_once(
+    place: Path, pretend: Smolvm, verb: str, expected: list[str], remains: list[str]
+) -> None:
+    """It gets out without waiting for the engine, and says what may be left."""
+    (place / f"strike-{verb}").write_text("INT INT INT")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        lifecycle(pretend)
+    assert expected == calls(place)
+    assert remains == left(place)
+    if verb != "start":
+        assert "machine 'm' may" in "".join(caught.value.__notes__)
+
+
+def test_an_interrupt_during_a_rollback(place: Path, pretend: Smolvm) -> None:
+    """A Ctrl-C during stop or delete, after one during start: both end, nothing is left."""
+    for verb in ("start", "stop", "delete"):
+        (place / f"strike-{verb}").write_text("INT")
+
+    with pytest.raises(KeyboardInterrupt):
+        lifecycle(pretend)
+    assert ["create", "start", "stop", "delete"] == calls(place)
+    assert [] == left(place)
+
+
+def test_an_interrupt_during_the_create_of_a_name_that_is_taken(place: Path, pretend: Smolvm) -> None:
+    """It is known not to be ours: it is not touched."""
+    (place / "state/m-m").touch()
+    (place / "strike-create").write_text("INT")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        lifecycle(pretend)
+    assert (["create"], ["m-m"]) == (calls(place), left(place))
+    assert isinstance(caught.value.__cause__, errors.MachineExistsError)
+
+
+def test_an_interrupt_during_a_single_step(place: Path, pretend: Smolvm) -> None:
+    """create() alone undoes itself; stop() alone has happened; the exception comes out of both."""
+    machine = pretend.machine("m")
+    (place / "strike-create").write_text("INT")
+    with pytest.raises(KeyboardInterrupt):
+        machine.create()
+    assert [] == left(place)
+
+    machine.create()
+    machine.start()
+    (place / "strike-stop").write_text("INT")
+    with pytest.raises(KeyboardInterrupt):
+        machine.stop()
+    assert ["m-m"] == left(place)
+
+
+def test_an_interrupted_body_keeps_its_machine_if_told_so(place: Path, pretend: Smolvm) -> None:
+    """keep="on_error", with the line that gets one in."""
+    (place / "strike-exec").write_text("INT")
+
+    with pytest.raises(KeyboardInterrupt) as caught, pretend.machine("m", keep="on_error") as machine:
+        machine.exec(["true"])
+    assert ["m-m", "running-m"] == left(place)
+    assert "smolvm machine shell --name m" in "".join(caught.value.__notes__)
