@@ -138,7 +138,7 @@ def start(name: str, timeout: float | None) -> Steps[None]:
             folder: str = yield DataDir(name)
         except SmolvmError:
             raise error from None
-        for file in ("agent-startup-error.log", "agent-console.log"):
+        for file in ("vmm-exit.json", "agent-startup-error.log", "agent-console.log"):
             if said := tail((yield ReadTail(f"{folder}/{file}"))):
                 error.add_note(f"the end of {file} of machine {name!r}:\n{said}")
         raise

@@ -121,7 +121,9 @@ def boot(command: list[str]) -> int:
         (job / "script").write_text(f"{exports}cd {shlex.quote(os.getcwd())} && exec {shlex.join(command)}\n")
         limit = float(os.environ.get("EMULATED_HOST_TIMEOUT", "3000"))
         try:
-            subprocess.run(qemu(job, console), check=True, stdin=subprocess.DEVNULL, timeout=limit)
+            # QEMU opens its output anew: on a pipe, for else it would overwrite what others write to the same file.
+            with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as output:
+                subprocess.run(qemu(job, console), check=True, stdin=subprocess.DEVNULL, stdout=output.stdin, timeout=limit)
             return int((job / "status").read_text())
         except (subprocess.SubprocessError, OSError, ValueError) as error:
             print(f"emulated host: {error}\n{console.read_text(errors='replace')[-4000:]}", file=sys.stderr)

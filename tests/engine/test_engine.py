@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -323,6 +324,24 @@ def test_ctrl_c_leaves_nothing(real: Smolvm, state_dir: Path, during: str) -> No
     assert "KeyboardInterrupt" in stderr
     assert not real.machine("interrupted").exists()
     assert before == len(vmms())
+
+
+def test_a_boot_that_fails(state_dir: Path, image: Machine, tmp_path: Path) -> None:
+    """A typed error with the end of the console log, the guest's escapes made harmless; nothing is left."""
+    rootfs = tmp_path / "rootfs"
+    shutil.copytree(next((state_dir / ".cache/smolvm/rootfs").iterdir()), rootfs, symlinks=True)
+    (rootfs / "sbin/init").unlink()
+    (rootfs / "sbin/init").write_text("#!/bin/sh\nprintf '\\033[31mno agent today\\n'; exit 1\n")
+    (rootfs / "sbin/init").chmod(0o755)
+    runner = SubprocessRunner(
+        state_dir=state_dir, env={"SMOLVM_AGENT_ROOTFS": str(rootfs), "SMOLVM_START_TIMEOUT_SECS": "30"}
+    )
+    machine = Smolvm(runner=runner).machine("bootless", cpus=1, memory=512)
+
+    with pytest.raises(errors.BootFailedError) as caught, machine:
+        raise AssertionError("the body ran")
+    assert "\\x1b[31mno agent today" in "".join(caught.value.__notes__)
+    assert not machine.exists()
 
 
 def test_an_engine_behind_a_prefix(real: Smolvm, state_dir: Path, shared: Machine) -> None:
