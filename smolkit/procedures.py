@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PAUSES = (0.2, 1.0)  # seconds before the second and third try of what was busy
+_PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds before each further try of what was busy
 
 
 @frozen
@@ -114,7 +114,7 @@ def _do(runner: Runner, step: Command[Any] | Pause | ReadTail) -> tuple[object, 
 def create(name: str, spec: MachineSpec, dialect: Dialect) -> Steps[None]:
     """Creates the machine, and makes sure that its network policy is recorded as asked; if not, it is gone again."""
     try:
-        yield Create(name, spec)
+        yield from _patiently(Create(name, spec))
     except SmolvmError:
         raise
     except BaseException as error:
@@ -218,24 +218,29 @@ def delete(name: str, dialect: Dialect, *, missing_ok: bool) -> Steps[None]:
 
 def _delete(name: str, *, missing_ok: bool) -> Steps[None]:
     """What is busy is tried again, and where the answer leaves a doubt `ls` decides."""
-    for pause in (*_PAUSES, None):
+    try:
+        yield from _patiently(Delete(name))
+    except MachineNotFoundError:
+        if not missing_ok:
+            raise
+    except SmolvmError:
+        if not (yield from _is_gone(name)):
+            raise
+    except BaseException as error:
+        error.add_note(f"machine {name!r} may still be there: client.ls() tells")
+        raise
+
+
+def _patiently(command: Command[None]) -> Steps[None]:
+    """Tries a command again that had no effect because something of the engine's was in use; never more than so often."""
+    for pause in _PAUSES:
         try:
-            yield Delete(name)
-        except MachineNotFoundError:
-            if missing_ok:
-                return
-            raise
-        except SmolvmError as error:
-            if isinstance(error, EngineBusyError) and pause is not None:
-                yield Pause(pause)
-                continue
-            if (yield from _is_gone(name)):
-                return
-            raise
-        except BaseException as error:
-            error.add_note(f"machine {name!r} may still be there: client.ls() tells")
-            raise
-        return
+            yield command
+        except EngineBusyError:
+            yield Pause(pause)
+        else:
+            return
+    yield command
 
 
 def _is_gone(name: str) -> Steps[bool]:

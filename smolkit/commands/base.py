@@ -26,11 +26,13 @@ class Command(ABC, Generic[T_co]):
 
     Attributes:
         BOUND: The host's limit in seconds, None for none.
+        BOOTS: Whether it boots a VM: runners let only so many of these run at once.
         FINISH: Whether an interrupt waits for the call's end (see Invocation).
     """
 
     __slots__ = ()
     BOUND: ClassVar[float | None] = QUICK
+    BOOTS: ClassVar[bool] = False
     FINISH: ClassVar[bool] = False
 
     @abstractmethod

@@ -29,6 +29,7 @@ class Start(Silent):
         timeout: Seconds until the host gives up; the engine has its own bound (30 s without progress) besides.
     """
 
+    BOOTS: ClassVar[bool] = True
     FINISH: ClassVar[bool] = True
 
     name: str = field(converter=checks.name)

@@ -6,9 +6,10 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from smolkit import checks
 from smolkit.commands.engine import Version
 from smolkit.dialect import Dialect, Engine
 from smolkit.errors import EngineNotFoundError, ForeignProgramError, SmolvmError
@@ -47,22 +48,27 @@ class Runner(ABC):
 
     Args:
         version: The engine's version, if it is known: it is then not asked for.
+        max_starts: How many machines may boot at once; further ones wait. Many at once thrash the host's disk until they
+            time out (#282).
     """
 
-    def __init__(self, *, version: str | None = None) -> None:
+    def __init__(self, *, version: str | None = None, max_starts: int = 4) -> None:
         if version is not None:
             Dialect.of(version)
         self._version = version
+        self._max_starts = checks.integer("max_starts", max_starts, 1, 2**31 - 1)
+        self._starts = threading.Semaphore(max_starts)
         self._engine: Engine | None = None
         self._probing = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         # Where it is unpickled another engine may be: it is asked again.
-        return {**vars(self), "_engine": None, "_probing": None}
+        return {**vars(self), "_engine": None, "_probing": None, "_starts": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._probing = threading.Lock()
+        self._starts = threading.Semaphore(self._max_starts)
 
     @property
     def host(self) -> str:
@@ -115,16 +121,23 @@ class Runner(ABC):
             SmolvmError: it failed. If an interrupt came meanwhile, that is raised, from the failure.
         """
         invocation, interrupt = command.invocation(self.engine.dialect), None
-        try:
-            completed = self.execute(invocation)
-        except InterruptedCall as late:
-            completed, interrupt = late.completed, late.interrupt
-        try:
-            return command.read(completed), interrupt
-        except SmolvmError as failure:
-            if interrupt is not None:
-                raise interrupt from failure
-            raise
+        with self.admission() if command.BOOTS else nullcontext():
+            try:
+                completed = self.execute(invocation)
+            except InterruptedCall as late:
+                completed, interrupt = late.completed, late.interrupt
+            try:
+                return command.read(completed), interrupt
+            except SmolvmError as failure:
+                if interrupt is not None:
+                    raise interrupt from failure
+                raise
+
+    @contextmanager
+    def admission(self) -> Iterator[None]:
+        """Waits until a machine may boot; around each command that boots one."""
+        with self._starts:
+            yield
 
     @abstractmethod
     def execute(self, invocation: Invocation) -> Completed:
@@ -163,8 +176,10 @@ class Runner(ABC):
         return [Check("program", ok=True, detail=engine.path), Check("version", ok=True, detail=engine.version)]
 
     def pause(self, seconds: float) -> None:
-        """Waits between two tries."""
-        time.sleep(seconds)
+        """Waits between two tries: about so long, so that those who met once do not meet again."""
+        from random import uniform  # late: slow to import, rarely needed
+
+        time.sleep(seconds * uniform(0.75, 1.25))  # noqa: S311  (no secret)
 
     @contextmanager
     def source(self, path: str) -> Iterator[str]:

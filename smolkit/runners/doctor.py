@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smolkit.runners.first import state_folders
 from smolkit.values import Check
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _ENOUGH = 2 * 2**30  # bytes: the engine's root file system, its templates, and 
 def host_checks(env: Mapping[str, str], kvm: Path = _KVM) -> list[Check]:
     """The checks of the host itself, for an engine with these variables. A check that cannot be made is one that fails."""
     checks = [] if sys.platform != "linux" else _kvm(kvm)
-    for folder in _state_folders(env):
+    for folder in state_folders(env):
         try:
             checks += _folder(folder)
         except OSError as error:
@@ -49,13 +50,3 @@ def _folder(folder: Path) -> list[Check]:
         Check("state directory writable", writable, str(folder), "" if writable else move),
         Check("free disk", free >= _ENOUGH, f"{free / 2**30:.1f} GiB at {existing}", "" if free >= _ENOUGH else room),
     ]
-
-
-def _state_folders(env: Mapping[str, str]) -> list[Path]:
-    """Where the engine keeps its records and its machines' disks (facts of all versions; SMOLVM_DATA_DIR from 1.2.5 on)."""
-    home = Path(env.get("HOME") or Path("~").expanduser())
-    if env.get("SMOLVM_DATA_DIR"):
-        home, env = Path(env["SMOLVM_DATA_DIR"]), {}
-    data = Path(env.get("XDG_DATA_HOME") or home / ".local/share")
-    cache = Path(env.get("XDG_CACHE_HOME") or home / ".cache")
-    return [data / "smolvm", cache / "smolvm"]

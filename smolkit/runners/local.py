@@ -9,7 +9,7 @@ import shlex
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from smolkit import checks
@@ -19,7 +19,7 @@ from smolkit.runners.pipes import Pump
 from smolkit.values import Completed, redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from smolkit.dialect import Engine
     from smolkit.runners.find import Program
@@ -64,6 +64,7 @@ class SubprocessRunner(Runner):
         output_limit: Bytes of stdout and stderr together that one call may give (default 256 MiB). A guest that writes
             more is cut off: OutputLimitError.
         version: The engine's version, if it is known: `smolvm --version` is then not asked.
+        max_starts: How many machines may boot at once through this runner. The first start on a host is alone in any case.
     """
 
     def __init__(
@@ -76,8 +77,9 @@ class SubprocessRunner(Runner):
         inherit_proxy: bool = False,
         output_limit: int = _DEFAULT_LIMIT,
         version: str | None = None,
+        max_starts: int = 4,
     ) -> None:
-        super().__init__(version=version)
+        super().__init__(version=version, max_starts=max_starts)
         self._named = None if program is None else checks.path("program", program)
         self._prefix = checks.words("prefix", prefix) if prefix else ()
         self._state = None if state_dir is None else os.path.abspath(checks.path("state_dir", state_dir))
@@ -121,6 +123,18 @@ class SubprocessRunner(Runner):
         if self._state is not None:
             engine.dialect.require("state_dir")
         return engine
+
+    @contextmanager
+    def admission(self) -> Iterator[None]:
+        """So many boots at once; and until the first has succeeded on this host, one."""
+        with super().admission():
+            if self._prefix:
+                yield
+                return
+            from smolkit.runners.first import first_start_alone  # late: it imports more than all of smolkit
+
+            with first_start_alone(self.program, self._environment({})):
+                yield
 
     def is_available(self) -> bool:
         """Whether there is a program: the engine's, or with a prefix the prefix's. Runs nothing."""

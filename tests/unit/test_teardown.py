@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smolkit import Smolvm, SmolvmError, errors
-from smolkit.commands import Create, DataDir, Delete, Ls, Start, Stop
+from smolkit.commands import Create, DataDir, Delete, Exec, Ls, Start, Stop
 from smolkit.testing import FakeRunner
 from tests.recorded import as_json
 from tests.samples import create
@@ -107,14 +107,28 @@ def test_a_machine_that_the_body_made_anew(client: Smolvm, fake: FakeRunner) -> 
     "words", ["database error: database is locked", "remove vm directory: Directory not empty (os error 39)"]
 )
 def test_what_is_busy_is_tried_again(client: Smolvm, fake: FakeRunner, words: str) -> None:
-    """Rule 3: twice, after a pause each."""
+    """Rule 3: after a pause each time."""
     fake.answer(Delete, returncode=1, stderr=as_json("STORAGE_ERROR", words), times=2)
     fake.answer(["machine"])
 
     with client.machine("m"):
         pass
     assert [Delete("m")] * 3 == fake.commands[2:]
-    assert [0.2, 1.0] == fake.pauses
+    assert [0.2, 0.5] == fake.pauses
+
+
+def test_a_create_that_meets_a_lock_is_tried_again(client: Smolvm, fake: FakeRunner) -> None:
+    """It had no effect. An exec is never run twice."""
+    fake.answer(Create, **BUSY, times=3)
+    fake.answer(Exec, **BUSY)
+    fake.answer(["machine"])
+    machine = client.machine("m")
+    machine.create()
+    with pytest.raises(errors.EngineBusyError):
+        machine.exec(["true"])
+
+    assert [*[Create("m")] * 4, Exec("m", ["true"])] == fake.commands
+    assert [0.2, 0.5, 1.0] == fake.pauses
 
 
 def test_what_stays_busy_is_an_error(client: Smolvm, fake: FakeRunner) -> None:
@@ -125,7 +139,7 @@ def test_what_stays_busy_is_an_error(client: Smolvm, fake: FakeRunner) -> None:
 
     with pytest.raises(errors.EngineBusyError), client.machine("m"):
         pass
-    assert [Delete("m")] * 3 + [Ls()] == fake.commands[2:]
+    assert [Delete("m")] * 5 + [Ls()] == fake.commands[2:]
 
 
 def test_a_doubtful_delete_is_decided_by_ls(client: Smolvm, fake: FakeRunner) -> None:

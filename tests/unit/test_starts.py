@@ -1,0 +1,132 @@
+"""Many machines at once: the first start of a host is alone, and later ones are so many at a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from smolkit import Smolvm, SubprocessRunner, errors
+from smolkit.commands import Start
+
+# `start` marks that it runs, and writes down how many do.
+PRETEND = """\
+#!/bin/sh
+cd "$(dirname "$0")" || exit 9
+[ "$4" = start ] || exit 0
+[ -e broken ] && { echo '{"error":{"code":"X","message":"agent did not become ready"}}' >&2; exit 1; }
+touch "running/$6"; ls running | wc -l >>counts; sleep 0.2; ls running | wc -l >>counts; rm "running/$6"
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the pretend engine, on a host that is new to it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "running").mkdir()
+    (tmp_path / "smolvm").write_text(PRETEND)
+    (tmp_path / "smolvm").chmod(0o755)
+    return tmp_path
+
+
+def runner(place: Path, **options: int) -> SubprocessRunner:
+    """A runner of the pretend engine."""
+    return SubprocessRunner(place / "smolvm", version="1.32.2", state_dir=place / "state", **options)  # type: ignore[arg-type]
+
+
+def start_all(shared: SubprocessRunner, number: int) -> None:
+    """Starts so many machines at once."""
+    threads = [threading.Thread(target=shared.run, args=(Start(f"m{n}"),)) for n in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def most_at_once(place: Path) -> int:
+    """How many starts ran at the same time, at the most, since it was last asked."""
+    counts = (place / "counts").read_text().split()
+    (place / "counts").unlink()
+    return max(map(int, counts))
+
+
+def test_the_first_start_is_alone_and_later_ones_are_not(place: Path) -> None:
+    """Until one start has succeeded; then max_starts at a time."""
+    shared = runner(place)
+    shared.run(Start("first"))
+    assert 1 == most_at_once(place)
+
+    start_all(shared, 8)
+    assert 1 < most_at_once(place) <= 4
+    start_all(runner(place, max_starts=2), 6)
+    assert 2 == most_at_once(place)
+
+
+def test_first_starts_of_several_processes_take_turns(place: Path) -> None:
+    """A lock between processes: the six that would destroy the engine's disk templates."""
+    code = (
+        "import sys; from smolkit import SubprocessRunner; from smolkit.commands import Start\n"
+        "SubprocessRunner(sys.argv[1], version='1.32.2', state_dir=sys.argv[2]).run(Start(sys.argv[3]))"
+    )
+    command = [sys.executable, "-c", code, str(place / "smolvm"), str(place / "state")]
+    # They all begin while the first one starts, which is slower than their own beginning.
+    (place / "smolvm").write_text(PRETEND.replace("sleep 0.2", "[ -e state/.cache ] || sleep 2"))
+    programs = [subprocess.Popen([*command, f"m{number}"]) for number in range(6)]
+
+    assert [0] * 6 == [program.wait() for program in programs]
+    counts = [int(count) for count in (place / "counts").read_text().split()]
+    assert [1, 1] == counts[:2]
+
+
+def test_a_first_start_that_fails_is_followed_by_another(place: Path) -> None:
+    """Nothing is remembered of it, and nobody waits for ever."""
+    shared = runner(place)
+    (place / "broken").touch()
+    with pytest.raises(errors.BootFailedError):
+        shared.run(Start("m"))
+    assert [] == list(place.glob("state/.cache/smolvm/.smolkit-started-*"))
+
+    (place / "broken").unlink()
+    shared.run(Start("m"))
+    assert 1 == len(list(place.glob("state/.cache/smolvm/.smolkit-started-*")))
+
+
+def test_a_host_where_nothing_can_be_locked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starts go on, as they would without smolkit."""
+    (place / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "file"))
+    runner(place).run(Start("m"))
+
+    assert 1 == most_at_once(place)
+
+
+def test_an_engine_behind_a_prefix_is_not_looked_at(place: Path) -> None:
+    """Its files are on the prefix's side."""
+    SubprocessRunner(place / "smolvm", prefix=["env"], version="1.32.2").run(Start("m"))
+
+    assert not (place / "cache/smolkit").exists()
+
+
+def test_sixteen_threads_and_one_client(place: Path) -> None:
+    """Sixteen lifecycles, no error, four boots at a time."""
+    client = Smolvm(runner=runner(place))
+    failures: list[BaseException] = []
+
+    def lifecycle() -> None:
+        try:
+            with client.machine() as machine:
+                machine.exec(["true"])
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=lifecycle) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [] == failures
+    assert most_at_once(place) <= 4
