@@ -25,6 +25,9 @@ SINCE: Mapping[str, _Version] = {
     "--error-format": (1, 28, 1),
     "delete of a running machine": (0, 8, 1),
     "status without side effects": (1, 15, 0),  # before, status of a machine never started made a 20 GiB disk (#1195)
+    "parents in ls": (1, 14, 0),
+    "delete -f refuses a branch source": (1, 32, 2),  # in 1.9.3 it only warned, and the branches' disks dangled
+    "machine delete --cascade": (1, 7, 0),
     "allow lists in ls": (1, 27, 3),  # 1.27.0 does not show them
     "state_dir": (1, 2, 5),
     "input over 64 KiB": (1, 8, 1),  # before, a large stdin could deadlock (4e80aab5)

@@ -13,6 +13,7 @@ SmolvmError
 ├── CopyError                    cp could not read the one file or write the other
 ├── MachineNotFoundError
 ├── MachineExistsError
+├── MachineHasBranchesError      other machines' disks depend on it
 ├── MachineNotRunningError
 ├── PolicyNotRecordedError       the engine did not record the network policy that was asked
 ├── StartError
@@ -188,6 +189,12 @@ class MachineExistsError(SmolvmError):
     """A machine of that name exists, or is being created. It was not touched."""
 
     hint = "client.machine() without a name makes a fresh one"
+
+
+class MachineHasBranchesError(SmolvmError):
+    """Other machines were branched from it, and their disks depend on it. It was not deleted."""
+
+    hint = "delete those first, or all of them at once: machine.delete(cascade=True)"
 
 
 class MachineNotRunningError(SmolvmError):

@@ -109,16 +109,19 @@ class Machine:
         """
         self._runner.run(Stop(self.name))
 
-    def delete(self, *, missing_ok: bool = False) -> None:
+    def delete(self, *, missing_ok: bool = False, cascade: bool = False) -> None:
         """Deletes the machine with its disk, running or not. What is busy is tried again.
 
         Args:
             missing_ok: Whether it is fine that there is no such machine.
+            cascade: Whether the machines that were branched from it go too (engine >= 1.7.0).
 
         Raises:
             MachineNotFoundError: there is none.
+            MachineHasBranchesError: others were branched from it, and cascade is False; nothing was deleted.
         """
-        perform(self._runner, procedures.delete(self.name, self._runner.engine.dialect, missing_ok=missing_ok))
+        dialect = self._runner.engine.dialect
+        perform(self._runner, procedures.delete(self.name, dialect, missing_ok=missing_ok, cascade=cascade))
         self._mine = False
 
     def exec(

@@ -28,8 +28,10 @@ from smolkit.commands.machine import DataDir, Delete, Ls, Start, Status, Stop
 from smolkit.errors import (
     BootFailedError,
     EngineBusyError,
+    MachineHasBranchesError,
     MachineNotFoundError,
     SmolvmError,
+    UnsupportedByEngineError,
     tail,
 )
 
@@ -209,20 +211,31 @@ def _stop(name: str) -> Steps[None]:
         yield Stop(name)
 
 
-def delete(name: str, dialect: Dialect, *, missing_ok: bool) -> Steps[None]:
-    """Deletes the machine, running or not: up to 0.8.0 `delete -f` of a running one left its process behind."""
+def delete(name: str, dialect: Dialect, *, missing_ok: bool, cascade: bool) -> Steps[None]:
+    """Deletes the machine, running or not: up to 0.8.0 `delete -f` of a running one left its process behind.
+
+    One that others were branched from is refused: older engines would delete it from under them. (A `with` need not ask:
+    what it starts cannot be branched.)
+    """
+    guarded = cascade or dialect.supports("delete -f refuses a branch source")
+    if not guarded and dialect.supports("parents in ls"):
+        branches = [info.name for info in (yield Ls()) if info.parent == name]
+        if branches:
+            raise MachineHasBranchesError(f"machine {name!r} is what {', '.join(branches)} were branched from")
     if not dialect.supports("delete of a running machine"):
         yield from _stop(name)
-    yield from _delete(name, missing_ok=missing_ok)
+    yield from _delete(name, missing_ok=missing_ok, cascade=cascade)
 
 
-def _delete(name: str, *, missing_ok: bool) -> Steps[None]:
+def _delete(name: str, *, missing_ok: bool, cascade: bool = False) -> Steps[None]:
     """What is busy is tried again, and where the answer leaves a doubt `ls` decides."""
     try:
-        yield from _patiently(Delete(name))
+        yield from _patiently(Delete(name, cascade))
     except MachineNotFoundError:
         if not missing_ok:
             raise
+    except (MachineHasBranchesError, UnsupportedByEngineError):
+        raise  # no doubt about these
     except SmolvmError:
         if not (yield from _is_gone(name)):
             raise

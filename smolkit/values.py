@@ -228,6 +228,7 @@ class MachineInfo:
         image: The image it was made from, or None for a bare machine.
         network: Whether it may reach out at all.
         labels: Its labels (engine >= 1.8.0).
+        parent: The machine that it was branched from, whose disks it depends on (engine >= 1.14.0), or None.
         allowed_cidrs, allowed_hosts: The recorded allow lists, or None where there are none (or the engine is older
             than 1.27.3 and does not show them).
         raw: All that the engine said, unknown keys too.
@@ -242,6 +243,7 @@ class MachineInfo:
     image: str | None = None
     network: bool | None = None
     labels: Mapping[str, str] = field(factory=dict, hash=False)
+    parent: str | None = None
     allowed_cidrs: tuple[str, ...] | None = None
     allowed_hosts: tuple[str, ...] | None = None
     raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)

@@ -36,6 +36,7 @@ PHRASES: tuple[tuple[str, type[errors.SmolvmError]], ...] = (
     (r"^vm not found: ", errors.MachineNotFoundError),
     (r"^(?:config|agent) operation failed: [^\n]*machine '[^']*' not found", errors.MachineNotFoundError),
     (r"machine '[^']*' already exists", errors.MachineExistsError),
+    (r"machine '[^']*' is the fork base for \d+ clone", errors.MachineHasBranchesError),
     (r"machine '[^']*' is not running", errors.MachineNotRunningError),
     (r"another process is already starting or running this VM", errors.StartInProgressError),
     (r"KvmOpen|/dev/kvm|kvm permission denied|hypervisor not available", errors.HypervisorUnavailableError),

@@ -62,6 +62,16 @@ RECORDED: list[tuple[str, str, str, type[errors.SmolvmError]]] = [
         NOTE + "Error: config operation failed: create machine: machine 'm1' already exists or is being created\n",
         errors.MachineExistsError,
     ),
+    (
+        "1.32.2",
+        "delete -f of a running machine that was branched",
+        as_json(
+            "SMOLVM_ERROR",
+            "agent operation failed: delete: machine 'g' is the fork base for 1 clone(s) (c1); delete the clones first "
+            "or use --cascade to remove them too",
+        ),
+        errors.MachineHasBranchesError,
+    ),
     ("1.32.2", "exec stopped", as_json("SMOLVM_ERROR", _NOT_RUNNING), errors.MachineNotRunningError),
     (
         "1.9.1",

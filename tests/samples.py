@@ -145,4 +145,5 @@ def commands(name: str = "agent") -> list[Command[Any]]:
             for option, value in PACK_OPTIONS.items()
         ),
         Delete(name),
+        Delete(name, cascade=True),
     ]

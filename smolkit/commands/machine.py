@@ -56,14 +56,23 @@ class Stop(Silent):
 
 @frozen
 class Delete(Silent):
-    """`machine delete -f`: without `-f` it asks, and on end of input exits 0 with the machine still there (< 1.17)."""
+    """`machine delete -f`: without `-f` it asks, and on end of input exits 0 with the machine still there (< 1.17).
+
+    Attributes:
+        name: The machine.
+        cascade: Whether the machines that were branched from it go too.
+    """
 
     FINISH: ClassVar[bool] = True
 
     name: str = field(converter=checks.name)
+    cascade: bool = False
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        return dialect.words("machine", "delete", "-f", *dialect.name("delete", self.name))
+        if self.cascade:
+            dialect.require("machine delete --cascade")
+        words = ("-f", "--cascade") if self.cascade else ("-f",)
+        return dialect.words("machine", "delete", *words, *dialect.name("delete", self.name))
 
 
 @frozen
@@ -153,6 +162,7 @@ def _info(item: Any, completed: Completed) -> MachineInfo:
         image=_typed(item, "image", str),
         network=_typed(item, "network", bool),
         labels={str(key): str(value) for key, value in (_typed(item, "labels", dict) or {}).items()},
+        parent=_typed(item, "parent_machine", str),
         allowed_cidrs=_tuple(item.get("allowed_cidrs")),
         allowed_hosts=_tuple(item.get("allowed_hosts")),
         raw=item,

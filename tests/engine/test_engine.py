@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from smolkit import Machine, Smolvm, SubprocessRunner, errors
+from smolkit import Invocation, Machine, Smolvm, SubprocessRunner, errors
 from tests.engine.conftest import Boot, again, vmms
 
 pytestmark = pytest.mark.engine
@@ -324,6 +324,27 @@ def test_ctrl_c_leaves_nothing(real: Smolvm, state_dir: Path, during: str) -> No
     assert "KeyboardInterrupt" in stderr
     assert not real.machine("interrupted").exists()
     assert before == len(vmms())
+
+
+def test_a_machine_that_others_were_branched_from(real: Smolvm) -> None:
+    """It is not deleted from under them, unless all may go."""
+    golden = real.machine("golden", cpus=1, memory=512)
+    golden.create()
+    engine_says(real, "machine", "start", "--branchable", "--name", "golden")
+    engine_says(real, "machine", "branch", "--from", "golden", "--name", "branch")
+
+    with pytest.raises(errors.MachineHasBranchesError, match="branch"):
+        golden.delete()
+    assert "golden" == real.machine("branch").status().parent
+    assert real.machine("branch").exec(["true"]).ok
+    golden.delete(cascade=True)
+    assert not {"golden", "branch"} & {info.name for info in real.ls()}
+
+
+def engine_says(real: Smolvm, *words: str) -> None:
+    """Runs the engine with words that smolkit has none for yet."""
+    completed = real.runner.execute(Invocation(words))
+    assert 0 == completed.returncode, completed.stderr
 
 
 def test_a_boot_that_fails(state_dir: Path, image: Machine, tmp_path: Path) -> None:

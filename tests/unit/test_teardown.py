@@ -328,3 +328,33 @@ def test_a_handle_that_is_dropped_inside_its_with(client: Smolvm, fake: FakeRunn
     with pytest.warns(ResourceWarning, match="<Machine 'm'> was left without the end of its `with`"):
         del machine
     assert [Create("n"), Create("m"), Start("m")] == fake.commands
+
+
+def test_a_machine_that_others_were_branched_from() -> None:
+    """Engines that would delete it from under them are asked first; cascade says that all may go."""
+    fake = FakeRunner("1.20.2")
+    fake.answer(Ls(), stdout='[{"name": "a", "parent_machine": "m"}, {"name": "b", "parent_machine": "a"}, {"name": "m"}]')
+    fake.answer(["machine"])
+    machine = Smolvm(runner=fake).machine("m")
+
+    with pytest.raises(errors.MachineHasBranchesError, match="machine 'm' is what a were branched from"):
+        machine.delete()
+    assert [Ls()] == fake.commands
+    machine.delete(cascade=True)
+    assert [Ls(), Delete("m", cascade=True)] == fake.commands
+    assert ("machine", "delete", "-f", "--cascade", "--name", "m") == fake.argvs[-1]
+
+
+def test_an_engine_that_guards_its_branch_sources_is_not_asked_first(client: Smolvm, fake: FakeRunner) -> None:
+    """1.32.2 refuses by itself, also with -f."""
+    words = "agent operation failed: delete: machine 'm' is the fork base for 1 clone(s) (c1); delete the clones first"
+    fake.answer(Delete("m"), returncode=1, stderr=as_json("SMOLVM_ERROR", words))
+
+    with pytest.raises(errors.MachineHasBranchesError, match=r"cascade=True"):
+        client.machine("m").delete()
+
+
+def test_cascade_needs_an_engine_that_knows_it() -> None:
+    """Before 1.7.0 there is no such word."""
+    with pytest.raises(errors.UnsupportedByEngineError, match="--cascade"):
+        Smolvm(runner=FakeRunner("1.6.0")).machine("m").delete(cascade=True)
