@@ -13,6 +13,7 @@ from smolkit.client import Smolvm
 from smolkit.dialect import Dialect, Engine
 from smolkit.errors import SmolvmError
 from smolkit.machine import Machine
+from smolkit.ownership import Reapable
 from smolkit.runners.base import Runner
 from smolkit.values import Check, Completed, ExecResult, GuestPath, Invocation, MachineInfo
 
@@ -29,6 +30,7 @@ __all__ = [
     "Invocation",
     "Machine",
     "MachineInfo",
+    "Reapable",
     "Runner",
     "Smolvm",
     "SmolvmError",

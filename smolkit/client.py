@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, final
 
+from smolkit import procedures
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.engine import PackCreate
 from smolkit.commands.machine import Ls
 from smolkit.machine import Machine
+from smolkit.ownership import SESSION
+from smolkit.steps import perform
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from smolkit.commands.typed import MachineOptions, PackOptions
     from smolkit.dialect import Engine
+    from smolkit.ownership import Reapable
     from smolkit.procedures import Keep
     from smolkit.runners.base import Runner
     from smolkit.values import Check, MachineInfo
@@ -31,7 +35,7 @@ class Smolvm:
             (`sudo -n` before each command, other variables), a fake in tests.
     """
 
-    __slots__ = ("runner",)
+    __slots__ = ("runner", "session")
 
     def __init__(self, program: str | os.PathLike[str] | None = None, *, runner: Runner | None = None) -> None:
         if runner is not None and program is not None:
@@ -41,17 +45,27 @@ class Smolvm:
 
             runner = SubprocessRunner(program)
         self.runner = runner
+        self.session = os.urandom(8).hex()
 
     def __repr__(self) -> str:
         return f"<Smolvm {self.runner.host}>"
 
-    def machine(self, name: str | None = None, *, keep: Keep = False, **options: Unpack[MachineOptions]) -> Machine:
+    def machine(
+        self,
+        name: str | None = None,
+        *,
+        keep: Keep = False,
+        lifetime: float | None = None,
+        **options: Unpack[MachineOptions],
+    ) -> Machine:
         """A handle on the machine of that name, which may exist or not; nothing is asked.
 
         Args:
             name: 1 to 128 of `A-Z a-z 0-9 _ -`. Default: a fresh one.
-            keep: Whether a `with` leaves the machine at its end: always (True), or when it ends with an exception
-                ("on_error"), which then has a note on how to get into the machine.
+            keep: Whether a `with` leaves the machine at its end: always (True; no `reap()` takes it either), or when it
+                ends with an exception ("on_error"), which then has a note on how to get into the machine.
+            lifetime: Seconds from its creation after which anybody's `reap()` may remove it, whoever lives (engine
+                >= 1.8.0).
             options: What it is to be made of, if this handle makes it: see `smolkit.commands.typed.MachineOptions`.
 
         Raises:
@@ -59,7 +73,35 @@ class Smolvm:
             TypeError, ValueError: an option is unknown, or its value cannot be right.
         """
         spec = MachineSpec.of(options)
-        return Machine(self.runner, f"smolkit-{os.urandom(6).hex()}" if name is None else name, spec, keep=keep)
+        fresh = f"smolkit-{os.getpid()}-{os.urandom(6).hex()}"
+        named = fresh if name is None else name
+        return Machine(self.runner, named, spec, keep=keep, session=self.session, lifetime=lifetime)
+
+    def owned(self) -> list[MachineInfo]:
+        """The machines that smolkit made, in whatever process, by name (engine >= 1.8.0)."""
+        return [info for info in self.ls() if SESSION in info.labels]
+
+    def reap(self, *, dry_run: bool = False) -> list[Reapable]:
+        """Removes the machines that smolkit made and nobody wants: their process is gone, or their lifetime is over.
+
+        A machine of another host, container or product is never touched, nor one that was made with keep=True, nor one
+        whose owner cannot be judged from here. Engines below 1.8.0 have no labels: there only machines with fresh names
+        (`client.machine()`) are found, and keep=True is not known.
+
+        Args:
+            dry_run: Only say which, and why.
+
+        Returns:
+            What was (or would be) removed.
+
+        Raises:
+            SmolvmError: one could not be removed; the others were all tried, and notes tell of theirs.
+        """
+        dialect = self.engine.dialect
+        found = perform(self.runner, procedures.reapable(self.runner.here(), dialect))
+        if not dry_run:
+            perform(self.runner, procedures.reap(found, dialect))
+        return found
 
     def ls(self) -> list[MachineInfo]:
         """All machines of the engine, smolkit's or not, by name.

@@ -5,8 +5,10 @@ SmolvmError
 ├── ForeignProgramError          a `smolvm` program of another product
 ├── UnsupportedByEngineError     this engine is too old (or too new) for what was asked
 ├── UsageError                   the engine did not understand smolkit: a bug in smolkit
-├── EngineTimeoutError           the engine did not answer in time and was ended
-├── EngineDiedError              the engine was killed by a signal
+├── OutcomeUnknownError          the engine did not come to an end of its own
+│   ├── EngineTimeoutError       it did not answer in time and was ended
+│   ├── EngineDiedError          it was killed by a signal
+│   └── ExecOutcomeUnknownError  (also an ExecTimeoutError) nor did the guest's command, as far as is known
 ├── EngineBusyError              a lock or a directory was in use; the call had no effect
 ├── InvalidNameError             not a machine name (also a ValueError)
 ├── ConfigError                  the engine refused a setting: an image, a host name, a mount, a user
@@ -143,13 +145,17 @@ class UsageError(SmolvmError):
     hint = "please report it with this text: smolkit built a command line that this engine does not take"
 
 
-class EngineTimeoutError(SmolvmError):
-    """The engine did not answer within smolkit's bound and was ended; what it had done by then is not known."""
+class OutcomeUnknownError(SmolvmError):
+    """The engine did not come to an end of its own. What it had done by then is not known; nothing was tried again."""
 
     hint = "look at the machine with client.ls() before going on"
 
 
-class EngineDiedError(SmolvmError):
+class EngineTimeoutError(OutcomeUnknownError):
+    """The engine did not answer within smolkit's bound and was ended; what it had done by then is not known."""
+
+
+class EngineDiedError(OutcomeUnknownError):
     """The engine was killed by a signal that smolkit did not send; what it had done by then is not known."""
 
     hint = "look at the machine with client.ls() before going on; was the host out of memory?"
@@ -303,6 +309,12 @@ class ExecTimeoutError(ExecError):
         super().__init__(message, completed)
         self.args = (message, self.completed, timeout, guest_ended)
         self.timeout, self.guest_ended = timeout, guest_ended
+
+
+class ExecOutcomeUnknownError(ExecTimeoutError, OutcomeUnknownError):
+    """Neither the guest's timer nor the engine ended the command in time: smolkit ended the engine. It may still run."""
+
+    hint = "the command may still run in the guest: machine.stop() ends it for sure"
 
 
 class OutputLimitError(ExecError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, final
 
@@ -11,7 +12,8 @@ from smolkit.commands.create import MachineSpec
 from smolkit.commands.execute import Exec
 from smolkit.commands.machine import Cp, Stop
 from smolkit.errors import MachineNotFoundError
-from smolkit.procedures import perform
+from smolkit.ownership import EXPIRES, OWNER, SESSION
+from smolkit.steps import perform
 from smolkit.values import GuestPath
 
 if TYPE_CHECKING:
@@ -34,15 +36,26 @@ class Machine:
     and deletes it only when it is told to.
     """
 
-    __slots__ = ("__weakref__", "_inside", "_keep", "_mine", "_runner", "_spec", "name")
+    __slots__ = ("__weakref__", "_inside", "_keep", "_lifetime", "_mine", "_runner", "_session", "_spec", "name")
 
-    def __init__(self, runner: Runner, name: str, spec: MachineSpec | None = None, *, keep: Keep = False) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        name: str,
+        spec: MachineSpec | None = None,
+        *,
+        keep: Keep = False,
+        session: str = "",
+        lifetime: float | None = None,
+    ) -> None:
         if keep not in (True, False, "on_error"):
             raise ValueError(f"keep is True, False or 'on_error', not {keep!r}")
         self.name = checks.name(name)
         self._runner = runner
         self._spec = spec or MachineSpec()
         self._keep = keep
+        self._session = session
+        self._lifetime = None if lifetime is None else checks.seconds("lifetime", lifetime)
         self._inside = False  # whether a `with` of this handle has begun and not ended
         self._mine = False  # whether this handle made the machine and has not deleted it
 
@@ -59,7 +72,9 @@ class Machine:
         return type(self), (self._runner, self.name, self._spec)
 
     def __enter__(self) -> Self:
-        perform(self._runner, procedures.enter(self.name, self._spec, self._runner.engine.dialect, self._keep))
+        perform(
+            self._runner, procedures.enter(self.name, self._spec, self._runner.engine.dialect, self._marks(), self._keep)
+        )
         self._mine = self._inside = True
         return self
 
@@ -78,6 +93,16 @@ class Machine:
                 f"{self!r} was left without the end of its `with`: it still runs", ResourceWarning, 2, source=self
             )
 
+    def _marks(self) -> tuple[tuple[str, str], ...]:
+        """The labels that say whose the machine is."""
+        here = self._runner.here()
+        marks = [(SESSION, self._session)]
+        if self._keep is not True:  # what is to stay has no owner to outlive
+            marks.append((OWNER, str(here.me)))
+        if self._lifetime is not None:
+            marks.append((EXPIRES, str(math.ceil(here.now + self._lifetime))))
+        return tuple((key, mark) for key, mark in marks if mark)
+
     def create(self) -> None:
         """Creates the machine, as it was described to `client.machine`. It does not run yet.
 
@@ -85,7 +110,7 @@ class Machine:
             MachineExistsError: the name is taken; nothing was touched.
             PolicyNotRecordedError: the engine did not record the network policy as asked; the machine is gone again.
         """
-        perform(self._runner, procedures.create(self.name, self._spec, self._runner.engine.dialect))
+        perform(self._runner, procedures.create(self.name, self._spec, self._runner.engine.dialect, self._marks()))
         self._mine = True
 
     def start(self, *, timeout: float | None = LONG) -> None:

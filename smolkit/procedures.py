@@ -1,7 +1,4 @@
-"""What takes more than one engine call: create, enter, tear down. Pure generators, so that sync and async share them.
-
-A procedure yields steps (a Command, a Pause, a ReadTail, a Settle) and is sent the answers, or has the failure thrown into
-it. `perform` drives one with a runner.
+"""What takes more than one engine call: create, enter, tear down. Pure generators of steps (see `smolkit.steps`).
 
 Teardown's rules, in the order in which they win:
 1. Only what this handle made is undone: "already exists" at create deletes nothing.
@@ -16,11 +13,8 @@ Teardown's rules, in the order in which they win:
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from attrs import frozen
+from typing import TYPE_CHECKING
 
 from smolkit.commands.base import LONG, Command
 from smolkit.commands.create import Create, MachineSpec
@@ -30,93 +24,34 @@ from smolkit.errors import (
     EngineBusyError,
     MachineHasBranchesError,
     MachineNotFoundError,
+    OutcomeUnknownError,
     SmolvmError,
     UnsupportedByEngineError,
     tail,
 )
+from smolkit.ownership import Reapable
+from smolkit.steps import Pause, ReadTail, Settle, Steps
 
 if TYPE_CHECKING:
     from typing import Literal
 
     from smolkit.dialect import Dialect
-    from smolkit.runners.base import Runner
+    from smolkit.ownership import Here
     from smolkit.values import MachineInfo
 
     Keep = bool | Literal["on_error"]
-
-T = TypeVar("T")
+    Marks = tuple[tuple[str, str], ...]
 
 _PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds before each further try of what was busy
 
 
-@frozen
-class Pause:
-    """A step: wait so many seconds."""
-
-    seconds: float
-
-
-@frozen
-class ReadTail:
-    """A step: the end of a file on the engine's host, as bytes."""
-
-    path: str
-
-
-@frozen
-class Settle:
-    """A step: here an interrupt that came during an earlier step may be raised, for the procedure to undo what it did."""
-
-
-Step = Command[Any] | Pause | ReadTail | Settle
-Steps = Generator[Step, Any, T]
-
-
-def perform(runner: Runner, steps: Steps[T]) -> T:
-    """The procedure's result, its steps done by the runner one after the other.
-
-    An interrupt that a step outlived is kept for the next Settle, or for the end.
-    """
-    interrupt: BaseException | None = None
-    try:
-        step = next(steps)
-        while True:
-            try:
-                if isinstance(step, Settle):
-                    late, interrupt, answer = interrupt, None, None
-                    _settle(late)
-                else:
-                    answer, late = _do(runner, step)
-                    interrupt = interrupt or late
-            except BaseException as error:  # noqa: BLE001  (the procedure decides, about an interrupt too)
-                step = steps.throw(error)
-            else:
-                step = steps.send(answer)
-    except StopIteration as end:
-        if interrupt is not None:
-            raise interrupt from None
-        result: T = end.value
-        return result
-
-
-def _settle(interrupt: BaseException | None) -> None:
-    if interrupt is not None:
-        raise interrupt
-
-
-def _do(runner: Runner, step: Command[Any] | Pause | ReadTail) -> tuple[object, BaseException | None]:
-    if isinstance(step, Command):
-        return runner.attempt(step)
-    if isinstance(step, ReadTail):
-        return runner.read_tail(step.path), None
-    runner.pause(step.seconds)
-    return None, None
-
-
-def create(name: str, spec: MachineSpec, dialect: Dialect) -> Steps[None]:
+def create(name: str, spec: MachineSpec, dialect: Dialect, marks: Marks) -> Steps[None]:
     """Creates the machine, and makes sure that its network policy is recorded as asked; if not, it is gone again."""
     try:
-        yield from _patiently(Create(name, spec))
+        yield from _patiently(Create(name, spec, marks=marks))
+    except OutcomeUnknownError as error:
+        yield from _undo_if_ours(name, dialect, marks, error)
+        raise
     except SmolvmError:
         raise
     except BaseException as error:
@@ -129,6 +64,21 @@ def create(name: str, spec: MachineSpec, dialect: Dialect) -> Steps[None]:
     except BaseException as error:
         _note(error, (yield from discard(name, dialect)))
         raise
+
+
+def _undo_if_ours(name: str, dialect: Dialect, marks: Marks, error: SmolvmError) -> Steps[None]:
+    """After a create whose outcome is not known: what stands under the name is removed if its marks are ours."""
+    try:
+        found = yield from _lookup(name)
+    except MachineNotFoundError:
+        return
+    except SmolvmError as failure:
+        error.add_note(f"whether machine {name!r} was created is not known either: {failure.message}")
+        return
+    if marks and set(marks) <= set(found.labels.items()):
+        _note(error, (yield from discard(name, dialect)))
+    else:
+        error.add_note(f"there is a machine {name!r}; it could not be told to be this handle's, and was not touched")
 
 
 def start(name: str, timeout: float | None) -> Steps[None]:
@@ -146,9 +96,9 @@ def start(name: str, timeout: float | None) -> Steps[None]:
         raise
 
 
-def enter(name: str, spec: MachineSpec, dialect: Dialect, keep: Keep) -> Steps[None]:
+def enter(name: str, spec: MachineSpec, dialect: Dialect, marks: Marks, keep: Keep) -> Steps[None]:
     """Creates and starts the machine; a start that fails leaves nothing behind (but what is to be kept)."""
-    yield from create(name, spec, dialect)
+    yield from create(name, spec, dialect, marks)
     try:
         yield from start(name, LONG)
         yield Settle()
@@ -230,7 +180,10 @@ def delete(name: str, dialect: Dialect, *, missing_ok: bool, cascade: bool) -> S
 def _delete(name: str, *, missing_ok: bool, cascade: bool = False) -> Steps[None]:
     """What is busy is tried again, and where the answer leaves a doubt `ls` decides."""
     try:
-        yield from _patiently(Delete(name, cascade))
+        try:
+            yield from _patiently(Delete(name, cascade))
+        except OutcomeUnknownError:
+            yield from _patiently(Delete(name, cascade))  # it does no harm twice
     except MachineNotFoundError:
         if not missing_ok:
             raise
@@ -269,6 +222,32 @@ def status(name: str, dialect: Dialect) -> Steps[MachineInfo]:
         info: MachineInfo = yield Status(name)
         return info
     return (yield from _lookup(name))
+
+
+def reapable(here: Here, dialect: Dialect) -> Steps[list[Reapable]]:
+    """The machines of smolkit's that nobody wants any more."""
+    labels = dialect.supports("machine create --label")
+    machines: tuple[MachineInfo, ...] = yield Ls()
+    reasons = [(info, here.reason_to_reap(info, labels=labels)) for info in machines]
+    return [Reapable(info, reason) for info, reason in reasons if reason]
+
+
+def reap(found: list[Reapable], dialect: Dialect) -> Steps[None]:
+    """Ends and deletes these machines; each is looked at once more, in case its name is another's by now."""
+    failures: list[SmolvmError] = []
+    for item in found:
+        name = item.machine.name
+        try:
+            now = yield from status(name, dialect)
+        except MachineNotFoundError:
+            continue
+        if (now.created_at, now.labels) == (item.machine.created_at, item.machine.labels):
+            # Its owner may have died while it booted.
+            failures += yield from discard(name, dialect, half_booted=True)
+    if failures:
+        first, *others = failures
+        _note(first, others)
+        raise first
 
 
 def _lookup(name: str) -> Steps[MachineInfo]:

@@ -106,7 +106,7 @@ def _ended(completed: Completed, guest: tuple[str, ...], timeout: float | None) 
         return errors.OutputLimitError("the output passed the runner's limit and the engine was ended", completed)
     if guest and timeout is not None:
         message = f"the guest's command did not end within {timeout:g} s, nor did the engine answer; it was ended"
-        return errors.ExecTimeoutError(message, completed, timeout, guest_ended=False)
+        return errors.ExecOutcomeUnknownError(message, completed, timeout, guest_ended=False)
     return errors.EngineTimeoutError(
         f"the engine did not answer within {completed.duration:.0f} s and was ended", completed
     )

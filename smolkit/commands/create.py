@@ -96,6 +96,8 @@ class Create(Silent):
 
     name: str = field(converter=checks.name)
     spec: MachineSpec = field(factory=MachineSpec)
+    # Whose it is. No part of what is asked: it differs from process to process.
+    marks: tuple[tuple[str, str], ...] = field(default=(), eq=False, repr=False, kw_only=True)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         chosen = dict(self.spec.chosen)
@@ -108,5 +110,8 @@ class Create(Silent):
         words = [*options.argv("machine create", options.CREATE, self.spec.chosen, dialect)]
         for key, value in self.spec.env:
             words += option("-e", f"{key}={value.reveal()}")
+        if dialect.supports("machine create --label"):
+            for key, mark in self.marks:
+                words += ("--label", f"{key}={mark}")
         tail = ("--", *self.spec.command) if self.spec.command else ()
         return dialect.words("machine", "create", *words, *dialect.name("create", self.name), *tail)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from smolkit.commands.base import Command
+    from smolkit.ownership import Here
     from smolkit.values import Completed, Invocation
 
 T = TypeVar("T")
@@ -174,6 +175,12 @@ class Runner(ABC):
                 Check("version", ok=False, detail=error.message, hint=error.hint),
             ]
         return [Check("program", ok=True, detail=engine.path), Check("version", ok=True, detail=engine.version)]
+
+    def here(self) -> Here:
+        """Who this process is and which others are alive, on the host whose processes make machines through this runner."""
+        from smolkit.runners.here import here  # late: only where a machine is made or reaped
+
+        return here()
 
     def pause(self, seconds: float) -> None:
         """Waits between two tries: about so long, so that those who met once do not meet again."""

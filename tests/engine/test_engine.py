@@ -326,6 +326,37 @@ def test_ctrl_c_leaves_nothing(real: Smolvm, state_dir: Path, during: str) -> No
     assert before == len(vmms())
 
 
+@pytest.mark.parametrize("during", ["start", "exec"])
+def test_an_owner_that_is_killed_is_reaped(real: Smolvm, state_dir: Path, shared: Machine, during: str) -> None:
+    """kill -9 tears nothing down; another process finds the machine, ends its VM, and touches no machine of the living."""
+    before = len(vmms())
+    program = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(state_dir)], stdout=subprocess.PIPE, text=True)
+    assert program.stdout
+    if during == "exec":
+        program.stdout.readline()
+    else:
+        while len(vmms()) == before:
+            time.sleep(0.1)
+    assert [] == real.reap(dry_run=True)
+    program.kill()
+    program.wait()
+    program.stdout.close()
+
+    (found,) = real.reap()
+    assert ("interrupted", f"process {program.pid} made it, and is gone") == (found.machine.name, found.reason)
+    assert not real.machine("interrupted").exists()
+    assert shared.exec(["true"]).ok
+    assert gone_to(before)
+
+
+def gone_to(number: int) -> bool:
+    """Whether no more VMs than these are left, within a minute: an engine's start outlives its caller."""
+    deadline = time.monotonic() + 60
+    while len(vmms()) > number and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return len(vmms()) == number
+
+
 def test_a_machine_that_others_were_branched_from(real: Smolvm) -> None:
     """It is not deleted from under them, unless all may go."""
     golden = real.machine("golden", cpus=1, memory=512)

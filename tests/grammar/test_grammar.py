@@ -78,7 +78,8 @@ def test_a_machines_record(real: Smolvm) -> None:
     info = machine.status()
 
     assert ("record", "created", 1, 512) == (info.name, info.state, info.cpus, info.memory)
-    assert {"owner": "me"} == info.labels
+    assert {"owner": "me"}.items() <= info.labels.items()
+    assert [info] == real.owned()
     assert info.created_at
     assert info.network is False
     assert [info] == real.ls()

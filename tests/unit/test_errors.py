@@ -25,6 +25,7 @@ def make(kind: type[SmolvmError]) -> SmolvmError:
         errors.UnsupportedByEngineError: ("machine create --label", "1.8.0", "1.0.2"),
         errors.CommandFailedError: (ExecResult(("false",), 1, b"out", b"err"),),
         errors.ExecTimeoutError: ("too slow", COMPLETED, 2.0, True),
+        errors.ExecOutcomeUnknownError: ("too slow", COMPLETED, 2.0, False),
     }
     return kind(*special.get(kind, ("it broke", COMPLETED)))
 

@@ -1,0 +1,13 @@
+"""Removes the machines that processes left behind which are no more: for a cron job, or the start of a service."""
+
+import sys
+
+from smolkit import Smolvm, SmolvmError
+
+if __name__ == "__main__":
+    dry_run = "--dry-run" in sys.argv[1:]
+    try:
+        for item in Smolvm().reap(dry_run=dry_run):
+            print("would remove" if dry_run else "removed", item.machine.name, "-", item.reason)
+    except SmolvmError as error:
+        sys.exit(str(error))

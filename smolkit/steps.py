@@ -1,0 +1,82 @@
+"""What a procedure of several engine calls is made of: a generator yields steps and is sent their answers.
+
+The generators are pure, so that sync and async share every decision; `perform` drives one with a runner, sync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import frozen
+
+from smolkit.commands.base import Command
+
+if TYPE_CHECKING:
+    from smolkit.runners.base import Runner
+
+T = TypeVar("T")
+
+
+@frozen
+class Pause:
+    """A step: wait so many seconds."""
+
+    seconds: float
+
+
+@frozen
+class ReadTail:
+    """A step: the end of a file on the engine's host, as bytes."""
+
+    path: str
+
+
+@frozen
+class Settle:
+    """A step: here an interrupt that came during an earlier step may be raised, for the procedure to undo what it did."""
+
+
+Step = Command[Any] | Pause | ReadTail | Settle
+Steps = Generator[Step, Any, T]
+
+
+def perform(runner: Runner, steps: Steps[T]) -> T:
+    """The procedure's result, its steps done by the runner one after the other.
+
+    An interrupt that a step outlived is kept for the next Settle, or for the end.
+    """
+    interrupt: BaseException | None = None
+    try:
+        step = next(steps)
+        while True:
+            try:
+                if isinstance(step, Settle):
+                    late, interrupt, answer = interrupt, None, None
+                    _settle(late)
+                else:
+                    answer, late = _do(runner, step)
+                    interrupt = interrupt or late
+            except BaseException as error:  # noqa: BLE001  (the procedure decides, about an interrupt too)
+                step = steps.throw(error)
+            else:
+                step = steps.send(answer)
+    except StopIteration as end:
+        if interrupt is not None:
+            raise interrupt from None
+        result: T = end.value
+        return result
+
+
+def _settle(interrupt: BaseException | None) -> None:
+    if interrupt is not None:
+        raise interrupt
+
+
+def _do(runner: Runner, step: Command[Any] | Pause | ReadTail) -> tuple[object, BaseException | None]:
+    if isinstance(step, Command):
+        return runner.attempt(step)
+    if isinstance(step, ReadTail):
+        return runner.read_tail(step.path), None
+    runner.pause(step.seconds)
+    return None, None
