@@ -17,6 +17,7 @@ SmolvmError
 ├── MachineExistsError
 ├── MachineHasBranchesError      other machines' disks depend on it
 ├── MachineNotRunningError
+├── CleanupError                 a machine could not be removed, and is left
 ├── PolicyNotRecordedError       the engine did not record the network policy that was asked
 ├── StartError
 │   ├── HypervisorUnavailableError   no usable KVM
@@ -207,6 +208,12 @@ class MachineNotRunningError(SmolvmError):
     """The machine exists and does not answer: created, stopped, paused, or its agent is gone."""
 
     hint = "machine.start() boots it; `with client.machine(...)` does so by itself"
+
+
+class CleanupError(SmolvmError):
+    """The machine that a `with` made could not be removed. The message names it; `__cause__` is why."""
+
+    hint = "client.machine(name).delete() tries again; client.ls() shows what is there"
 
 
 class PolicyNotRecordedError(SmolvmError):

@@ -21,6 +21,7 @@ from smolkit.commands.create import Create, MachineSpec
 from smolkit.commands.machine import DataDir, Delete, Ls, Start, Status, Stop
 from smolkit.errors import (
     BootFailedError,
+    CleanupError,
     EngineBusyError,
     MachineHasBranchesError,
     MachineNotFoundError,
@@ -140,7 +141,7 @@ def discard(name: str, dialect: Dialect, *, half_booted: bool = False) -> Steps[
     `delete -f` alone ends a running machine from 0.8.1 on. After a start that failed or was killed it leaves the
     half-booted VMM behind, and only `stop` ends that (1.32.2).
     """
-    steps: list[Steps[None]] = [_delete(name, missing_ok=True)]
+    steps: list[Steps[None]] = [_remove(name)]
     if half_booted or not dialect.supports("delete of a running machine"):
         steps.insert(0, _stop(name))
     return (yield from _try_each(steps))
@@ -154,6 +155,13 @@ def _try_each(steps: list[Steps[None]]) -> Steps[list[SmolvmError]]:
         except SmolvmError as error:
             failures.append(error)
     return failures
+
+
+def _remove(name: str) -> Steps[None]:
+    try:
+        yield from _delete(name, missing_ok=True)
+    except SmolvmError as error:
+        raise CleanupError(f"machine {name!r} is left: {error.message}", error.completed) from error
 
 
 def _stop(name: str) -> Steps[None]:

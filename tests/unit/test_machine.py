@@ -40,6 +40,15 @@ def test_the_quickstarts_calls(client: Smolvm, fake: FakeRunner, tmp_path: Path)
     ] == fake.commands
 
 
+def test_a_block_of_one_exec_makes_four_calls(client: Smolvm, fake: FakeRunner) -> None:
+    """Engine calls are the cost: each is a process."""
+    fake.answer(["machine"])
+    with client.machine() as m:
+        m.exec(["true"])
+
+    assert ["create", "start", "exec", "delete"] == [argv[1] for argv in fake.argvs]
+
+
 def test_each_verb_is_one_call(client: Smolvm, fake: FakeRunner) -> None:
     """The handle says what it is told, in order."""
     fake.answer(Status, stdout='{"name": "agent", "state": "running"}')

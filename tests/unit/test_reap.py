@@ -126,9 +126,9 @@ def test_reap_tries_every_machine(client: Smolvm, fake: FakeRunner) -> None:
     fake.answer(Delete, returncode=1, stderr=as_json("X", "it broke"))
     fake.answer(["machine"])
 
-    with pytest.raises(errors.UnknownEngineError, match="it broke") as caught:
+    with pytest.raises(errors.CleanupError, match="machine 'a' is left: it broke") as caught:
         client.reap()
-    assert "it broke" in caught.value.__notes__[0]
+    assert "machine 'b' is left: it broke" in caught.value.__notes__[0]
     assert [Delete("a"), Delete("b")] == [command for command in fake.commands if isinstance(command, Delete)]
 
 

@@ -71,7 +71,10 @@ def test_every_step_of_a_rollback_is_tried(client: Smolvm, fake: FakeRunner) -> 
     with pytest.raises(errors.BootFailedError) as caught, client.machine("m"):
         raise AssertionError("the body ran")
     assert [Create("m"), Start("m"), DataDir("m"), Stop("m"), Delete("m"), Ls()] == fake.commands
-    assert 2 == notes(caught.value).count("while the machine was being removed: agent operation failed: it broke")
+    assert "while the machine was being removed: agent operation failed: it broke" in notes(caught.value)
+    assert "while the machine was being removed: machine 'm' is left: agent operation failed: it broke" in notes(
+        caught.value
+    )
 
 
 def test_a_machine_that_is_gone_already(client: Smolvm, fake: FakeRunner) -> None:
@@ -137,8 +140,9 @@ def test_what_stays_busy_is_an_error(client: Smolvm, fake: FakeRunner) -> None:
     fake.answer(Ls(), stdout='[{"name": "m"}]')
     fake.answer(["machine"])
 
-    with pytest.raises(errors.EngineBusyError), client.machine("m"):
+    with pytest.raises(errors.CleanupError, match="machine 'm' is left: database error") as caught, client.machine("m"):
         pass
+    assert isinstance(caught.value.__cause__, errors.EngineBusyError)
     assert [Delete("m")] * 5 + [Ls()] == fake.commands[2:]
 
 
@@ -159,7 +163,7 @@ def test_a_doubt_stays_where_ls_fails_too(client: Smolvm, fake: FakeRunner) -> N
     fake.answer(Ls(), returncode=1, stderr=as_json("X", "ls broke"))
     fake.answer(["machine"])
 
-    with pytest.raises(errors.UnknownEngineError, match="it broke"), client.machine("m"):
+    with pytest.raises(errors.CleanupError, match="it broke"), client.machine("m"):
         pass
 
 
@@ -173,7 +177,7 @@ def test_the_bodys_exception_wins(client: Smolvm, fake: FakeRunner, error: BaseE
     with pytest.raises(type(error)) as caught, client.machine("m"):
         raise error
     assert caught.value is error
-    assert "and then, while the machine was being removed: agent operation failed: it broke" in notes(error)
+    assert "and then, while the machine was being removed: machine 'm' is left: agent operation failed" in notes(error)
 
 
 def test_without_one_the_first_failure_is_raised() -> None:
