@@ -12,7 +12,7 @@ from smolkit.commands.create import MachineSpec
 from smolkit.commands.execute import Exec
 from smolkit.commands.machine import Cp, Stop
 from smolkit.errors import MachineNotFoundError
-from smolkit.ownership import EXPIRES, OWNER, SESSION
+from smolkit.ownership import CREATION, EXPIRES, OWNER, SESSION
 from smolkit.steps import perform
 from smolkit.values import GuestPath
 
@@ -96,7 +96,7 @@ class Machine:
     def _marks(self) -> tuple[tuple[str, str], ...]:
         """The labels that say whose the machine is."""
         here = self._runner.here()
-        marks = [(SESSION, self._session)]
+        marks = [(SESSION, self._session), (CREATION, os.urandom(8).hex())]
         if self._keep is not True:  # what is to stay has no owner to outlive
             marks.append((OWNER, str(here.me)))
         if self._lifetime is not None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from smolkit.values import MachineInfo
 
 OWNER, SESSION, EXPIRES = "smolkit.owner", "smolkit.session", "smolkit.expires"
+CREATION = "smolkit.creation"  # of this one create: what else this process makes under the same name has another
 
 
 @final

@@ -30,7 +30,7 @@ from smolkit.errors import (
     UnsupportedByEngineError,
     tail,
 )
-from smolkit.ownership import Reapable
+from smolkit.ownership import CREATION, Reapable
 from smolkit.steps import Pause, ReadTail, Settle, Steps
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _undo_if_ours(name: str, dialect: Dialect, marks: Marks, error: SmolvmError)
     except SmolvmError as failure:
         error.add_note(f"whether machine {name!r} was created is not known either: {failure.message}")
         return
-    if marks and set(marks) <= set(found.labels.items()):
+    if any(key == CREATION and found.labels.get(key) == mark for key, mark in marks):
         _note(error, (yield from discard(name, dialect)))
     else:
         error.add_note(f"there is a machine {name!r}; it could not be told to be this handle's, and was not touched")

@@ -6,6 +6,7 @@ The generators are pure, so that sync and async share every decision; `perform` 
 from __future__ import annotations
 
 from collections.abc import Generator
+from inspect import GEN_CLOSED, getgeneratorstate
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
@@ -47,25 +48,28 @@ def perform(runner: Runner, steps: Steps[T]) -> T:
     An interrupt that a step outlived is kept for the next Settle, or for the end.
     """
     interrupt: BaseException | None = None
-    try:
-        step = next(steps)
-        while True:
-            try:
-                if isinstance(step, Settle):
-                    late, interrupt, answer = interrupt, None, None
-                    _settle(late)
-                else:
-                    answer, late = _do(runner, step)
-                    interrupt = interrupt or late
-            except BaseException as error:  # noqa: BLE001  (the procedure decides, about an interrupt too)
-                step = steps.throw(error)
+    resume, given = steps.send, None
+    while True:
+        try:
+            step = resume(given)
+            resume, given = steps.send, None
+            if isinstance(step, Settle):
+                late, interrupt = interrupt, None
+                _settle(late)
             else:
-                step = steps.send(answer)
-    except StopIteration as end:
-        if interrupt is not None:
-            raise interrupt from None
-        result: T = end.value
-        return result
+                given, late = _do(runner, step)
+                interrupt = interrupt or late
+        except BaseException as error:
+            # While it is not over the procedure decides, also about an interrupt that struck in these very lines.
+            if getgeneratorstate(steps) != GEN_CLOSED:
+                resume, given = steps.throw, error
+            elif not isinstance(error, StopIteration):
+                raise
+            elif interrupt is not None:
+                raise interrupt from None
+            else:
+                result: T = error.value
+                return result
 
 
 def _settle(interrupt: BaseException | None) -> None:

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
 
-from smolkit import MachineInfo, Smolvm, SubprocessRunner, errors
-from smolkit.commands import Create, Delete, Ls, Status, Stop
-from smolkit.ownership import EXPIRES, OWNER, SESSION, Here, Owner
+from smolkit import Completed, Invocation, MachineInfo, Smolvm, SubprocessRunner, errors
+from smolkit.commands import Command, Create, Delete, Ls, Status, Stop
+from smolkit.ownership import CREATION, EXPIRES, OWNER, SESSION, Here, Owner
 from smolkit.runners.here import here, is_alive
 from smolkit.testing import FakeRunner
 from tests.recorded import as_json
@@ -133,24 +134,47 @@ def test_reap_tries_every_machine(client: Smolvm, fake: FakeRunner) -> None:
 
 
 def test_a_create_whose_outcome_is_not_known(client: Smolvm, fake: FakeRunner) -> None:
-    """The name is looked up: what is ours is removed, what may be another's is not, and the error is the same."""
-    marks = {SESSION: client.session, OWNER: str(here().me)}
-    fake.answer(Create, ended_by="timeout", duration=900)
-    fake.answer(Ls(), stdout=json.dumps([record("m", **marks)]), times=1)
-    fake.answer(Ls(), stdout=json.dumps([record("m")]), times=1)
-    fake.answer(Ls(), stdout="[]", times=1)
-    fake.answer(Ls(), returncode=1, stderr=as_json("X", "ls broke"))
-    fake.answer(["machine"])
+    """The name is looked up: what this create made is removed, anything else is not, and the error is the same."""
+    made: list[dict[str, str]] = []
+
+    def answered(command: Command[Any]) -> bool:
+        if isinstance(command, Create):
+            made.append(dict(command.marks))
+        return isinstance(command, Create)
+
+    class Looking(FakeRunner):
+        def execute(self, invocation: Invocation) -> Completed:
+            completed = super().execute(invocation)
+            found = {0: [record("m", **made[-1])], 1: [record("m", **made[0])], 2: [record("m")], 3: []}
+            return (
+                evolve(completed, stdout=json.dumps(found[len(made) - 1]).encode())
+                if "ls" in invocation.argv
+                else completed
+            )
+
+    runner = Looking()
+    runner.answer(answered, ended_by="timeout", duration=900)
+    runner.answer(["machine"])
     said = []
     for _ in range(4):
         with pytest.raises(errors.EngineTimeoutError) as caught:
-            client.machine("m").create()
+            Smolvm(runner=runner).machine("m").create()
         said.append("".join(getattr(caught.value, "__notes__", [])))
 
-    assert [Delete("m")] == [command for command in fake.commands if isinstance(command, Delete)]
-    assert ("", "") == (said[0], said[2])
+    assert [Delete("m")] == [command for command in runner.commands if isinstance(command, Delete)]
+    assert ("", "") == (said[0], said[3])
     assert "was not touched" in said[1]
-    assert "ls broke" in said[3]
+    assert "was not touched" in said[2]
+
+
+def test_a_create_of_which_nothing_can_be_known(client: Smolvm, fake: FakeRunner) -> None:
+    """An ls that fails too is a note on the error."""
+    fake.answer(Create, returncode=-9)
+    fake.answer(Ls(), returncode=1, stderr=as_json("X", "ls broke"))
+
+    with pytest.raises(errors.EngineDiedError) as caught:
+        client.machine("m").create()
+    assert "whether machine 'm' was created is not known either: ls broke" in caught.value.__notes__[0]
 
 
 def test_a_delete_whose_outcome_is_not_known_is_repeated(client: Smolvm, fake: FakeRunner) -> None:
@@ -170,7 +194,7 @@ def test_machines_to_be_kept_have_no_owner(client: Smolvm, fake: FakeRunner) -> 
     client.machine("n").create()
     labels = [[word.partition("=")[0] for word in argv if word.startswith("smolkit.")] for argv in fake.argvs]
 
-    assert [[SESSION, EXPIRES], [SESSION, OWNER]] == labels
+    assert [[SESSION, CREATION, EXPIRES], [SESSION, CREATION, OWNER]] == labels
     with pytest.raises(ValueError, match="lifetime is a positive number"):
         client.machine("m", lifetime=0)
 
