@@ -4,7 +4,8 @@
 
 A Debian kernel boots under QEMU's software emulation of an AMD processor with SVM, so that /dev/kvm works there and the
 real smolvm boots real microVMs, some ten times slower than on a real host. The command runs in this folder as root; its
-output comes out here as it is written, and its exit status is this program's.
+output comes out here as it is written, and its exit status is this program's. Should the emulated processor fail under it
+(about one long run in ten resets without a word), the host is booted again and the command run from its beginning.
 
 The emulated host sees this machine's file system at the same paths, copy-on-write: what it writes is lost, and a virtual
 environment here works there. It has no network. Give machines cpus=1 and memory=512 in it.
@@ -12,7 +13,8 @@ environment here works there. It has no network. Give machines cpus=1 and memory
 The first run installs Debian packages (as root, or with sudo) and builds an initramfs in ~/.cache/smolkit-emulated-host.
 Nothing else of this machine changes: the kernel is unpacked, not installed. One run at a time; a second one waits.
 
-Environment: EMULATED_HOST_MEMORY (MiB, default 6144), EMULATED_HOST_CPUS (2), EMULATED_HOST_TIMEOUT (seconds, 3000).
+Environment: EMULATED_HOST_MEMORY (MiB, default 6144), EMULATED_HOST_CPUS (2), EMULATED_HOST_TIMEOUT (seconds for all
+boots, 2400).
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "smolkit-emulated-host"
 PACKAGES = ("qemu-system-x86", "busybox-static", "cpio", "kmod")
+BOOTS = 3
 KERNEL = "linux-image-amd64"
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "kvm_amd", "vhost_vsock", "tun", "fuse", "virtio_console")
 
@@ -109,8 +113,8 @@ def initramfs_tree(tree: Path, kernel: Path) -> Path:
     return tree
 
 
-def boot(command: list[str]) -> int:
-    """Boots the host, runs the command in it, and gives its exit status."""
+def boot(command: list[str], deadline: float) -> int | None:
+    """Boots the host, runs the command in it, and gives its exit status; None if the host did not live to tell it."""
     with tempfile.TemporaryDirectory() as folder:
         job, console = Path(folder, "job"), Path(folder, "console.log")
         job.mkdir()
@@ -119,15 +123,15 @@ def boot(command: list[str]) -> int:
         settings |= {"SMOLVM_START_TIMEOUT_SECS": "900", "EMULATED_HOST": "1"}
         exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in settings.items())
         (job / "script").write_text(f"{exports}cd {shlex.quote(os.getcwd())} && exec {shlex.join(command)}\n")
-        limit = float(os.environ.get("EMULATED_HOST_TIMEOUT", "3000"))
         try:
             # QEMU opens its output anew: on a pipe, for else it would overwrite what others write to the same file.
             with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as output:
-                subprocess.run(qemu(job, console), check=True, stdin=subprocess.DEVNULL, stdout=output.stdin, timeout=limit)
+                left = max(1, deadline - time.monotonic())
+                subprocess.run(qemu(job, console), check=True, stdin=subprocess.DEVNULL, stdout=output.stdin, timeout=left)
             return int((job / "status").read_text())
         except (subprocess.SubprocessError, OSError, ValueError) as error:
-            print(f"emulated host: {error}\n{console.read_text(errors='replace')[-4000:]}", file=sys.stderr)
-            return 125
+            print(f"\nemulated host: {error}\n{console.read_text(errors='replace')[-4000:]}", file=sys.stderr)
+            return None
 
 
 def qemu(job: Path, console: Path) -> list[str]:
@@ -155,7 +159,13 @@ def main() -> int:
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         build()
-        return boot(sys.argv[1:])
+        deadline = time.monotonic() + float(os.environ.get("EMULATED_HOST_TIMEOUT", "2400"))
+        for boots in range(1, BOOTS + 1):
+            status = boot(sys.argv[1:], deadline)
+            if status is not None:
+                return status
+            print(f"emulated host: it went down by itself (boot {boots} of {BOOTS})", file=sys.stderr)
+        return 125
 
 
 if __name__ == "__main__":
