@@ -39,7 +39,10 @@ PHRASES: tuple[tuple[str, type[errors.SmolvmError]], ...] = (
     (r"machine '[^']*' is the fork base for \d+ clone", errors.MachineHasBranchesError),
     (r"machine '[^']*' is not running", errors.MachineNotRunningError),
     (r"another process is already starting or running this VM", errors.StartInProgressError),
-    (r"KvmOpen|/dev/kvm|kvm permission denied|hypervisor not available", errors.HypervisorUnavailableError),
+    (
+        r"KvmOpen|creating the Kvm object|/dev/kvm|kvm permission denied|hypervisor not available",
+        errors.HypervisorUnavailableError,
+    ),
     (r"agent did not become ready", errors.BootFailedError),
     (r"boot process exited \(", errors.BootFailedError),
     (r"database is locked|Database already open|database not available", errors.EngineBusyError),

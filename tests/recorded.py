@@ -17,6 +17,8 @@ _KVM = (
     "change to take effect.); libkrun detail: build microVM: Internal error while starting microVM: "
     "KvmContext(KvmOpen(Error(13))) (boot process exited (code 1) before the agent was ready)"
 )
+_START = "agent operation failed: start machine: agent operation failed: monitor agent:"
+_END = "agent was ready)\n"
 _KVM_PERMISSION = (
     "agent operation failed: start machine: kvm permission denied: Cannot access /dev/kvm (permission denied).\\n"
     "Add your user to the 'kvm' group"
@@ -89,6 +91,12 @@ RECORDED: list[tuple[str, str, str, type[errors.SmolvmError]]] = [
         "1.32.2",
         "start as root, /dev/kvm root's alone",
         "Starting machine 't1'...\n" + as_json("SMOLVM_ERROR", _KVM),
+        errors.HypervisorUnavailableError,
+    ),
+    (
+        "1.4.0",
+        "start as root, /dev/kvm root's alone",
+        f"Error: {_START} Error creating the Kvm object: Error(13) (boot process exited (code 139) before the {_END}",
         errors.HypervisorUnavailableError,
     ),
     ("1.32.2", "start as nobody", as_json("SMOLVM_ERROR", _KVM_PERMISSION), errors.HypervisorUnavailableError),
