@@ -303,6 +303,15 @@ with Smolvm(runner=SubprocessRunner(state_dir=sys.argv[1])).machine("interrupted
 """
 
 
+def wait_for(during: str, program: subprocess.Popen[str], vms: int) -> None:
+    """Waits until the program's machine runs, or until its VM process is one more than these."""
+    assert program.stdout
+    if during == "exec":
+        program.stdout.readline()
+    while during == "start" and len(vmms()) == vms:
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize("during", ["start", "exec"])
 def test_ctrl_c_leaves_nothing(real: Smolvm, state_dir: Path, during: str) -> None:
     """A program that is interrupted while a machine boots, or runs a command, leaves no machine and no process."""
@@ -310,12 +319,7 @@ def test_ctrl_c_leaves_nothing(real: Smolvm, state_dir: Path, during: str) -> No
     program = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED, str(state_dir)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert program.stdout
-    if during == "exec":
-        program.stdout.readline()
-    else:
-        while len(vmms()) == before:
-            time.sleep(0.1)
+    wait_for(during, program, before)
     time.sleep(1)
     program.send_signal(signal.SIGINT)
     _, stderr = program.communicate(timeout=300)
@@ -331,16 +335,10 @@ def test_an_owner_that_is_killed_is_reaped(real: Smolvm, state_dir: Path, shared
     """kill -9 tears nothing down; another process finds the machine, ends its VM, and touches no machine of the living."""
     before = len(vmms())
     program = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(state_dir)], stdout=subprocess.PIPE, text=True)
-    assert program.stdout
-    if during == "exec":
-        program.stdout.readline()
-    else:
-        while len(vmms()) == before:
-            time.sleep(0.1)
+    wait_for(during, program, before)
     assert [] == real.reap(dry_run=True)
     program.kill()
-    program.wait()
-    program.stdout.close()
+    program.communicate()
 
     (found,) = real.reap()
     assert ("interrupted", f"process {program.pid} made it, and is gone") == (found.machine.name, found.reason)
