@@ -34,6 +34,7 @@ from smolkit.ownership import CREATION, Reapable
 from smolkit.steps import Pause, ReadTail, Settle, Steps
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Literal
 
     from smolkit.dialect import Dialect
@@ -233,11 +234,27 @@ def status(name: str, dialect: Dialect) -> Steps[MachineInfo]:
 
 
 def reapable(here: Here, dialect: Dialect) -> Steps[list[Reapable]]:
-    """The machines of smolkit's that nobody wants any more."""
+    """The machines of smolkit's that nobody wants any more, branches before what they were branched from.
+
+    What a machine that stays was branched from stays too: its disks depend on it.
+    """
     labels = dialect.supports("machine create --label")
     machines: tuple[MachineInfo, ...] = yield Ls()
-    reasons = [(info, here.reason_to_reap(info, labels=labels)) for info in machines]
-    return [Reapable(info, reason) for info, reason in reasons if reason]
+    parents = {info.name: info.parent for info in machines}
+    reasons = {info.name: here.reason_to_reap(info, labels=labels) for info in machines}
+    needed = {name for info in machines if not reasons[info.name] for name in _ancestors(info.name, parents)}
+    found = [Reapable(info, reasons[info.name]) for info in machines if reasons[info.name] and info.name not in needed]
+    return sorted(found, key=lambda item: -len(_ancestors(item.machine.name, parents)))
+
+
+def _ancestors(name: str, parents: Mapping[str, str | None]) -> list[str]:
+    """What a machine was branched from, and that from, and so on."""
+    line: list[str] = []
+    parent = parents.get(name)
+    while parent is not None and parent not in line:
+        line.append(parent)
+        parent = parents.get(parent)
+    return line
 
 
 def reap(found: list[Reapable], dialect: Dialect) -> Steps[None]:

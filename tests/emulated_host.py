@@ -120,7 +120,7 @@ def boot(command: list[str], deadline: float) -> int | None:
         job.mkdir()
         # VMs of the engine run as another user when it is root; that one cannot reach a state directory below /root.
         settings = {"HOME": str(Path.home()), "PATH": os.environ["PATH"], "SMOLVM_VM_UID_DROP": "off"}
-        settings |= {"SMOLVM_START_TIMEOUT_SECS": "900", "EMULATED_HOST": "1"}
+        settings["SMOLVM_START_TIMEOUT_SECS"] = "900"
         exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in settings.items())
         (job / "script").write_text(f"{exports}cd {shlex.quote(os.getcwd())} && exec {shlex.join(command)}\n")
         try:

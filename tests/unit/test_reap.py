@@ -117,6 +117,17 @@ def test_reap_says_what_it_does_and_does_it(client: Smolvm, fake: FakeRunner) ->
     assert [Ls(), Status("a"), Stop("a"), Delete("a"), Status("c"), Status("d")] == fake.commands[1:]
 
 
+def test_reap_spares_what_living_machines_were_branched_from(client: Smolvm, fake: FakeRunner) -> None:
+    """Their disks depend on it, through all generations; of a whole family that may go, branches go first."""
+    gone = {OWNER: str(evolve(here().me, pid=2**22 + 1))}
+    family = [("a", None), ("b", "a"), ("c", "b"), ("x", None), ("y", "x"), ("z", "y"), ("loop", "loop")]
+    machines = [record(name, **gone) | {"parent_machine": parent} for name, parent in family]
+    machines[2]["labels"] = {OWNER: str(here().me)}
+    fake.answer(Ls(), stdout=json.dumps(machines))
+
+    assert ["z", "loop", "y", "x"] == [item.machine.name for item in client.reap(dry_run=True)]
+
+
 def test_reap_tries_every_machine(client: Smolvm, fake: FakeRunner) -> None:
     """The first failure is raised, the others are notes on it."""
     gone = str(evolve(here().me, pid=2**22 + 1))
