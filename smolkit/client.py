@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, final
 
-from smolkit import procedures
+from smolkit import reaping
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.engine import PackCreate
 from smolkit.commands.machine import Ls
@@ -98,9 +98,9 @@ class Smolvm:
             SmolvmError: one could not be removed; the others were all tried, and notes tell of theirs.
         """
         dialect = self.engine.dialect
-        found = perform(self.runner, procedures.reapable(self.runner.here(), dialect))
+        found = perform(self.runner, reaping.reapable(self.runner.here(), dialect))
         if not dry_run:
-            perform(self.runner, procedures.reap(found, dialect))
+            perform(self.runner, reaping.reap(found, dialect))
         return found
 
     def ls(self) -> list[MachineInfo]:

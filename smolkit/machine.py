@@ -6,17 +6,18 @@ import math
 import os
 from typing import TYPE_CHECKING, final
 
-from smolkit import checks, procedures
+from smolkit import checks, procedures, waits
 from smolkit.commands.base import LONG
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.execute import Exec
-from smolkit.commands.machine import Cp, Stop
+from smolkit.commands.machine import Cp
 from smolkit.errors import MachineNotFoundError
-from smolkit.ownership import CREATION, EXPIRES, OWNER, SESSION
+from smolkit.ownership import CREATION, EXPIRES, OWNER, SESSION, Marks
 from smolkit.steps import perform
 from smolkit.values import GuestPath
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Mapping, Sequence
     from types import TracebackType
     from typing import Self, Unpack
@@ -36,7 +37,7 @@ class Machine:
     and deletes it only when it is told to.
     """
 
-    __slots__ = ("__weakref__", "_inside", "_keep", "_lifetime", "_mine", "_runner", "_session", "_spec", "name")
+    __slots__ = ("__weakref__", "_inside", "_keep", "_lifetime", "_made", "_runner", "_session", "_spec", "name")
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Machine:
         self._session = session
         self._lifetime = None if lifetime is None else checks.seconds("lifetime", lifetime)
         self._inside = False  # whether a `with` of this handle has begun and not ended
-        self._mine = False  # whether this handle made the machine and has not deleted it
+        self._made: Marks | None = None  # those of what this handle made and has not deleted
 
     def __repr__(self) -> str:
         return f"<Machine {self.name!r}>"
@@ -72,17 +73,17 @@ class Machine:
         return type(self), (self._runner, self.name, self._spec)
 
     def __enter__(self) -> Self:
-        perform(
-            self._runner, procedures.enter(self.name, self._spec, self._runner.engine.dialect, self._marks(), self._keep)
-        )
-        self._mine = self._inside = True
+        marks = self._marks()
+        perform(self._runner, procedures.enter(self.name, self._spec, self._runner.engine.dialect, marks, self._keep))
+        self._made = marks
+        self._inside = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._inside = False
-        if self._mine:
-            self._mine = False
-            perform(self._runner, procedures.leave(self.name, self._runner.engine.dialect, self._keep, error))
+        made, self._made = self._made, None
+        if made is not None:
+            perform(self._runner, procedures.leave(self.name, self._runner.engine.dialect, made, self._keep, error))
 
     def __del__(self) -> None:
         # No engine calls here: it may run anywhere, at any time, and nobody would see them fail.
@@ -93,15 +94,15 @@ class Machine:
                 f"{self!r} was left without the end of its `with`: it still runs", ResourceWarning, 2, source=self
             )
 
-    def _marks(self) -> tuple[tuple[str, str], ...]:
-        """The labels that say whose the machine is."""
+    def _marks(self) -> Marks:
+        """What says whose the machine is, and which."""
         here = self._runner.here()
         marks = [(SESSION, self._session), (CREATION, os.urandom(8).hex())]
         if self._keep is not True:  # what is to stay has no owner to outlive
             marks.append((OWNER, str(here.me)))
         if self._lifetime is not None:
             marks.append((EXPIRES, str(math.ceil(here.now + self._lifetime))))
-        return tuple((key, mark) for key, mark in marks if mark)
+        return Marks(tuple((key, mark) for key, mark in marks if mark), here.now)
 
     def create(self) -> None:
         """Creates the machine, as it was described to `client.machine`. It does not run yet.
@@ -110,8 +111,9 @@ class Machine:
             MachineExistsError: the name is taken; nothing was touched.
             PolicyNotRecordedError: the engine did not record the network policy as asked; the machine is gone again.
         """
-        perform(self._runner, procedures.create(self.name, self._spec, self._runner.engine.dialect, self._marks()))
-        self._mine = True
+        marks = self._marks()
+        perform(self._runner, procedures.create(self.name, self._spec, self._runner.engine.dialect, marks))
+        self._made = marks
 
     def start(self, *, timeout: float | None = LONG) -> None:
         """Starts the machine; returns when an exec would answer. Nothing happens if it runs.
@@ -126,13 +128,42 @@ class Machine:
         """
         perform(self._runner, procedures.start(self.name, timeout))
 
+    def wait_until(
+        self,
+        *,
+        command: Sequence[str] | None = None,
+        path: str | None = None,
+        port: int | None = None,
+        log: str | re.Pattern[str] | None = None,
+        timeout: float = 60.0,
+    ) -> None:
+        """Waits until something in the guest is ready: one of these. Looks at least every second.
+
+        Args:
+            command: This exits with 0. (A program that is not there yet may come.)
+            path: This absolute path exists.
+            port: Something listens on this TCP port, whether it is published or not.
+            log: A line of the machine's logs matches this regular expression: of what its workload wrote (what `smolvm
+                machine logs` shows), or of its console. What `exec` gives is in no log.
+            timeout: Seconds to wait (default 60).
+
+        Raises:
+            WaitTimeoutError: it did not come true in time; notes on the error hold the end of the logs.
+            ValueError: none of them is given, or several.
+            MachineNotRunningError, MachineNotFoundError, ConnectionLostError: there is nothing to wait for.
+            ProgramNotFoundError: the guest has no `test` (path) or no `cat` (port).
+        """
+        what, look = waits.probe(self.name, command, path, port, log)
+        perform(self._runner, waits.wait_until(self.name, what, look, checks.seconds("timeout", timeout)))
+
     def stop(self) -> None:
         """Stops the machine; its disk stays. Nothing happens if it does not run.
 
         Raises:
             MachineNotFoundError: there is none (engine >= 0.8.1; older ones say nothing).
+            MachineReplacedError: it is not the machine that this handle made.
         """
-        self._runner.run(Stop(self.name))
+        perform(self._runner, procedures.stop(self.name, self._runner.engine.dialect, self._made))
 
     def delete(self, *, missing_ok: bool = False, cascade: bool = False) -> None:
         """Deletes the machine with its disk, running or not. What is busy is tried again.
@@ -144,10 +175,12 @@ class Machine:
         Raises:
             MachineNotFoundError: there is none.
             MachineHasBranchesError: others were branched from it, and cascade is False; nothing was deleted.
+            MachineReplacedError: it is not the machine that this handle made. (`client.machine(name)` is a handle that
+                made none, and deletes whatever has the name.)
         """
         dialect = self._runner.engine.dialect
-        perform(self._runner, procedures.delete(self.name, dialect, missing_ok=missing_ok, cascade=cascade))
-        self._mine = False
+        perform(self._runner, procedures.delete(self.name, dialect, self._made, missing_ok=missing_ok, cascade=cascade))
+        self._made = None
 
     def exec(
         self,

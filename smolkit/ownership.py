@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 OWNER, SESSION, EXPIRES = "smolkit.owner", "smolkit.session", "smolkit.expires"
 CREATION = "smolkit.creation"  # of this one create: what else this process makes under the same name has another
+CLOCKS_DIFFER = 60.0  # seconds, at the most, that the engine's host may be ahead of this one
 
 
 @final
@@ -48,6 +49,26 @@ class Owner:
         """The owner that a label names, or None: it is none of smolkit's."""
         found = re.fullmatch(r"([0-9a-f]*)\.([0-9a-f]*)\.(\d{1,20})\.(\d{1,10})\.(\d{1,20})", text)
         return found and cls(found[1], found[2], int(found[3]), int(found[4]), int(found[5]))
+
+
+@final
+@frozen
+class Marks:
+    """What tells the machine that a handle made from any other, also from a later one of its name.
+
+    Attributes:
+        labels: Its labels, CREATION among them.
+        at: When it was made, in seconds since the epoch.
+    """
+
+    labels: tuple[tuple[str, str], ...]
+    at: float
+
+    def are_on(self, machine: MachineInfo, *, labels: bool) -> bool:
+        """Whether this is the machine. Without labels: whether it is not clearly younger."""
+        if labels:
+            return machine.labels.get(CREATION) == dict(self.labels)[CREATION]
+        return machine.created_at is None or machine.created_at <= self.at + CLOCKS_DIFFER
 
 
 @final

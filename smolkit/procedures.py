@@ -1,7 +1,8 @@
 """What takes more than one engine call: create, enter, tear down. Pure generators of steps (see `smolkit.steps`).
 
 Teardown's rules, in the order in which they win:
-1. Only what this handle made is undone: "already exists" at create deletes nothing.
+1. Only what this handle made is undone: "already exists" at create deletes nothing, nor is a machine that was made anew
+   under the name by somebody else.
 2. A `with` that fails after create rolls back itself.
 3. Every step is tried; "not found" while deleting is success; what is busy is tried again; then `ls` decides.
 4. The body's exception always wins: what fails in teardown becomes notes on it.
@@ -25,32 +26,33 @@ from smolkit.errors import (
     EngineBusyError,
     MachineHasBranchesError,
     MachineNotFoundError,
+    MachineReplacedError,
     OutcomeUnknownError,
     SmolvmError,
     UnsupportedByEngineError,
     tail,
 )
-from smolkit.ownership import CREATION, Reapable
-from smolkit.steps import Pause, ReadTail, Settle, Steps
+from smolkit.ownership import CLOCKS_DIFFER
+from smolkit.steps import Now, Pause, ReadLog, Settle, Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Literal
 
     from smolkit.dialect import Dialect
-    from smolkit.ownership import Here
+    from smolkit.ownership import Marks
     from smolkit.values import MachineInfo
 
     Keep = bool | Literal["on_error"]
-    Marks = tuple[tuple[str, str], ...]
 
 _PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds before each further try of what was busy
+_TRUST = 10.0  # seconds for which a `with` takes it that its machine is still its own
+_LOG_TAIL = 16_384  # bytes
 
 
 def create(name: str, spec: MachineSpec, dialect: Dialect, marks: Marks) -> Steps[None]:
     """Creates the machine, and makes sure that its network policy is recorded as asked; if not, it is gone again."""
     try:
-        yield from _patiently(Create(name, spec, marks=marks))
+        yield from _patiently(Create(name, spec, marks=marks.labels))
     except OutcomeUnknownError as error:
         yield from _undo_if_ours(name, dialect, marks, error)
         raise
@@ -60,11 +62,11 @@ def create(name: str, spec: MachineSpec, dialect: Dialect, marks: Marks) -> Step
         error.add_note(f"machine {name!r} may have been created all the same: client.ls() tells")
         raise
     try:
-        yield Settle()
         if spec.has_policy:
             spec.check_recorded((yield from _lookup(name)))
+        yield Settle()
     except BaseException as error:
-        _note(error, (yield from discard(name, dialect)))
+        note(error, (yield from discard(name, dialect)))
         raise
 
 
@@ -77,8 +79,8 @@ def _undo_if_ours(name: str, dialect: Dialect, marks: Marks, error: SmolvmError)
     except SmolvmError as failure:
         error.add_note(f"whether machine {name!r} was created is not known either: {failure.message}")
         return
-    if any(key == CREATION and found.labels.get(key) == mark for key, mark in marks):
-        _note(error, (yield from discard(name, dialect)))
+    if dialect.supports("machine create --label") and marks.are_on(found, labels=True):
+        note(error, (yield from discard(name, dialect)))
     else:
         error.add_note(f"there is a machine {name!r}; it could not be told to be this handle's, and was not touched")
 
@@ -88,14 +90,17 @@ def start(name: str, timeout: float | None) -> Steps[None]:
     try:
         yield Start(name, timeout)
     except BootFailedError as error:
-        try:
-            folder: str = yield DataDir(name)
-        except SmolvmError:
-            raise error from None
-        for file in ("vmm-exit.json", "agent-startup-error.log", "agent-console.log"):
-            if said := tail((yield ReadTail(f"{folder}/{file}"))):
-                error.add_note(f"the end of {file} of machine {name!r}:\n{said}")
+        yield from add_logs(error, name, ("vmm-exit.json", "agent-startup-error.log", "agent-console.log"))
         raise
+
+
+def add_logs(error: SmolvmError, name: str, files: tuple[str, ...]) -> Steps[None]:
+    """Makes notes on the error of how these files of the machine's data directory end."""
+    with suppress(SmolvmError):
+        folder: str = yield DataDir(name)
+        for file in files:
+            if said := tail((yield ReadLog(f"{folder}/{file}", -_LOG_TAIL))):
+                error.add_note(f"the end of {file} of machine {name!r}:\n{said}")
 
 
 def enter(name: str, spec: MachineSpec, dialect: Dialect, marks: Marks, keep: Keep) -> Steps[None]:
@@ -106,26 +111,60 @@ def enter(name: str, spec: MachineSpec, dialect: Dialect, marks: Marks, keep: Ke
         yield Settle()
     except BaseException as error:
         if keep:
-            _note(error, (yield from _try_each([_stop(name)])))  # its half-booted VM would be invisible
+            note(error, (yield from _try_each([_stop(name)])))  # its half-booted VM would be invisible
             error.add_note(how_to_enter(name))
         else:
-            _note(error, (yield from discard(name, dialect, half_booted=True)))
+            note(error, (yield from discard(name, dialect, half_booted=True)))
         raise
 
 
-def leave(name: str, dialect: Dialect, keep: Keep, body: BaseException | None) -> Steps[None]:
+def leave(name: str, dialect: Dialect, marks: Marks, keep: Keep, body: BaseException | None) -> Steps[None]:
     """Ends and deletes the machine after a body that ended so, unless it is to be kept."""
     if keep is True or (keep == "on_error" and body is not None):
         if body is not None:
             body.add_note(how_to_enter(name))
         return
-    failures = yield from discard(name, dialect)
+    failures: list[SmolvmError] = []
+    try:
+        # A short block without a failure is taken at its word: to look is one call more.
+        if body is not None or (yield Now()) > marks.at + _TRUST:
+            yield from _check_same(name, dialect, marks)
+        failures = yield from discard(name, dialect)
+    except MachineNotFoundError:
+        pass
+    except MachineReplacedError as error:
+        failures = [error]
+    except BaseException as error:
+        error.add_note(_may_be_left(name))
+        raise
     if body is None and failures:
         body, *failures = failures
-        _note(body, failures)
+        note(body, failures)
         raise body
     if body is not None:
-        _note(body, failures)
+        note(body, failures)
+
+
+def _check_same(name: str, dialect: Dialect, marks: Marks | None) -> Steps[None]:
+    """Looks whether the machine is still the one that was made with these marks.
+
+    Raises:
+        MachineNotFoundError: there is none.
+        MachineReplacedError: it is another one. A look that fails otherwise is no sign of that.
+    """
+    labels = dialect.supports("machine create --label")
+    if marks is None or not (labels or (yield Now()) > marks.at + CLOCKS_DIFFER):
+        return
+    try:
+        info = yield from status(name, dialect)
+    except MachineNotFoundError:
+        raise
+    except SmolvmError:
+        return
+    if not marks.are_on(info, labels=labels):
+        raise MachineReplacedError(
+            f"machine {name!r} is not the one that this handle made: that is gone, and the name was used again"
+        )
 
 
 def how_to_enter(name: str) -> str:
@@ -170,12 +209,24 @@ def _stop(name: str) -> Steps[None]:
         yield Stop(name)
 
 
-def delete(name: str, dialect: Dialect, *, missing_ok: bool, cascade: bool) -> Steps[None]:
+def stop(name: str, dialect: Dialect, marks: Marks | None) -> Steps[None]:
+    """Stops the machine, unless it was made by somebody else after the one with these marks."""
+    yield from _check_same(name, dialect, marks)
+    yield Stop(name)
+
+
+def delete(name: str, dialect: Dialect, marks: Marks | None, *, missing_ok: bool, cascade: bool) -> Steps[None]:
     """Deletes the machine, running or not: up to 0.8.0 `delete -f` of a running one left its process behind.
 
     One that others were branched from is refused: older engines would delete it from under them. (A `with` need not ask:
     what it starts cannot be branched.)
     """
+    try:
+        yield from _check_same(name, dialect, marks)
+    except MachineNotFoundError:
+        if missing_ok:
+            return
+        raise
     guarded = cascade or dialect.supports("delete -f refuses a branch source")
     if not guarded and dialect.supports("parents in ls"):
         branches = [info.name for info in (yield Ls()) if info.parent == name]
@@ -202,8 +253,12 @@ def _delete(name: str, *, missing_ok: bool, cascade: bool = False) -> Steps[None
         if not (yield from _is_gone(name)):
             raise
     except BaseException as error:
-        error.add_note(f"machine {name!r} may still be there: client.ls() tells")
+        error.add_note(_may_be_left(name))
         raise
+
+
+def _may_be_left(name: str) -> str:
+    return f"machine {name!r} may still be there: client.ls() tells"
 
 
 def _patiently(command: Command[None]) -> Steps[None]:
@@ -233,48 +288,6 @@ def status(name: str, dialect: Dialect) -> Steps[MachineInfo]:
     return (yield from _lookup(name))
 
 
-def reapable(here: Here, dialect: Dialect) -> Steps[list[Reapable]]:
-    """The machines of smolkit's that nobody wants any more, branches before what they were branched from.
-
-    What a machine that stays was branched from stays too: its disks depend on it.
-    """
-    labels = dialect.supports("machine create --label")
-    machines: tuple[MachineInfo, ...] = yield Ls()
-    parents = {info.name: info.parent for info in machines}
-    reasons = {info.name: here.reason_to_reap(info, labels=labels) for info in machines}
-    needed = {name for info in machines if not reasons[info.name] for name in _ancestors(info.name, parents)}
-    found = [Reapable(info, reasons[info.name]) for info in machines if reasons[info.name] and info.name not in needed]
-    return sorted(found, key=lambda item: -len(_ancestors(item.machine.name, parents)))
-
-
-def _ancestors(name: str, parents: Mapping[str, str | None]) -> list[str]:
-    """What a machine was branched from, and that from, and so on."""
-    line: list[str] = []
-    parent = parents.get(name)
-    while parent is not None and parent not in line:
-        line.append(parent)
-        parent = parents.get(parent)
-    return line
-
-
-def reap(found: list[Reapable], dialect: Dialect) -> Steps[None]:
-    """Ends and deletes these machines; each is looked at once more, in case its name is another's by now."""
-    failures: list[SmolvmError] = []
-    for item in found:
-        name = item.machine.name
-        try:
-            now = yield from status(name, dialect)
-        except MachineNotFoundError:
-            continue
-        if (now.created_at, now.labels) == (item.machine.created_at, item.machine.labels):
-            # Its owner may have died while it booted.
-            failures += yield from discard(name, dialect, half_booted=True)
-    if failures:
-        first, *others = failures
-        _note(first, others)
-        raise first
-
-
 def _lookup(name: str) -> Steps[MachineInfo]:
     machines: tuple[MachineInfo, ...] = yield Ls()
     for info in machines:
@@ -283,6 +296,7 @@ def _lookup(name: str) -> Steps[MachineInfo]:
     raise MachineNotFoundError(f"machine {name!r} is not in the engine's list")
 
 
-def _note(error: BaseException, failures: list[SmolvmError]) -> None:
+def note(error: BaseException, failures: list[SmolvmError]) -> None:
+    """Makes notes on the error of what failed after it."""
     for failure in failures:
         error.add_note(f"and then, while the machine was being removed: {failure}")

@@ -27,10 +27,21 @@ class Pause:
 
 
 @frozen
-class ReadTail:
-    """A step: the end of a file on the engine's host, as bytes."""
+class Now:
+    """A step: the time, in seconds since the epoch."""
+
+
+@frozen
+class Clock:
+    """A step: seconds by a clock that only goes on, whose zero is anywhere."""
+
+
+@frozen
+class ReadLog:
+    """A step: what a file on the engine's host holds from a place on (counted from its end, if negative), as bytes."""
 
     path: str
+    start: int
 
 
 @frozen
@@ -38,7 +49,7 @@ class Settle:
     """A step: here an interrupt that came during an earlier step may be raised, for the procedure to undo what it did."""
 
 
-Step = Command[Any] | Pause | ReadTail | Settle
+Step = Command[Any] | Pause | Now | Clock | ReadLog | Settle
 Steps = Generator[Step, Any, T]
 
 
@@ -77,10 +88,12 @@ def _settle(interrupt: BaseException | None) -> None:
         raise interrupt
 
 
-def _do(runner: Runner, step: Command[Any] | Pause | ReadTail) -> tuple[object, BaseException | None]:
+def _do(runner: Runner, step: Command[Any] | Pause | Now | Clock | ReadLog) -> tuple[object, BaseException | None]:
     if isinstance(step, Command):
         return runner.attempt(step)
-    if isinstance(step, ReadTail):
-        return runner.read_tail(step.path), None
+    if isinstance(step, ReadLog):
+        return runner.read_log(step.path, step.start), None
+    if isinstance(step, (Now, Clock)):
+        return (runner.now() if isinstance(step, Now) else runner.clock()), None
     runner.pause(step.seconds)
     return None, None

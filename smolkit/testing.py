@@ -132,6 +132,10 @@ class FakeRunner(Runner):
         reply = answer.reply
         return Completed(invocation.argv, reply.returncode, reply.stdout, reply.stderr, reply.duration, reply.ended_by)
 
+    def clock(self) -> float:
+        """The seconds that were waited so far: waits time out without taking any time."""
+        return sum(self.pauses)
+
     def pause(self, seconds: float) -> None:
         """Records the wait and does not wait."""
         self.pauses.append(seconds)

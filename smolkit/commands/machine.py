@@ -109,6 +109,8 @@ class DataDir(Command[str]):
 class Status(Command[MachineInfo]):
     """`machine status --json` (engine >= 0.8.0; free of side effects from 1.15.0 on)."""
 
+    FINISH: ClassVar[bool] = True  # a teardown may hang on it
+
     name: str = field(converter=checks.name)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
@@ -124,6 +126,8 @@ class Ls(Command[tuple[MachineInfo, ...]]):
 
     The engine asks each running machine's agent: the call takes as long as the slowest one, up to 3 s each.
     """
+
+    FINISH: ClassVar[bool] = True
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "ls", "--json")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_READ_TAIL_BYTES = 16_384
+_READ_BYTES = 2**20  # of a log at a time
 
 
 class InterruptedCall(BaseException):
@@ -44,7 +44,7 @@ class Runner(ABC):
     """Runs commands on one engine.
 
     A subclass supplies `execute`; argv for the engine's version and the mapping of its errors come from here. What touches
-    the files of the engine's host (`source`, `target`, `read_tail`) is for this machine's own, and is to be replaced by a
+    the files of the engine's host (`source`, `target`, `read_log`) is for this machine's own, and is to be replaced by a
     runner whose engine is on another. Runners are safe to share between threads if their `execute` is.
 
     Args:
@@ -182,6 +182,14 @@ class Runner(ABC):
 
         return here()
 
+    def now(self) -> float:
+        """The time, in seconds since the epoch."""
+        return time.time()
+
+    def clock(self) -> float:
+        """Seconds by a clock that only goes on."""
+        return time.monotonic()
+
     def pause(self, seconds: float) -> None:
         """Waits between two tries: about so long, so that those who met once do not meet again."""
         from random import uniform  # late: slow to import, rarely needed
@@ -235,12 +243,16 @@ class Runner(ABC):
             if os.path.lexists(part):
                 os.unlink(part)
 
-    def read_tail(self, path: str) -> bytes:
-        """The end of a file on the engine's host; empty where it cannot be read."""
+    def read_log(self, path: str, start: int) -> bytes:
+        """What a file on the engine's host holds from `start` on (from its end, if negative), a MiB at the most.
+
+        Empty where there is nothing, or where it cannot be read.
+        """
         try:
             with open(path, "rb") as file:
-                file.seek(-min(_READ_TAIL_BYTES, os.fstat(file.fileno()).st_size), os.SEEK_END)
-                return file.read()
+                size = os.fstat(file.fileno()).st_size
+                file.seek(max(0, size + start) if start < 0 else start)
+                return file.read(_READ_BYTES)
         except OSError:
             return b""
 

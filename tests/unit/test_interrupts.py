@@ -16,7 +16,12 @@ from smolkit import Smolvm, SubprocessRunner, errors
 PRETEND = """\
 #!/bin/sh
 cd "$(dirname "$0")/state" || exit 9
-verb=$4; while [ "$1" != -- ] && [ $# -gt 0 ]; do [ "$1" = --name ] && name=$2; shift; done
+verb=$4
+while [ "$1" != -- ] && [ $# -gt 0 ]; do
+    [ "$1" = --name ] && name=$2
+    [ "${2%%=*}" = smolkit.creation ] && label="\\"smolkit.creation\\":\\"${2#*=}\\""
+    shift
+done
 echo "$verb" >>../calls
 fail() { echo "{\\"error\\":{\\"code\\":\\"X\\",\\"message\\":\\"$1\\"}}" >&2; exit 1; }
 [ "$verb" = start ] && touch "vmm-$name"
@@ -25,10 +30,11 @@ if [ -e "../strike-$verb" ]; then
     for signal in $signals; do kill "-$signal" $PPID; sleep 0.3; done
 fi
 case $verb in
-create) [ -e "m-$name" ] && fail "machine '$name' already exists"; touch "m-$name" ;;
+create) [ -e "m-$name" ] && fail "machine '$name' already exists"; echo "$label" >"m-$name" ;;
 start) mv "vmm-$name" "running-$name" ;;
 stop) rm -f "running-$name" "vmm-$name" ;;
 delete) [ -e "m-$name" ] || fail "vm not found: $name"; rm -f "m-$name" "running-$name" ;;
+status) [ -e "m-$name" ] || fail "vm not found: $name"; echo "{\\"name\\":\\"$name\\",\\"labels\\":{$(cat "m-$name")}}" ;;
 exec) [ -e "running-$name" ] || fail "machine '$name' is not running" ;;
 esac
 """
@@ -83,6 +89,7 @@ def left(place: Path) -> list[str]:
 
 
 ALL = ["create", "start", "exec", "delete"]
+LOOKED = ["create", "start", "exec", "status", "delete"]  # whether it is still the same machine
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -91,7 +98,7 @@ ALL = ["create", "start", "exec", "delete"]
     [
         ("create", ["create", "delete"]),
         ("start", ["create", "start", "stop", "delete"]),
-        ("exec", ALL),
+        ("exec", LOOKED),
         ("delete", ALL),
     ],
 )
@@ -126,6 +133,16 @@ def test_a_second_interrupt_ends_the_step_at_once(
     assert remains == left(place)
     if verb != "start":
         assert "machine 'm' may" in "".join(caught.value.__notes__)
+
+
+def test_a_second_interrupt_during_the_look_at_the_machine(place: Path, pretend: Smolvm) -> None:
+    """Ctrl-C in the block and another one right after it: the machine is deleted all the same."""
+    for verb in ("exec", "status"):
+        (place / f"strike-{verb}").write_text("INT")
+
+    with pytest.raises(KeyboardInterrupt):
+        lifecycle(pretend)
+    assert (LOOKED, []) == (calls(place), left(place))
 
 
 def test_an_interrupt_during_a_rollback(place: Path, pretend: Smolvm) -> None:

@@ -50,11 +50,11 @@ def test_a_block_of_one_exec_makes_four_calls(client: Smolvm, fake: FakeRunner) 
 
 
 def test_each_verb_is_one_call(client: Smolvm, fake: FakeRunner) -> None:
-    """The handle says what it is told, in order."""
+    """The handle says what it is told, in order. (One that made the machine looks first, before it stops or deletes it.)"""
     fake.answer(Status, stdout='{"name": "agent", "state": "running"}')
     fake.answer(["machine"])
+    client.machine("agent").create()
     m = client.machine("agent")
-    m.create()
     m.start(timeout=5)
     m.stop()
     assert m.status().running

@@ -24,6 +24,7 @@ RANKS = [
     {"commands"},
     {"steps"},
     {"procedures"},
+    {"reaping", "waits"},
     {"runners", "runners.base"},
     {"runners.find", "runners.pipes", "runners.first", "runners.here", "testing"},
     {"runners.doctor"},

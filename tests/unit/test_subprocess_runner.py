@@ -341,14 +341,17 @@ def test_cp_targets_that_cannot_be(tmp_path: Path, mocker: object) -> None:
         raise AssertionError("the body ran")
 
 
-def test_the_tail_of_a_file(tmp_path: Path) -> None:
-    """Of a large one its end, of a small one all, of none nothing."""
+def test_parts_of_a_file(tmp_path: Path) -> None:
+    """From a place on, or from its end; of none nothing."""
     runner = SubprocessRunner("/bin/true")
-    (tmp_path / "large").write_bytes(b"x" * 10**6 + b"end")
-    (tmp_path / "small").write_bytes(b"end")
+    (tmp_path / "log").write_bytes(b"x" * 2**20 + b"the end")
+    log = str(tmp_path / "log")
 
-    assert (16_384, b"end") == (len(runner.read_tail(str(tmp_path / "large"))), runner.read_tail(str(tmp_path / "small")))
-    assert b"" == runner.read_tail(str(tmp_path / "none"))
+    assert b"end" == runner.read_log(log, -3)
+    assert b"the end" == runner.read_log(log, 2**20)
+    assert 2**20 == len(runner.read_log(log, -(2**30)))
+    assert b"" == runner.read_log(log, 2**21)
+    assert b"" == runner.read_log(str(tmp_path / "none"), 0)
 
 
 def test_pauses_are_waited(pretend: Pretend) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smolkit import Smolvm, SmolvmError, errors
-from smolkit.commands import Create, DataDir, Delete, Exec, Ls, Start, Stop
+from smolkit.commands import Create, DataDir, Delete, Exec, Ls, Start, Status, Stop
 from smolkit.testing import FakeRunner
 from tests.recorded import as_json
 from tests.samples import create
@@ -93,7 +93,7 @@ def test_a_machine_that_the_body_deleted(client: Smolvm, fake: FakeRunner) -> No
 
     with client.machine("m") as m:
         m.delete()
-    assert [Create("m"), Start("m"), Delete("m")] == fake.commands
+    assert [Create("m"), Start("m"), Status("m"), Delete("m")] == fake.commands
 
 
 def test_a_machine_that_the_body_made_anew(client: Smolvm, fake: FakeRunner) -> None:
@@ -103,7 +103,7 @@ def test_a_machine_that_the_body_made_anew(client: Smolvm, fake: FakeRunner) -> 
     with client.machine("m") as m:
         m.delete()
         m.create()
-    assert [Create("m"), Start("m"), Delete("m"), Create("m"), Delete("m")] == fake.commands
+    assert [Create("m"), Start("m"), Status("m"), Delete("m"), Create("m"), Delete("m")] == fake.commands
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,119 @@
+"""Every error that smolkit raises for an engine, a machine or a command in it.
+
+SmolvmError
+├── EngineNotFoundError          no smolvm program on this host
+├── ForeignProgramError          a `smolvm` program of another product
+├── UnsupportedByEngineError     this engine is too old (or too new) for what was asked
+├── UsageError                   the engine did not understand smolkit: a bug in smolkit
+├── OutcomeUnknownError          the engine did not come to an end of its own
+│   ├── EngineTimeoutError       it did not answer in time and was ended
+│   ├── EngineDiedError          it was killed by a signal
+│   └── ExecOutcomeUnknownError  (also an ExecTimeoutError) nor did the guest's command, as far as is known
+├── EngineBusyError              a lock or a directory was in use; the call had no effect
+├── InvalidNameError             not a machine name (also a ValueError)
+├── ConfigError                  the engine refused a setting: an image, a host name, a mount, a user
+├── CopyError                    cp could not read the one file or write the other
+├── MachineNotFoundError
+├── MachineExistsError
+├── MachineHasBranchesError      other machines' disks depend on it
+├── MachineReplacedError         the name is another machine's by now
+├── MachineNotRunningError
+├── WaitTimeoutError             what was waited for did not come (also a TimeoutError)
+├── CleanupError                 a machine could not be removed, and is left
+├── PolicyNotRecordedError       the engine did not record the network policy that was asked
+├── StartError
+│   ├── HypervisorUnavailableError   no usable KVM
+│   ├── BootFailedError              the VM did not come up
+│   └── StartInProgressError         another process is starting it
+├── ExecError
+│   ├── CommandFailedError       `check=True` and the guest's exit status was not 0
+│   ├── ProgramNotFoundError     the guest has no such program (or no such workdir)
+│   ├── ProgramNotExecutableError
+│   ├── ExecTimeoutError
+│   ├── OutputLimitError
+│   └── ConnectionLostError      the machine went away under the command
+└── UnknownEngineError           a failure that smolkit has no name for; nothing is dropped
+
+An argument that cannot be right (a wrong type, an empty command, a negative timeout) is a plain TypeError or ValueError,
+raised before any process starts.
+"""
+
+from smolkit.errors.base import (
+    SmolvmError,
+    tail,
+)
+from smolkit.errors.engine import (
+    ConfigError,
+    EngineBusyError,
+    EngineDiedError,
+    EngineNotFoundError,
+    EngineTimeoutError,
+    ForeignProgramError,
+    OutcomeUnknownError,
+    UnknownEngineError,
+    UnsupportedByEngineError,
+    UsageError,
+)
+from smolkit.errors.execution import (
+    CommandFailedError,
+    ConnectionLostError,
+    ExecError,
+    ExecOutcomeUnknownError,
+    ExecTimeoutError,
+    OutputLimitError,
+    ProgramNotExecutableError,
+    ProgramNotFoundError,
+)
+from smolkit.errors.machine import (
+    BootFailedError,
+    CleanupError,
+    CopyError,
+    HypervisorUnavailableError,
+    InvalidNameError,
+    MachineExistsError,
+    MachineHasBranchesError,
+    MachineNotFoundError,
+    MachineNotRunningError,
+    MachineReplacedError,
+    PolicyNotRecordedError,
+    StartError,
+    StartInProgressError,
+    WaitTimeoutError,
+)
+
+__all__ = [
+    "BootFailedError",
+    "CleanupError",
+    "CommandFailedError",
+    "ConfigError",
+    "ConnectionLostError",
+    "CopyError",
+    "EngineBusyError",
+    "EngineDiedError",
+    "EngineNotFoundError",
+    "EngineTimeoutError",
+    "ExecError",
+    "ExecOutcomeUnknownError",
+    "ExecTimeoutError",
+    "ForeignProgramError",
+    "HypervisorUnavailableError",
+    "InvalidNameError",
+    "MachineExistsError",
+    "MachineHasBranchesError",
+    "MachineNotFoundError",
+    "MachineNotRunningError",
+    "MachineReplacedError",
+    "OutcomeUnknownError",
+    "OutputLimitError",
+    "PolicyNotRecordedError",
+    "ProgramNotExecutableError",
+    "ProgramNotFoundError",
+    "SmolvmError",
+    "StartError",
+    "StartInProgressError",
+    "UnknownEngineError",
+    "UnsupportedByEngineError",
+    "UsageError",
+    "WaitTimeoutError",
+    "tail",
+]

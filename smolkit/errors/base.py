@@ -1,0 +1,72 @@
+"""The root of the tree, and how errors show what programs said."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smolkit.values import Completed
+
+_TAIL_LINES = 12
+_TAIL_CHARACTERS = 2000
+
+
+def tail(output: bytes) -> str:
+    """The last lines of a program's output, safe to print.
+
+    Guests are hostile: control characters (a terminal's escapes) come out as `\\x1b`, and length is bounded.
+    """
+    text = output[-4 * _TAIL_CHARACTERS :].decode("utf-8", "replace").strip()
+    lines = text[-_TAIL_CHARACTERS:].splitlines()[-_TAIL_LINES:]
+    return "\n".join("".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line) for line in lines)
+
+
+class SmolvmError(Exception):
+    """The root of the tree, and the evidence: what failed, the command line (values of env hidden), exit status, output.
+
+    Attributes:
+        message: What failed, in one line; the engine's own words where it has any.
+        completed: The call that failed, or None where no process was started.
+        hint: What to do next.
+        summary: What it means, for failures that the engine's own words do not explain.
+    """
+
+    hint: str = ""
+    summary: str = ""
+
+    def __init__(self, message: str, completed: Completed | None = None) -> None:
+        self.message = message
+        self.completed = completed and completed.redacted()
+        super().__init__(self.message, self.completed)
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The engine's arguments, values of env hidden; empty where no process was started."""
+        return self.completed.argv if self.completed else ()
+
+    @property
+    def returncode(self) -> int | None:
+        """The engine's exit status (negative: killed by that signal), or None where no process was started."""
+        return self.completed.returncode if self.completed else None
+
+    @property
+    def stdout(self) -> str:
+        """What the engine wrote on standard output, as text."""
+        return self.completed.stdout.decode("utf-8", "replace") if self.completed else ""
+
+    @property
+    def stderr(self) -> str:
+        """What the engine wrote on standard error, as text."""
+        return self.completed.stderr.decode("utf-8", "replace") if self.completed else ""
+
+    def __str__(self) -> str:
+        lines = [tail(self.message.encode())]
+        if self.completed:
+            lines += [f"  command: {shlex.join(('smolvm', *self.argv))}", f"  exit status: {self.returncode}"]
+            # The line that the message was taken from would say it twice.
+            said = [line for line in tail(self.completed.stderr).splitlines() if not line.startswith('{"error":{')]
+            lines += ["  stderr:", *(f"    {line}" for line in said if line != f"Error: {self.message}")] if said else []
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
+        return "\n".join(lines)

@@ -1,0 +1,98 @@
+"""What goes wrong with a command in the guest."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from smolkit.errors.base import SmolvmError, tail
+from smolkit.errors.engine import OutcomeUnknownError
+
+if TYPE_CHECKING:
+    from smolkit.values import Completed, ExecResult
+
+
+class ExecError(SmolvmError):
+    """A command in the guest could not be run to its end."""
+
+
+class CommandFailedError(ExecError):
+    """The command ran, and its exit status was not 0 (`check=True`).
+
+    Attributes:
+        result: The whole ExecResult.
+    """
+
+    def __init__(self, result: ExecResult) -> None:
+        super().__init__(f"the guest's command exited with status {result.returncode}: {shlex.join(result.args)}")
+        self.args = (result,)
+        self.result = result
+
+    @property
+    def returncode(self) -> int:
+        """The guest's exit status (128 + N: killed by signal N)."""
+        return self.result.returncode
+
+    @property
+    def stdout(self) -> str:
+        """The command's standard output, as text."""
+        return self.result.stdout
+
+    @property
+    def stderr(self) -> str:
+        """The command's standard error, as text."""
+        return self.result.stderr
+
+    def __str__(self) -> str:
+        said = tail(self.result.stderr_bytes) or tail(self.result.stdout_bytes)
+        return "\n".join([tail(self.message.encode()), *(f"    {line}" for line in said.splitlines())])
+
+
+class ProgramNotFoundError(ExecError):
+    """The guest has no such program, or no such working directory: a bare machine's agent does not say which."""
+
+    summary = "the guest has no such program, or no such workdir"
+
+    hint = "is the program installed in the guest, and does workdir (if given) exist there?"
+
+
+class ProgramNotExecutableError(ExecError):
+    """The guest has that file and may not execute it."""
+
+    summary = "the guest may not execute that file"
+
+    hint = "chmod +x it in the guest, or run it with its interpreter"
+
+
+class ExecTimeoutError(ExecError):
+    """The command did not end in time. `stdout` and `stderr` hold what it had written by then.
+
+    Attributes:
+        timeout: The bound that was given, in seconds.
+        guest_ended: Whether the engine's own timer ended the command. False: smolkit's host-side bound had to end the
+            engine, and whether the command still runs in the guest is not known.
+    """
+
+    def __init__(self, message: str, completed: Completed, timeout: float, guest_ended: bool) -> None:
+        super().__init__(message, completed)
+        self.args = (message, self.completed, timeout, guest_ended)
+        self.timeout, self.guest_ended = timeout, guest_ended
+
+
+class ExecOutcomeUnknownError(ExecTimeoutError, OutcomeUnknownError):
+    """Neither the guest's timer nor the engine ended the command in time: smolkit ended the engine. It may still run."""
+
+    hint = "the command may still run in the guest: machine.stop() ends it for sure"
+
+
+class OutputLimitError(ExecError):
+    """The command wrote more than may be kept in memory. `stdout` and `stderr` hold what there is of it."""
+
+    hint = "let the command write to a file in the guest and cp it, or raise SubprocessRunner(output_limit=...)"
+
+
+class ConnectionLostError(ExecError):
+    """The machine was stopped, deleted or killed while the command ran in it."""
+
+    summary = "the machine went away under the command"
+    hint = "start it again if it is still wanted; its console log may say why it ended"

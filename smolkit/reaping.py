@@ -1,0 +1,60 @@
+"""Finding the machines that nobody wants any more, and removing them. Generators, as in `smolkit.procedures`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smolkit.commands.machine import Ls
+from smolkit.errors import MachineNotFoundError, SmolvmError
+from smolkit.ownership import Reapable
+from smolkit.procedures import discard, note, status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from smolkit.dialect import Dialect
+    from smolkit.ownership import Here
+    from smolkit.steps import Steps
+    from smolkit.values import MachineInfo
+
+
+def reapable(here: Here, dialect: Dialect) -> Steps[list[Reapable]]:
+    """The machines of smolkit's that nobody wants any more, branches before what they were branched from.
+
+    What a machine that stays was branched from stays too: its disks depend on it.
+    """
+    labels = dialect.supports("machine create --label")
+    machines: tuple[MachineInfo, ...] = yield Ls()
+    parents = {info.name: info.parent for info in machines}
+    reasons = {info.name: here.reason_to_reap(info, labels=labels) for info in machines}
+    needed = {name for info in machines if not reasons[info.name] for name in _ancestors(info.name, parents)}
+    found = [Reapable(info, reasons[info.name]) for info in machines if reasons[info.name] and info.name not in needed]
+    return sorted(found, key=lambda item: -len(_ancestors(item.machine.name, parents)))
+
+
+def _ancestors(name: str, parents: Mapping[str, str | None]) -> list[str]:
+    """What a machine was branched from, and that from, and so on."""
+    line: list[str] = []
+    parent = parents.get(name)
+    while parent is not None and parent not in line:
+        line.append(parent)
+        parent = parents.get(parent)
+    return line
+
+
+def reap(found: list[Reapable], dialect: Dialect) -> Steps[None]:
+    """Ends and deletes these machines; each is looked at once more, in case its name is another's by now."""
+    failures: list[SmolvmError] = []
+    for item in found:
+        name = item.machine.name
+        try:
+            now = yield from status(name, dialect)
+        except MachineNotFoundError:
+            continue
+        if (now.created_at, now.labels) == (item.machine.created_at, item.machine.labels):
+            # Its owner may have died while it booted.
+            failures += yield from discard(name, dialect, half_booted=True)
+    if failures:
+        first, *others = failures
+        note(first, others)
+        raise first

@@ -1,0 +1,122 @@
+"""Waiting until something in the guest is ready. Generators, as in `smolkit.procedures`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from smolkit import checks
+from smolkit.commands.execute import Exec
+from smolkit.commands.machine import DataDir
+from smolkit.errors import ExecTimeoutError, ProgramNotFoundError, WaitTimeoutError
+from smolkit.procedures import add_logs
+from smolkit.steps import Clock, Pause, ReadLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from smolkit.steps import Steps
+    from smolkit.values import ExecResult
+
+    # Given the seconds that are left: whether it is ready.
+    Probe = Callable[[float], Steps[bool]]
+
+_PAUSES = (0.1, 0.2, 0.3, 0.5, 0.8, 1.0)  # seconds between two looks; the last one for ever
+_PARTS = 16  # of a log (a MiB each) that are read before the clock is looked at: a guest may write without end
+_LONGEST_LINE = 65_536  # bytes of a log that are kept for its next part
+LOGS = ("workload.log", "agent-console.log")  # in a machine's data directory; the first is what `machine logs` shows
+
+
+def probe(
+    name: str, command: Sequence[str] | None, path: str | None, port: int | None, log: str | re.Pattern[str] | None
+) -> tuple[str, Probe]:
+    """The one condition that is given: what it is, for people to read, and how to look.
+
+    Raises:
+        ValueError: none is given, or several.
+    """
+    given = [what for what in (command, path, port, log) if what is not None]
+    if len(given) != 1:
+        raise ValueError(f"wait_until takes one of command=, path=, port= and log=, not {len(given) or 'none'} of them")
+    if command is not None:
+        words = checks.words("command", command)
+        return f"{words} did not exit with 0", lambda left: _succeeds(name, words, left)
+    if path is not None:
+        test = ("test", "-e", checks.guest_path("path", path))
+        return f"{path} did not exist", lambda left: _is_ok(name, test, left)
+    if port is not None:
+        number = checks.integer("port", port, 1, 65_535)
+        return f"nothing listened on port {port}", lambda left: _listens(name, number, left)
+    pattern = re.compile(log or "")
+    return f"no line of its logs matched {pattern.pattern!r}", _LogReader(name, pattern).look
+
+
+def wait_until(name: str, what: str, look: Probe, timeout: float) -> Steps[None]:
+    """Looks again and again. On a timeout the end of the machine's logs goes on the error as a note."""
+    deadline = (yield Clock()) + timeout
+    pauses = iter(_PAUSES)
+    left = timeout
+    while not (yield from look(left)):
+        left = deadline - (yield Clock())
+        if left <= 0:
+            error = WaitTimeoutError(f"machine {name!r}: {what} within {timeout:g} s")
+            yield from add_logs(error, name, LOGS)
+            raise error
+        yield Pause(min(next(pauses, _PAUSES[-1]), left))
+
+
+def _run(name: str, words: tuple[str, ...], left: float) -> Steps[ExecResult | None]:
+    """The result, or None where it did not end in the time that is left."""
+    try:
+        result: ExecResult = yield Exec(name, words, timeout=max(1.0, left))
+    except ExecTimeoutError:
+        return None
+    return result
+
+
+def _is_ok(name: str, words: tuple[str, ...], left: float) -> Steps[bool]:
+    result = yield from _run(name, words, left)
+    return result is not None and result.ok
+
+
+def _succeeds(name: str, words: tuple[str, ...], left: float) -> Steps[bool]:
+    try:
+        return (yield from _is_ok(name, words, left))
+    except ProgramNotFoundError:
+        return False  # it may be on its way
+
+
+def _listens(name: str, port: int, left: float) -> Steps[bool]:
+    """As the guest's kernel has it: also where no such port is published, and with every network backend (1.32.2)."""
+    result = yield from _run(name, ("cat", "/proc/net/tcp", "/proc/net/tcp6"), left)
+    return result is not None and bool(re.search(rf"(?m)^ *\d+: [0-9A-F]+:{port:04X} [0-9A-F:]+ 0A ", result.stdout))
+
+
+class _LogReader:
+    """Reads on in a machine's logs, each time from where it was."""
+
+    def __init__(self, name: str, pattern: re.Pattern[str]) -> None:
+        self._name, self._pattern = name, pattern
+        self._places = dict.fromkeys(LOGS, 0)
+        self._rests = dict.fromkeys(LOGS, b"")
+        self._folder = ""
+
+    def look(self, left: float) -> Steps[bool]:  # noqa: ARG002  (reading takes no time)
+        """Whether a line that came since the last look matches."""
+        self._folder = self._folder or (yield DataDir(self._name))
+        found = False
+        for file in LOGS:
+            for _ in range(_PARTS):
+                chunk = yield ReadLog(f"{self._folder}/{file}", self._places[file])
+                if not chunk:
+                    break
+                self._places[file] += len(chunk)
+                found = found or self._has_match(file, chunk)
+        return found
+
+    def _has_match(self, file: str, chunk: bytes) -> bool:
+        lines = (self._rests[file] + chunk).split(b"\n")
+        self._rests[file] = lines[-1][-_LONGEST_LINE:]
+        # The agent writes what it is told to run: a command that says the words is no sign that they came true.
+        said = (line for line in lines if not line.startswith(b'{"timestamp":'))
+        return any(self._pattern.search(line.decode("utf-8", "replace")) for line in said)

@@ -1,0 +1,177 @@
+"""Handles whose machine is gone, and whose name is another machine's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from smolkit import Machine, Smolvm, errors
+from smolkit.commands import Create, Delete, Exec, Ls, Start, Status, Stop
+from smolkit.commands.base import Command
+from smolkit.ownership import CREATION
+from smolkit.testing import FakeRunner
+from tests.recorded import as_json
+
+
+class Aging(FakeRunner):
+    """A fake whose time can be set on."""
+
+    age = 0.0
+
+    def now(self) -> float:
+        """The time, so much later."""
+        return super().now() + self.age
+
+
+@pytest.fixture
+def fake() -> Aging:
+    """As in all tests."""
+    return Aging()
+
+
+def made(fake: FakeRunner) -> dict[str, Any]:
+    """The record of the machine that was created last."""
+    created = [command for command in fake.commands if isinstance(command, Create)]
+    return {"name": "m", "created_at": int(fake.now()), "labels": dict(created[-1].marks)}
+
+
+def recorded(fake: FakeRunner, record: dict[str, Any] | None) -> None:
+    """What the engine has on record under the name from now on; all else succeeds."""
+    if record is None:
+        fake.answer(
+            Status,
+            returncode=1,
+            stderr=as_json("CONFIG_ERROR", "config operation failed: machine status: machine 'm' not found"),
+        )
+    fake.answer(Status, stdout=json.dumps(record))
+    fake.answer(Ls(), stdout=json.dumps([record]))
+
+
+@pytest.fixture
+def machine(client: Smolvm, fake: Aging) -> Machine:
+    """A handle that made the machine."""
+    fake.answer(lambda command: not isinstance(command, (Status, Ls)))
+    machine = client.machine("m")
+    machine.create()
+    return machine
+
+
+OTHER = {"name": "m", "labels": {CREATION: "another"}}
+
+
+def verbs(fake: FakeRunner) -> list[type[Command[Any]]]:
+    """What was called, after create."""
+    return [type(command) for command in fake.commands[1:]]
+
+
+def test_a_machine_that_was_made_anew_by_another_is_not_harmed(machine: Machine, fake: Aging) -> None:
+    """stop() and delete() look first, and say how to get at the new one."""
+    recorded(fake, OTHER)
+
+    for harm in (machine.stop, machine.delete, lambda: machine.delete(missing_ok=True, cascade=True)):
+        with pytest.raises(errors.MachineReplacedError, match="'m' is not the one that this handle made"):
+            harm()
+    assert [Status] * 3 == verbs(fake)
+
+
+def test_a_handle_that_made_nothing_takes_what_there_is(client: Smolvm, machine: Machine, fake: Aging) -> None:
+    """It is by the name alone; one that deleted its machine is such a handle again."""
+    recorded(fake, OTHER)
+    client.machine("m").delete()
+
+    assert [Delete] == verbs(fake)
+
+
+def test_the_machine_that_was_made_is_stopped_and_deleted(machine: Machine, fake: Aging) -> None:
+    """The look sees that it is the same."""
+    recorded(fake, made(fake))
+    machine.stop()
+    machine.delete()
+    machine.delete()
+
+    assert [Status, Stop, Status, Delete, Delete] == verbs(fake)
+
+
+def test_a_machine_that_is_gone_is_said_to_be(machine: Machine, fake: Aging) -> None:
+    """As it would be without the look."""
+    recorded(fake, None)
+
+    machine.delete(missing_ok=True)
+    assert [Status] == verbs(fake)
+
+
+def test_a_machine_that_is_gone_is_an_error_unless_told_not_to_be(machine: Machine, fake: Aging) -> None:
+    """For delete and for stop."""
+    recorded(fake, None)
+
+    with pytest.raises(errors.MachineNotFoundError):
+        machine.delete()
+    with pytest.raises(errors.MachineNotFoundError):
+        machine.stop()
+
+
+def test_a_look_that_fails_is_no_sign_of_another_machine(machine: Machine, fake: Aging) -> None:
+    """What was asked is done."""
+    fake.answer(Status, returncode=1, stderr=as_json("X", "it broke"))
+    machine.delete()
+
+    assert [Status, Delete] == verbs(fake)
+
+
+def run(client: Smolvm, fake: Aging, record: dict[str, Any] | None, age: float, fails: bool) -> list[type[Command[Any]]]:
+    """A block of one exec, in which the machine became this one."""
+    fake.answer(lambda command: not isinstance(command, (Status, Ls)))
+    with client.machine("m") as machine:
+        machine.exec(["true"])
+        recorded(fake, made(fake) if record == {} else record)
+        fake.age = age
+        if fails:
+            raise KeyError("mine")
+    return verbs(fake)
+
+
+def test_an_undisturbed_block_takes_four_calls(client: Smolvm, fake: Aging) -> None:
+    """The number of engine calls is what a lifecycle costs."""
+    assert [Start, Exec, Delete] == run(client, fake, OTHER, age=0, fails=False)
+
+
+def test_a_long_block_looks_before_it_deletes(client: Smolvm, fake: Aging) -> None:
+    """In that time another may have taken the name; its machine stays, and the error says so."""
+    assert [Start, Exec, Status, Delete] == run(client, fake, {}, age=11, fails=False)
+    other = Aging()
+    with pytest.raises(errors.MachineReplacedError):
+        run(Smolvm(runner=other), other, OTHER, age=11, fails=False)
+
+
+def test_a_block_whose_machine_is_gone_ends_well(client: Smolvm, fake: Aging) -> None:
+    """There is nothing left to delete."""
+    assert [Start, Exec, Status] == run(client, fake, None, age=11, fails=False)
+
+
+def test_a_block_that_fails_looks_before_it_deletes(client: Smolvm, fake: Aging) -> None:
+    """Its exception wins; that the machine is another's is a note."""
+    with pytest.raises(KeyError) as caught:
+        run(client, fake, OTHER, age=0, fails=True)
+
+    assert [Start, Exec, Status] == verbs(fake)
+    assert "is not the one that this handle made" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(("age", "replaced"), [(0, False), (59, False), (120, True)])
+def test_engines_without_labels_have_the_time_of_creation(age: float, *, replaced: bool) -> None:
+    """A machine that is younger by more than clocks differ is another one; before that there is no use in looking."""
+    fake = Aging("1.7.9")
+    fake.answer(lambda command: not isinstance(command, Ls))
+    machine = Smolvm(runner=fake).machine("m")
+    machine.create()
+    fake.age = age
+    recorded(fake, {"name": "m", "created_at": int(fake.now())})
+
+    if replaced:
+        with pytest.raises(errors.MachineReplacedError):
+            machine.delete()
+        return
+    machine.delete()
+    assert [Delete] == verbs(fake)
