@@ -29,6 +29,7 @@ from smolkit.errors import (
     MachineReplacedError,
     OutcomeUnknownError,
     SmolvmError,
+    UnknownEngineError,
     UnsupportedByEngineError,
     tail,
 )
@@ -53,7 +54,7 @@ def create(name: str, spec: MachineSpec, dialect: Dialect, marks: Marks) -> Step
     """Creates the machine, and makes sure that its network policy is recorded as asked; if not, it is gone again."""
     try:
         yield from _patiently(Create(name, spec, marks=marks.labels))
-    except OutcomeUnknownError as error:
+    except (OutcomeUnknownError, UnknownEngineError) as error:
         yield from _undo_if_ours(name, dialect, marks, error)
         raise
     except SmolvmError:
@@ -71,7 +72,7 @@ def create(name: str, spec: MachineSpec, dialect: Dialect, marks: Marks) -> Step
 
 
 def _undo_if_ours(name: str, dialect: Dialect, marks: Marks, error: SmolvmError) -> Steps[None]:
-    """After a create whose outcome is not known: what stands under the name is removed if its marks are ours."""
+    """After a create of which it is not known what it did: what stands under the name is removed if its marks are ours."""
     try:
         found = yield from _lookup(name)
     except MachineNotFoundError:
@@ -205,8 +206,23 @@ def _remove(name: str) -> Steps[None]:
 
 
 def _stop(name: str) -> Steps[None]:
-    with suppress(MachineNotFoundError):
+    """A stop that fails is tried again, whatever it said: a VM that it leaves behind may be in no record any more."""
+    try:
+        for pause in _PAUSES[:2]:
+            try:
+                yield Stop(name)
+            except MachineNotFoundError:
+                return
+            except SmolvmError:
+                yield Pause(pause)
+            else:
+                return
         yield Stop(name)
+    except SmolvmError:
+        raise
+    except BaseException as error:
+        error.add_note(_may_be_left(name))
+        raise
 
 
 def stop(name: str, dialect: Dialect, marks: Marks | None) -> Steps[None]:

@@ -62,7 +62,9 @@ def wait_until(name: str, what: str, look: Probe, timeout: float) -> Steps[None]
             error = WaitTimeoutError(f"machine {name!r}: {what} within {timeout:g} s")
             yield from add_logs(error, name, LOGS)
             raise error
-        yield Pause(min(next(pauses, _PAUSES[-1]), left))
+        pause = min(next(pauses, _PAUSES[-1]), left)
+        yield Pause(pause)
+        left -= pause
 
 
 def _run(name: str, words: tuple[str, ...], left: float) -> Steps[ExecResult | None]:

@@ -59,11 +59,17 @@ def shared(boot: Boot) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="session")
-def image(boot: Boot, state_dir: Path, shared: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """One machine made from an image: an unpacked root file system, here a copy of the engine's own."""
+def image_folder(state_dir: Path, shared: Machine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An unpacked root file system to make machines from: a copy of the engine's own."""
     rootfs = tmp_path_factory.mktemp("image") / "rootfs"
     shutil.copytree(next((state_dir / ".cache/smolvm/rootfs").iterdir()), rootfs, symlinks=True)
-    with boot("image", image=rootfs) as machine:
+    return str(rootfs)
+
+
+@pytest.fixture(scope="session")
+def image(boot: Boot, image_folder: str) -> Iterator[Machine]:
+    """One machine made from an image."""
+    with boot("image", image=image_folder) as machine:
         machine.exec(["true"])
         yield machine
 

@@ -10,34 +10,7 @@ from types import FrameType
 import pytest
 
 from smolkit import Smolvm, SubprocessRunner, errors
-
-# It keeps machines as files. A VM whose start did not end is in no record: `stop` ends it, `delete -f` does not, as with
-# the real engine. A file strike-VERB holds signals: it sends them to us, one after the other, before it does its work.
-PRETEND = """\
-#!/bin/sh
-cd "$(dirname "$0")/state" || exit 9
-verb=$4
-while [ "$1" != -- ] && [ $# -gt 0 ]; do
-    [ "$1" = --name ] && name=$2
-    [ "${2%%=*}" = smolkit.creation ] && label="\\"smolkit.creation\\":\\"${2#*=}\\""
-    shift
-done
-echo "$verb" >>../calls
-fail() { echo "{\\"error\\":{\\"code\\":\\"X\\",\\"message\\":\\"$1\\"}}" >&2; exit 1; }
-[ "$verb" = start ] && touch "vmm-$name"
-if [ -e "../strike-$verb" ]; then
-    signals=$(cat "../strike-$verb"); rm "../strike-$verb"
-    for signal in $signals; do kill "-$signal" $PPID; sleep 0.3; done
-fi
-case $verb in
-create) [ -e "m-$name" ] && fail "machine '$name' already exists"; echo "$label" >"m-$name" ;;
-start) mv "vmm-$name" "running-$name" ;;
-stop) rm -f "running-$name" "vmm-$name" ;;
-delete) [ -e "m-$name" ] || fail "vm not found: $name"; rm -f "m-$name" "running-$name" ;;
-status) [ -e "m-$name" ] || fail "vm not found: $name"; echo "{\\"name\\":\\"$name\\",\\"labels\\":{$(cat "m-$name")}}" ;;
-exec) [ -e "running-$name" ] || fail "machine '$name' is not running" ;;
-esac
-"""
+from tests.pretend import calls, install, left
 
 
 class AlarmError(Exception):
@@ -50,9 +23,7 @@ KINDS: dict[str, type[BaseException]] = {"INT": KeyboardInterrupt, "TERM": Syste
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder with the pretend engine and its state."""
-    (tmp_path / "state").mkdir()
-    (tmp_path / "smolvm").write_text(PRETEND)
-    (tmp_path / "smolvm").chmod(0o755)
+    install(tmp_path)
     return tmp_path
 
 
@@ -76,16 +47,6 @@ def lifecycle(client: Smolvm) -> None:
     """What is interrupted."""
     with client.machine("m") as machine:
         machine.exec(["true"])
-
-
-def calls(place: Path) -> list[str]:
-    """The engine's verbs, as they were called."""
-    return (place / "calls").read_text().split()
-
-
-def left(place: Path) -> list[str]:
-    """Machines and VMs that are still there."""
-    return sorted(path.name for path in (place / "state").iterdir())
 
 
 ALL = ["create", "start", "exec", "delete"]

@@ -18,6 +18,7 @@ from smolkit.commands import Command, Create, Delete, Ls, Status, Stop
 from smolkit.ownership import CREATION, EXPIRES, OWNER, SESSION, Here, Owner
 from smolkit.runners.here import here, is_alive
 from smolkit.testing import FakeRunner
+from tests.pretend import install, left
 from tests.recorded import as_json
 
 ME = Owner("aa", "bb", 4026531836, 100, 5000)
@@ -219,29 +220,6 @@ def test_engines_without_labels_are_not_given_any() -> None:
     assert [("machine", "create", "--name", "m")] == fake.argvs
 
 
-# As in test_interrupts, and it keeps the labels: a strike with KILL is its owner's end.
-PRETEND = """\
-#!/bin/sh
-cd "$(dirname "$0")/state" || exit 9
-verb=$4; labels=""
-while [ "$1" != -- ] && [ $# -gt 0 ]; do
-    [ "$1" = --name ] && name=$2
-    [ "$1" = --label ] && labels="$labels,\\"${2%%=*}\\":\\"${2#*=}\\""
-    shift
-done
-show() { echo "{\\"name\\":\\"$1\\",\\"created_at\\":1,\\"labels\\":{$(cat "m-$1")}}"; }
-[ "$verb" = start ] && touch "vmm-$name"
-if [ -e "../strike-$verb" ]; then rm "../strike-$verb"; kill -KILL $PPID; sleep 0.2; fi
-case $verb in
-create) echo "${labels#,}" >"m-$name" ;;
-start) mv "vmm-$name" "running-$name" ;;
-stop) rm -f "running-$name" "vmm-$name" ;;
-delete) rm -f "m-$name" "running-$name" ;;
-ls) echo "["; first=1; for file in m-*; do [ -e "$file" ] || continue
-    [ $first ] || echo ,; first=; show "${file#m-}"; done; echo "]" ;;
-status) show "$name" ;;
-esac
-"""
 OWNER_PROGRAM = """
 import sys; from smolkit import Smolvm, SubprocessRunner
 with Smolvm(runner=SubprocessRunner(sys.argv[1], version="1.32.2")).machine("m") as machine:
@@ -252,11 +230,9 @@ with Smolvm(runner=SubprocessRunner(sys.argv[1], version="1.32.2")).machine("m")
 @pytest.mark.parametrize("verb", ["create", "start", "exec", "delete"])
 def test_an_owner_that_is_killed_leaves_nothing_that_reap_does_not_find(tmp_path: Path, verb: str) -> None:
     """kill -9 at each step, then reap from another process: nothing is left, and a foreign machine is untouched."""
-    (tmp_path / "state").mkdir()
-    (tmp_path / "smolvm").write_text(PRETEND)
-    (tmp_path / "smolvm").chmod(0o755)
+    install(tmp_path)
     (tmp_path / "state/m-foreign").write_text('"team":"ci"')
-    (tmp_path / f"strike-{verb}").touch()
+    (tmp_path / f"strike-{verb}").write_text("KILL")
     owner = subprocess.run([sys.executable, "-c", OWNER_PROGRAM, str(tmp_path / "smolvm")], check=False)
     assert -9 == owner.returncode
     time.sleep(0.6)  # the engine's call outlives its caller
@@ -265,4 +241,4 @@ def test_an_owner_that_is_killed_leaves_nothing_that_reap_does_not_find(tmp_path
     expected = [] if verb == "delete" else ["m"]
     assert expected == [item.machine.name for item in client.reap(dry_run=True)]
     assert expected == [item.machine.name for item in client.reap()]
-    assert ["m-foreign"] == [path.name for path in (tmp_path / "state").iterdir()]
+    assert ["m-foreign"] == left(tmp_path)

@@ -1,0 +1,88 @@
+"""The fault matrix: each step of a lifecycle meets each fault, with a real process as the engine. Nothing may be left."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from smolkit import Smolvm, SubprocessRunner
+from tests.pretend import install, left
+
+STEPS = ("create", "start", "stop", "exec", "delete")
+# What happens, as the pretend engine's two files have it: the signals to the program that owns the machine, or the fault.
+STRIKES = {
+    "Ctrl-C": "INT",
+    "SIGTERM": "TERM",
+    "an exception from a signal handler": "USR1",
+    "Ctrl-C twice": "INT INT",
+    "Ctrl-C until it ends": "INT INT INT INT INT",
+    "kill -9 of the owner": "KILL",
+}
+FAULTS = ("fail", "busy", "die", "hang", "fail-late", "die-late", "hang-late")
+
+OWNER = """
+import signal, sys
+from attrs import evolve
+from smolkit import Smolvm, SubprocessRunner
+
+class Impatient(SubprocessRunner):
+    def execute(self, invocation):
+        return super().execute(evolve(invocation, timeout=1.0 if {hangs} else invocation.timeout))
+
+def end(number, frame):
+    raise {{signal.SIGTERM: SystemExit, signal.SIGUSR1: RuntimeError}}[number]
+
+signal.signal(signal.SIGTERM, end)
+signal.signal(signal.SIGUSR1, end)
+with Smolvm(runner=Impatient(sys.argv[1], version="1.32.2")).machine("m") as machine:
+    machine.exec(["true"])
+"""
+
+
+def cell(folder: Path, step: str, fault: str) -> tuple[str, str]:
+    """What is left after this fault in this step: when its program has ended, and when somebody has reaped."""
+    install(folder)
+    if step == "stop":  # only a start that failed is stopped
+        (folder / "fault-start").write_text("fail")
+    kind = "strike" if fault in STRIKES else "fault"
+    (folder / f"{kind}-{step}").write_text(STRIKES.get(fault, fault))
+    code = OWNER.format(hangs="hang" in fault)
+    subprocess.run([sys.executable, "-c", code, folder / "smolvm"], check=False, stderr=subprocess.DEVNULL)
+    if fault in STRIKES:
+        time.sleep(1.5)  # the engine's call outlives its caller
+    first = left(folder)
+    Smolvm(runner=SubprocessRunner(folder / "smolvm", version="1.32.2")).reap()
+    return " ".join(first), " ".join(left(folder))
+
+
+# Where a program cannot end its machine any more: it is killed, its user does not let it, or the engine refuses to.
+MAY_LEAVE = {
+    *(("kill -9 of the owner", step) for step in STEPS),
+    *(("Ctrl-C until it ends", step) for step in STEPS),
+    ("Ctrl-C twice", "stop"),
+    ("Ctrl-C twice", "delete"),
+    ("fail", "delete"),
+}
+
+
+def test_the_fault_matrix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is left at the end of the program; of one that could not see to it, nothing after another one's reap()."""
+    faults = (*STRIKES, *FAULTS)
+    cells = [(fault, step) for fault in faults for step in STEPS]
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda at: cell(tmp_path / "-".join(at).replace(" ", "_"), at[1], at[0]), cells)
+        found = dict(zip(cells, answers, strict=True))
+
+    with capsys.disabled():
+        print("\n\nWhat is left, by fault and step (> after reap):\n")
+        for fault in ("", *faults):
+            row = [found[fault, step] if fault else (step, step) for step in STEPS]
+            shown = (" > ".join(part or "nothing" for part in dict.fromkeys(answer)) for answer in row)
+            print(f"{fault:36}" + "".join(f"{text:26}" for text in shown))
+    assert {} == {at: left for at, (left, _) in found.items() if left and at not in MAY_LEAVE}
+    assert {} == {at: left for at, (_, left) in found.items() if left}
