@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from attrs import field, frozen
 
 from smolkit import checks
-from smolkit.commands import options
+from smolkit.commands import options, tables
 from smolkit.commands.base import LONG, Silent, option
 from smolkit.dialect import Dialect
 from smolkit.errors import PolicyNotRecordedError, UnsupportedByEngineError
@@ -33,10 +33,10 @@ class MachineSpec:
         Raises:
             TypeError, ValueError: an option is unknown, or its value cannot be right.
         """
-        checks.known("a machine", given, {*options.CREATE, "env", "command"})
+        checks.known("a machine", given, {*tables.CREATE, "env", "command"})
         rest = {name: value for name, value in given.items() if name not in {"env", "command"}}
-        chosen = dict(options.choose("a machine", options.CREATE, rest))
-        if any(options.CREATE[name].policy for name in chosen):
+        chosen = dict(options.choose("a machine", tables.CREATE, rest))
+        if any(tables.CREATE[name].policy for name in chosen):
             if given.get("net") is False:
                 raise ValueError("net=False and a network policy: leave one of them out")
             chosen["net"] = (None,)  # without it some engines record neither a network nor the policy
@@ -44,7 +44,7 @@ class MachineSpec:
             raise ValueError("image and from_path: a machine comes from one of them")
         command = given.get("command")
         return cls(
-            tuple((name, chosen[name]) for name in options.CREATE if name in chosen),
+            tuple((name, chosen[name]) for name in tables.CREATE if name in chosen),
             checks.hidden_pairs("env", given.get("env")),
             () if command is None else checks.words("command", command),
         )
@@ -52,7 +52,7 @@ class MachineSpec:
     @property
     def has_policy(self) -> bool:
         """Whether it restricts the network."""
-        return any(options.CREATE[name].policy for name, _ in self.chosen)
+        return any(tables.CREATE[name].policy for name, _ in self.chosen)
 
     def check_recorded(self, info: MachineInfo) -> None:
         """Nothing, if the engine recorded the network policy that was asked: no less, and where that can be told no more.
@@ -107,7 +107,7 @@ class Create(Silent):
             dialect.require("allow lists in ls")  # a policy that cannot be read back cannot be trusted
         if self.spec.command:
             dialect.require("machine create COMMAND")
-        words = [*options.argv("machine create", options.CREATE, self.spec.chosen, dialect)]
+        words = [*options.argv("machine create", tables.CREATE, self.spec.chosen, dialect)]
         for key, value in self.spec.env:
             words += option("-e", f"{key}={value.reveal()}")
         if dialect.supports("machine create --label"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from attrs import field, frozen
 
 from smolkit import checks
-from smolkit.commands import options
+from smolkit.commands import options, tables
 from smolkit.commands.base import Command, Silent, option
 from smolkit.errors import ForeignProgramError
 
@@ -58,11 +58,11 @@ class PackCreate(Silent):
         Raises:
             TypeError, ValueError: an option is unknown, its value cannot be right, or nothing is named to pack.
         """
-        chosen = options.choose("a pack", options.PACK, given)
+        chosen = options.choose("a pack", tables.PACK, given)
         if len({"image", "from_machine"} & dict(chosen).keys()) != 1:
             raise ValueError("a pack is made from an image or from a machine: name one of them")
         return cls(checks.path("output", output), chosen)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        words: Sequence[str] = options.argv("pack create", options.PACK, self.chosen, dialect)
+        words: Sequence[str] = options.argv("pack create", tables.PACK, self.chosen, dialect)
         return dialect.words("pack", "create", *words, *option("-o", self.output))

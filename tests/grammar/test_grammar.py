@@ -16,7 +16,7 @@ import pytest
 
 from smolkit import Machine, Smolvm, errors
 from smolkit.commands import Command, DataDir, Delete, Exec
-from smolkit.commands.options import CREATE, PACK
+from smolkit.commands.tables import CREATE, PACK
 from tests.engines import throwaway_client
 from tests.samples import commands
 

@@ -23,7 +23,7 @@ from smolkit.commands import (
     Stop,
     Version,
 )
-from smolkit.commands.options import CREATE, PACK
+from smolkit.commands.tables import CREATE, PACK
 from smolkit.commands.typed import MachineOptions, PackOptions
 from smolkit.dialect import SINCE, Dialect
 from tests.samples import CREATE_OPTIONS, PACK_OPTIONS, commands, create
