@@ -13,6 +13,11 @@ from smolkit.values import Hidden
 _NAME = r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9_])?"
 
 
+def fresh_name() -> str:
+    """A name for a machine that nobody named. Where engines have no labels, reap() knows it by its form."""
+    return f"smolkit-{os.getpid()}-{os.urandom(6).hex()}"
+
+
 def name(value: object) -> str:
     """A machine name that the engine takes (the same rule in 0.5.20 to 1.32.2).
 
@@ -49,6 +54,19 @@ def path(what: str, value: object) -> str:
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{what} is a str or a path, not {type(value).__name__}")
     return text(what, os.fsdecode(value))
+
+
+def absolute(what: str, value: object) -> str:
+    """A path of the host, absolute. Not touched."""
+    return os.path.abspath(path(what, value))
+
+
+def operand(what: str, value: object) -> str:
+    """A word that stands by itself, and so must not look like a flag."""
+    word = text(what, value)
+    if word.startswith("-"):
+        raise ValueError(f"{what} begins with '-': {word!r}")
+    return word
 
 
 def guest_path(what: str, value: object) -> str:

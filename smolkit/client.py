@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
-from smolkit import reaping
+from smolkit import checks, reaping
+from smolkit.commands import tables
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.engine import PackCreate
 from smolkit.commands.machine import Ls
+from smolkit.commands.options import choose
+from smolkit.engine_verbs import EngineVerbs
+from smolkit.errors import MachineRunningError
 from smolkit.machine import Machine
 from smolkit.ownership import SESSION
 from smolkit.steps import perform
@@ -16,7 +20,7 @@ from smolkit.steps import perform
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from smolkit.commands.typed import MachineOptions, PackOptions
+    from smolkit.commands.typed import ClientOptions, PackOptions
     from smolkit.dialect import Engine
     from smolkit.ownership import Reapable
     from smolkit.procedures import Keep
@@ -24,8 +28,11 @@ if TYPE_CHECKING:
     from smolkit.values import Check, MachineInfo
 
 
+_PACK = ".smolmachine"
+
+
 @final
-class Smolvm:
+class Smolvm(EngineVerbs):
     """A client of one engine. Making one runs nothing.
 
     Args:
@@ -56,7 +63,7 @@ class Smolvm:
         *,
         keep: Keep = False,
         lifetime: float | None = None,
-        **options: Unpack[MachineOptions],
+        **options: Unpack[ClientOptions],
     ) -> Machine:
         """A handle on the machine of that name, which may exist or not; nothing is asked.
 
@@ -66,16 +73,18 @@ class Smolvm:
                 ends with an exception ("on_error"), which then has a note on how to get into the machine.
             lifetime: Seconds from its creation after which anybody's `reap()` may remove it, whoever lives (engine
                 >= 1.8.0).
-            options: What it is to be made of, if this handle makes it: see `smolkit.commands.typed.MachineOptions`.
+            options: What it is to be made of, if this handle makes it: see `smolkit.commands.typed.MachineOptions`. And how
+                it is to be started: `smolkit.commands.typed.StartOptions`.
 
         Raises:
             InvalidNameError: the engine would not take the name.
             TypeError, ValueError: an option is unknown, or its value cannot be right.
         """
-        spec = MachineSpec.of(options)
-        fresh = f"smolkit-{os.getpid()}-{os.urandom(6).hex()}"
-        named = fresh if name is None else name
-        return Machine(self.runner, named, spec, keep=keep, session=self.session, lifetime=lifetime)
+        starting = {key: value for key, value in options.items() if key in tables.START}
+        spec = MachineSpec.of({key: value for key, value in options.items() if key not in starting})
+        chosen = choose("a machine", tables.START, starting)
+        named = checks.fresh_name() if name is None else name
+        return Machine(self.runner, named, spec, chosen, keep=keep, session=self.session, lifetime=lifetime)
 
     def owned(self) -> list[MachineInfo]:
         """The machines that smolkit made, in whatever process, by name (engine >= 1.8.0)."""
@@ -113,15 +122,32 @@ class Smolvm:
 
     def pack_create(
         self, image: str | os.PathLike[str] | None, output: str | os.PathLike[str], **options: Unpack[PackOptions]
-    ) -> None:
+    ) -> str:
         """Packs an image (or, with image=None and from_machine=NAME, a stopped machine) into a file for `from_path`.
+
+        Both files stand under their names only once they are whole.
 
         Args:
             image: A registry reference, a `docker save` archive or an unpacked root file system.
-            output: The program to write; the pack stands beside it as OUTPUT.smolmachine.
+            output: The program to write; the pack stands beside it as OUTPUT.smolmachine. The suffix may be given.
             options: See `smolkit.commands.typed.PackOptions`.
+
+        Returns:
+            The pack's absolute path, for `client.machine(from_path=...)`: with single_file=True the program's own.
+
+        Raises:
+            MachineRunningError: the machine to pack runs; nothing was run but that look.
+            MachineNotFoundError: there is no such machine.
         """
-        self.runner.run(PackCreate.of(output, {"image": image, **options}))
+        given: dict[str, Any] = {"image": image, **options}
+        program = checks.path("output", output).removesuffix(_PACK)
+        PackCreate.of(program, given)  # says what is wrong with it, before any process starts
+        source = given.get("from_machine")
+        if source is not None and self.machine(source).status().running:
+            raise MachineRunningError(f"machine {source!r} runs: only a stopped machine can be packed")
+        with self.runner.target(program) as part, self.runner.target(program + _PACK, part + _PACK):
+            self.runner.run(PackCreate.of(part, given))
+        return checks.absolute("output", program if given.get("single_file") else program + _PACK)
 
     @property
     def engine(self) -> Engine:

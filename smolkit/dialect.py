@@ -3,88 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from attrs import frozen
 
 from smolkit.errors import UnsupportedByEngineError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from smolkit.since import MINIMUM, SINCE
 
 _Version = tuple[int, int, int]
 
-# Older engines lack too much (readable output, a teardown that ends the VM) to be driven safely.
-MINIMUM: _Version = (0, 7, 2)
 # v1.0.2 made every machine name a flag; no version takes both forms.
 _NAMES_ARE_FLAGS: _Version = (1, 0, 2)
 _POSITIONAL_BEFORE = frozenset({"create", "delete", "update", "data-dir"})
-
-# The first version that has a feature, or the first one that was seen to. What is not listed, every supported one has.
-SINCE: Mapping[str, _Version] = {
-    "--error-format": (1, 28, 1),
-    "delete of a running machine": (0, 8, 1),
-    "status without side effects": (1, 15, 0),  # before, status of a machine never started made a 20 GiB disk (#1195)
-    "parents in ls": (1, 14, 0),
-    "delete -f refuses a branch source": (1, 32, 2),  # in 1.9.3 it only warned, and the branches' disks dangled
-    "machine delete --cascade": (1, 7, 0),
-    "allow lists in ls": (1, 27, 3),  # 1.27.0 does not show them
-    "state_dir": (1, 2, 5),
-    "input over 64 KiB": (1, 8, 1),  # before, a large stdin could deadlock (4e80aab5)
-    "machine exec --secret-env": (1, 0, 0),
-    "machine exec --user": (1, 14, 0),
-    "machine create COMMAND": (1, 0, 0),
-    "machine create --secret-env": (1, 0, 0),
-    "machine create --secret-file": (1, 0, 0),
-    "machine create --net-backend": (1, 0, 2),
-    "machine create --max-image-size": (1, 2, 0),
-    "machine create --dns": (1, 2, 5),
-    "machine create --cuda": (1, 3, 2),
-    "machine create --rosetta": (1, 5, 0),
-    "machine create --docker-socket": (1, 6, 0),
-    "machine create --expose-socket": (1, 6, 4),
-    "machine create --mount-socket": (1, 6, 4),
-    "machine create --auto-graph": (1, 7, 2),
-    "machine create --label": (1, 8, 0),
-    "machine create --network": (1, 8, 3),
-    "machine create --allow-system-mounts": (1, 14, 0),
-    "machine create --user": (1, 14, 0),
-    "machine create --port with a range": (1, 13, 1),
-    "machine create --port with /udp": (1, 28, 1),
-    "machine create --volume with :rw or :staged": (1, 14, 0),
-    "machine create --volume of a remote": (1, 9, 3),
-    "machine create --block-io": (1, 15, 0),
-    "machine create --nested": (1, 15, 0),
-    "machine create --disk": (1, 17, 0),
-    "machine create --guest-subnet": (1, 18, 2),
-    "machine create --credential": (1, 18, 2),
-    "machine create --at": (1, 18, 2),
-    "machine create --allow-host-pattern": (1, 20, 2),
-    "machine create --use-host-proxy": (1, 20, 2),
-    "machine create --trust-host-certs": (1, 20, 2),
-    "machine create --restore-cache-entries": (1, 22, 2),
-    "machine create --restore-cache-gib": (1, 22, 2),
-    "machine create --keep-identity": (1, 22, 2),
-    "machine create --stop-on-exit": (1, 22, 2),
-    "machine create --disk-durability": (1, 26, 1),
-    "machine create --cache-disk": (1, 26, 1),
-    "machine create --dns-option": (1, 28, 1),
-    "machine create --block-private": (1, 28, 1),
-    "machine create --allow-private": (1, 28, 1),
-    "machine create --stop-signal": (1, 28, 1),
-    "machine create --stop-timeout": (1, 28, 1),
-    "machine create --shm-size": (1, 31, 0),
-    "machine create --deny-cidr": (1, 31, 0),
-    "machine create --secret-keychain": (1, 31, 0),
-    "machine create --allow-udp": (1, 31, 5),
-    "pack create --proxy": (0, 8, 1),
-    "pack create --no-proxy": (0, 8, 1),
-    "pack create --staging-dir": (1, 2, 0),
-    "pack create --rebase-from-image": (1, 3, 4),
-    "pack create --include-workspace": (1, 15, 0),
-    "pack create --storage": (1, 20, 2),
-    "pack create --dns": (1, 26, 1),
-}
 
 
 def _dotted(version: _Version) -> str:

@@ -6,12 +6,15 @@ import math
 import os
 from typing import TYPE_CHECKING, final
 
-from smolkit import checks, procedures, waits
+from smolkit import checks, making, procedures, waits
+from smolkit.commands import tables
 from smolkit.commands.base import LONG
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.execute import Exec
-from smolkit.commands.machine import Cp
+from smolkit.commands.machine import Cp, Start, Stop
+from smolkit.commands.options import choose
 from smolkit.errors import MachineNotFoundError
+from smolkit.machine_verbs import MachineVerbs
 from smolkit.ownership import CREATION, EXPIRES, OWNER, SESSION, Marks
 from smolkit.steps import perform
 from smolkit.values import GuestPath
@@ -22,28 +25,33 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
-    from smolkit.commands.typed import ExecOptions
+    from smolkit.commands import options
+    from smolkit.commands.typed import ExecOptions, StartOptions
+    from smolkit.dialect import Dialect
     from smolkit.procedures import Keep
     from smolkit.runners.base import Runner
     from smolkit.values import ExecResult, MachineInfo
 
 
 @final
-class Machine:
+class Machine(MachineVerbs):
     """One machine, by its name. Made by `client.machine(name, ...)`, which asks the engine nothing.
 
-    As a context manager it creates and starts the machine, and deletes it at the end (see `smolkit.procedures` for what
-    happens when something fails). A handle may be used from several threads, and pickled: the copy is the same machine
-    and deletes it only when it is told to.
+    As a context manager it creates and starts the machine (one that this handle created before is only started), and
+    deletes it at the end (see `smolkit.procedures` for what happens when something fails). A handle may be used from
+    several threads, and pickled: the copy is the same machine and deletes it only when it is told to.
     """
 
-    __slots__ = ("__weakref__", "_inside", "_keep", "_lifetime", "_made", "_runner", "_session", "_spec", "name")
+    __slots__ = (
+        *("__weakref__", "_inside", "_keep", "_lifetime", "_made", "_runner", "_session", "_spec", "_starting", "name"),
+    )
 
     def __init__(
         self,
         runner: Runner,
         name: str,
         spec: MachineSpec | None = None,
+        starting: options.Chosen = (),
         *,
         keep: Keep = False,
         session: str = "",
@@ -54,6 +62,7 @@ class Machine:
         self.name = checks.name(name)
         self._runner = runner
         self._spec = spec or MachineSpec()
+        self._starting = starting
         self._keep = keep
         self._session = session
         self._lifetime = None if lifetime is None else checks.seconds("lifetime", lifetime)
@@ -69,12 +78,15 @@ class Machine:
     def __hash__(self) -> int:
         return hash((self.name, self._runner.host))
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Runner, str, MachineSpec]]:
-        return type(self), (self._runner, self.name, self._spec)
+    def __reduce__(self) -> tuple[type[Self], tuple[Runner, str, MachineSpec, options.Chosen]]:
+        return type(self), (self._runner, self.name, self._spec, self._starting)
 
     def __enter__(self) -> Self:
-        marks = self._marks()
-        perform(self._runner, procedures.enter(self.name, self._spec, self._runner.engine.dialect, marks, self._keep))
+        made = self._made
+        marks = made or self._marks()
+        start, spec = Start(self.name, chosen=self._starting), None if made else self._spec
+        self._made = None  # a start that fails deletes it
+        perform(self._runner, making.enter(start, spec, self._dialect, marks, self._keep))
         self._made = marks
         self._inside = True
         return self
@@ -83,7 +95,7 @@ class Machine:
         self._inside = False
         made, self._made = self._made, None
         if made is not None:
-            perform(self._runner, procedures.leave(self.name, self._runner.engine.dialect, made, self._keep, error))
+            perform(self._runner, procedures.leave(self.name, self._dialect, made, self._keep, error))
 
     def __del__(self) -> None:
         # No engine calls here: it may run anywhere, at any time, and nobody would see them fail.
@@ -93,6 +105,10 @@ class Machine:
             warnings.warn(
                 f"{self!r} was left without the end of its `with`: it still runs", ResourceWarning, 2, source=self
             )
+
+    @property
+    def _dialect(self) -> Dialect:
+        return self._runner.engine.dialect
 
     def _marks(self) -> Marks:
         """What says whose the machine is, and which."""
@@ -104,6 +120,10 @@ class Machine:
             marks.append((EXPIRES, str(math.ceil(here.now + self._lifetime))))
         return Marks(tuple((key, mark) for key, mark in marks if mark), here.now)
 
+    def _adopt(self, marks: Marks) -> None:
+        """From now on this handle has made the machine with these marks."""
+        self._made = marks
+
     def create(self) -> None:
         """Creates the machine, as it was described to `client.machine`. It does not run yet.
 
@@ -112,21 +132,24 @@ class Machine:
             PolicyNotRecordedError: the engine did not record the network policy as asked; the machine is gone again.
         """
         marks = self._marks()
-        perform(self._runner, procedures.create(self.name, self._spec, self._runner.engine.dialect, marks))
+        perform(self._runner, making.create(self.name, self._spec, self._dialect, marks))
         self._made = marks
 
-    def start(self, *, timeout: float | None = LONG) -> None:
+    def start(self, *, timeout: float | None = LONG, **options: Unpack[StartOptions]) -> None:
         """Starts the machine; returns when an exec would answer. Nothing happens if it runs.
 
         Args:
             timeout: Seconds until smolkit gives up (default 900). The engine's own bound is 30 s without progress.
+            options: See `smolkit.commands.typed.StartOptions`; they win over those of `client.machine`.
 
         Raises:
             HypervisorUnavailableError: this host boots no microVMs.
+            PortInUseError: something on the host listens on a port that was to be published.
             BootFailedError: it did not come up; notes on the error hold the end of its console log.
             MachineNotFoundError, StartInProgressError, EngineTimeoutError
         """
-        perform(self._runner, procedures.start(self.name, timeout))
+        chosen = {**dict(self._starting), **dict(choose("start", tables.START, options))}
+        perform(self._runner, making.start(Start(self.name, timeout, chosen=tuple(chosen.items()))))
 
     def wait_until(
         self,
@@ -156,14 +179,17 @@ class Machine:
         what, look = waits.probe(self.name, command, path, port, log)
         perform(self._runner, waits.wait_until(self.name, what, look, checks.seconds("timeout", timeout)))
 
-    def stop(self) -> None:
+    def stop(self, *, timeout: int | None = None) -> None:
         """Stops the machine; its disk stays. Nothing happens if it does not run.
+
+        Args:
+            timeout: Whole seconds for its workload to end before it is killed, 0 for none (engine >= 1.28.1).
 
         Raises:
             MachineNotFoundError: there is none (engine >= 0.8.1; older ones say nothing).
             MachineReplacedError: it is not the machine that this handle made.
         """
-        perform(self._runner, procedures.stop(self.name, self._runner.engine.dialect, self._made))
+        self._on_own(Stop(self.name, timeout))
 
     def delete(self, *, missing_ok: bool = False, cascade: bool = False) -> None:
         """Deletes the machine with its disk, running or not. What is busy is tried again.
@@ -178,7 +204,7 @@ class Machine:
             MachineReplacedError: it is not the machine that this handle made. (`client.machine(name)` is a handle that
                 made none, and deletes whatever has the name.)
         """
-        dialect = self._runner.engine.dialect
+        dialect = self._dialect
         perform(self._runner, procedures.delete(self.name, dialect, self._made, missing_ok=missing_ok, cascade=cascade))
         self._made = None
 
@@ -274,7 +300,7 @@ class Machine:
         Raises:
             MachineNotFoundError: there is none.
         """
-        return perform(self._runner, procedures.status(self.name, self._runner.engine.dialect))
+        return perform(self._runner, procedures.status(self.name, self._dialect))
 
     def exists(self) -> bool:
         """Whether the engine has such a machine, in whatever state."""

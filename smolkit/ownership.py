@@ -57,7 +57,7 @@ class Marks:
     """What tells the machine that a handle made from any other, also from a later one of its name.
 
     Attributes:
-        labels: Its labels, CREATION among them.
+        labels: Its labels, CREATION among them; none where the engine gave it none.
         at: When it was made, in seconds since the epoch.
     """
 
@@ -66,7 +66,7 @@ class Marks:
 
     def are_on(self, machine: MachineInfo, *, labels: bool) -> bool:
         """Whether this is the machine. Without labels: whether it is not clearly younger."""
-        if labels:
+        if labels and self.labels:
             return machine.labels.get(CREATION) == dict(self.labels)[CREATION]
         return machine.created_at is None or machine.created_at <= self.at + CLOCKS_DIFFER
 

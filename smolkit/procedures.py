@@ -14,14 +14,10 @@ Teardown's rules, in the order in which they win:
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from smolkit.commands.base import LONG, Command
-from smolkit.commands.create import Create, MachineSpec
-from smolkit.commands.machine import DataDir, Delete, Ls, Start, Status, Stop
+from smolkit.commands.machine import Delete, Ls, Status, Stop
 from smolkit.errors import (
-    BootFailedError,
     CleanupError,
     EngineBusyError,
     MachineHasBranchesError,
@@ -29,94 +25,31 @@ from smolkit.errors import (
     MachineReplacedError,
     OutcomeUnknownError,
     SmolvmError,
-    UnknownEngineError,
     UnsupportedByEngineError,
-    tail,
 )
 from smolkit.ownership import CLOCKS_DIFFER
-from smolkit.steps import Now, Pause, ReadLog, Settle, Steps
+from smolkit.steps import Now, Pause, Steps
 
 if TYPE_CHECKING:
     from typing import Literal
 
+    from smolkit.commands.base import Command
     from smolkit.dialect import Dialect
     from smolkit.ownership import Marks
     from smolkit.values import MachineInfo
 
     Keep = bool | Literal["on_error"]
 
+T = TypeVar("T")
+
 _PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds before each further try of what was busy
 _TRUST = 10.0  # seconds for which a `with` takes it that its machine is still its own
-_LOG_TAIL = 16_384  # bytes
 
 
-def create(name: str, spec: MachineSpec, dialect: Dialect, marks: Marks) -> Steps[None]:
-    """Creates the machine, and makes sure that its network policy is recorded as asked; if not, it is gone again."""
-    try:
-        yield from _patiently(Create(name, spec, marks=marks.labels))
-    except (OutcomeUnknownError, UnknownEngineError) as error:
-        yield from _undo_if_ours(name, dialect, marks, error)
-        raise
-    except SmolvmError:
-        raise
-    except BaseException as error:
-        error.add_note(f"machine {name!r} may have been created all the same: client.ls() tells")
-        raise
-    try:
-        if spec.has_policy:
-            spec.check_recorded((yield from _lookup(name)))
-        yield Settle()
-    except BaseException as error:
-        note(error, (yield from discard(name, dialect)))
-        raise
-
-
-def _undo_if_ours(name: str, dialect: Dialect, marks: Marks, error: SmolvmError) -> Steps[None]:
-    """After a create of which it is not known what it did: what stands under the name is removed if its marks are ours."""
-    try:
-        found = yield from _lookup(name)
-    except MachineNotFoundError:
-        return
-    except SmolvmError as failure:
-        error.add_note(f"whether machine {name!r} was created is not known either: {failure.message}")
-        return
-    if dialect.supports("machine create --label") and marks.are_on(found, labels=True):
-        note(error, (yield from discard(name, dialect)))
-    else:
-        error.add_note(f"there is a machine {name!r}; it could not be told to be this handle's, and was not touched")
-
-
-def start(name: str, timeout: float | None) -> Steps[None]:
-    """Starts the machine. Where it did not boot, the end of its console log goes on the error as a note."""
-    try:
-        yield Start(name, timeout)
-    except BootFailedError as error:
-        yield from add_logs(error, name, ("vmm-exit.json", "agent-startup-error.log", "agent-console.log"))
-        raise
-
-
-def add_logs(error: SmolvmError, name: str, files: tuple[str, ...]) -> Steps[None]:
-    """Makes notes on the error of how these files of the machine's data directory end."""
-    with suppress(SmolvmError):
-        folder: str = yield DataDir(name)
-        for file in files:
-            if said := tail((yield ReadLog(f"{folder}/{file}", -_LOG_TAIL))):
-                error.add_note(f"the end of {file} of machine {name!r}:\n{said}")
-
-
-def enter(name: str, spec: MachineSpec, dialect: Dialect, marks: Marks, keep: Keep) -> Steps[None]:
-    """Creates and starts the machine; a start that fails leaves nothing behind (but what is to be kept)."""
-    yield from create(name, spec, dialect, marks)
-    try:
-        yield from start(name, LONG)
-        yield Settle()
-    except BaseException as error:
-        if keep:
-            note(error, (yield from _try_each([_stop(name)])))  # its half-booted VM would be invisible
-            error.add_note(how_to_enter(name))
-        else:
-            note(error, (yield from discard(name, dialect, half_booted=True)))
-        raise
+def once(command: Command[T]) -> Steps[T]:
+    """One command, as a procedure."""
+    answer: T = yield command
+    return answer
 
 
 def leave(name: str, dialect: Dialect, marks: Marks, keep: Keep, body: BaseException | None) -> Steps[None]:
@@ -129,7 +62,7 @@ def leave(name: str, dialect: Dialect, marks: Marks, keep: Keep, body: BaseExcep
     try:
         # A short block without a failure is taken at its word: to look is one call more.
         if body is not None or (yield Now()) > marks.at + _TRUST:
-            yield from _check_same(name, dialect, marks)
+            yield from check_same(name, dialect, marks)
         failures = yield from discard(name, dialect)
     except MachineNotFoundError:
         pass
@@ -146,7 +79,7 @@ def leave(name: str, dialect: Dialect, marks: Marks, keep: Keep, body: BaseExcep
         note(body, failures)
 
 
-def _check_same(name: str, dialect: Dialect, marks: Marks | None) -> Steps[None]:
+def check_same(name: str, dialect: Dialect, marks: Marks | None) -> Steps[None]:
     """Looks whether the machine is still the one that was made with these marks.
 
     Raises:
@@ -184,11 +117,12 @@ def discard(name: str, dialect: Dialect, *, half_booted: bool = False) -> Steps[
     """
     steps: list[Steps[None]] = [_remove(name)]
     if half_booted or not dialect.supports("delete of a running machine"):
-        steps.insert(0, _stop(name))
-    return (yield from _try_each(steps))
+        steps.insert(0, stop_patiently(name))
+    return (yield from try_each(steps))
 
 
-def _try_each(steps: list[Steps[None]]) -> Steps[list[SmolvmError]]:
+def try_each(steps: list[Steps[None]]) -> Steps[list[SmolvmError]]:
+    """Does these one after the other; the failures, in order."""
     failures = []
     for step in steps:
         try:
@@ -205,7 +139,7 @@ def _remove(name: str) -> Steps[None]:
         raise CleanupError(f"machine {name!r} is left: {error.message}", error.completed) from error
 
 
-def _stop(name: str) -> Steps[None]:
+def stop_patiently(name: str) -> Steps[None]:
     """A stop that fails is tried again, whatever it said: a VM that it leaves behind may be in no record any more."""
     try:
         for pause in _PAUSES[:2]:
@@ -225,10 +159,10 @@ def _stop(name: str) -> Steps[None]:
         raise
 
 
-def stop(name: str, dialect: Dialect, marks: Marks | None) -> Steps[None]:
-    """Stops the machine, unless it was made by somebody else after the one with these marks."""
-    yield from _check_same(name, dialect, marks)
-    yield Stop(name)
+def on_own(command: Command[T], dialect: Dialect, marks: Marks | None, name: str) -> Steps[T]:
+    """Does what would harm another machine, unless the name is one's that was made after the one with these marks."""
+    yield from check_same(name, dialect, marks)
+    return (yield from once(command))
 
 
 def delete(name: str, dialect: Dialect, marks: Marks | None, *, missing_ok: bool, cascade: bool) -> Steps[None]:
@@ -238,7 +172,7 @@ def delete(name: str, dialect: Dialect, marks: Marks | None, *, missing_ok: bool
     what it starts cannot be branched.)
     """
     try:
-        yield from _check_same(name, dialect, marks)
+        yield from check_same(name, dialect, marks)
     except MachineNotFoundError:
         if missing_ok:
             return
@@ -249,7 +183,7 @@ def delete(name: str, dialect: Dialect, marks: Marks | None, *, missing_ok: bool
         if branches:
             raise MachineHasBranchesError(f"machine {name!r} is what {', '.join(branches)} were branched from")
     if not dialect.supports("delete of a running machine"):
-        yield from _stop(name)
+        yield from stop_patiently(name)
     yield from _delete(name, missing_ok=missing_ok, cascade=cascade)
 
 
@@ -257,9 +191,9 @@ def _delete(name: str, *, missing_ok: bool, cascade: bool = False) -> Steps[None
     """What is busy is tried again, and where the answer leaves a doubt `ls` decides."""
     try:
         try:
-            yield from _patiently(Delete(name, cascade))
+            yield from patiently(Delete(name, cascade))
         except OutcomeUnknownError:
-            yield from _patiently(Delete(name, cascade))  # it does no harm twice
+            yield from patiently(Delete(name, cascade))  # it does no harm twice
     except MachineNotFoundError:
         if not missing_ok:
             raise
@@ -277,7 +211,7 @@ def _may_be_left(name: str) -> str:
     return f"machine {name!r} may still be there: client.ls() tells"
 
 
-def _patiently(command: Command[None]) -> Steps[None]:
+def patiently(command: Command[None]) -> Steps[None]:
     """Tries a command again that had no effect because something of the engine's was in use; never more than so often."""
     for pause in _PAUSES:
         try:
@@ -301,10 +235,15 @@ def status(name: str, dialect: Dialect) -> Steps[MachineInfo]:
     if dialect.supports("status without side effects"):
         info: MachineInfo = yield Status(name)
         return info
-    return (yield from _lookup(name))
+    return (yield from lookup(name))
 
 
-def _lookup(name: str) -> Steps[MachineInfo]:
+def lookup(name: str) -> Steps[MachineInfo]:
+    """What `ls` has of the machine.
+
+    Raises:
+        MachineNotFoundError: it has no such machine.
+    """
     machines: tuple[MachineInfo, ...] = yield Ls()
     for info in machines:
         if info.name == name:

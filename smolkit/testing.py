@@ -141,7 +141,7 @@ class FakeRunner(Runner):
         self.pauses.append(seconds)
 
     @contextmanager
-    def target(self, path: str) -> Iterator[str]:
+    def target(self, path: str, part: str | None = None) -> Iterator[str]:  # noqa: ARG002
         """The path itself: a fake writes no file."""
         yield path
 

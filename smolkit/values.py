@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Self
 
+    from smolkit.observed import ExitInfo
+
 _MASK = "***"
 # The flags whose value may be a secret (a proxy's URL may hold a password). Everything after "--" is the guest's.
 _HIDING_FLAGS = frozenset({"-e", "--env", "--proxy"})
@@ -231,6 +233,8 @@ class MachineInfo:
         parent: The machine that it was branched from, whose disks it depends on (engine >= 1.14.0), or None.
         allowed_cidrs, allowed_hosts: The recorded allow lists, or None where there are none (or the engine is older
             than 1.27.3 and does not show them).
+        last_exit: How its VM ended last (engine >= 1.31.5), or None.
+        ports: Its published ports, (host, guest) each, as `status` has them (1.32.2); None where that is not told (`ls`).
         raw: All that the engine said, unknown keys too.
     """
 
@@ -246,6 +250,8 @@ class MachineInfo:
     parent: str | None = None
     allowed_cidrs: tuple[str, ...] | None = None
     allowed_hosts: tuple[str, ...] | None = None
+    last_exit: ExitInfo | None = None
+    ports: tuple[tuple[int, int], ...] | None = None
     raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
     @property

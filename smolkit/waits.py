@@ -9,7 +9,7 @@ from smolkit import checks
 from smolkit.commands.execute import Exec
 from smolkit.commands.machine import DataDir
 from smolkit.errors import ExecTimeoutError, ProgramNotFoundError, WaitTimeoutError
-from smolkit.procedures import add_logs
+from smolkit.making import add_logs
 from smolkit.steps import Clock, Pause, ReadLog
 
 if TYPE_CHECKING:

@@ -42,6 +42,44 @@ RECORDED: list[tuple[str, str, str, type[errors.SmolvmError]]] = [
     ("1.4.0", "start missing", "Error: vm not found: nope\n", errors.MachineNotFoundError),
     (
         "1.32.2",
+        "update running",
+        as_json("INVALID_STATE", "invalid vm state: expected stopped, got Running"),
+        errors.MachineRunningError,
+    ),
+    (
+        "1.32.2",
+        "branch of one that is not branchable",
+        as_json(
+            "SMOLVM_ERROR",
+            "agent operation failed: fork: machine 'a' was not started as branchable, so it has no copy-on-write memory to "
+            "branch from. Restart it with `smolvm machine start --name a --branchable`; branchability is decided at start "
+            "time and cannot be turned on for an already-running machine.",
+        ),
+        errors.ConfigError,
+    ),
+    (
+        "1.32.2",
+        "start with a port that another machine has",
+        as_json(
+            "CONFIG_ERROR",
+            "config operation failed: start machine: host port 18080 is already in use by running machine 'a'",
+        ),
+        errors.PortInUseError,
+    ),
+    (
+        "1.32.2",
+        "start with a port that another program has",
+        "Starting machine 'p' and 1 port mapping(s)...\n"
+        + as_json(
+            "SMOLVM_ERROR",
+            "agent operation failed: start machine: agent operation failed: monitor agent: Error: agent operation failed: "
+            "configure virtio-net: failed to start virtio network runtime: cannot publish host TCP 127.0.0.1:18099 to "
+            "guest TCP 80: Address already in use (os error 98) (boot process exited (code 1) before the agent was ready)",
+        ),
+        errors.PortInUseError,
+    ),
+    (
+        "1.32.2",
         "status --json missing",
         as_json("CONFIG_ERROR", "config operation failed: machine status: machine 'nope' not found"),
         errors.MachineNotFoundError,

@@ -6,20 +6,57 @@ import os
 from typing import Any
 
 from smolkit.commands import (
+    Branch,
+    BranchRelease,
+    Checkpoint,
+    CheckpointLog,
+    CheckpointPrune,
+    CheckpointWarm,
+    Cli,
     Command,
+    ConfigShow,
     Cp,
     Create,
     DataDir,
     Delete,
+    EgressEvents,
     Exec,
+    Images,
+    Logs,
     Ls,
     MachineSpec,
+    Monitor,
+    MountAdd,
+    MountLs,
+    MountRemove,
+    NetworkTest,
     PackCreate,
+    PackInfo,
+    PackInspect,
+    PackList,
+    PackPrune,
+    PackPull,
+    PackPush,
+    PackRun,
+    Pause,
+    Prune,
+    RegistriesInit,
+    RegistriesPath,
+    RegistriesShow,
+    Resize,
+    Resume,
+    Run,
     Start,
+    StatsOf,
     Status,
     Stop,
+    Sync,
+    Update,
     Version,
 )
+from smolkit.commands.options import choose
+from smolkit.commands.tables import START
+from smolkit.commands.verb import Verb
 
 # One value for each option of machine create that the engine's parser takes.
 CREATE_OPTIONS: dict[str, Any] = {
@@ -113,6 +150,122 @@ PACK_OPTIONS: dict[str, Any] = {
 }
 
 
+# One value for each option of the other tables that is not among those of machine create.
+MORE_OPTIONS: dict[str, Any] = {
+    "branchable": True,
+    "branch_pool_size": 2,
+    "cuda_vram_limit_mib": 1024,
+    "seed_digest_ttl": 60,
+    "egress_interceptor": "127.0.0.1:9000",
+    "mediated_egress": True,
+    "proxy": "http://user:password@proxy:3128",
+    "no_proxy": "localhost",
+    "no_net": True,
+    "no_gpu": True,
+    "no_rosetta": True,
+    "no_egress_interceptor": True,
+    "remove_volumes": ["/tmp:/mnt"],
+    "remove_ports": [8080],
+    "remove_env": ["KEY"],
+    "remove_allow_hosts": ["localhost"],
+    "remove_allow_cidrs": ["10.0.0.0/8"],
+    "remove_allow_udp": ["10.2.0.0/16:53"],
+    "reset_allow_list": True,
+    "clear_dns_options": True,
+    "count": 2,
+    "name_prefix": "child",
+    "parallel": 2,
+    "wait_ready": True,
+    "no_wait_ready": True,
+    "hold": True,
+    "freeze_source": True,
+    "ready_timeout": "5s",
+    "wait_worker_ready": True,
+    "worker_ready_timeout": "5s",
+    "share_weights": True,
+    "store": "/tmp/store",
+    "history": 3,
+    "export_from": "/tmp/checkpoint",
+    "staging_dir": "/tmp",
+    "host_mounts": True,
+    "machine": "agent",
+    "source": "/tmp/checkpoint",
+    "platform": "linux/arm64",
+    "allow_host_loopback": True,
+    "unprivileged": True,
+    "docker_config": True,
+    "oci_cache": True,
+    "no_init_cache": True,
+    "rebuild_init_cache": True,
+    "sidecar": "/tmp/x.smolmachine",
+    "force_extract": True,
+    "debug": True,
+    "keep": 1,
+    "everything": True,
+    "dry_run": True,
+    "restart": "always",
+    "health_command": "true",
+    "health_timeout": 1,
+    "health_retries": 1,
+    "interval": 1,
+    "output": "/tmp/out",
+    "volume": "/tmp:/mnt",
+    "target": "/mnt",
+    "limit": 3,
+    "tail": 3,
+    "follow": True,
+    "file": "/tmp/x.smolmachine",
+}
+# What the parser wants besides.
+_ALWAYS: dict[type[Verb[Any]], dict[str, Any]] = {
+    Checkpoint: {"output": "/tmp/out"},
+    CheckpointLog: {"store": "/tmp/store"},
+    CheckpointPrune: {"store": "/tmp/store"},
+    CheckpointWarm: {"source": "/tmp/checkpoint"},
+    MountAdd: {"volume": "/tmp:/mnt"},
+    MountRemove: {"target": "/mnt"},
+    PackPush: {"file": "/tmp/x.smolmachine"},
+    Resize: {"cpus": 1},
+}
+_NEEDED: dict[tuple[type[Verb[Any]], str], dict[str, Any]] = {
+    (Branch, "worker_ready_timeout"): {"wait_worker_ready": True},
+    (BranchRelease, "worker_ready_timeout"): {"wait_worker_ready": True},
+    (Checkpoint, "at"): {"export_from": "/tmp/checkpoint"},
+    (CheckpointLog, "machine"): {"store": "/tmp/store"},
+    (Run, "gpu_vram"): {"gpu": True},
+}
+_NAMELESS = (CheckpointLog, CheckpointPrune, CheckpointWarm, PackPush, PackPull, PackInspect, PackList, PackPrune, PackInfo)
+_OPERANDS: dict[type[Verb[Any]], tuple[str, ...]] = {
+    Branch: ("source",),
+    PackPush: ("localhost:1/x",),
+    PackPull: ("localhost:1/x",),
+    PackInspect: ("localhost:1/x",),
+}
+VERBS: tuple[type[Verb[Any]], ...] = (
+    *(Update, Resize, Pause, Resume, Branch, BranchRelease, Checkpoint, CheckpointLog, CheckpointPrune, CheckpointWarm),
+    *(MountAdd, MountRemove, MountLs, Sync, StatsOf, Logs, EgressEvents, Monitor, Images, Prune, NetworkTest),
+    *(PackPush, PackPull, PackInspect, PackList, PackPrune, PackInfo),
+    *(ConfigShow, RegistriesPath, RegistriesShow, RegistriesInit, Run, PackRun),
+)
+
+
+def verbs(name: str) -> list[Command[Any]]:
+    """Each of these subcommands, and each option of each."""
+    found: list[Command[Any]] = []
+    for kind in VERBS:
+        named = None if issubclass(kind, Run) or kind in _NAMELESS or not kind.WORDS.startswith("machine") else name
+        base, operands = _ALWAYS.get(kind, {}), _OPERANDS.get(kind, ())
+        command = ["true"] if issubclass(kind, Run) else []
+        given: list[dict[str, Any]] = [base]
+        for option in kind.OPTIONS:
+            value = CREATE_OPTIONS[option] if option in CREATE_OPTIONS else MORE_OPTIONS[option]
+            given.append({**base, **_NEEDED.get((kind, option), {}), option: value})
+        for options in given:
+            nobody = "export_from" in options or options.keys() & {"count", "name_prefix"}
+            found.append(kind.of(None if nobody else named, options, operands=operands, command=command))
+    return list(dict.fromkeys(found))
+
+
 def create(name: str, **options: Any) -> Create:
     """A create command with these options."""
     return Create(name, MachineSpec.of(options))
@@ -146,4 +299,12 @@ def commands(name: str = "agent") -> list[Command[Any]]:
         ),
         Delete(name),
         Delete(name, cascade=True),
+        Start(name, chosen=choose("start", START, {key: MORE_OPTIONS[key] for key in START})),
+        Stop(name, 0),
+        Cp(os.devnull, f"{name}:/x", mode=0o600, uid=1, gid=2),
+        Cli(None, ("machine", "ls")),
+        *verbs(name),
+        Branch.of(None, {"env": {"K": "v"}}, operands=[name]),
+        Update.of(name, {"env": {"K": "v"}}),
+        Run.of(None, {"env": {"K": "v"}, "timeout": 1.5, "input": "x"}, command=["cat"]),
     ]

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from smolkit import checks
 from smolkit.commands import options, tables
-from smolkit.commands.base import LONG, Silent, option
+from smolkit.commands.base import LONG, Silent
 from smolkit.dialect import Dialect
 from smolkit.errors import PolicyNotRecordedError, UnsupportedByEngineError
 from smolkit.values import Hidden, MachineInfo
@@ -54,6 +54,11 @@ class MachineSpec:
         """Whether it restricts the network."""
         return any(tables.CREATE[name].policy for name, _ in self.chosen)
 
+    @property
+    def ports(self) -> tuple[tuple[int, int], ...]:
+        """The TCP ports to be published, (host, guest) each; ranges taken apart."""
+        return tuple(pair for words in dict(self.chosen).get("ports", ()) for pair in options.port_pairs(str(words)))
+
     def check_recorded(self, info: MachineInfo) -> None:
         """Nothing, if the engine recorded the network policy that was asked: no less, and where that can be told no more.
 
@@ -72,9 +77,8 @@ class MachineSpec:
         asked = dict(self.chosen)
         if info.network is not True:
             yield f"network: {info.network}, not True"
-        for name, recorded in (("allow_cidrs", info.allowed_cidrs), ("allow_hosts", info.allowed_hosts)):
-            if missing := {str(value) for value in asked.get(name, ())} - set(recorded or ()):
-                yield f"{name} without {', '.join(sorted(missing))}"
+        if missing := missing_from(asked, info):
+            yield missing
         yield from self._too_wide(asked, info)
 
     def _too_wide(self, asked: Mapping[str, tuple[str | None, ...]], info: MachineInfo) -> Iterator[str]:
@@ -85,6 +89,15 @@ class MachineSpec:
         expected = {*asked["allow_cidrs"], *(("127.0.0.0/8", "::1/128") if "outbound_localhost_only" in asked else ())}
         if extra := set(info.allowed_cidrs or ()) - expected:
             yield f"allow_cidrs with {', '.join(sorted(extra))} besides"
+
+
+def missing_from(asked: Mapping[str, tuple[str | None, ...]], info: MachineInfo) -> str:
+    """What of these allow lists is not on record, or ""."""
+    wrong = []
+    for name, recorded in (("allow_cidrs", info.allowed_cidrs), ("allow_hosts", info.allowed_hosts)):
+        if missing := {str(value) for value in asked.get(name, ())} - set(recorded or ()):
+            wrong.append(f"{name} without {', '.join(sorted(missing))}")
+    return "; ".join(wrong)
 
 
 @frozen
@@ -108,8 +121,7 @@ class Create(Silent):
         if self.spec.command:
             dialect.require("machine create COMMAND")
         words = [*options.argv("machine create", tables.CREATE, self.spec.chosen, dialect)]
-        for key, value in self.spec.env:
-            words += option("-e", f"{key}={value.reveal()}")
+        words += options.variables(self.spec.env)
         if dialect.supports("machine create --label"):
             for key, mark in self.marks:
                 words += ("--label", f"{key}={mark}")

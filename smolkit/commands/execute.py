@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from smolkit import checks
+from smolkit.commands import options
 from smolkit.commands.base import Command, option
 from smolkit.values import ExecResult, Hidden, Invocation, shown_size
 from smolkit.verdict import verdict
@@ -71,8 +72,7 @@ class Exec(Command[ExecResult]):
             words.append("-i")
         if len(self.input or b"") > _SMALL_INPUT:
             dialect.require("input over 64 KiB")
-        for key, value in self.env:
-            words += option("-e", f"{key}={value.reveal()}")
+        words += options.variables(self.env)
         for guest, host in zip(self.secrets, self._host_variables, strict=True):
             dialect.require("machine exec --secret-env")
             words += option("--secret-env", f"{guest[0]}={host}")
@@ -82,7 +82,7 @@ class Exec(Command[ExecResult]):
             dialect.require("machine exec --user")
             words += option("--user", self.user)
         if self.timeout is not None:
-            words += ("--timeout", _duration(self.timeout))
+            words += ("--timeout", duration(self.timeout))
         return dialect.words("machine", "exec", *words, "--", *self.command)
 
     @property
@@ -109,6 +109,6 @@ class Exec(Command[ExecResult]):
         return ExecResult(self.command, completed.returncode, completed.stdout, completed.stderr, completed.duration)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """As the engine reads it: `30s`, or whole milliseconds, rounded up. Fractions of seconds are untested below 1.4.0."""
     return f"{seconds:.0f}s" if seconds == int(seconds) else f"{math.ceil(seconds * 1000)}ms"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import field, frozen
 
 from smolkit import checks
-from smolkit.commands.base import LONG, Command, Silent
+from smolkit.commands import options, tables
+from smolkit.commands.base import LONG, QUICK, Command, Silent
+from smolkit.commands.records import json_of, list_of, machine_info
 from smolkit.errors import UnknownEngineError
 from smolkit.values import Invocation, MachineInfo
 
@@ -20,6 +22,10 @@ def _timeout(value: float | None) -> float | None:
     return None if value is None else checks.seconds("timeout", value)
 
 
+def _whole_seconds(value: int | None) -> int | None:
+    return None if value is None else checks.integer("timeout", value, 0, 86_400)
+
+
 @frozen
 class Start(Silent):
     """`machine start`: returns when the machine's agent answers, that is, when an exec would. Idempotent.
@@ -27,6 +33,7 @@ class Start(Silent):
     Attributes:
         name: The machine.
         timeout: Seconds until the host gives up; the engine has its own bound (30 s without progress) besides.
+        chosen: StartOptions, as `options.choose` gives them.
     """
 
     BOOTS: ClassVar[bool] = True
@@ -34,9 +41,11 @@ class Start(Silent):
 
     name: str = field(converter=checks.name)
     timeout: float | None = field(default=LONG, converter=_timeout)
+    chosen: options.Chosen = field(default=(), kw_only=True, repr=False)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        return dialect.words("machine", "start", *dialect.name("start", self.name))
+        words = options.argv("machine start", tables.START, self.chosen, dialect)
+        return dialect.words("machine", "start", *words, *dialect.name("start", self.name))
 
     def invocation(self, dialect: Dialect) -> Invocation:
         return Invocation(self.argv(dialect), timeout=self.timeout, finish=self.FINISH)
@@ -44,14 +53,27 @@ class Start(Silent):
 
 @frozen
 class Stop(Silent):
-    """`machine stop`. Idempotent; a missing machine is an error (from 0.8.1 on)."""
+    """`machine stop`. Idempotent; a missing machine is an error (from 0.8.1 on).
+
+    Attributes:
+        name: The machine.
+        timeout: Whole seconds for its workload to end by itself; 0 kills it at once.
+    """
 
     FINISH: ClassVar[bool] = True
 
     name: str = field(converter=checks.name)
+    timeout: int | None = field(default=None, converter=_whole_seconds)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        return dialect.words("machine", "stop", *dialect.name("stop", self.name))
+        words: tuple[str, ...] = ()
+        if self.timeout is not None:
+            dialect.require("machine stop --timeout")
+            words = ("--timeout", str(self.timeout))
+        return dialect.words("machine", "stop", *words, *dialect.name("stop", self.name))
+
+    def invocation(self, dialect: Dialect) -> Invocation:
+        return Invocation(self.argv(dialect), timeout=QUICK + (self.timeout or 0), finish=self.FINISH)
 
 
 @frozen
@@ -77,16 +99,31 @@ class Delete(Silent):
 
 @frozen
 class Cp(Silent):
-    """`machine cp`: one regular file, one side written `NAME:/path`. The engine splits at the first colon it sees."""
+    """`machine cp`: one regular file, one side written `NAME:/path`. The engine splits at the first colon it sees.
+
+    Attributes:
+        source, target: As the engine writes them.
+        mode: Of the file in the guest, for uploads; 0644 by default.
+        uid, gid: Its owner there; root by default.
+    """
 
     BOUND: ClassVar[float | None] = None
 
     source: str
     target: str
+    mode: int | None = field(default=None, kw_only=True)
+    uid: int | None = field(default=None, kw_only=True)
+    gid: int | None = field(default=None, kw_only=True)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
+        words: list[str] = []
+        mode = None if self.mode is None else f"{self.mode:o}"
+        for flag, value in (("--mode", mode), ("--uid", self.uid), ("--gid", self.gid)):
+            if value is not None:
+                dialect.require(f"machine cp {flag}")
+                words += (flag, str(value))
         sides = (f"./{side}" if side.startswith("-") else side for side in (self.source, self.target))
-        return dialect.words("machine", "cp", *sides)
+        return dialect.words("machine", "cp", *words, *sides)
 
 
 @frozen
@@ -117,7 +154,7 @@ class Status(Command[MachineInfo]):
         return dialect.words("machine", "status", *dialect.name("status", self.name), "--json")
 
     def answer(self, completed: Completed) -> MachineInfo:
-        return _info(_json(completed, "{"), completed)
+        return machine_info(json_of(completed, "{"), completed)
 
 
 @frozen
@@ -133,50 +170,4 @@ class Ls(Command[tuple[MachineInfo, ...]]):
         return dialect.words("machine", "ls", "--json")
 
     def answer(self, completed: Completed) -> tuple[MachineInfo, ...]:
-        found = _json(completed, "[")
-        if not isinstance(found, list):
-            raise UnknownEngineError("the engine's list of machines is no list", completed)
-        return tuple(sorted((_info(item, completed) for item in found), key=lambda info: info.name))
-
-
-def _json(completed: Completed, opening: str) -> Any:
-    import json  # late: exec does not need it
-
-    text = completed.stdout.decode("utf-8", "replace")
-    # Up to 0.7.2 log lines stood on stdout too: the answer begins at the first line that opens it.
-    start = 0 if text.startswith(opening) else text.find(f"\n{opening}") + 1
-    try:
-        return json.loads(text[start:])
-    except (ValueError, RecursionError) as error:
-        raise UnknownEngineError(f"the engine's answer is not JSON: {error}", completed) from None
-
-
-def _info(item: Any, completed: Completed) -> MachineInfo:
-    """One machine, leniently: nearly every version adds keys, and up to 0.7.2 created_at was a string."""
-    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
-        raise UnknownEngineError("the engine's record of a machine has no name", completed)
-    created = item.get("created_at")
-    return MachineInfo(
-        name=item["name"],
-        state=str(item.get("state", "")),
-        cpus=_typed(item, "cpus", int),
-        memory=_typed(item, "memory_mib", int),
-        created_at=int(created) if isinstance(created, int) or (isinstance(created, str) and created.isdecimal()) else None,
-        pid=_typed(item, "pid", int),
-        image=_typed(item, "image", str),
-        network=_typed(item, "network", bool),
-        labels={str(key): str(value) for key, value in (_typed(item, "labels", dict) or {}).items()},
-        parent=_typed(item, "parent_machine", str),
-        allowed_cidrs=_tuple(item.get("allowed_cidrs")),
-        allowed_hosts=_tuple(item.get("allowed_hosts")),
-        raw=item,
-    )
-
-
-def _typed(item: dict[str, Any], key: str, kind: type) -> Any:
-    value = item.get(key)
-    return value if isinstance(value, kind) else None
-
-
-def _tuple(value: object) -> tuple[str, ...] | None:
-    return tuple(map(str, value)) if isinstance(value, list) else None
+        return tuple(sorted((machine_info(item, completed) for item in list_of(completed)), key=lambda info: info.name))

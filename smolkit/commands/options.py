@@ -6,7 +6,7 @@ A row's version stands in `smolkit.dialect.SINCE`, under `machine create --flag`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -14,6 +14,7 @@ from attrs import frozen
 from smolkit import checks
 from smolkit.commands.base import option
 from smolkit.dialect import Dialect
+from smolkit.values import Hidden
 
 # A reader takes (name, value given) and gives the flag's values as text: one per repetition; None is the bare flag.
 Reader = Callable[[str, Any], tuple[str | None, ...]]
@@ -154,3 +155,17 @@ def argv(verb: str, table: Mapping[str, Option], chosen: Chosen, dialect: Dialec
                 if value and later[0] == flag and re.search(later[1], value):
                     dialect.require(later[2])
     return tuple(words)
+
+
+def port_pairs(words: str) -> Iterator[tuple[int, int]]:
+    """The pairs (host, guest) of a published TCP port or range, as the engine reads it."""
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?(?::(\d+)(?:-\d+)?)?(?:/tcp)?", words)
+    if found:
+        host, last, guest = int(found[1]), int(found[2] or found[1]), int(found[3] or found[1])
+        yield from zip(range(host, last + 1), range(guest, guest + last - host + 1), strict=True)
+
+
+def variables(env: tuple[tuple[str, Hidden], ...]) -> Iterator[str]:
+    """Variables as arguments."""
+    for key, value in env:
+        yield from option("-e", f"{key}={value.reveal()}")

@@ -18,12 +18,14 @@ SmolvmError
 ├── MachineHasBranchesError      other machines' disks depend on it
 ├── MachineReplacedError         the name is another machine's by now
 ├── MachineNotRunningError
+├── MachineRunningError
 ├── WaitTimeoutError             what was waited for did not come (also a TimeoutError)
 ├── CleanupError                 a machine could not be removed, and is left
 ├── PolicyNotRecordedError       the engine did not record the network policy that was asked
 ├── StartError
 │   ├── HypervisorUnavailableError   no usable KVM
 │   ├── BootFailedError              the VM did not come up
+│   ├── PortInUseError           a port to be published is another's
 │   └── StartInProgressError         another process is starting it
 ├── ExecError
 │   ├── CommandFailedError       `check=True` and the guest's exit status was not 0
@@ -75,7 +77,9 @@ from smolkit.errors.machine import (
     MachineNotFoundError,
     MachineNotRunningError,
     MachineReplacedError,
+    MachineRunningError,
     PolicyNotRecordedError,
+    PortInUseError,
     StartError,
     StartInProgressError,
     WaitTimeoutError,
@@ -103,9 +107,11 @@ __all__ = [
     "MachineNotFoundError",
     "MachineNotRunningError",
     "MachineReplacedError",
+    "MachineRunningError",
     "OutcomeUnknownError",
     "OutputLimitError",
     "PolicyNotRecordedError",
+    "PortInUseError",
     "ProgramNotExecutableError",
     "ProgramNotFoundError",
     "SmolvmError",

@@ -47,6 +47,12 @@ class MachineNotRunningError(SmolvmError):
     hint = "machine.start() boots it; `with client.machine(...)` does so by itself"
 
 
+class MachineRunningError(SmolvmError):
+    """The machine runs, and what was asked can be done only to one that does not. Nothing was changed."""
+
+    hint = "machine.stop() first"
+
+
 class WaitTimeoutError(SmolvmError, TimeoutError):
     """What `wait_until` waited for did not come true in time. Notes carry the end of the machine's logs."""
 
@@ -78,6 +84,12 @@ class HypervisorUnavailableError(StartError):
         "microVMs need KVM: does /dev/kvm exist, and may this user (and the user that the engine's VMs run as) open it? "
         "client.doctor() looks"
     )
+
+
+class PortInUseError(StartError):
+    """Something on the host, perhaps another machine, has a port that this machine was to publish."""
+
+    hint = "client.free_port() finds a port for ports=[(port, 80)]; machine.update(remove_ports=..., ports=...) changes it"
 
 
 class BootFailedError(StartError):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from smolkit.commands.base import Command
     from smolkit.ownership import Here
+    from smolkit.runners.live import Live
     from smolkit.values import Completed, Invocation
 
 T = TypeVar("T")
@@ -149,6 +150,20 @@ class Runner(ABC):
         exception out; or, with `invocation.finish`, it lets the call come to its end and raises InterruptedCall.
         """
 
+    def open(self, invocation: Invocation, *, stdin: bool) -> Live:
+        """Starts a call of the engine, for its output to be read as it comes; with a stdin to write to, or /dev/null.
+
+        This one runs it to its end by `execute` when it is first read: right, but not live. `invocation.stdin` and
+        `invocation.timeout` are the caller's to see to.
+        """
+        from smolkit.runners.live import Replayed  # late: few calls are followed live
+
+        return Replayed(self, invocation, stdin=stdin)
+
+    def interact(self, invocation: Invocation) -> int:
+        """Runs the engine in the foreground of this program's terminal; its exit status."""
+        raise NotImplementedError(f"{type(self).__name__} hands no terminal over ({invocation.argv[-3:]})")
+
     def is_available(self) -> bool:
         """Whether there is a program to run. Runs nothing."""
         return True
@@ -219,10 +234,14 @@ class Runner(ABC):
             yield link
 
     @contextmanager
-    def target(self, path: str) -> Iterator[str]:
+    def target(self, path: str, part: str | None = None) -> Iterator[str]:
         """A name beside `path` for the engine to write to; it becomes `path` once all is well.
 
         The engine truncates its target at once and deletes it where the copy fails: an old file would be lost.
+
+        Args:
+            path: What is to be.
+            part: The name, where it is not free to choose. Nothing may be there in the end: then nothing becomes of it.
 
         Raises:
             FileNotFoundError, IsADirectoryError, PermissionError: no file can be made there.
@@ -235,13 +254,19 @@ class Runner(ABC):
             raise FileNotFoundError(f"no such directory: {folder!r}")
         if not os.access(folder, os.W_OK):
             raise PermissionError(f"not writable: {folder!r}")
-        part = os.path.join(folder, f".{name[:200]}.{os.urandom(4).hex()}.part")
+        # With the name's suffix, which the engine wants to see of a checkpoint.
+        made = part or os.path.join(folder, f".part-{os.urandom(4).hex()}-{name[-200:]}")
         try:
-            yield part
-            os.replace(part, path)
+            yield made
+            if part is None or os.path.lexists(made):
+                os.replace(made, path)
         finally:
-            if os.path.lexists(part):
-                os.unlink(part)
+            if os.path.isdir(made):  # a checkpoint with a store
+                from shutil import rmtree  # late: only where something went wrong
+
+                rmtree(made, ignore_errors=True)
+            elif os.path.lexists(made):
+                os.unlink(made)
 
     def read_log(self, path: str, start: int) -> bytes:
         """What a file on the engine's host holds from `start` on (from its end, if negative), a MiB at the most.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from smolkit.dialect import Engine
     from smolkit.runners.find import Program
+    from smolkit.runners.live import Live
     from smolkit.values import Check, Invocation
 
 # What the engine's process gets of ours: what it needs to find its state, its libraries and a registry's credentials.
@@ -154,15 +155,57 @@ class SubprocessRunner(Runner):
 
     def execute(self, invocation: Invocation) -> Completed:
         """One call of the engine as a child process, to its end: exited, timed out or over the output's limit."""
+        started = time.monotonic()
+        deadline = None if invocation.timeout is None else started + invocation.timeout
+        # In two steps, so that a child is known whose very start an interrupt meets.
+        child = subprocess.Popen.__new__(subprocess.Popen)
+        pump, interrupt = None, None
+        try:
+            try:
+                self.spawn(child, invocation, pipe_in=invocation.stdin is not None)
+                pump = Pump(child, invocation.stdin, self._limit)
+                ended_by = pump.run(deadline)
+            except BaseException as error:
+                if not (invocation.finish and _is_started(child)):
+                    raise
+                interrupt = error
+                pump = pump or Pump(child, invocation.stdin, self._limit)
+                ended_by = pump.run(deadline)  # a second interrupt ends it at once
+        finally:
+            # On every way out, an interrupt's too: the engine is ended, and reaped.
+            if _is_started(child) and child.returncode is None:
+                end(child, pump)
+            if pump is not None:
+                pump.close()
+        completed = self.completed(
+            invocation, child.returncode, pump.stdout, pump.stderr, time.monotonic() - started, ended_by
+        )
+        if interrupt is not None:
+            raise InterruptedCall(completed, interrupt) from interrupt
+        return completed
+
+    def open(self, invocation: Invocation, *, stdin: bool) -> Live:
+        """Starts a call of the engine as a child process, for its output to be read as it comes."""
+        from smolkit.runners.child import Child  # late: few processes are followed live
+
+        return Child(self, invocation, stdin=stdin)
+
+    def interact(self, invocation: Invocation) -> int:
+        """Runs the engine in the foreground of this program's terminal; its exit status."""
         program = self._locate()
         argv = (*self._prefix, program.path, *invocation.argv)
-        started = time.monotonic()
+        return subprocess.run(argv, check=False, env=self._environment(program.env)).returncode
+
+    def spawn(self, child: subprocess.Popen[bytes], invocation: Invocation, *, pipe_in: bool) -> None:
+        """Starts the engine as this child, which was made without being started."""
+        program = self._locate()
+        argv = (*self._prefix, program.path, *invocation.argv)
         try:
             # argv[0] of a program without a prefix is what its usage texts call it.
-            child = subprocess.Popen(
+            child.__init__(  # type: ignore[misc]
                 argv if self._prefix else ("smolvm", *invocation.argv),
                 executable=None if self._prefix else program.path,
-                stdin=subprocess.DEVNULL if invocation.stdin is None else subprocess.PIPE,
+                stdin=subprocess.PIPE if pipe_in else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=self._environment({**program.env, **{key: value.reveal() for key, value in invocation.env}}),
@@ -173,27 +216,15 @@ class SubprocessRunner(Runner):
             if error.errno == errno.E2BIG:
                 raise ValueError("the command line is longer than this host takes: use input=, or cp a file") from None
             raise EngineNotFoundError(f"cannot run {argv[0]}: {error.strerror}") from error
-        pump = Pump(child, invocation.stdin, self._limit)
-        deadline = None if invocation.timeout is None else started + invocation.timeout
-        interrupt = None
-        try:
-            try:
-                ended_by = pump.run(deadline)
-            except BaseException as error:
-                if not invocation.finish:
-                    raise
-                interrupt = error
-                ended_by = pump.run(deadline)  # a second interrupt ends it at once
-        finally:
-            # On every way out, an interrupt's too: the engine is ended, and reaped.
-            if child.returncode is None:
-                _end(child, pump)
-            pump.close()
-        stderr = self._without_note(pump.stderr, program.path)
-        completed = Completed(invocation.argv, child.returncode, pump.stdout, stderr, time.monotonic() - started, ended_by)
-        self._log(argv, completed)
-        if interrupt is not None:
-            raise InterruptedCall(completed, interrupt) from interrupt
+
+    def completed(
+        self, invocation: Invocation, returncode: int, stdout: bytes, stderr: bytes, duration: float, ended_by: str
+    ) -> Completed:
+        """How a child of this runner ended: without the note of a renamed engine, and logged."""
+        program = self._locate()
+        stderr = self._without_note(stderr, program.path)
+        completed = Completed(invocation.argv, returncode, stdout, stderr, duration, ended_by)
+        self._log((*self._prefix, program.path, *invocation.argv), completed)
         return completed
 
     def _log(self, argv: tuple[str, ...], completed: Completed) -> None:
@@ -229,13 +260,21 @@ class SubprocessRunner(Runner):
         return re.sub(rb"\A" + note, b"", stderr)
 
 
-def _end(child: subprocess.Popen[bytes], pump: Pump) -> None:
-    """SIGTERM to the child's group, a wait, SIGKILL, a wait. What it still writes meanwhile is kept."""
+def _is_started(child: subprocess.Popen[bytes]) -> bool:
+    return getattr(child, "pid", None) is not None
+
+
+def end(child: subprocess.Popen[bytes], pump: Pump | None) -> None:
+    """SIGTERM to the child's group, a wait, SIGKILL, a wait. What it still writes meanwhile is kept by the pump."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         # Gone already, or another user's (sudo): then closing its pipes is all that can be done.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, number)
-        pump.drain(time.monotonic() + _TERM_WAIT)
+        if pump is not None:
+            pump.drain(time.monotonic() + _TERM_WAIT)
+        else:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_TERM_WAIT)
         if child.poll() is not None:
             return
     child.returncode = -signal.SIGKILL if child.returncode is None else child.returncode

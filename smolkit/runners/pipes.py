@@ -6,13 +6,67 @@ import os
 import selectors
 import subprocess
 import time
-from typing import IO
 
 _CHUNK = 65_536
 # Seconds between looks at whether a silent child still lives: a process of its making may hold its pipes open for ever.
-_GLANCE = 0.5
+GLANCE = 0.5
 # For three pipes poll takes fewer system calls than epoll; subprocess chooses so too.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+
+class Pipes:
+    """What is ready on a child's stdout and stderr, and room on its stdin.
+
+    Args:
+        child: Started with pipes for stdout and stderr. Those that are closed by now have nothing more to say.
+    """
+
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        self._child = child
+        self._selector = _Selector()
+        for name, pipe in (("stdout", child.stdout), ("stderr", child.stderr)):
+            if pipe is not None and not pipe.closed:
+                self._selector.register(pipe, selectors.EVENT_READ, name)
+
+    @property
+    def open(self) -> bool:
+        """Whether any pipe may still have something."""
+        return bool(self._selector.get_map())
+
+    def watch_stdin(self) -> None:
+        """From now on room on stdin is reported too."""
+        assert self._child.stdin is not None  # noqa: S101  (for the type checker: the caller made it)
+        os.set_blocking(self._child.stdin.fileno(), False)
+        self._selector.register(self._child.stdin, selectors.EVENT_WRITE, "stdin")
+
+    def close_stdin(self) -> None:
+        """The child sees the end of its stdin."""
+        if self._child.stdin is not None and not self._child.stdin.closed:
+            if self._child.stdin in self._selector.get_map():
+                self._selector.unregister(self._child.stdin)
+            self._child.stdin.close()
+
+    def serve(self, timeout: float | None) -> list[tuple[str, bytes]]:
+        """What came within this time, at most one piece of each: the stream's name and bytes, `stdin` and none for room."""
+        found = []
+        for key, _ in self._selector.select(timeout):
+            if key.data == "stdin":
+                found.append(("stdin", b""))
+                continue
+            chunk = os.read(key.fd, _CHUNK)
+            if chunk:
+                found.append((key.data, chunk))
+            else:
+                self._selector.unregister(key.fileobj)
+                found.append((key.data, b""))
+        return found
+
+    def close(self) -> None:
+        """Lets go of the pipes."""
+        self._selector.close()
+        for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 class Pump:
@@ -28,37 +82,32 @@ class Pump:
 
     def __init__(self, child: subprocess.Popen[bytes], data: bytes | None, limit: int) -> None:
         self._child = child
+        self._pipes = Pipes(child)
         self._rest = memoryview(data or b"")
         self._room = limit
-        self._chunks: dict[int, list[bytes]] = {}
-        self._selector = _Selector()
-        for pipe in (child.stdout, child.stderr):
-            assert pipe is not None  # noqa: S101  (for the type checker: the caller made them)
-            self._chunks[pipe.fileno()] = []
-            self._selector.register(pipe, selectors.EVENT_READ)
-        if child.stdin is not None:
-            os.set_blocking(child.stdin.fileno(), False)
-            self._selector.register(child.stdin, selectors.EVENT_WRITE)
+        self._chunks: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+        if child.stdin is not None and not child.stdin.closed:
+            self._pipes.watch_stdin()
 
     @property
     def stdout(self) -> bytes:
         """What there is of standard output."""
-        return b"".join(next(iter(self._chunks.values())))
+        return b"".join(self._chunks["stdout"])
 
     @property
     def stderr(self) -> bytes:
         """What there is of standard error."""
-        return b"".join(list(self._chunks.values())[1])
+        return b"".join(self._chunks["stderr"])
 
     def run(self, deadline: float | None) -> str:
         """Serves the pipes until the child has ended, and gives "" then; else why it stopped: Completed's `ended_by`."""
-        while self._selector.get_map():
+        while self._pipes.open:
             if self._room < 0:
                 return "output limit"
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return "timeout"
-            if not self._serve(_GLANCE if left is None else min(left, _GLANCE)) and self._child.poll() is not None:
+            if not self._serve(GLANCE if left is None else min(left, GLANCE)) and self._child.poll() is not None:
                 return ""
         try:
             self._child.wait(None if deadline is None else max(0, deadline - time.monotonic()))
@@ -69,44 +118,33 @@ class Pump:
     def drain(self, deadline: float) -> None:
         """Keeps what a child that is being ended still writes, until it has ended; never longer than to the deadline."""
         while self._child.poll() is None and time.monotonic() < deadline:
-            if self._selector.get_map() and self._room >= 0:
-                self._serve(_GLANCE / 10)
+            if self._pipes.open and self._room >= 0:
+                self._serve(GLANCE / 10)
             else:
-                time.sleep(_GLANCE / 10)
-        while self._room >= 0 and self._selector.get_map() and self._serve(0):
+                time.sleep(GLANCE / 10)
+        while self._room >= 0 and self._pipes.open and self._serve(0):
             pass
 
     def close(self) -> None:
         """Lets go of the pipes."""
-        self._selector.close()
-        for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
-            if pipe is not None:
-                pipe.close()
+        self._pipes.close()
 
     def _serve(self, timeout: float) -> bool:
         """One round of what is ready; whether anything was."""
-        ready = self._selector.select(timeout)
-        for key, _ in ready:
-            pipe: IO[bytes] = key.fileobj  # type: ignore[assignment]
-            if pipe is self._child.stdin:
-                self._write(pipe)
+        found = self._pipes.serve(timeout)
+        for stream, chunk in found:
+            if stream == "stdin":
+                self._write()
             else:
-                self._read(pipe)
-        return bool(ready)
+                self._room -= len(chunk)
+                self._chunks[stream].append(chunk)
+        return bool(found)
 
-    def _read(self, pipe: IO[bytes]) -> None:
-        chunk = os.read(pipe.fileno(), _CHUNK)
-        if not chunk:
-            self._selector.unregister(pipe)
-            return
-        self._room -= len(chunk)
-        self._chunks[pipe.fileno()].append(chunk)
-
-    def _write(self, pipe: IO[bytes]) -> None:
+    def _write(self) -> None:
+        assert self._child.stdin is not None  # noqa: S101  (for the type checker)
         try:
-            self._rest = self._rest[os.write(pipe.fileno(), self._rest[:_CHUNK]) :]
+            self._rest = self._rest[os.write(self._child.stdin.fileno(), self._rest[:_CHUNK]) :]
         except BrokenPipeError:  # it ended, or closed its stdin, without reading it all: its right
             self._rest = self._rest[:0]
         if not self._rest:
-            self._selector.unregister(pipe)
-            pipe.close()
+            self._pipes.close_stdin()

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from smolkit import Machine, Smolvm, errors
-from smolkit.commands import Command, DataDir, Delete, Exec
-from smolkit.commands.tables import CREATE, PACK
+from smolkit.commands import Command, DataDir, Delete, Exec, Run
+from smolkit.commands.tables import CREATE, PACK, START
 from tests.engines import throwaway_client
-from tests.samples import commands
+from tests.samples import VERBS, commands
 
 
 @pytest.fixture
@@ -36,20 +36,80 @@ def test_the_engines_parser_takes_every_argv(real: Smolvm, command: Command[Any]
     assert completed.returncode in {0, 1}, completed.stderr.decode()
 
 
-@pytest.mark.parametrize(
-    ("verb", "ours"),
-    [
-        ("machine create", {row.flag for row in CREATE.values()} | {"--name", "--env"}),
-        ("pack create", {row.flag for row in PACK.values()} | {"--output"}),
-    ],
-)
-def test_smolkit_has_every_option_of_the_engine(real: Smolvm, verb: str, ours: set[str]) -> None:
-    """The options of create are the engine's own --help's, neither more nor less."""
-    known_elsewhere = {"--help", "--error-format", "--state-dir"}
-    text = subprocess.run([real.engine.path, *verb.split(), "--help"], capture_output=True, text=True, check=True).stdout
-    theirs = set(re.findall(r"(?m)^ +(?:-\w, )?(--[a-z-]+)", text))
+# What smolkit does not say, and why.
+LEFT_OUT = {
+    "completion": "for shells, not for programs",
+    "config registries edit": "opens an editor",
+    "serve openapi": "of the server",
+    "serve start": "a server of its own, which drives machines instead of this program",
+    "machine run --detach": "machine(), start() and spawn() do this with a name, labels and a teardown",
+    "machine run --name": "only with --detach",
+    "machine run --tty": "nobody is at the terminal of an ephemeral machine; machine.shell() hands one over",
+    "machine exec --stream": "-i is live too, and without its cap of 11 MiB (1.32.2)",
+    "machine exec --tty": "machine.shell() hands the terminal over",
+    "machine ls --quiet": "ls() has the names",
+    "machine ls --verbose": "the JSON has more",
+    "pack run --tty": "as for machine run",
+}
+# Flags that are no row of a table.
+ALSO: dict[str, set[str]] = {
+    "machine create": {"--name", "--env"},
+    "machine start": {"--name"},
+    "machine stop": {"--name", "--timeout"},
+    "machine delete": {"--name", "--force", "--cascade"},
+    "machine status": {"--name", "--json"},
+    "machine ls": {"--json"},
+    "machine data-dir": {"--name"},
+    "machine cp": {"--mode", "--uid", "--gid"},
+    "machine exec": {"--name", "--env", "--secret-env", "--secret-file", "--secret-keychain", "--workdir", "--user"}
+    | {"--timeout", "--interactive", "--detach"},
+    "machine shell": {"--name"},
+    "machine run": {"--env", "--timeout", "--interactive"},
+    "pack run": {"--env", "--timeout", "--interactive", "--info"},
+    "pack create": {"--output"},
+    "machine update": {"--env"},
+    "machine branch": {"--from", "--env"},
+    "machine branch-release": {"--env"},
+}
 
-    assert ours == theirs - known_elsewhere
+
+def theirs(path: str, words: tuple[str, ...] = ()) -> Iterator[tuple[str, set[str]]]:
+    """Every subcommand of the engine with its flags, from its own --help."""
+    text = subprocess.run([path, *words, "--help"], capture_output=True, text=True, check=True).stdout
+    below = text.partition("\nCommands:\n")[2].partition("\n\n")[0]
+    names = re.findall(r"(?m)^  ([a-z][a-z-]*)", below)
+    if names:
+        for name in names:
+            if name != "help":
+                yield from theirs(path, (*words, name))
+    else:
+        flags = set(re.findall(r"(?m)^ +(?:-\w, )?(--[a-z-]+)", text))
+        yield " ".join(words), flags - {"--help", "--error-format", "--state-dir"}
+
+
+def test_smolkit_says_all_that_the_engine_understands(real: Smolvm, capsys: pytest.CaptureFixture[str]) -> None:
+    """Verb by verb and flag by flag, against the engine's own --help: nothing is missing that is not on the short list."""
+    ours: dict[str, set[str]] = {verb: set(flags) for verb, flags in ALSO.items()}
+    for verb, table in (("machine create", CREATE), ("machine start", START), ("pack create", PACK)):
+        ours[verb] |= {row.flag for row in table.values()}
+    for kind in VERBS:
+        flags = ours.setdefault(kind.WORDS, set())
+        flags |= {row.flag for row in kind.OPTIONS.values()} | set(kind.FIXED)
+        flags |= {"--name"} if kind.WORDS.startswith("machine") and not issubclass(kind, Run) else set()
+
+    missing, verbs, said = [], 0, 0
+    for verb, known in theirs(real.engine.path):
+        if verb in ours:
+            verbs += 1
+            said += len(known & ours[verb])
+            missing += [f"{verb} {flag}" for flag in sorted(known - ours[verb])]
+        else:
+            missing.append(verb)
+    with capsys.disabled():
+        print(f"\nThe engine's verbs and flags that smolkit says: {verbs} and {said}. Left out on purpose:")
+        for name in missing:
+            print(f"  {name}: {LEFT_OUT.get(name, 'NO REASON')}")
+    assert [] == [name for name in missing if name not in LEFT_OUT]
 
 
 def test_help_answers(real: Smolvm) -> None:

@@ -9,23 +9,59 @@ import pytest
 import smolkit.commands
 from smolkit import errors
 from smolkit.commands import (
+    Branch,
+    BranchRelease,
+    Checkpoint,
+    CheckpointLog,
+    CheckpointPrune,
+    CheckpointWarm,
+    Cli,
     Command,
+    ConfigShow,
     Cp,
     Create,
     DataDir,
     Delete,
+    EgressEvents,
     Exec,
+    Images,
+    Logs,
     Ls,
     MachineSpec,
+    Monitor,
+    MountAdd,
+    MountLs,
+    MountRemove,
+    NetworkTest,
     PackCreate,
+    PackInfo,
+    PackInspect,
+    PackList,
+    PackPrune,
+    PackPull,
+    PackPush,
+    PackRun,
+    Pause,
+    Prune,
+    RegistriesInit,
+    RegistriesPath,
+    RegistriesShow,
+    Resize,
+    Resume,
+    Run,
     Start,
+    StatsOf,
     Status,
     Stop,
+    Sync,
+    Update,
     Version,
 )
-from smolkit.commands.tables import CREATE, PACK
+from smolkit.commands.options import choose
+from smolkit.commands.tables import CREATE, PACK, START
 from smolkit.commands.typed import MachineOptions, PackOptions
-from smolkit.dialect import SINCE, Dialect
+from smolkit.dialect import Dialect
+from smolkit.since import SINCE
 from tests.samples import CREATE_OPTIONS, PACK_OPTIONS, commands, create
 
 CLASSIC, CURRENT, NEWEST = Dialect.of("1.0.1"), Dialect.of("1.0.2"), Dialect.of("1.32.2")
@@ -56,6 +92,86 @@ TABLE: list[tuple[Command[Any], str, str]] = [
 ]
 
 
+# Verbs that came later, or that say more to a newer engine: command, classic argv ("": it has none), the newest engine's
+LATER: list[tuple[Command[Any], str, str]] = [
+    (Update.of("NAME", {"cpus": 1}), "machine update --cpus 1 NAME", "machine update --cpus 1 --name NAME"),
+    (Resize.of("NAME", {"cpus": 1}), "", "machine resize --cpus 1 --name NAME"),
+    (Pause.of("NAME"), "", "machine pause --name NAME"),
+    (Resume.of("NAME"), "", "machine resume --name NAME"),
+    (Branch.of("NEW", operands=["NAME"]), "machine fork NAME NEW", "machine branch --from NAME --name NEW"),
+    (BranchRelease.of("NAME"), "", "machine branch-release --name NAME"),
+    (Checkpoint.of("NAME", {"output": "OUT"}), "", "machine checkpoint --output OUT --name NAME"),
+    (CheckpointLog.of(operands=["FILE"]), "", "machine checkpoint-log FILE"),
+    (CheckpointPrune.of(None, {"store": "DIR"}), "", "machine checkpoint-prune --store DIR"),
+    (CheckpointWarm.of(None, {"source": "DIR"}), "", "machine checkpoint-warm --from DIR"),
+    (MountAdd.of("NAME", {"volume": "/a:/b"}), "", "machine mount add --volume /a:/b --name NAME"),
+    (MountRemove.of("NAME", {"target": "/b"}), "", "machine mount remove --target /b --name NAME"),
+    (MountLs.of("NAME"), "", "machine mount ls --json --name NAME"),
+    (Sync.of("NAME"), "", "machine sync --name NAME"),
+    (StatsOf.of("NAME"), "", "machine stats --json --name NAME"),
+    (Logs.of("NAME", {"tail": 3}), "", "machine logs --tail 3 --name NAME"),
+    (EgressEvents.of("NAME", {"limit": 3}), "", "machine egress-events --json --limit 3 --name NAME"),
+    (
+        Monitor.of("NAME", {"interval": 1}),
+        "machine monitor --interval 1 --name NAME",
+        "machine monitor --interval 1 --name NAME",
+    ),
+    (Images.of("NAME"), "machine images --json --name NAME", "machine images --json --name NAME"),
+    (Prune.of("NAME", {"dry_run": True}), "machine prune --dry-run --name NAME", "machine prune --dry-run --name NAME"),
+    (
+        NetworkTest.of("NAME", operands=["URL"]),
+        "machine network-test --name NAME URL",
+        "machine network-test --name NAME URL",
+    ),
+    (PackPush.of(None, {"file": "F"}, operands=["REF"]), "pack push --file F REF", "pack push --file F REF"),
+    (PackPull.of(None, {"output": "F"}, operands=["REF"]), "pack pull --output F REF", "pack pull --output F REF"),
+    (PackInspect.of(operands=["REF"]), "pack inspect --json REF", "pack inspect --json REF"),
+    (PackList.of(), "", "pack list --json"),
+    (PackPrune.of(None, {"keep": 1}), "pack prune --keep 1", "pack prune --keep 1"),
+    (PackInfo.of(None, {"sidecar": "F"}), "pack run --info --sidecar F", "pack run --info --sidecar F"),
+    (ConfigShow.of(), "config show", "config show"),
+    (RegistriesPath.of(), "config registries path", "config registries path"),
+    (RegistriesShow.of(), "config registries show", "config registries show"),
+    (RegistriesInit.of(), "config registries init", "config registries init"),
+    (Cli(None, ("machine", "ls")), "machine ls", "machine ls"),
+    (
+        Run.of(None, {"cpus": 1, "timeout": 30}, command=["A"]),
+        "machine run --cpus 1 --timeout 30s -- A",
+        "machine run --cpus 1 -i --timeout 30s -- A",
+    ),
+    (PackRun.of(None, {"sidecar": "F"}, command=["A"]), "pack run --sidecar F -- A", "pack run --sidecar F -i -- A"),
+]
+
+
+@pytest.mark.parametrize(("command", "classic", "newest"), LATER)
+def test_later_verbs_are_said_as_the_newest_engine_has_them(command: Command[Any], classic: str, newest: str) -> None:
+    """Engines that do not have them are not asked."""
+    assert ("--error-format", "json", *newest.split()) == command.argv(NEWEST)
+    if classic:
+        assert tuple(classic.split()) == command.argv(CLASSIC)
+        return
+    with pytest.raises(errors.UnsupportedByEngineError):
+        command.argv(CLASSIC)
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("1.0.1", "machine fork a b"),
+        ("1.13.1", "machine fork --golden a --name b"),
+        ("1.14.0", "machine branch --from a --name b"),
+    ],
+)
+def test_branch_was_called_fork(version: str, words: str) -> None:
+    """And its source golden; of a machine that can be branched, forkable."""
+    assert tuple(words.split()) == Branch.of("b", operands=["a"]).argv(Dialect.of(version))
+    flag = "--branchable" if "branch" in words else "--forkable"
+    start = Start("a", chosen=choose("start", START, {"branchable": True}))
+    assert ("machine", "start", flag, "--name", "a") == start.argv(Dialect.of(version))
+    with pytest.raises(errors.UnsupportedByEngineError, match="--label"):
+        Branch.of("b", {"labels": {"k": "v"}}, operands=["a"]).argv(Dialect.of(version))
+
+
 @pytest.mark.parametrize(("command", "classic", "current"), TABLE)
 def test_each_command_is_said_as_its_grammar_has_it(command: Command[Any], classic: str, current: str) -> None:
     """The names of create, delete and data-dir are positional up to 1.0.1 and flags from 1.0.2 on."""
@@ -68,7 +184,7 @@ def test_the_table_has_every_command() -> None:
     exported = [getattr(smolkit.commands, name) for name in smolkit.commands.__all__]
     concrete = {kind for kind in exported if issubclass(kind, Command) and kind is not Command}
 
-    assert concrete == {type(row[0]) for row in TABLE} == {type(command) for command in commands()}
+    assert concrete == {type(row[0]) for row in [*TABLE, *LATER]} == {type(command) for command in commands()}
 
 
 def test_from_and_smolfile_together_are_classic_only() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -207,15 +208,22 @@ def test_an_answer_that_is_no_list_is_an_error(client: Smolvm, fake: FakeRunner,
 
 
 def test_pack_create(client: Smolvm, fake: FakeRunner) -> None:
-    """An image, or a machine, to a file."""
+    """An image, or a machine that does not run, to a file, with or without the pack's suffix; its path comes out."""
     fake.answer(PackCreate)
-    client.pack_create("alpine", "out")
-    client.pack_create(None, "out", from_machine="agent", single_file=True)
+    fake.answer(Status, stdout='{"name": "agent", "state": "stopped"}', times=1)
+    fake.answer(Status, stdout='{"name": "agent", "state": "running"}')
 
+    assert os.path.abspath("out.smolmachine") == client.pack_create("alpine", "out")
+    assert os.path.abspath("out.smolmachine") == client.pack_create("alpine", "out.smolmachine")
+    assert os.path.abspath("out") == client.pack_create(None, "out", from_machine="agent", single_file=True)
     assert [
         ("pack", "create", "--image", "alpine", "-o", "out"),
+        ("pack", "create", "--image", "alpine", "-o", "out"),
+        ("machine", "status", "--name", "agent", "--json"),
         ("pack", "create", "--from-vm", "agent", "--single-file", "-o", "out"),
     ] == fake.argvs
+    with pytest.raises(errors.MachineRunningError, match="only a stopped machine can be packed"):
+        client.pack_create(None, "out", from_machine="agent")
     for image, options in ((None, {}), ("alpine", {"from_machine": "agent"})):
         with pytest.raises(ValueError, match="name one of them"):
             client.pack_create(image, "out", **options)  # type: ignore[arg-type]

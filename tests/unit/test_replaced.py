@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -70,10 +71,19 @@ def test_a_machine_that_was_made_anew_by_another_is_not_harmed(machine: Machine,
     """stop() and delete() look first, and say how to get at the new one."""
     recorded(fake, OTHER)
 
-    for harm in (machine.stop, machine.delete, lambda: machine.delete(missing_ok=True, cascade=True)):
+    harms: list[Callable[[], object]] = [
+        machine.stop,
+        machine.delete,
+        machine.pause,
+        lambda: machine.delete(missing_ok=True, cascade=True),
+        lambda: machine.update(cpus=1),
+        lambda: machine.resize(cpus=1),
+    ]
+
+    for harm in harms:
         with pytest.raises(errors.MachineReplacedError, match="'m' is not the one that this handle made"):
             harm()
-    assert [Status] * 3 == verbs(fake)
+    assert [Status] * len(harms) == verbs(fake)
 
 
 def test_a_handle_that_made_nothing_takes_what_there_is(client: Smolvm, machine: Machine, fake: Aging) -> None:

@@ -1,0 +1,112 @@
+"""Reading the engine's JSON, leniently: nearly every version adds keys. What has a wrong type is None; `raw` has all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from smolkit.errors import UnknownEngineError
+from smolkit.values import MachineInfo
+
+if TYPE_CHECKING:
+    from smolkit.observed import ExitInfo
+    from smolkit.values import Completed
+
+
+def json_of(completed: Completed, opening: str) -> Any:
+    """The answer's JSON, which opens with this bracket.
+
+    Raises:
+        UnknownEngineError: it is none.
+    """
+    import json  # late: exec does not need it
+
+    text = completed.stdout.decode("utf-8", "replace")
+    # Up to 0.7.2 log lines stood on stdout too: the answer begins at the first line that opens it.
+    start = 0 if text.startswith(opening) else text.find(f"\n{opening}") + 1
+    try:
+        return json.loads(text[start:])
+    except (ValueError, RecursionError) as error:
+        raise UnknownEngineError(f"the engine's answer is not JSON: {error}", completed) from None
+
+
+def list_of(completed: Completed) -> list[Any]:
+    """The answer's JSON, which is a list.
+
+    Raises:
+        UnknownEngineError: it is none.
+    """
+    found = json_of(completed, "[")
+    if not isinstance(found, list):
+        raise UnknownEngineError("the engine's answer is no list", completed)
+    return found
+
+
+def dict_of(completed: Completed) -> dict[str, Any]:
+    """The answer's JSON, which is an object.
+
+    Raises:
+        UnknownEngineError: it is none.
+    """
+    found = json_of(completed, "{")
+    if not isinstance(found, dict):
+        raise UnknownEngineError("the engine's answer is no object", completed)
+    return found
+
+
+def machine_info(item: Any, completed: Completed) -> MachineInfo:
+    """One machine, leniently: nearly every version adds keys, and up to 0.7.2 created_at was a string."""
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        raise UnknownEngineError("the engine's record of a machine has no name", completed)
+    created = item.get("created_at")
+    return MachineInfo(
+        name=item["name"],
+        state=str(item.get("state", "")),
+        cpus=typed(item, "cpus", int),
+        memory=typed(item, "memory_mib", int),
+        created_at=int(created) if isinstance(created, int) or (isinstance(created, str) and created.isdecimal()) else None,
+        pid=typed(item, "pid", int),
+        image=typed(item, "image", str),
+        network=typed(item, "network", bool),
+        labels={str(key): str(value) for key, value in (typed(item, "labels", dict) or {}).items()},
+        parent=typed(item, "parent_machine", str),
+        allowed_cidrs=_tuple(item.get("allowed_cidrs")),
+        allowed_hosts=_tuple(item.get("allowed_hosts")),
+        last_exit=_exit(item.get("last_exit")),
+        ports=_ports(item.get("published_ports")),
+        raw=item,
+    )
+
+
+def typed(item: Mapping[str, Any], key: str, kind: type) -> Any:
+    """The value under the key, if it is of this type."""
+    value = item.get(key)
+    if kind is not bool and isinstance(value, bool):  # which is an int to isinstance
+        return None
+    return value if isinstance(value, kind) else None
+
+
+def _exit(item: object) -> ExitInfo | None:
+    if not isinstance(item, dict):
+        return None
+    from smolkit.observed import ExitInfo  # late: few machines have ended
+
+    milliseconds = typed(item, "exited_at_unix_ms", int)
+    return ExitInfo(
+        cause=str(item.get("cause", "")),
+        returncode=typed(item, "exit_code", int),
+        signal=typed(item, "signal", int),
+        exited_at=None if milliseconds is None else milliseconds / 1000,
+        raw=item,
+    )
+
+
+def _ports(value: object) -> tuple[tuple[int, int], ...] | None:
+    if not isinstance(value, list):
+        return None
+    found = [(typed(item, "host", int), typed(item, "guest", int)) for item in value if isinstance(item, dict)]
+    return tuple((host, guest) for host, guest in found if host and guest)
+
+
+def _tuple(value: object) -> tuple[str, ...] | None:
+    return tuple(map(str, value)) if isinstance(value, list) else None

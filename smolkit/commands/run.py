@@ -1,0 +1,97 @@
+"""`machine run` and `pack run`: a machine for one command, gone at its end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from attrs import evolve, field, frozen
+
+from smolkit import checks
+from smolkit.commands import options, tables
+from smolkit.commands.base import LONG
+from smolkit.commands.execute import GRACE, duration
+from smolkit.commands.verb import Verb
+from smolkit.values import ExecResult, Invocation, shown_size
+from smolkit.verdict import verdict
+
+if TYPE_CHECKING:
+    from smolkit.commands.options import Option
+    from smolkit.dialect import Dialect
+    from smolkit.values import Completed
+
+
+def _timeout(value: float | None) -> float | None:
+    return None if value is None else checks.seconds("timeout", value)
+
+
+def _input(value: bytes | str | None) -> bytes | None:
+    return checks.data("input", value)
+
+
+@frozen
+class Run(Verb[ExecResult]):
+    """`machine run`: an ephemeral machine. The engine removes it at its own end, also at an early one (>= 1.8.0).
+
+    Attributes:
+        timeout: Seconds for the command; the machine's boot comes on top.
+        input: For its standard input.
+    """
+
+    WORDS: ClassVar[str] = "machine run"
+    OPTIONS: ClassVar[Mapping[str, Option]] = tables.RUN
+    BOOTS: ClassVar[bool] = True
+
+    timeout: float | None = field(default=None, converter=_timeout, kw_only=True)
+    input: bytes | None = field(default=None, converter=_input, kw_only=True, repr=shown_size)
+
+    @classmethod
+    def of(
+        cls,
+        name: str | None = None,
+        given: Mapping[str, Any] | None = None,
+        *,
+        operands: Sequence[str] = (),
+        command: Sequence[str] = (),
+    ) -> Self:
+        """As for any Verb, with `timeout` and `input` among the options."""
+        rest = dict(given or {})
+        timeout, data = rest.pop("timeout", None), rest.pop("input", None)
+        return evolve(super().of(name, rest, operands=operands, command=command), timeout=timeout, input=data)
+
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
+        more = ["-i"] if self.input is not None or dialect.supports("--error-format") else []
+        if self.timeout is not None:
+            more += ["--timeout", duration(self.timeout)]
+        words = options.argv(self.WORDS, self.OPTIONS, self.chosen, dialect)
+        tail = ("--", *self.command) if self.command else ()
+        return dialect.words(*self.WORDS.split(), *words, *options.variables(self.env), *more, *tail)
+
+    def invocation(self, dialect: Dialect) -> Invocation:
+        bound = None if self.timeout is None else self.timeout + GRACE + LONG
+        return Invocation(self.argv(dialect), stdin=self.input, timeout=bound)
+
+    def read(self, completed: Completed) -> ExecResult:
+        """The result, whatever the guest's exit status.
+
+        Raises:
+            SmolvmError: it was the engine that failed.
+        """
+        # The engine's own first line; what the guest writes comes after it.
+        stderr = re.sub(rb"\AStarting ephemeral machine \([\w-]+\)\.\.\.\r?\n", b"", completed.stderr)
+        completed = evolve(completed, stderr=stderr)
+        if failure := verdict(completed, self.command, self.timeout):
+            raise failure
+        return self.answer(completed)
+
+    def answer(self, completed: Completed) -> ExecResult:
+        return ExecResult(self.command, completed.returncode, completed.stdout, completed.stderr, completed.duration)
+
+
+@frozen
+class PackRun(Run):
+    """`pack run`: the same from a pack file."""
+
+    WORDS: ClassVar[str] = "pack run"
+    OPTIONS: ClassVar[Mapping[str, Option]] = tables.PACK_RUN

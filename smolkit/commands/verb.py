@@ -1,0 +1,99 @@
+"""A subcommand that a table describes: `smolvm WORDS [--flag VALUE]... [--name NAME] [OPERAND]... [-- COMMAND...]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+
+from attrs import field, frozen
+
+from smolkit import checks
+from smolkit.commands import options
+from smolkit.commands.base import Command
+from smolkit.values import Hidden, Invocation
+
+if TYPE_CHECKING:
+    from smolkit.dialect import Dialect
+    from smolkit.values import Completed
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+def _name(value: str | None) -> str | None:
+    return None if value is None else checks.name(value)
+
+
+@frozen
+class Verb(Command[T_co]):
+    """Such a subcommand. A new one is a subclass with its words; its version stands in `smolkit.dialect.SINCE`.
+
+    Attributes:
+        WORDS: The subcommand.
+        FIXED: Words that it always has.
+        OPTIONS: Its options, by their Python names; empty for none.
+        name: The machine that it is about, if any.
+        operands: Words that stand by themselves.
+        chosen: The options given.
+        env: Variables.
+        command: The guest's words, after `--`.
+    """
+
+    WORDS: ClassVar[str] = ""
+    FIXED: ClassVar[tuple[str, ...]] = ()
+    OPTIONS: ClassVar[Mapping[str, options.Option]] = {}
+
+    name: str | None = field(default=None, converter=_name)
+    operands: tuple[str, ...] = ()
+    chosen: options.Chosen = field(default=(), kw_only=True)
+    env: tuple[tuple[str, Hidden], ...] = field(default=(), kw_only=True)
+    command: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @classmethod
+    def of(
+        cls,
+        name: str | None = None,
+        given: Mapping[str, Any] | None = None,
+        *,
+        operands: Sequence[str] = (),
+        command: Sequence[str] = (),
+    ) -> Self:
+        """The command with these options (and `env`), checked.
+
+        Raises:
+            TypeError, ValueError: an option is unknown, or its value cannot be right.
+        """
+        given = dict(given or {})
+        env = checks.hidden_pairs("env", given.pop("env", None))
+        chosen = options.choose(f"`smolvm {cls.WORDS}`", cls.OPTIONS, given)
+        words = checks.words("command", command) if command else ()
+        return cls(name, tuple(operands), chosen=chosen, env=env, command=words)
+
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
+        dialect.require(self.WORDS)
+        words = [*self.FIXED, *options.argv(self.WORDS, self.OPTIONS, self.chosen, dialect)]
+        words += options.variables(self.env)
+        if self.name is not None:
+            words += dialect.name(self.WORDS.removeprefix("machine "), self.name)
+        tail = ("--", *self.command) if self.command else ()
+        return dialect.words(*self.WORDS.split(), *words, *self.operands, *tail)
+
+    def invocation(self, dialect: Dialect) -> Invocation:
+        return Invocation(self.argv(dialect), timeout=self.BOUND, finish=self.FINISH)
+
+
+class Done(Verb[None]):
+    """One whose success is all it has to say."""
+
+    __slots__ = ()
+
+    def answer(self, completed: Completed) -> None:
+        return None
+
+
+class Said(Verb[str]):
+    """One whose answer is text for people."""
+
+    __slots__ = ()
+
+    def answer(self, completed: Completed) -> str:
+        return completed.stdout.decode("utf-8", "replace")

@@ -1,0 +1,331 @@
+"""The subcommands that a table describes, one class each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from attrs import frozen
+
+from smolkit.commands import options, tables
+from smolkit.commands.base import LONG
+from smolkit.commands.observing import egress_event, stats
+from smolkit.commands.options import Option, integer, switch
+from smolkit.commands.records import dict_of, list_of
+from smolkit.commands.verb import Done, Said, Verb
+from smolkit.observed import EgressEvent, Stats
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from smolkit.dialect import Dialect
+    from smolkit.values import Completed
+
+
+@frozen
+class Update(Done):
+    """`machine update`: of a stopped machine, but for its allow lists. Nothing is changed where it fails."""
+
+    WORDS: ClassVar[str] = "machine update"
+    OPTIONS: ClassVar[Mapping[str, Option]] = tables.UPDATE
+    FINISH: ClassVar[bool] = True
+
+
+@frozen
+class Resize(Done):
+    """`machine resize`: processors and memory of a running machine, its disks for the next start; they only grow."""
+
+    WORDS: ClassVar[str] = "machine resize"
+    OPTIONS: ClassVar[Mapping[str, Option]] = tables.RESIZE
+    FINISH: ClassVar[bool] = True
+
+
+@frozen
+class Pause(Done):
+    """`machine pause`: its memory goes to disk and its process ends."""
+
+    WORDS: ClassVar[str] = "machine pause"
+    BOUND: ClassVar[float | None] = LONG
+    FINISH: ClassVar[bool] = True
+
+
+@frozen
+class Resume(Done):
+    """`machine resume`: a paused machine runs on, with the memory it had."""
+
+    WORDS: ClassVar[str] = "machine resume"
+    BOUND: ClassVar[float | None] = LONG
+    BOOTS: ClassVar[bool] = True
+    FINISH: ClassVar[bool] = True
+
+
+@frozen
+class Branch(Done):
+    """`machine branch`, which engines before 1.14.0 call fork. `operands` is the source; `name` the child, if it is one."""
+
+    WORDS: ClassVar[str] = "machine branch"
+    OPTIONS: ClassVar[Mapping[str, Option]] = tables.BRANCH
+    BOUND: ClassVar[float | None] = LONG
+    BOOTS: ClassVar[bool] = True
+    FINISH: ClassVar[bool] = True
+
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
+        (source,) = self.operands
+        verb = "branch" if dialect.supports(self.WORDS) else "fork"
+        dialect.require(f"machine {verb}")
+        words = list(options.argv(f"machine {verb}", self.OPTIONS, self.chosen, dialect))
+        if self.env:
+            dialect.require(f"machine {verb} --env")
+        words += options.variables(self.env)
+        child = () if self.name is None else ("--name", self.name)
+        if dialect.classic:
+            return dialect.words("machine", verb, *words, source, *child[1:])
+        return dialect.words("machine", verb, *words, "--from" if verb == "branch" else "--golden", source, *child)
+
+
+@frozen
+class BranchRelease(Done):
+    """`machine branch-release`: a child that was branched with hold=True begins to run, with these variables."""
+
+    WORDS: ClassVar[str] = "machine branch-release"
+    OPTIONS: ClassVar[Mapping[str, Option]] = tables.RELEASE
+    BOUND: ClassVar[float | None] = LONG
+    FINISH: ClassVar[bool] = True
+
+
+@frozen
+class Checkpoint(Done):
+    """`machine checkpoint`: a running machine, memory and disks, into a file (or, with a store, a directory)."""
+
+    WORDS: ClassVar[str] = "machine checkpoint"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {**tables.CHECKPOINT, "output": Option("--output", options.path)}
+    BOUND: ClassVar[float | None] = None
+
+
+@frozen
+class CheckpointLog(Said):
+    """`machine checkpoint-log`: what a checkpoint or a store holds, as text."""
+
+    WORDS: ClassVar[str] = "machine checkpoint-log"
+    OPTIONS: ClassVar[Mapping[str, Option]] = tables.CHECKPOINT_LOG
+
+
+@frozen
+class CheckpointPrune(Said):
+    """`machine checkpoint-prune`: what no checkpoint needs any more goes from a store."""
+
+    WORDS: ClassVar[str] = "machine checkpoint-prune"
+    OPTIONS: ClassVar[Mapping[str, Option]] = tables.CHECKPOINT_PRUNE
+    BOUND: ClassVar[float | None] = LONG
+
+
+@frozen
+class CheckpointWarm(Done):
+    """`machine checkpoint-warm`: makes a checkpoint ready, so that the next machine from it starts sooner."""
+
+    WORDS: ClassVar[str] = "machine checkpoint-warm"
+    OPTIONS: ClassVar[Mapping[str, Option]] = tables.CHECKPOINT_WARM
+    BOUND: ClassVar[float | None] = LONG
+
+
+@frozen
+class MountAdd(Done):
+    """`machine mount add`: a host folder into a running machine."""
+
+    WORDS: ClassVar[str] = "machine mount add"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"volume": Option("--volume", options.text)}
+
+
+@frozen
+class MountRemove(Done):
+    """`machine mount remove`."""
+
+    WORDS: ClassVar[str] = "machine mount remove"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"target": Option("--target", options.guest_path)}
+
+
+@frozen
+class MountLs(Verb[tuple[Any, ...]]):
+    """`machine mount ls --json`: the engine's records, as they are."""
+
+    WORDS: ClassVar[str] = "machine mount ls"
+    FIXED: ClassVar[tuple[str, ...]] = ("--json",)
+
+    def answer(self, completed: Completed) -> tuple[Any, ...]:
+        return tuple(list_of(completed))
+
+
+@frozen
+class Sync(Done):
+    """`machine sync`: what a machine wrote to its staged volumes goes to the host."""
+
+    WORDS: ClassVar[str] = "machine sync"
+    BOUND: ClassVar[float | None] = LONG
+
+
+@frozen
+class StatsOf(Verb[Stats]):
+    """`machine stats --json`."""
+
+    WORDS: ClassVar[str] = "machine stats"
+    FIXED: ClassVar[tuple[str, ...]] = ("--json",)
+
+    def answer(self, completed: Completed) -> Stats:
+        return stats(completed)
+
+
+@frozen
+class Logs(Verb[bytes]):
+    """`machine logs`: what the machine's workload wrote."""
+
+    WORDS: ClassVar[str] = "machine logs"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"tail": Option("--tail", integer(0)), "follow": Option("--follow", switch)}
+
+    def answer(self, completed: Completed) -> bytes:
+        return completed.stdout
+
+
+@frozen
+class EgressEvents(Verb[tuple[EgressEvent, ...]]):
+    """`machine egress-events --json`, oldest first. A missing machine has none (1.32.2)."""
+
+    WORDS: ClassVar[str] = "machine egress-events"
+    FIXED: ClassVar[tuple[str, ...]] = ("--json",)
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"limit": Option("--limit", integer(1))}
+
+    def answer(self, completed: Completed) -> tuple[EgressEvent, ...]:
+        return tuple(egress_event(item, completed) for item in list_of(completed))
+
+
+@frozen
+class Monitor(Done):
+    """`machine monitor`: looks after the machine and starts it again, without end."""
+
+    WORDS: ClassVar[str] = "machine monitor"
+    OPTIONS: ClassVar[Mapping[str, Option]] = tables.MONITOR
+    BOUND: ClassVar[float | None] = None
+
+
+@frozen
+class Images(Verb["dict[str, Any]"]):
+    """`machine images --json`. Boots a stopped machine to answer, and stops it after."""
+
+    WORDS: ClassVar[str] = "machine images"
+    FIXED: ClassVar[tuple[str, ...]] = ("--json",)
+    BOUND: ClassVar[float | None] = LONG
+
+    def answer(self, completed: Completed) -> dict[str, Any]:
+        return dict_of(completed)
+
+
+@frozen
+class Prune(Said):
+    """`machine prune`: a machine's image layers that nothing needs. Boots a stopped machine, and stops it after."""
+
+    WORDS: ClassVar[str] = "machine prune"
+    OPTIONS: ClassVar[Mapping[str, Option]] = tables.PRUNE
+    BOUND: ClassVar[float | None] = LONG
+
+
+@frozen
+class NetworkTest(Said):
+    """`machine network-test`: whether a URL can be reached from the machine, as text."""
+
+    WORDS: ClassVar[str] = "machine network-test"
+
+
+@frozen
+class PackPush(Done):
+    """`pack push`: a pack to a registry."""
+
+    WORDS: ClassVar[str] = "pack push"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"file": Option("--file", options.path)}
+    BOUND: ClassVar[float | None] = None
+
+
+@frozen
+class PackPull(Done):
+    """`pack pull`: a pack from a registry."""
+
+    WORDS: ClassVar[str] = "pack pull"
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"output": Option("--output", options.path)}
+    BOUND: ClassVar[float | None] = None
+
+
+@frozen
+class PackInspect(Verb["dict[str, Any]"]):
+    """`pack inspect --json`: a registry's manifest of a pack."""
+
+    WORDS: ClassVar[str] = "pack inspect"
+    FIXED: ClassVar[tuple[str, ...]] = ("--json",)
+
+    def answer(self, completed: Completed) -> dict[str, Any]:
+        return dict_of(completed)
+
+
+@frozen
+class PackList(Verb[tuple[Any, ...]]):
+    """`pack list --json`: the engine's records of the packs it has unpacked, as they are."""
+
+    WORDS: ClassVar[str] = "pack list"
+    FIXED: ClassVar[tuple[str, ...]] = ("--json",)
+
+    def answer(self, completed: Completed) -> tuple[Any, ...]:
+        return tuple(list_of(completed))
+
+
+@frozen
+class PackPrune(Said):
+    """`pack prune`: unpacked packs that nothing needs."""
+
+    WORDS: ClassVar[str] = "pack prune"
+    OPTIONS: ClassVar[Mapping[str, Option]] = tables.PACK_PRUNE
+
+
+@frozen
+class PackInfo(Said):
+    """`pack run --info`: a pack file's manifest, as text."""
+
+    WORDS: ClassVar[str] = "pack run"
+    FIXED: ClassVar[tuple[str, ...]] = ("--info",)
+    OPTIONS: ClassVar[Mapping[str, Option]] = {"sidecar": Option("--sidecar", options.path)}
+
+
+@frozen
+class ConfigShow(Said):
+    """`config show`."""
+
+    WORDS: ClassVar[str] = "config show"
+
+
+@frozen
+class RegistriesPath(Said):
+    """`config registries path`: the file that has them."""
+
+    WORDS: ClassVar[str] = "config registries path"
+
+
+@frozen
+class RegistriesShow(Said):
+    """`config registries show`."""
+
+    WORDS: ClassVar[str] = "config registries show"
+
+
+@frozen
+class RegistriesInit(Done):
+    """`config registries init`: writes a file to begin with."""
+
+    WORDS: ClassVar[str] = "config registries init"
+
+
+@frozen
+class Cli(Verb["Completed"]):
+    """Any words at all; the failures of the engine are smolkit's errors."""
+
+    BOUND: ClassVar[float | None] = None
+
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
+        return dialect.words(*self.operands)
+
+    def answer(self, completed: Completed) -> Completed:
+        return completed

@@ -1,0 +1,289 @@
+"""What one does with a machine now and then: each method is one call of the engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from smolkit import checks, making, procedures
+from smolkit.ownership import Marks
+from smolkit.steps import perform
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+    from typing import Self, Unpack
+
+    from smolkit.commands.base import Command
+    from smolkit.commands.create import MachineSpec
+    from smolkit.commands.typed import BranchOptions, CheckpointOptions, MonitorOptions, UpdateOptions
+    from smolkit.dialect import Dialect
+    from smolkit.observed import EgressEvent, Stats
+    from smolkit.procedures import Keep
+    from smolkit.runners.base import Runner
+    from smolkit.values import MachineInfo
+
+T = TypeVar("T")
+
+
+class MachineVerbs:
+    """The verbs of a Machine beside those of its lifecycle and its commands."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        name: str
+        _runner: Runner
+        _spec: MachineSpec
+        _session: str
+        _made: Marks | None
+
+        def __init__(self, runner: Runner, name: str, *, keep: Keep = False, session: str = "") -> None: ...
+
+        def _marks(self) -> Marks: ...
+
+        def _adopt(self, marks: Marks) -> None: ...
+
+        def status(self) -> MachineInfo: ...  # noqa: D102
+
+        @property
+        def _dialect(self) -> Dialect: ...
+
+    def _on_own(self, command: Command[T]) -> T:
+        """Does what would harm another machine, if the name is not such a one's by now."""
+        return perform(self._runner, procedures.on_own(command, self._dialect, self._made, self.name))
+
+    def branch(self, name: str | None = None, *, keep: Keep = False, **options: Unpack[BranchOptions]) -> Self:
+        """Makes a machine that goes on from where this one is, memory and disks; both run on (engine >= 1.0.0).
+
+        This one must have been started as branchable: `client.machine(..., branchable=True)` or `start(branchable=True)`.
+        Its published ports get other numbers on the host: `url()` tells.
+
+        Args:
+            name: Of the new machine. Default: a fresh one.
+            keep: As for `client.machine`.
+            options: See `smolkit.commands.typed.BranchOptions`.
+
+        Returns:
+            The new machine. It runs; as a context manager it is deleted at the end of the block.
+
+        Raises:
+            ConfigError: this one was not started as branchable.
+            MachineNotRunningError, MachineExistsError, BootFailedError
+        """
+        from smolkit.commands.verbs import Branch  # late: rarely needed
+
+        child = type(self)(self._runner, checks.fresh_name() if name is None else name, keep=keep, session=self._session)
+        marks = child._marks()  # noqa: SLF001  (one of this class)
+        labels = dict(options.get("labels") or {})
+        if self._dialect.supports("machine branch --label"):
+            labels.update(marks.labels)
+        else:
+            marks = Marks((), marks.at)  # it inherits its source's
+        command = Branch.of(child.name, {**options, "labels": labels or None}, operands=[self.name])
+        perform(self._runner, making.branch(child.name, command, self._dialect, marks))
+        child._adopt(marks)  # noqa: SLF001
+        return child
+
+    def branch_many(self, count: int, prefix: str | None = None, **options: Unpack[BranchOptions]) -> list[Self]:
+        """Makes several such machines from one moment of this one: PREFIX-0, PREFIX-1 and so on (engine >= 1.7.7).
+
+        The moment is when this machine's workload runs `smolvm-branch-ready`; with no_wait_ready=True, it is now.
+
+        Returns:
+            Them. They run, or wait with hold=True for `release()`. Each can be used as a context manager.
+        """
+        from smolkit.commands.verbs import Branch  # late: rarely needed
+
+        prefix = checks.fresh_name() if prefix is None else checks.name(prefix)
+        names = [f"{prefix}-{number}" for number in range(checks.integer("count", count, 1, 10_000))]
+        children = [type(self)(self._runner, name, session=self._session) for name in names]
+        self._runner.run(Branch.of(None, {**options, "count": count, "name_prefix": prefix}, operands=[self.name]))
+        for child in children:
+            child._adopt(Marks((), self._runner.now()))  # noqa: SLF001
+        return children
+
+    def url(self, port: int, scheme: str = "http") -> str:
+        """The address on the host of a port of the guest that is published: `http://127.0.0.1:18080`.
+
+        Raises:
+            ValueError: that port is not published.
+        """
+        published = self.status().ports or self._spec.ports
+        for host, guest in published:
+            if guest == port:
+                return f"{scheme}://127.0.0.1:{host}"
+        raise ValueError(f"port {port} of machine {self.name!r} is not published: client.machine(..., ports=[{port}])")
+
+    def update(self, **options: Unpack[UpdateOptions]) -> None:
+        """Changes what the machine is made of, for its next start. It must not run (but for its allow lists).
+
+        What is busy is tried again. Allow lists are read back.
+
+        Args:
+            options: See `smolkit.commands.typed.UpdateOptions`. What is left out stays.
+
+        Raises:
+            MachineRunningError: it runs; nothing was changed.
+            PolicyNotRecordedError: an allow list was not recorded as asked. The machine is as the engine left it.
+            MachineNotFoundError, MachineReplacedError
+        """
+        from smolkit.commands.verbs import Update  # late: rarely needed
+
+        command = Update.of(self.name, options)
+        perform(self._runner, making.update(self.name, command, self._dialect, self._made))
+
+    def resize(
+        self,
+        *,
+        cpus: int | None = None,
+        memory: int | None = None,
+        storage: int | None = None,
+        overlay: int | None = None,
+    ) -> None:
+        """Changes a running machine's size (engine >= 1.20.2).
+
+        Args:
+            cpus: Virtual processors online.
+            memory: MiB; it only grows, in steps of 128 (1.32.2), and needs the host's cgroup controllers.
+            storage: GiB of its data disk, for the next start; it only grows. Also of a machine that does not run.
+            overlay: GiB of its root's overlay, likewise.
+
+        Raises:
+            ConfigError: the engine refused; nothing was changed.
+        """
+        from smolkit.commands.verbs import Resize  # late: rarely needed
+
+        given = {"cpus": cpus, "memory": memory, "storage": storage, "overlay": overlay}
+        self._on_own(Resize.of(self.name, given))
+
+    def pause(self) -> None:
+        """Saves the running machine's memory to disk and ends its process (engine >= 1.18.2).
+
+        Then it can only be resumed or deleted.
+        """
+        from smolkit.commands.verbs import Pause  # late: rarely needed
+
+        self._on_own(Pause.of(self.name))
+
+    def resume(self) -> None:
+        """Lets a paused machine run on, with the memory it had (engine >= 1.18.2)."""
+        from smolkit.commands.verbs import Resume  # late: rarely needed
+
+        self._runner.run(Resume.of(self.name))
+
+    def release(self, env: Mapping[str, str] | None = None) -> None:
+        """Lets a branch that was made with hold=True run, with these variables (engine >= 1.14.0)."""
+        from smolkit.commands.verbs import BranchRelease  # late: rarely needed
+
+        self._on_own(BranchRelease.of(self.name, {"env": env}))
+
+    def checkpoint(self, output: str | os.PathLike[str], **options: Unpack[CheckpointOptions]) -> str:
+        """Saves the running machine, memory and disks, to a file; it runs on (engine >= 1.13.1).
+
+        `client.machine(name, from_path=...)` makes a machine from it. It stands under its name only once it is whole.
+
+        Args:
+            output: The file; `.smolcheckpoint` is its usual suffix. With `store`, a directory.
+            options: See `smolkit.commands.typed.CheckpointOptions`.
+
+        Returns:
+            The path, absolute.
+        """
+        from smolkit.commands.verbs import Checkpoint  # late: rarely needed
+
+        with self._runner.target(checks.path("output", output)) as part:
+            self._runner.run(Checkpoint.of(self.name, {**options, "output": part}))
+        return checks.absolute("output", output)
+
+    def mount(self, source: str | os.PathLike[str], target: str, *, read_only: bool = False) -> None:
+        """Lets the running machine see a host folder, until it stops (engine >= 1.32.2).
+
+        Args:
+            source: The host's folder.
+            target: The absolute path in the guest.
+            read_only: Whether the guest may only read.
+        """
+        from smolkit.commands.verbs import MountAdd  # late: rarely needed
+
+        folder = checks.absolute("source", source)
+        if ":" in folder:
+            raise ValueError(f"the engine takes ':' for the end of the folder's name: {folder!r}")
+        volume = f"{folder}:{checks.guest_path('target', target)}" + (":ro" if read_only else "")
+        self._runner.run(MountAdd.of(self.name, {"volume": volume}))
+
+    def unmount(self, target: str) -> None:
+        """Takes away a folder that was mounted there (engine >= 1.32.2)."""
+        from smolkit.commands.verbs import MountRemove  # late: rarely needed
+
+        self._runner.run(MountRemove.of(self.name, {"target": target}))
+
+    def mounts(self) -> list[dict[str, Any]]:
+        """The engine's records of the folders that were mounted: `source`, `target`, `readOnly` (engine >= 1.32.2)."""
+        from smolkit.commands.verbs import MountLs  # late: rarely needed
+
+        return list(self._runner.run(MountLs.of(self.name)))
+
+    def sync(self) -> None:
+        """Makes the host's side of its `:staged` volumes as the machine's is, deletions too (engine >= 1.14.0)."""
+        from smolkit.commands.verbs import Sync  # late: rarely needed
+
+        self._on_own(Sync.of(self.name))
+
+    def stats(self) -> Stats:
+        """What the running machine uses right now (engine >= 1.29.1)."""
+        from smolkit.commands.verbs import StatsOf  # late: rarely needed
+
+        return self._runner.run(StatsOf.of(self.name))
+
+    def logs(self, *, tail: int | None = None) -> str:
+        """What the machine's workload wrote; with engines before 1.28.1, which cannot tell, the end of its console.
+
+        Args:
+            tail: Only so many lines.
+        """
+        dialect = self._dialect
+        if not dialect.supports("machine logs"):
+            console = perform(self._runner, making.console(self.name))
+            return "".join(console.decode("utf-8", "replace").splitlines(keepends=True)[-tail if tail else 0 :])
+        from smolkit.commands.verbs import Logs  # late: rarely needed
+
+        return self._runner.run(Logs.of(self.name, {"tail": tail})).decode("utf-8", "replace")
+
+    def egress_events(self, *, limit: int | None = None) -> list[EgressEvent]:
+        """The guest's attempts to reach out, oldest first, the newest 200 (engine >= 1.8.1). A missing machine has none."""
+        from smolkit.commands.verbs import EgressEvents  # late: rarely needed
+
+        return list(self._runner.run(EgressEvents.of(self.name, {"limit": limit})))
+
+    def monitor(self, **options: Unpack[MonitorOptions]) -> None:
+        """Looks after the machine and starts it again where it ended, until the call is interrupted.
+
+        Args:
+            options: See `smolkit.commands.typed.MonitorOptions`.
+        """
+        from smolkit.commands.verbs import Monitor  # late: rarely needed
+
+        self._runner.run(Monitor.of(self.name, options))
+
+    def images(self) -> dict[str, Any]:
+        """The engine's record of the machine's image layers and their disk. A stopped machine is booted to answer."""
+        from smolkit.commands.verbs import Images  # late: rarely needed
+
+        return self._runner.run(Images.of(self.name))
+
+    def prune(self, *, everything: bool = False, dry_run: bool = False) -> str:
+        """Removes image layers that nothing needs, and gives the engine's words. A stopped machine is booted for it.
+
+        Args:
+            everything: All cached images.
+            dry_run: Only say which.
+        """
+        from smolkit.commands.verbs import Prune  # late: rarely needed
+
+        return self._on_own(Prune.of(self.name, {"everything": everything, "dry_run": dry_run}))
+
+    def network_test(self, url: str | None = None) -> str:
+        """Whether the machine reaches a URL, in the engine's words."""
+        from smolkit.commands.verbs import NetworkTest  # late: rarely needed
+
+        return self._runner.run(NetworkTest.of(self.name, operands=() if url is None else (checks.text("url", url),)))

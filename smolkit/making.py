@@ -1,0 +1,148 @@
+"""What makes and changes machines: create, branch, start, enter, update. Generators, as in `smolkit.procedures`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from smolkit.commands.create import Create, missing_from
+from smolkit.commands.machine import DataDir
+from smolkit.errors import (
+    BootFailedError,
+    MachineNotFoundError,
+    OutcomeUnknownError,
+    PolicyNotRecordedError,
+    SmolvmError,
+    UnknownEngineError,
+    tail,
+)
+from smolkit.procedures import (
+    check_same,
+    discard,
+    how_to_enter,
+    lookup,
+    note,
+    once,
+    patiently,
+    stop_patiently,
+    try_each,
+)
+from smolkit.steps import ReadLog, Settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smolkit.commands.create import MachineSpec
+    from smolkit.commands.machine import Start
+    from smolkit.commands.verbs import Branch, Update
+    from smolkit.dialect import Dialect
+    from smolkit.ownership import Marks
+    from smolkit.procedures import Keep
+    from smolkit.steps import Steps
+    from smolkit.values import MachineInfo
+
+_LOG_TAIL = 16_384  # bytes
+
+
+def create(name: str, spec: MachineSpec, dialect: Dialect, marks: Marks) -> Steps[None]:
+    """Creates the machine, and makes sure that its network policy is recorded as asked; if not, it is gone again."""
+    check = spec.check_recorded if spec.has_policy else None
+    yield from _make(name, patiently(Create(name, spec, marks=marks.labels)), check, dialect, marks)
+
+
+def branch(name: str, command: Branch, dialect: Dialect, marks: Marks) -> Steps[None]:
+    """Makes the machine as a branch of another one; it runs. One that failed, or was interrupted, leaves nothing."""
+    yield from _make(name, once(command), None, dialect, marks)
+
+
+def _make(
+    name: str, making: Steps[None], check: Callable[[MachineInfo], None] | None, dialect: Dialect, marks: Marks
+) -> Steps[None]:
+    try:
+        yield from making
+    except (OutcomeUnknownError, UnknownEngineError) as error:
+        yield from _undo_if_ours(name, dialect, marks, error)
+        raise
+    except SmolvmError:
+        raise
+    except BaseException as error:
+        error.add_note(f"machine {name!r} may have been created all the same: client.ls() tells")
+        raise
+    try:
+        if check is not None:
+            check((yield from lookup(name)))
+        yield Settle()
+    except BaseException as error:
+        note(error, (yield from discard(name, dialect)))
+        raise
+
+
+def _undo_if_ours(name: str, dialect: Dialect, marks: Marks, error: SmolvmError) -> Steps[None]:
+    """After a create of which it is not known what it did: what stands under the name is removed if its marks are ours."""
+    try:
+        found = yield from lookup(name)
+    except MachineNotFoundError:
+        return
+    except SmolvmError as failure:
+        error.add_note(f"whether machine {name!r} was created is not known either: {failure.message}")
+        return
+    if dialect.supports("machine create --label") and marks.are_on(found, labels=True):
+        note(error, (yield from discard(name, dialect)))
+    else:
+        error.add_note(f"there is a machine {name!r}; it could not be told to be this handle's, and was not touched")
+
+
+def start(command: Start) -> Steps[None]:
+    """Starts the machine. Where it did not boot, the end of its console log goes on the error as a note."""
+    try:
+        yield command
+    except BootFailedError as error:
+        yield from add_logs(error, command.name, ("vmm-exit.json", "agent-startup-error.log", "agent-console.log"))
+        raise
+
+
+def add_logs(error: SmolvmError, name: str, files: tuple[str, ...]) -> Steps[None]:
+    """Makes notes on the error of how these files of the machine's data directory end."""
+    with suppress(SmolvmError):
+        folder: str = yield DataDir(name)
+        for file in files:
+            if said := tail((yield ReadLog(f"{folder}/{file}", -_LOG_TAIL))):
+                error.add_note(f"the end of {file} of machine {name!r}:\n{said}")
+
+
+def console(name: str) -> Steps[bytes]:
+    """The end of the machine's console."""
+    folder: str = yield DataDir(name)
+    end: bytes = yield ReadLog(f"{folder}/agent-console.log", -(2**20))
+    return end
+
+
+def enter(start_it: Start, spec: MachineSpec | None, dialect: Dialect, marks: Marks, keep: Keep) -> Steps[None]:
+    """Creates and starts the machine; a start that fails leaves nothing behind (but what is to be kept).
+
+    With spec=None it was created before, with these marks.
+    """
+    name = start_it.name
+    if spec is not None:
+        yield from create(name, spec, dialect, marks)
+    try:
+        yield from start(start_it)
+        yield Settle()
+    except BaseException as error:
+        if keep:
+            note(error, (yield from try_each([stop_patiently(name)])))  # its half-booted VM would be invisible
+            error.add_note(how_to_enter(name))
+        else:
+            note(error, (yield from discard(name, dialect, half_booted=True)))
+        raise
+
+
+def update(name: str, command: Update, dialect: Dialect, marks: Marks | None) -> Steps[None]:
+    """Changes the machine's record, and makes sure that allow lists are recorded as asked."""
+    asked = dict(command.chosen)
+    yield from check_same(name, dialect, marks)
+    yield from patiently(command)
+    if asked.keys() & {"allow_cidrs", "allow_hosts"}:
+        dialect.require("allow lists in ls")
+        if wrong := missing_from(asked, (yield from lookup(name))):
+            raise PolicyNotRecordedError(f"machine {name!r}: the engine's record of its network policy is wrong: {wrong}")

@@ -1,0 +1,71 @@
+"""What an engine tells of its machines besides their records. Imported where it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+from attrs import field, frozen
+
+
+@final
+@frozen
+class ExitInfo:
+    """How a machine's VM ended.
+
+    Attributes:
+        cause: The engine's word: exited, stopped, killed, crashed, oom_killed, seccomp, or one that a later engine brings.
+        returncode: The VMM's exit status, if it had one.
+        signal: The number of the signal that ended it, if one did.
+        exited_at: Seconds since the epoch.
+        raw: All that the engine said.
+    """
+
+    cause: str
+    returncode: int | None = None
+    signal: int | None = None
+    exited_at: float | None = None
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
+
+
+@final
+@frozen
+class Stats:
+    """What a machine uses right now, as its guest counts it (engine >= 1.29.1).
+
+    Attributes:
+        cpu_percent: Of all its processors together, 0 to 100, over a moment.
+        cpus: Virtual processors online.
+        memory_total, memory_used, memory_free, memory_available, memory_cached: Bytes.
+        swap_total, swap_used: Bytes.
+        raw: All that the engine said.
+    """
+
+    cpu_percent: float | None = None
+    cpus: int | None = None
+    memory_total: int | None = None
+    memory_used: int | None = None
+    memory_free: int | None = None
+    memory_available: int | None = None
+    memory_cached: int | None = None
+    swap_total: int | None = None
+    swap_used: int | None = None
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
+
+
+@final
+@frozen
+class EgressEvent:
+    """One attempt of a guest to reach out (engine >= 1.8.1).
+
+    Attributes:
+        timestamp: RFC 3339, or "".
+        operation: connect or sendto.
+        destination: ip:port.
+        raw: All that the engine said.
+    """
+
+    timestamp: str
+    operation: str
+    destination: str
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)

@@ -1,0 +1,77 @@
+"""A call of the engine as a child process that is followed while it runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from smolkit.runners.live import Live
+from smolkit.runners.pipes import GLANCE, Pipes
+
+if TYPE_CHECKING:
+    from smolkit.runners.local import SubprocessRunner
+    from smolkit.values import Completed, Invocation
+
+
+class Child(Live):
+    """Such a process. What is not read stays in its pipes: a slow reader slows it down."""
+
+    def __init__(self, runner: SubprocessRunner, invocation: Invocation, *, stdin: bool) -> None:
+        self._runner, self._invocation = runner, invocation
+        self._started = time.monotonic()
+        self._ready: deque[tuple[str, bytes]] = deque()
+        self._child = subprocess.Popen.__new__(subprocess.Popen)
+        try:
+            runner.spawn(self._child, invocation, pipe_in=stdin)
+            self._pipes = Pipes(self._child)
+        except BaseException:
+            if getattr(self._child, "pid", None) is not None:
+                self.end(kill=True)
+                self._child.wait()
+            raise
+
+    def read(self, timeout: float | None) -> tuple[str, bytes] | None:
+        """As in Live."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._ready:
+            if not self._pipes.open:
+                return None
+            left = GLANCE if deadline is None else min(GLANCE, deadline - time.monotonic())
+            found = self._pipes.serve(max(0, left))
+            self._ready += (piece for piece in found if piece[1])
+            if not found and self._child.poll() is not None:
+                return None  # somebody else holds its pipes
+            if not self._ready and deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError
+        return self._ready.popleft()
+
+    def write(self, data: bytes) -> None:
+        """As in Live."""
+        assert self._child.stdin is not None  # noqa: S101  (for the type checker: it was opened with one)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._child.stdin.fileno(), rest) :]
+
+    def close_stdin(self) -> None:
+        """As in Live."""
+        self._pipes.close_stdin()
+
+    def poll(self) -> int | None:
+        """As in Live."""
+        return self._child.poll()
+
+    def end(self, *, kill: bool = False) -> None:
+        """As in Live, and of all its process group."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._child.pid, signal.SIGKILL if kill else signal.SIGTERM)
+
+    def close(self) -> Completed:
+        """As in Live."""
+        code = self._child.wait()
+        self._pipes.close()
+        return self._runner.completed(self._invocation, code, b"", b"", time.monotonic() - self._started, "")
