@@ -10,31 +10,31 @@ from smolkit import checks, making, procedures, waits
 from smolkit.commands import tables
 from smolkit.commands.base import LONG
 from smolkit.commands.create import MachineSpec
-from smolkit.commands.execute import Exec
-from smolkit.commands.machine import Cp, Start, Stop
+from smolkit.commands.machine import Start, Stop
 from smolkit.commands.options import choose
 from smolkit.errors import MachineNotFoundError
+from smolkit.machine_commands import MachineCommands
+from smolkit.machine_files import MachineFiles
 from smolkit.machine_verbs import MachineVerbs
 from smolkit.ownership import CREATION, EXPIRES, OWNER, SESSION, Marks
 from smolkit.steps import perform
-from smolkit.values import GuestPath
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self, Unpack
 
     from smolkit.commands import options
-    from smolkit.commands.typed import ExecOptions, StartOptions
+    from smolkit.commands.typed import StartOptions
     from smolkit.dialect import Dialect
     from smolkit.procedures import Keep
     from smolkit.runners.base import Runner
-    from smolkit.values import ExecResult, MachineInfo
+    from smolkit.values import MachineInfo
 
 
 @final
-class Machine(MachineVerbs):
+class Machine(MachineCommands, MachineFiles, MachineVerbs):
     """One machine, by its name. Made by `client.machine(name, ...)`, which asks the engine nothing.
 
     As a context manager it creates and starts the machine (one that this handle created before is only started), and
@@ -207,92 +207,6 @@ class Machine(MachineVerbs):
         dialect = self._dialect
         perform(self._runner, procedures.delete(self.name, dialect, self._made, missing_ok=missing_ok, cascade=cascade))
         self._made = None
-
-    def exec(
-        self,
-        command: Sequence[str],
-        *,
-        check: bool = False,
-        env: Mapping[str, str] | None = None,
-        secrets: Mapping[str, str] | None = None,
-        workdir: str | None = None,
-        user: str | None = None,
-        timeout: float | None = None,
-        input: bytes | str | None = None,  # noqa: A002  (subprocess's word)
-    ) -> ExecResult:
-        """Runs a command in the guest to its end, and gives its exit status and output, whatever the status.
-
-        Args:
-            command: A list of words, the program first. No shell sees them: `sh` is for that.
-            check: Raise CommandFailedError if the exit status is not 0.
-            env: Variables on top of the machine's. They are on the engine's command line while it runs.
-            secrets: Variables that are not: the engine reads them from its environment (engine >= 1.0.0).
-            workdir: An absolute path in the guest.
-            user: A name or `uid[:gid]`; image machines only (engine >= 1.14.0).
-            timeout: Seconds after which the command is killed in the guest. smolkit's own bound is 30 s longer.
-            input: For its standard input, which is otherwise /dev/null.
-
-        Raises:
-            TypeError: command is a str.
-            CommandFailedError: the exit status is not 0, and check=True.
-            ExecTimeoutError: the command did not end in time; the error holds what it had written.
-            ProgramNotFoundError, ProgramNotExecutableError: the guest could not start it.
-            MachineNotRunningError, MachineNotFoundError, ConnectionLostError, OutputLimitError
-        """
-        result = self._runner.run(
-            Exec(self.name, command, env=env, secrets=secrets, workdir=workdir, user=user, timeout=timeout, input=input)
-        )
-        return result.check() if check else result
-
-    def sh(self, script: str, **options: Unpack[ExecOptions]) -> ExecResult:
-        """Runs a script with the guest's `sh -c`: pipes, globs, `&&`. Options and errors are those of `exec`."""
-        return self.exec(["sh", "-c", checks.text("script", script)], **options)
-
-    def cp(self, source: str | os.PathLike[str] | GuestPath, target: str | os.PathLike[str] | GuestPath) -> None:
-        """Copies one regular file into or out of the machine, which must run. If either path is empty, nothing happens.
-
-        One side is in the guest: `machine.path("/root/x")`, or as the engine writes it, `"NAME:/root/x"`. Both sides are
-        full names of files. Folders on the way are made in the guest; owner and mode there are root's and 0644.
-
-        Raises:
-            ValueError: both sides, or neither, are in the guest, or the guest's side is another machine's.
-            FileNotFoundError, IsADirectoryError, PermissionError: of the host's side, before anything runs.
-            SmolvmError: the engine could not copy; a file that was there on the host is untouched.
-        """
-        if source == "" or target == "":
-            return
-        into, out_of = self._guest_side(target), self._guest_side(source)
-        if (into is None) == (out_of is None):
-            which = "neither" if into is None else "both"
-            raise ValueError(
-                f"cp has {which} of its sides in the guest: write machine.cp('file', machine.path('/root/file')), "
-                f"or the other way round"
-            )
-        if into is not None:
-            with self._runner.source(checks.path("source", source)) as file:
-                self._runner.run(Cp(file, into))
-        elif out_of is not None:
-            with self._runner.target(checks.path("target", target)) as file:
-                self._runner.run(Cp(out_of, file))
-
-    def _guest_side(self, side: str | os.PathLike[str] | GuestPath) -> str | None:
-        """The side as the engine writes it, if it is in the guest."""
-        if isinstance(side, GuestPath):
-            if (side.machine, side.host) != (self.name, self._runner.host):
-                raise ValueError(f"{side!r} is a path in another machine than {self!r}")
-            return f"{side.machine}:{checks.guest_path('a path in the guest', side.path)}"
-        own = f"{self.name}:"
-        if isinstance(side, str) and side.startswith(f"{own}/"):
-            return own + checks.guest_path("a path in the guest", side.removeprefix(own))
-        return None
-
-    def path(self, path: str | os.PathLike[str]) -> GuestPath:
-        """A path in this machine, for `cp`. A pure value: nothing is asked.
-
-        Raises:
-            ValueError: it is not absolute.
-        """
-        return GuestPath(self.name, checks.guest_path("a path in the guest", path), self._runner.host)
 
     def status(self) -> MachineInfo:
         """What the engine has on record of the machine, its state first.

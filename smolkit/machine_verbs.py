@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from smolkit import checks, making, procedures
+from smolkit.handle import Handle
 from smolkit.ownership import Marks
 from smolkit.steps import perform
 
@@ -14,39 +15,17 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from smolkit.commands.base import Command
-    from smolkit.commands.create import MachineSpec
     from smolkit.commands.typed import BranchOptions, CheckpointOptions, MonitorOptions, UpdateOptions
-    from smolkit.dialect import Dialect
     from smolkit.observed import EgressEvent, Stats
     from smolkit.procedures import Keep
-    from smolkit.runners.base import Runner
-    from smolkit.values import MachineInfo
 
 T = TypeVar("T")
 
 
-class MachineVerbs:
+class MachineVerbs(Handle):
     """The verbs of a Machine beside those of its lifecycle and its commands."""
 
     __slots__ = ()
-
-    if TYPE_CHECKING:
-        name: str
-        _runner: Runner
-        _spec: MachineSpec
-        _session: str
-        _made: Marks | None
-
-        def __init__(self, runner: Runner, name: str, *, keep: Keep = False, session: str = "") -> None: ...
-
-        def _marks(self) -> Marks: ...
-
-        def _adopt(self, marks: Marks) -> None: ...
-
-        def status(self) -> MachineInfo: ...  # noqa: D102
-
-        @property
-        def _dialect(self) -> Dialect: ...
 
     def _on_own(self, command: Command[T]) -> T:
         """Does what would harm another machine, if the name is not such a one's by now."""

@@ -19,6 +19,7 @@ from attrs import define, field
 from smolkit.checks import data
 from smolkit.commands.base import Command
 from smolkit.runners.base import Runner
+from smolkit.runners.live import Live, Replayed
 from smolkit.values import Completed, Invocation, redact
 
 T = TypeVar("T")
@@ -112,7 +113,15 @@ class FakeRunner(Runner):
         Raises:
             UnexpectedCommandError: there is none.
         """
-        command, argv = self._running[get_ident()], _plain(invocation.argv)
+        return self._answer(self._running[get_ident()], invocation)
+
+    def follow(self, command: Command[Any], *, stdin: bool) -> Live:
+        """The scripted answer, given when it is first read; what was written until then is its stdin."""
+        invocation = command.invocation(self.engine.dialect)
+        return Replayed(lambda done: self._answer(command, done), invocation, stdin=stdin)
+
+    def _answer(self, command: Command[Any], invocation: Invocation) -> Completed:
+        argv = _plain(invocation.argv)
         self.commands.append(command)
         self.invocations.append(invocation)
         for answer in self._answers:

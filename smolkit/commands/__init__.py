@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from smolkit.commands.base import Command
 from smolkit.commands.create import Create, MachineSpec
 from smolkit.commands.engine import PackCreate, Version
-from smolkit.commands.execute import Exec
+from smolkit.commands.execute import Exec, Shell, Spawn
 from smolkit.commands.machine import Cp, DataDir, Delete, Ls, Start, Status, Stop
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ __all__ = [
     "Resize",
     "Resume",
     "Run",
+    "Shell",
+    "Spawn",
     "Start",
     "StatsOf",
     "Status",

@@ -10,12 +10,14 @@ from attrs import field, frozen
 
 from smolkit import checks
 from smolkit.commands import options
-from smolkit.commands.base import Command, option
+from smolkit.commands.base import Command, Silent, option
+from smolkit.errors import UnknownEngineError
 from smolkit.values import ExecResult, Hidden, Invocation, shown_size
 from smolkit.verdict import verdict
 
 if TYPE_CHECKING:
     from smolkit.dialect import Dialect
+    from smolkit.errors import SmolvmError
     from smolkit.values import Completed
 
 # Seconds that the engine gets, after the guest's timeout, to say so before the host ends it.
@@ -65,11 +67,7 @@ class Exec(Command[ExecResult]):
     input: bytes | None = field(default=None, converter=_input, kw_only=True, repr=shown_size)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        words = [*dialect.name("exec", self.name)]
-        # With -i the output has no cap (else 11 MiB), streams stay apart, and failures come as JSON where the engine can;
-        # it also took 0.75 of the time (1.32.2). Engines that cannot are asked the plain way, which is harder to forge.
-        if self.input is not None or dialect.supports("--error-format"):
-            words.append("-i")
+        words = [*dialect.name("exec", self.name), *self._mode(dialect)]
         if len(self.input or b"") > _SMALL_INPUT:
             dialect.require("input over 64 KiB")
         words += options.variables(self.env)
@@ -84,6 +82,11 @@ class Exec(Command[ExecResult]):
         if self.timeout is not None:
             words += ("--timeout", duration(self.timeout))
         return dialect.words("machine", "exec", *words, "--", *self.command)
+
+    def _mode(self, dialect: Dialect) -> tuple[str, ...]:
+        # With -i the output has no cap (else 11 MiB), streams stay apart, and failures come as JSON where the engine can;
+        # it also took 0.75 of the time (1.32.2). Engines that cannot are asked the plain way, which is harder to forge.
+        return ("-i",) if self.input is not None or dialect.supports("--error-format") else ()
 
     @property
     def _host_variables(self) -> tuple[str, ...]:
@@ -101,12 +104,51 @@ class Exec(Command[ExecResult]):
         Raises:
             SmolvmError: it was the engine that failed.
         """
-        if failure := verdict(completed, self.command, self.timeout):
+        if failure := self.failure(completed):
             raise failure
         return self.answer(completed)
 
+    def failure(self, completed: Completed) -> SmolvmError | None:
+        """What went wrong with the engine, if it did; whatever the guest's exit status."""
+        return verdict(completed, self.command, self.timeout)
+
     def answer(self, completed: Completed) -> ExecResult:
         return ExecResult(self.command, completed.returncode, completed.stdout, completed.stderr, completed.duration)
+
+
+@frozen
+class Spawn(Exec):
+    """`machine exec --detach`: starts a command and leaves it. The answer is its number in the VM.
+
+    In an image machine that is the number outside of its container (1.32.2): of no use to a command inside.
+    """
+
+    def _mode(self, dialect: Dialect) -> tuple[str, ...]:
+        dialect.require("machine exec --detach")
+        return ("-d",)
+
+    def read(self, completed: Completed) -> int:  # type: ignore[override]
+        """The number.
+
+        Raises:
+            SmolvmError: it was not started.
+        """
+        if failure := verdict(completed):
+            raise failure
+        found = completed.stdout.split()
+        if not found or not found[-1].isdigit():
+            raise UnknownEngineError("the engine gave no number of the process that it started", completed)
+        return int(found[-1])
+
+
+@frozen
+class Shell(Silent):
+    """`machine shell`: the guest's shell, with a terminal."""
+
+    name: str = field(converter=checks.name)
+
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
+        return ("machine", "shell", *dialect.name("shell", self.name))
 
 
 def duration(seconds: float) -> str:

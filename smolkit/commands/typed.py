@@ -367,6 +367,27 @@ class PackOptions(TypedDict, total=False):
     no_proxy: str | None
 
 
+class SpawnOptions(TypedDict, total=False):
+    """The keywords of `Machine.spawn`: those of `exec` that have a meaning there."""
+
+    env: Mapping[str, str] | None
+    secrets: Mapping[str, str] | None
+    workdir: str | None
+    user: str | None
+
+
+class PopenOptions(SpawnOptions, total=False):
+    """The keywords of `Machine.popen`.
+
+    Attributes:
+        timeout: Seconds after which the command is killed in the guest.
+        stdin: Whether there is an input to write to.
+    """
+
+    timeout: float | None
+    stdin: bool
+
+
 class ExecOptions(TypedDict, total=False):
     """The keywords of `Machine.exec`, which `Machine.sh` takes too."""
 

@@ -150,6 +150,10 @@ class Runner(ABC):
         exception out; or, with `invocation.finish`, it lets the call come to its end and raises InterruptedCall.
         """
 
+    def follow(self, command: Command[Any], *, stdin: bool) -> Live:
+        """Starts a command, for its output to be read as it comes."""
+        return self.open(command.invocation(self.engine.dialect), stdin=stdin)
+
     def open(self, invocation: Invocation, *, stdin: bool) -> Live:
         """Starts a call of the engine, for its output to be read as it comes; with a stdin to write to, or /dev/null.
 
@@ -158,7 +162,7 @@ class Runner(ABC):
         """
         from smolkit.runners.live import Replayed  # late: few calls are followed live
 
-        return Replayed(self, invocation, stdin=stdin)
+        return Replayed(self.execute, invocation, stdin=stdin)
 
     def interact(self, invocation: Invocation) -> int:
         """Runs the engine in the foreground of this program's terminal; its exit status."""

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from smolkit.runners.live import Live
+from smolkit.runners.local import NOTE, without_note
 from smolkit.runners.pipes import GLANCE, Pipes
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Child(Live):
         self._runner, self._invocation = runner, invocation
         self._started = time.monotonic()
         self._ready: deque[tuple[str, bytes]] = deque()
+        self._head: bytes | None = b""  # of stderr, while it may still be the engine's note
         self._child = subprocess.Popen.__new__(subprocess.Popen)
         try:
             runner.spawn(self._child, invocation, pipe_in=stdin)
@@ -43,12 +45,22 @@ class Child(Live):
                 return None
             left = GLANCE if deadline is None else min(GLANCE, deadline - time.monotonic())
             found = self._pipes.serve(max(0, left))
-            self._ready += (piece for piece in found if piece[1])
+            self._ready += ((stream, said) for stream, chunk in found if (said := self._said(stream, chunk)))
             if not found and self._child.poll() is not None:
                 return None  # somebody else holds its pipes
             if not self._ready and deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError
         return self._ready.popleft()
+
+    def _said(self, stream: str, chunk: bytes) -> bytes:
+        """The chunk, without what is the note of a renamed engine."""
+        if stream != "stderr" or self._head is None:
+            return chunk
+        self._head += chunk
+        if chunk and b"\n" not in self._head and (NOTE.startswith(self._head) or self._head.startswith(NOTE)):
+            return b""
+        said, self._head = without_note(self._head, self._runner.engine.path), None
+        return said
 
     def write(self, data: bytes) -> None:
         """As in Live."""

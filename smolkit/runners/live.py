@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 if TYPE_CHECKING:
-    from smolkit.runners.base import Runner
+    from collections.abc import Callable
+
     from smolkit.values import Completed, Invocation
 
 
@@ -51,8 +52,8 @@ class Live(ABC):
 class Replayed(Live):
     """For runners that only `execute`: the call runs to its end when its output is first read."""
 
-    def __init__(self, runner: Runner, invocation: Invocation, *, stdin: bool) -> None:
-        self._runner, self._invocation = runner, invocation
+    def __init__(self, execute: Callable[[Invocation], Completed], invocation: Invocation, *, stdin: bool) -> None:
+        self._execute, self._invocation = execute, invocation
         self._written = bytearray()
         self._takes_input = stdin
         self._done: Completed | None = None
@@ -61,7 +62,7 @@ class Replayed(Live):
     def _completed(self) -> Completed:
         if self._done is None:
             data = bytes(self._written) if self._takes_input else None
-            self._done = self._runner.execute(evolve(self._invocation, stdin=data))
+            self._done = self._execute(evolve(self._invocation, stdin=data))
             both = (("stdout", self._done.stdout), ("stderr", self._done.stderr))
             self._pieces = [(stream, chunk) for stream, chunk in both if chunk]
         return self._done

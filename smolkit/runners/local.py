@@ -42,6 +42,7 @@ _FIXED = {"NO_COLOR": "1", "RUST_LOG": "off"}
 
 _TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
 _DEFAULT_LIMIT = 256 * 2**20
+NOTE = b"note: no packed assets found for '"
 _ITS_OWN_NAMES = frozenset({"smolvm", "smolvm-bin"})
 
 
@@ -217,12 +218,12 @@ class SubprocessRunner(Runner):
                 raise ValueError("the command line is longer than this host takes: use input=, or cp a file") from None
             raise EngineNotFoundError(f"cannot run {argv[0]}: {error.strerror}") from error
 
-    def completed(
+    def completed(  # noqa: PLR0917  (as Completed has them)
         self, invocation: Invocation, returncode: int, stdout: bytes, stderr: bytes, duration: float, ended_by: str
     ) -> Completed:
         """How a child of this runner ended: without the note of a renamed engine, and logged."""
         program = self._locate()
-        stderr = self._without_note(stderr, program.path)
+        stderr = without_note(stderr, program.path)
         completed = Completed(invocation.argv, returncode, stdout, stderr, duration, ended_by)
         self._log((*self._prefix, program.path, *invocation.argv), completed)
         return completed
@@ -248,16 +249,15 @@ class SubprocessRunner(Runner):
             return key not in _REFUSED
         return key in _INHERITED or (self._inherit_proxy and key.lower() in _PROXY)
 
-    @staticmethod
-    def _without_note(stderr: bytes, program: str) -> bytes:
-        """A program of another name begins with a note that it carries no pack (1.7.1 to 1.32.2). It is not the guest's."""
-        if not stderr.startswith(b"note: no packed assets found for '"):
-            return stderr
-        name = os.path.basename(os.path.realpath(program))
-        if name in _ITS_OWN_NAMES:
-            return stderr
-        note = rb"note: no packed assets found for '" + re.escape(os.fsencode(name)) + rb"'[^\n]*\n"
-        return re.sub(rb"\A" + note, b"", stderr)
+
+def without_note(stderr: bytes, program: str) -> bytes:
+    """A program of another name begins with a note that it carries no pack (1.7.1 to 1.32.2). It is not the guest's."""
+    if not stderr.startswith(NOTE):
+        return stderr
+    name = os.path.basename(os.path.realpath(program))
+    if name in _ITS_OWN_NAMES:
+        return stderr
+    return re.sub(rb"\A" + NOTE + re.escape(os.fsencode(name)) + rb"'[^\n]*\n", b"", stderr)
 
 
 def _is_started(child: subprocess.Popen[bytes]) -> bool:

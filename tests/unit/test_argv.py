@@ -49,6 +49,8 @@ from smolkit.commands import (
     Resize,
     Resume,
     Run,
+    Shell,
+    Spawn,
     Start,
     StatsOf,
     Status,
@@ -87,6 +89,7 @@ TABLE: list[tuple[Command[Any], str, str]] = [
     (Cp("SRC", "NAME:/path"), "machine cp SRC NAME:/path", "machine cp SRC NAME:/path"),
     (Cp("NAME:/path", "DST"), "machine cp NAME:/path DST", "machine cp NAME:/path DST"),
     (Status("NAME"), "machine status --name NAME --json", "machine status --name NAME --json"),
+    (Shell("NAME"), "machine shell --name NAME", "machine shell --name NAME"),
     (Ls(), "machine ls --json", "machine ls --json"),
     (DataDir("NAME"), "machine data-dir NAME", "machine data-dir --name NAME"),
 ]
@@ -94,6 +97,7 @@ TABLE: list[tuple[Command[Any], str, str]] = [
 
 # Verbs that came later, or that say more to a newer engine: command, classic argv ("": it has none), the newest engine's
 LATER: list[tuple[Command[Any], str, str]] = [
+    (Spawn("NAME", ["A"]), "", "machine exec --name NAME -d -- A"),
     (Update.of("NAME", {"cpus": 1}), "machine update --cpus 1 NAME", "machine update --cpus 1 --name NAME"),
     (Resize.of("NAME", {"cpus": 1}), "", "machine resize --cpus 1 --name NAME"),
     (Pause.of("NAME"), "", "machine pause --name NAME"),
@@ -196,7 +200,7 @@ def test_from_and_smolfile_together_are_classic_only() -> None:
         command.argv(CURRENT)
 
 
-@pytest.mark.parametrize("command", [row[0] for row in TABLE if not isinstance(row[0], Version)])
+@pytest.mark.parametrize("command", [row[0] for row in TABLE if not isinstance(row[0], (Version, Shell))])
 def test_engines_that_can_are_asked_for_failures_as_json(command: Command[Any]) -> None:
     """From 1.28.1 on every command begins with --error-format json."""
     assert ("--error-format", "json") == command.argv(Dialect.of("1.28.1"))[:2]

@@ -1,0 +1,37 @@
+"""What the parts of Machine know of each other, for type checkers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smolkit.commands.create import MachineSpec
+    from smolkit.dialect import Dialect
+    from smolkit.ownership import Marks
+    from smolkit.procedures import Keep
+    from smolkit.runners.base import Runner
+    from smolkit.values import MachineInfo
+
+
+class Handle:
+    """A machine's handle. Machine is made of parts, one for each thing one does with a machine."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        name: str
+        _runner: Runner
+        _spec: MachineSpec
+        _session: str
+        _made: Marks | None
+
+        def __init__(self, runner: Runner, name: str, *, keep: Keep = False, session: str = "") -> None: ...
+
+        def _marks(self) -> Marks: ...
+
+        def _adopt(self, marks: Marks) -> None: ...
+
+        def status(self) -> MachineInfo: ...  # noqa: D102
+
+        @property
+        def _dialect(self) -> Dialect: ...

@@ -1,0 +1,121 @@
+"""Commands in the guest."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, cast, overload
+
+from smolkit import checks
+from smolkit.commands.execute import Exec
+from smolkit.handle import Handle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Literal, Unpack
+
+    from smolkit.commands.typed import ExecOptions, PopenOptions, SpawnOptions
+    from smolkit.process import Process, Spawned
+    from smolkit.values import ExecResult
+
+
+class MachineCommands(Handle):
+    """The part of Machine that runs commands."""
+
+    __slots__ = ()
+
+    def exec(
+        self,
+        command: Sequence[str],
+        *,
+        check: bool = False,
+        env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        workdir: str | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+        input: bytes | str | None = None,  # noqa: A002  (subprocess's word)
+    ) -> ExecResult:
+        """Runs a command in the guest to its end, and gives its exit status and output, whatever the status.
+
+        Args:
+            command: A list of words, the program first. No shell sees them: `sh` is for that.
+            check: Raise CommandFailedError if the exit status is not 0.
+            env: Variables on top of the machine's. They are on the engine's command line while it runs.
+            secrets: Variables that are not: the engine reads them from its environment (engine >= 1.0.0).
+            workdir: An absolute path in the guest.
+            user: A name or `uid[:gid]`; image machines only (engine >= 1.14.0).
+            timeout: Seconds after which the command is killed in the guest. smolkit's own bound is 30 s longer.
+            input: For its standard input, which is otherwise /dev/null.
+
+        Raises:
+            TypeError: command is a str.
+            CommandFailedError: the exit status is not 0, and check=True.
+            ExecTimeoutError: the command did not end in time; the error holds what it had written.
+            ProgramNotFoundError, ProgramNotExecutableError: the guest could not start it.
+            MachineNotRunningError, MachineNotFoundError, ConnectionLostError, OutputLimitError
+        """
+        result = self._runner.run(
+            Exec(self.name, command, env=env, secrets=secrets, workdir=workdir, user=user, timeout=timeout, input=input)
+        )
+        return result.check() if check else result
+
+    def sh(self, script: str, **options: Unpack[ExecOptions]) -> ExecResult:
+        """Runs a script with the guest's `sh -c`: pipes, globs, `&&`. Options and errors are those of `exec`."""
+        return self.exec(["sh", "-c", checks.text("script", script)], **options)
+
+    @overload
+    def popen(
+        self, command: Sequence[str], *, text: Literal[False] = False, **options: Unpack[PopenOptions]
+    ) -> Process[bytes]: ...
+
+    @overload
+    def popen(self, command: Sequence[str], *, text: Literal[True], **options: Unpack[PopenOptions]) -> Process[str]: ...
+
+    def popen(self, command: Sequence[str], *, text: bool = False, **options: Unpack[PopenOptions]) -> Process[Any]:
+        """Starts a command in the guest, to be followed while it runs.
+
+        Its output has no cap, and no more of it is in memory than a piece. Killing it kills it in the guest, with all that
+        it started (1.32.2).
+
+        Args:
+            command: As for exec.
+            text: Whether lines of text are read, instead of pieces of bytes.
+            options: `stdin=True` for an input to write to; env, secrets, workdir, user and timeout as for exec.
+
+        Raises:
+            TypeError: command is a str.
+        """
+        from smolkit.process import Process  # late: few programs follow commands
+
+        rest = dict(options)
+        stdin = bool(rest.pop("stdin", False))
+        # An input, be it empty, has the engine speak live.
+        return Process(self._runner, Exec(self.name, command, input=b"", **rest), stdin=stdin, text=text)  # type: ignore[arg-type]
+
+    def spawn(self, command: Sequence[str], **options: Unpack[SpawnOptions]) -> Spawned:
+        """Starts a command in the guest and leaves it: it runs until it ends, or the machine does (engine >= 1.3.0).
+
+        Its output goes nowhere. An image machine's engine does not say whether there is such a program (1.32.2).
+
+        Args:
+            command: As for exec.
+            options: env, secrets, workdir and user as for exec.
+
+        Raises:
+            ProgramNotFoundError: the guest has no such program (bare machines).
+            MachineNotRunningError, MachineNotFoundError
+        """
+        from smolkit.commands.execute import Spawn  # late: few programs leave commands
+        from smolkit.process import MARK, Spawned
+
+        mark = os.urandom(8).hex()
+        env = {**(options.get("env") or {}), MARK: mark}
+        secrets, workdir, user = options.get("secrets"), options.get("workdir"), options.get("user")
+        pid = self._runner.run(Spawn(self.name, command, env=env, secrets=secrets, workdir=workdir, user=user))
+        return Spawned(self, cast("int", pid), mark)
+
+    def shell(self) -> int:
+        """Hands this program's terminal over to a shell in the guest; its exit status."""
+        from smolkit.commands.execute import Shell  # late: few programs do so
+
+        return self._runner.interact(Shell(self.name).invocation(self._dialect))

@@ -1,0 +1,308 @@
+"""Commands that are followed while they run: with the fake, and with real processes that pretend to be the engine."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smolkit import Completed, Machine, Smolvm, SubprocessRunner, errors
+from smolkit.commands import Command, Exec, Spawn
+from smolkit.runners.live import Live, Replayed
+from smolkit.testing import FakeRunner
+from tests.recorded import as_json
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> Machine:
+    """A machine of a pretend engine; its guest's command is what comes after `--`, run here."""
+    program = tmp_path / "smolvm"
+    program.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift; exec "$@"\n')
+    program.chmod(0o755)
+    return Smolvm(runner=SubprocessRunner(program, version="1.32.2")).machine("m")
+
+
+def test_pieces_come_as_they_are_written(said: Machine) -> None:
+    """Each with its stream, before the command has ended; the end of the iteration has the status."""
+    process = said.popen(["sh", "-c", "printf one; sleep 0.3; printf two >&2; sleep 0.3; exit 3"])
+    started, times, pieces = time.monotonic(), [], []
+    for stream, chunk in process:
+        times.append(time.monotonic() - started)
+        pieces.append((stream, chunk))
+
+    assert [("stdout", b"one"), ("stderr", b"two")] == pieces
+    assert times[1] - times[0] > 0.2
+    assert 3 == process.returncode == process.wait() == process.poll()
+    assert ("sh", "-c") == process.args[:2]
+
+
+def test_lines_of_text(said: Machine) -> None:
+    """Characters and lines that come in parts are put together; what is no UTF-8 is replaced; a last line needs no end."""
+    script = r"printf 'gr\303'; sleep 0.1; printf '\274n\nx\377y'; printf 'e\n' >&2"
+    process = said.popen(["sh", "-c", script], text=True)
+
+    assert [("stderr", "e\n"), ("stdout", "grün\n"), ("stdout", "x\ufffdy")] == sorted(process)
+
+
+def test_a_line_without_end_is_given_in_parts(said: Machine) -> None:
+    """A guest cannot fill the host's memory by never ending its line."""
+    process = said.popen(["sh", "-c", "head -c 5000000 /dev/zero"], text=True)
+
+    assert max(len(line) for _, line in process) < 2**20 + 2**17
+
+
+def test_an_input_to_write_to(said: Machine) -> None:
+    """Answers come before it is closed; text is UTF-8."""
+    with said.popen(["cat"], stdin=True) as process:
+        assert process.stdin is not None
+        pieces = iter(process)
+        process.stdin.write("grün")
+        assert ("stdout", "grün".encode()) == next(pieces)
+        process.stdin.write(b"more")
+        assert ("stdout", b"more") == next(pieces)
+        process.stdin.close()
+        with pytest.raises(ValueError, match="closed"):
+            process.stdin.write(b"x")
+        assert [] == list(pieces)
+    assert 0 == process.returncode
+
+
+def test_without_an_input_there_is_none(said: Machine) -> None:
+    """A command that reads its stdin sees its end."""
+    process = said.popen(["cat"])
+
+    assert process.stdin is None
+    assert 0 == process.wait()
+
+
+@pytest.mark.parametrize(("end", "code"), [("terminate", -15), ("kill", -9)])
+def test_a_process_can_be_ended(said: Machine, end: str, code: int) -> None:
+    """As with subprocess: the status is the signal's, and nothing is raised."""
+    process = said.popen(["sleep", "60"])
+    assert process.poll() is None
+    getattr(process, end)()
+
+    assert code == process.wait()
+    getattr(process, end)()
+    assert f"<Process ['sleep', '60'] in 'm': returncode={code}>" == repr(process)
+
+
+def test_waiting_has_a_bound(said: Machine) -> None:
+    """The command goes on after it."""
+    with pytest.raises(KeyError), said.popen(["sh", "-c", "echo x; sleep 60"]) as process:
+        with pytest.raises(TimeoutError, match=r"did not end within 0\.1 s"):
+            process.wait(0.1)
+        assert process.poll() is None
+        raise KeyError("mine")
+    assert -9 == process.returncode
+
+
+def test_a_block_that_ends_well_waits(said: Machine) -> None:
+    """What was not read is thrown away, however much it is."""
+    with said.popen(["sh", "-c", "head -c 3000000 /dev/zero; exit 4"]) as process:
+        pass
+    assert 4 == process.returncode
+
+
+def test_a_process_that_is_dropped(said: Machine) -> None:
+    """A ResourceWarning, as from subprocess."""
+    process = said.popen(["sleep", "60"])
+    live = process._live
+    with pytest.warns(ResourceWarning, match="was left without waiting for its end"):
+        del process
+    live.end(kill=True)
+    live.close()
+
+
+class Stuck(FakeRunner):
+    """A fake whose calls do not end by themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_is = 0.0
+
+    def clock(self) -> float:
+        """A clock that goes on with each wait."""
+        return self.now_is
+
+    def follow(self, command: Command[Any], *, stdin: bool) -> Live:
+        """Such a call."""
+        runner, invocation = self, command.invocation(self.engine.dialect)
+
+        class Call(Replayed):
+            def read(self, timeout: float | None) -> tuple[str, bytes] | None:
+                if self.poll() is None:
+                    runner.now_is += timeout or 0
+                    raise TimeoutError
+                return super().read(timeout)
+
+            def end(self, *, kill: bool = False) -> None:
+                self._done = Completed(invocation.argv, -9 if kill else -15)
+
+        return Call(self.execute, invocation, stdin=stdin)
+
+
+def test_a_timeout_ends_it(fake: FakeRunner, client: Smolvm) -> None:
+    """The guest's own timer first; if the engine does not answer it is ended after the grace."""
+    fake.answer(Exec, stdout="part", stderr="\ncommand timed out after 2000ms", returncode=124, duration=2.1)
+    pieces = []
+    with pytest.raises(errors.ExecTimeoutError) as caught:
+        for piece in client.machine("m").popen(["sleep", "60"], timeout=2):
+            pieces.append(piece)  # noqa: PERF402
+    assert ("stdout", b"part") == pieces[0]
+    assert caught.value.guest_ended
+
+    stuck = Stuck()
+    with pytest.raises(errors.ExecOutcomeUnknownError):
+        Smolvm(runner=stuck).machine("m").popen(["sleep", "60"], timeout=2).wait()
+    assert 32 == stuck.now_is
+
+
+@pytest.mark.parametrize("cut", [0, 3, 20])
+def test_the_engines_failure_is_raised_and_not_given_as_the_guests(said: Machine, cut: int) -> None:
+    """Its JSON line is the engine's, also after output and in parts; the guest's own last words come out."""
+    line = as_json("SMOLVM_ERROR", "io operation failed: connection closed").strip()
+    script = f"printf out; printf 'mine ' >&2; printf %s '{line[:cut]}' >&2; sleep 0.1; echo '{line[cut:]}' >&2; exit 1"
+    process = said.popen(["sh", "-c", script])
+    pieces: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+    with pytest.raises(errors.ConnectionLostError):
+        for stream, chunk in process:
+            pieces[stream] += chunk
+
+    assert {"stdout": b"out", "stderr": b"mine "} == pieces
+    assert 1 == process.returncode
+
+
+def test_a_guest_that_only_seems_to_be_the_engine(said: Machine) -> None:
+    """Such a line in the middle, or with status 0, is the guest's, every byte of it."""
+    line = as_json("X", "y").strip()
+    script = f"printf '%s\n' '{line}' >&2; printf '{{' >&2; sleep 0.1; printf 'more\n%s\n' '{line}' >&2"
+    process = said.popen(["sh", "-c", script])
+
+    assert f"{line}\n{{more\n{line}\n".encode() == b"".join(chunk for _, chunk in process)
+
+
+def test_a_renamed_engines_note_is_not_the_guests(tmp_path: Path) -> None:
+    """Its first line is taken away, also where it comes in parts; a guest's own such line is not."""
+    program = tmp_path / "smol-vmm"
+    program.write_text(
+        "#!/bin/sh\nprintf 'note: no pack' >&2; sleep 0.1\n"
+        "printf \"ed assets found for 'smol-vmm' (looked)\\nmine\\n\" >&2\n"
+    )
+    program.chmod(0o755)
+    machine = Smolvm(runner=SubprocessRunner(program, version="1.32.2")).machine("m")
+
+    assert [("stderr", b"mine\n")] == list(machine.popen(["x"]))
+
+
+def test_a_background_child_that_holds_the_pipe_hangs_nobody(said: Machine) -> None:
+    """The engine has ended; whoever else has its pipes open is not waited for."""
+    started = time.monotonic()
+    process = said.popen(["sh", "-c", "echo x; sleep 30 &"])
+
+    assert [("stdout", b"x\n")] == list(process)
+    assert time.monotonic() - started < 10
+
+
+def test_a_slow_reader_slows_the_writer_down_and_memory_stays_flat(said: Machine, tmp_path: Path) -> None:
+    """200 MB go through; what waits is in the pipe."""
+    code = (
+        "import resource, sys; from smolkit import Smolvm, SubprocessRunner\n"
+        "machine = Smolvm(runner=SubprocessRunner(sys.argv[1], version='1.32.2')).machine('m')\n"
+        "total = sum(len(chunk) for _, chunk in machine.popen(['head', '-c', '200000000', '/dev/zero']))\n"
+        "print(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "smolvm")], check=True, capture_output=True, text=True
+    )
+    total, megabytes = map(int, done.stdout.split())
+    assert 200_000_000 == total
+    assert megabytes < 64
+
+    mark = tmp_path / "mark"
+    process = said.popen(["sh", "-c", f"head -c 10000000 /dev/zero; echo >{mark}"])
+    next(iter(process))
+    time.sleep(0.3)
+    assert not mark.exists()
+    process.wait()
+    assert mark.exists()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # (bytes or kB: only here to be read)
+
+
+def test_a_program_that_is_not_there(tmp_path: Path) -> None:
+    """The same error as for every call."""
+    with pytest.raises(errors.EngineNotFoundError):
+        Smolvm(tmp_path / "none").machine("m").popen(["true"])
+
+
+def test_every_word_of_exec_is_said(client: Smolvm, fake: FakeRunner) -> None:
+    """Options are those of exec, and the engine speaks live; a fake takes for input what came before the first read."""
+    fake.answer(Exec, stdout="answer")
+    process = client.machine("m").popen(["cat"], stdin=True, env={"A": "b"}, workdir="/tmp", timeout=5)
+    assert process.stdin is not None
+    process.stdin.write("question")
+    process.stdin.close()
+
+    assert [("stdout", b"answer")] == list(process)
+    words = ("machine", "exec", "--name", "m", "-i", "-e", "A=b", "-w", "/tmp", "--timeout", "5s", "--", "cat")
+    assert (words, b"question") == (fake.argvs[0], fake.invocations[0].stdin)
+
+
+def test_commands_that_are_left_to_run(client: Smolvm, fake: FakeRunner) -> None:
+    """They carry a mark of their own, by which they and all that they started are found."""
+    fake.answer(Spawn, stdout="615\n", times=1)
+    fake.answer(Spawn, stdout="", times=1)
+    fake.answer(Exec, stdout="/proc/615/environ\n", times=1)
+    fake.answer(Exec)
+    machine = client.machine("m")
+    spawned = machine.spawn(["sleep", "60"], env={"A": "b"}, workdir="/tmp", user="root")
+
+    assert 615 == spawned.pid
+    words = ("machine", "exec", "--name", "m", "-d", "-e", "A=b", "-e", f"SMOLKIT_SPAWN={spawned.mark}", "-w", "/tmp")
+    assert (*words, "--user", "root", "--", "sleep", "60") == fake.argvs[0]
+    assert spawned.is_running()
+    spawned.kill()
+    spawned.kill("SIGTERM")
+    assert not spawned.is_running()
+    assert [f"SMOLKIT_MARK={spawned.mark}", "SMOLKIT_SIGNAL=TERM"] == [
+        word for word in fake.argvs[3] if "SMOLKIT_" in word
+    ][:2]
+    with pytest.raises(ValueError, match="not the name of a signal"):
+        spawned.kill("; reboot")
+    with pytest.raises(errors.UnknownEngineError, match="gave no number"):
+        machine.spawn(["x"])
+
+
+def test_a_mark_finds_a_whole_family(said: Machine) -> None:
+    """Also what has left its process group: found, and killed, on this host's own processes."""
+    from smolkit.process import _FIND, _KILL  # the guest's side
+
+    child = subprocess.Popen(
+        ["sh", "-c", "sleep 61 & setsid sleep 62 & wait"],
+        env={**os.environ, "SMOLKIT_SPAWN": "f00d"},
+        start_new_session=True,
+    )
+    time.sleep(0.2)
+    found = said.sh(_FIND.replace("$SMOLKIT_MARK", "f00d"))
+    assert 3 == len(found.stdout.split())
+
+    assert said.sh(_KILL.replace("$SMOLKIT_MARK", "f00d").replace("$SMOLKIT_SIGNAL", "KILL")).ok
+    assert -9 == child.wait()
+    assert "" == said.sh(_FIND.replace("$SMOLKIT_MARK", "f00d")).stdout
+
+
+def test_the_terminal_is_handed_over(tmp_path: Path, client: Smolvm) -> None:
+    """The engine's shell runs in the foreground, and its status comes back; a fake has none to hand over."""
+    program = tmp_path / "smolvm"
+    program.write_text("#!/bin/sh\n[ \"$*\" = 'machine shell --name m' ] && exit 7\n")
+    program.chmod(0o755)
+
+    assert 7 == Smolvm(runner=SubprocessRunner(program, version="1.32.2")).machine("m").shell()
+    with pytest.raises(NotImplementedError, match="FakeRunner hands no terminal over"):
+        client.machine("m").shell()
