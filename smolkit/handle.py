@@ -24,8 +24,11 @@ class Handle:
         _spec: MachineSpec
         _session: str
         _made: Marks | None
+        _warm: bool
 
         def __init__(self, runner: Runner, name: str, *, keep: Keep = False, session: str = "") -> None: ...
+
+        def _woke(self) -> None: ...
 
         def _marks(self) -> Marks: ...
 

@@ -12,9 +12,9 @@ from smolkit.commands.base import LONG
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.machine import Start, Stop
 from smolkit.commands.options import choose
+from smolkit.commands.script import EXISTS
 from smolkit.errors import MachineNotFoundError
-from smolkit.machine_commands import MachineCommands
-from smolkit.machine_files import MachineFiles
+from smolkit.machine_transfers import MachineTransfers
 from smolkit.machine_verbs import MachineVerbs
 from smolkit.ownership import CREATION, EXPIRES, OWNER, SESSION, Marks
 from smolkit.steps import perform
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from smolkit.dialect import Dialect
     from smolkit.procedures import Keep
     from smolkit.runners.base import Runner
-    from smolkit.values import MachineInfo
+    from smolkit.values import GuestPath, MachineInfo
 
 
 @final
-class Machine(MachineCommands, MachineFiles, MachineVerbs):
+class Machine(MachineTransfers, MachineVerbs):
     """One machine, by its name. Made by `client.machine(name, ...)`, which asks the engine nothing.
 
     As a context manager it creates and starts the machine (one that this handle created before is only started), and
@@ -43,7 +43,19 @@ class Machine(MachineCommands, MachineFiles, MachineVerbs):
     """
 
     __slots__ = (
-        *("__weakref__", "_inside", "_keep", "_lifetime", "_made", "_runner", "_session", "_spec", "_starting", "name"),
+        *(
+            "__weakref__",
+            "_inside",
+            "_keep",
+            "_lifetime",
+            "_made",
+            "_runner",
+            "_session",
+            "_spec",
+            "_starting",
+            "_warm",
+            "name",
+        ),
     )
 
     def __init__(
@@ -67,6 +79,7 @@ class Machine(MachineCommands, MachineFiles, MachineVerbs):
         self._session = session
         self._lifetime = None if lifetime is None else checks.seconds("lifetime", lifetime)
         self._inside = False  # whether a `with` of this handle has begun and not ended
+        self._warm = False  # whether a command ran in it since it was started
         self._made: Marks | None = None  # those of what this handle made and has not deleted
 
     def __repr__(self) -> str:
@@ -120,6 +133,10 @@ class Machine(MachineCommands, MachineFiles, MachineVerbs):
             marks.append((EXPIRES, str(math.ceil(here.now + self._lifetime))))
         return Marks(tuple((key, mark) for key, mark in marks if mark), here.now)
 
+    def _woke(self) -> None:
+        """A command ran in the machine."""
+        self._warm = True
+
     def _adopt(self, marks: Marks) -> None:
         """From now on this handle has made the machine with these marks."""
         self._made = marks
@@ -148,6 +165,7 @@ class Machine(MachineCommands, MachineFiles, MachineVerbs):
             BootFailedError: it did not come up; notes on the error hold the end of its console log.
             MachineNotFoundError, StartInProgressError, EngineTimeoutError
         """
+        self._warm = False
         chosen = {**dict(self._starting), **dict(choose("start", tables.START, options))}
         perform(self._runner, making.start(Start(self.name, timeout, chosen=tuple(chosen.items()))))
 
@@ -216,8 +234,13 @@ class Machine(MachineCommands, MachineFiles, MachineVerbs):
         """
         return perform(self._runner, procedures.status(self.name, self._dialect))
 
-    def exists(self) -> bool:
-        """Whether the engine has such a machine, in whatever state."""
+    def exists(self, path: str | os.PathLike[str] | GuestPath | None = None) -> bool:
+        """Whether the engine has such a machine, in whatever state; with a path, whether the machine has that file.
+
+        A link that leads nowhere is there, too.
+        """
+        if path is not None:
+            return bool(self._run_script(EXISTS, path))
         try:
             self.status()
         except MachineNotFoundError:

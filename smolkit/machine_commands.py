@@ -57,6 +57,7 @@ class MachineCommands(Handle):
         result = self._runner.run(
             Exec(self.name, command, env=env, secrets=secrets, workdir=workdir, user=user, timeout=timeout, input=input)
         )
+        self._woke()
         return result.check() if check else result
 
     def sh(self, script: str, **options: Unpack[ExecOptions]) -> ExecResult:

@@ -1,62 +1,147 @@
-"""Files of the guest."""
+"""Files of the guest. A path there is a str, absolute, or a GuestPath of this machine."""
 
 from __future__ import annotations
 
 import os
+import posixpath
+from typing import TYPE_CHECKING
 
 from smolkit import checks
-from smolkit.commands.machine import Cp
-from smolkit.handle import Handle
-from smolkit.values import GuestPath
+from smolkit.commands.script import (
+    LISTDIR,
+    MKDIR,
+    READ,
+    REMOVE,
+    RENAME,
+    STAT,
+    WRITE,
+    Script,
+)
+from smolkit.errors import GuestFileError
+from smolkit.machine_commands import MachineCommands
+from smolkit.values import FileStat, GuestPath
+
+if TYPE_CHECKING:
+    _Guest = str | os.PathLike[str] | GuestPath
 
 
-class MachineFiles(Handle):
-    """The part of Machine that copies files."""
+class MachineFiles(MachineCommands):
+    """The part of Machine that is about files."""
 
     __slots__ = ()
 
-    def cp(self, source: str | os.PathLike[str] | GuestPath, target: str | os.PathLike[str] | GuestPath) -> None:
-        """Copies one regular file into or out of the machine, which must run. If either path is empty, nothing happens.
+    def _run_script(self, script: str, path: _Guest, other: str = "", *args: str, input: bytes | None = None) -> bytes:  # noqa: A002
+        found = self._runner.run(Script(self.name, script, self._guest(path), other, args, input))
+        self._woke()
+        return found
 
-        One side is in the guest: `machine.path("/root/x")`, or as the engine writes it, `"NAME:/root/x"`. Both sides are
-        full names of files. Folders on the way are made in the guest; owner and mode there are root's and 0644.
+    def _guest(self, path: _Guest) -> str:
+        """A path in this machine, checked, as text."""
+        if isinstance(path, GuestPath) and (path.machine, path.host) != (self.name, self._runner.host):
+            raise ValueError(f"{path!r} is a path in another machine than {self!r}")
+        given = checks.guest_path("a path in the guest", path.path if isinstance(path, GuestPath) else path)
+        return posixpath.normpath(given).replace("//", "/")
 
-        Raises:
-            ValueError: both sides, or neither, are in the guest, or the guest's side is another machine's.
-            FileNotFoundError, IsADirectoryError, PermissionError: of the host's side, before anything runs.
-            SmolvmError: the engine could not copy; a file that was there on the host is untouched.
-        """
-        if source == "" or target == "":
-            return
-        into, out_of = self._guest_side(target), self._guest_side(source)
-        if (into is None) == (out_of is None):
-            which = "neither" if into is None else "both"
-            raise ValueError(
-                f"cp has {which} of its sides in the guest: write machine.cp('file', machine.path('/root/file')), "
-                f"or the other way round"
-            )
-        if into is not None:
-            with self._runner.source(checks.path("source", source)) as file:
-                self._runner.run(Cp(file, into))
-        elif out_of is not None:
-            with self._runner.target(checks.path("target", target)) as file:
-                self._runner.run(Cp(out_of, file))
+    @staticmethod
+    def _beside(path: str) -> str:
+        """A name beside a path, that nobody else has."""
+        folder, name = posixpath.split(path)
+        return posixpath.join(folder, f".{name[:100]}.{os.urandom(6).hex()}.part")
 
-    def _guest_side(self, side: str | os.PathLike[str] | GuestPath) -> str | None:
-        """The side as the engine writes it, if it is in the guest."""
-        if isinstance(side, GuestPath):
-            if (side.machine, side.host) != (self.name, self._runner.host):
-                raise ValueError(f"{side!r} is a path in another machine than {self!r}")
-            return f"{side.machine}:{checks.guest_path('a path in the guest', side.path)}"
-        own = f"{self.name}:"
-        if isinstance(side, str) and side.startswith(f"{own}/"):
-            return own + checks.guest_path("a path in the guest", side.removeprefix(own))
-        return None
-
-    def path(self, path: str | os.PathLike[str]) -> GuestPath:
-        """A path in this machine, for `cp`. A pure value: nothing is asked.
+    def read_bytes(self, path: _Guest) -> bytes:
+        """A file's content. The guest needs `sh` and `cat`.
 
         Raises:
-            ValueError: it is not absolute.
+            GuestFileNotFoundError, GuestIsADirectoryError, GuestPermissionError: also the builtin errors of these names.
+            OutputLimitError: it is larger than the runner takes (256 MiB): download() has no such bound.
         """
-        return GuestPath(self.name, checks.guest_path("a path in the guest", path), self._runner.host)
+        return self._run_script(READ, path)
+
+    def read_text(self, path: _Guest, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """A file's content as text."""
+        return self.read_bytes(path).decode(encoding, errors)
+
+    def write_bytes(self, path: _Guest, data: bytes, *, mode: int | None = None, owner: str | None = None) -> None:
+        """Makes a file with this content, or gives one another content; at no moment is there half of it.
+
+        Args:
+            path: Its folder must be there.
+            data: The content.
+            mode: Its permissions, for example 0o600. Default: those it had, or the guest's own for new files.
+            owner: `user[:group]`, as the guest knows them. Default: the one it had, or the guest's user.
+
+        Raises:
+            GuestFileNotFoundError, GuestNotADirectoryError: there is no such folder.
+            GuestIsADirectoryError, GuestPermissionError, GuestFileError
+        """
+        content = checks.data("data", data) or b""
+        inside = self._guest(path)
+        words = (
+            str(len(content)),
+            "" if mode is None else f"{mode:o}",
+            "" if owner is None else checks.text("owner", owner),
+        )
+        self._run_script(WRITE, inside, self._beside(inside), *words, input=content)
+
+    def write_text(
+        self, path: _Guest, text: str, encoding: str = "utf-8", *, mode: int | None = None, owner: str | None = None
+    ) -> None:
+        """As write_bytes, with text."""
+        self.write_bytes(path, text.encode(encoding), mode=mode, owner=owner)
+
+    def stat(self, path: _Guest, *, follow_symlinks: bool = True) -> FileStat:
+        """A file's mode, size, owner and time. The guest needs `stat`.
+
+        Raises:
+            GuestFileNotFoundError: there is none.
+        """
+        said = self._run_script(STAT, path, "", "-L" if follow_symlinks else "").split()
+        try:
+            mode, size, uid, gid, mtime = int(said[0], 16), *map(int, said[1:])
+        except (ValueError, IndexError):
+            raise GuestFileError(f"the guest's stat of {str(path)!r} said {b' '.join(said)[:80]!r}") from None
+        return FileStat(mode, size, uid, gid, mtime)
+
+    def listdir(self, path: _Guest) -> list[str]:
+        """The names in a folder, sorted. Names that are no UTF-8 are as `os.listdir` has them.
+
+        Raises:
+            GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
+        """
+        return sorted(os.fsdecode(name) for name in self._run_script(LISTDIR, path).split(b"\0") if name)
+
+    def mkdir(self, path: _Guest, *, mode: int | None = None, parents: bool = False, exist_ok: bool = False) -> None:
+        """Makes a folder.
+
+        Args:
+            path: What is to be.
+            mode: Its permissions.
+            parents: Whether the folders on the way are made, too.
+            exist_ok: Whether it is fine that it is there.
+
+        Raises:
+            GuestFileExistsError, GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
+        """
+        words = ("-p" if parents else "", "" if mode is None else f"{mode:o}", "yes" if exist_ok else "")
+        self._run_script(MKDIR, path, "", *words)
+
+    def remove(self, path: _Guest, *, recursive: bool = False, missing_ok: bool = False) -> None:
+        """Removes a file, a link or a folder.
+
+        Args:
+            path: What goes.
+            recursive: Whether a folder goes with all that is in it. Else it must be empty.
+            missing_ok: Whether it is fine that there is none.
+
+        Raises:
+            GuestDirectoryNotEmptyError, GuestFileNotFoundError, GuestPermissionError
+        """
+        self._run_script(REMOVE, path, "", "yes" if recursive else "", "yes" if missing_ok else "")
+
+    def rename(self, path: _Guest, target: _Guest) -> None:
+        """Gives a file or folder another name. A file of that name is replaced, and an empty folder by a folder.
+
+        Raises:
+            GuestFileNotFoundError, GuestIsADirectoryError, GuestDirectoryNotEmptyError, GuestPermissionError
+        """
+        self._run_script(RENAME, path, self._guest(target))

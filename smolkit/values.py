@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import stat
 from typing import TYPE_CHECKING, Any, final
 
 from attrs import evolve, field, frozen
@@ -212,6 +213,40 @@ class GuestPath:
     def parent(self) -> GuestPath:
         """The path without its last part."""
         return evolve(self, path=posixpath.dirname(self.path))
+
+
+@final
+@frozen
+class FileStat:
+    """What a guest says of a file.
+
+    Attributes:
+        mode: Its kind and permissions, as `os.stat` has them: `stat.S_IMODE(mode)` are the latter.
+        size: Bytes.
+        uid, gid: Its owner's and group's numbers in the guest.
+        mtime: When it was changed, in whole seconds since the epoch.
+    """
+
+    mode: int
+    size: int
+    uid: int
+    gid: int
+    mtime: int
+
+    @property
+    def is_dir(self) -> bool:
+        """Whether it is a folder."""
+        return stat.S_ISDIR(self.mode)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file."""
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def is_symlink(self) -> bool:
+        """Whether it is a link (of `stat(follow_symlinks=False)` only)."""
+        return stat.S_ISLNK(self.mode)
 
 
 @final

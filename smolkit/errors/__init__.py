@@ -34,6 +34,14 @@ SmolvmError
 │   ├── ExecTimeoutError
 │   ├── OutputLimitError
 │   └── ConnectionLostError      the machine went away under the command
+├── GuestFileError               a file of the guest is not as it has to be (also an OSError)
+│   ├── GuestFileNotFoundError       (also a FileNotFoundError)
+│   ├── GuestFileExistsError         (also a FileExistsError)
+│   ├── GuestIsADirectoryError       (also an IsADirectoryError)
+│   ├── GuestNotADirectoryError      (also a NotADirectoryError)
+│   ├── GuestPermissionError         (also a PermissionError)
+│   └── GuestDirectoryNotEmptyError
+├── UnsafeArchiveError           what a guest sent for a download would leave its folder
 └── UnknownEngineError           a failure that smolkit has no name for; nothing is dropped
 
 An argument that cannot be right (a wrong type, an empty command, a negative timeout) is a plain TypeError or ValueError,
@@ -65,6 +73,16 @@ from smolkit.errors.execution import (
     OutputLimitError,
     ProgramNotExecutableError,
     ProgramNotFoundError,
+)
+from smolkit.errors.files import (
+    GuestDirectoryNotEmptyError,
+    GuestFileError,
+    GuestFileExistsError,
+    GuestFileNotFoundError,
+    GuestIsADirectoryError,
+    GuestNotADirectoryError,
+    GuestPermissionError,
+    UnsafeArchiveError,
 )
 from smolkit.errors.machine import (
     BootFailedError,
@@ -100,6 +118,13 @@ __all__ = [
     "ExecOutcomeUnknownError",
     "ExecTimeoutError",
     "ForeignProgramError",
+    "GuestDirectoryNotEmptyError",
+    "GuestFileError",
+    "GuestFileExistsError",
+    "GuestFileNotFoundError",
+    "GuestIsADirectoryError",
+    "GuestNotADirectoryError",
+    "GuestPermissionError",
     "HypervisorUnavailableError",
     "InvalidNameError",
     "MachineExistsError",
@@ -118,6 +143,7 @@ __all__ = [
     "StartError",
     "StartInProgressError",
     "UnknownEngineError",
+    "UnsafeArchiveError",
     "UnsupportedByEngineError",
     "UsageError",
     "WaitTimeoutError",

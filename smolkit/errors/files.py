@@ -1,0 +1,83 @@
+"""What goes wrong with a guest's file: each is a SmolvmError, and the builtin error that Python people expect."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from smolkit.errors.base import SmolvmError
+
+if TYPE_CHECKING:
+    from smolkit.values import Completed
+
+
+class GuestFileError(SmolvmError, OSError):
+    """A file of the guest is not as it has to be.
+
+    Attributes:
+        filename: Its path in the guest.
+        errno: As for any OSError.
+    """
+
+    ERRNO = errno.EIO
+
+    def __init__(self, message: str, completed: Completed | None = None, filename: str = "") -> None:
+        super().__init__(message, completed)
+        self.filename, self.errno, self.strerror = filename, self.ERRNO, os.strerror(self.ERRNO)
+        self.args = (message, self.completed, filename)
+
+    def __reduce__(
+        self,
+    ) -> tuple[type[GuestFileError], tuple[object, ...], dict[str, object]]:  # OSError's own knows other arguments
+        return type(self), self.args, self.__dict__
+
+    @staticmethod
+    def of(number: int, path: str, said: str, completed: Completed | None) -> GuestFileError:
+        """The error of this number."""
+        kind = next((kind for kind in GuestFileError.__subclasses__() if number == kind.ERRNO), GuestFileError)
+        reason = os.strerror(number) + (f" ({said})" if said else "")
+        return kind(f"in the guest, {path!r}: {reason}", completed, path)
+
+
+class GuestFileNotFoundError(GuestFileError, FileNotFoundError):
+    """There is no such file or folder in the guest."""
+
+    ERRNO = errno.ENOENT
+
+
+class GuestFileExistsError(GuestFileError, FileExistsError):
+    """It is there already in the guest."""
+
+    ERRNO = errno.EEXIST
+
+
+class GuestIsADirectoryError(GuestFileError, IsADirectoryError):
+    """It is a folder in the guest, and no file."""
+
+    ERRNO = errno.EISDIR
+
+
+class GuestNotADirectoryError(GuestFileError, NotADirectoryError):
+    """It is no folder in the guest."""
+
+    ERRNO = errno.ENOTDIR
+
+
+class GuestPermissionError(GuestFileError, PermissionError):
+    """The guest's user may not do that."""
+
+    ERRNO = errno.EACCES
+
+
+class GuestDirectoryNotEmptyError(GuestFileError):
+    """The guest's folder is not empty."""
+
+    ERRNO = errno.ENOTEMPTY
+    hint = "remove(path, recursive=True) removes all of it"
+
+
+class UnsafeArchiveError(SmolvmError):
+    """What the guest sent for a download would leave its folder, or is no honest archive. Nothing of it was kept."""
+
+    hint = "exec(['tar', ...]) gives the bytes, to look at them"

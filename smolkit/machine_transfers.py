@@ -1,0 +1,251 @@
+"""Files and folders into the guest and out of it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from smolkit import checks
+from smolkit.commands.execute import Exec
+from smolkit.commands.machine import Cp
+from smolkit.commands.script import PACK, READ, SIZE, UNPACK, WRITE
+from smolkit.commands.script import failure as script_failure
+from smolkit.commands.script import words as script_words
+from smolkit.errors import ProgramNotExecutableError, ProgramNotFoundError
+from smolkit.machine_files import MachineFiles
+from smolkit.values import GuestPath
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import IO
+
+    _Guest = str | os.PathLike[str] | GuestPath
+
+_MOUNTED_LATE = ("/tmp/", "/run/", "/var/run/", "/dev/shm/")  # noqa: S108  (the guest's)
+
+
+class _Meter:
+    """Counts bytes for a progress callback."""
+
+    def __init__(self, total: int, progress: Callable[[int, int], object] | None) -> None:
+        self.total, self._progress, self._done = total, progress, 0
+
+    def add(self, number: int) -> None:
+        """So many more."""
+        self._done += number
+        if self._progress is not None and number:
+            self._progress(self._done, max(self.total, self._done))
+
+
+class _Stream:
+    """The standard output of a process as a file to read; what it says on stderr is kept, to a bound."""
+
+    def __init__(self, pieces: Iterator[tuple[str, bytes]]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+        self.said = b""
+
+    def read(self, size: int) -> bytes:
+        """So many bytes, or fewer; none at the end."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            if piece[0] == "stdout":
+                self._rest = piece[1]
+            else:
+                self.said = (self.said + piece[1])[-1000:]
+        chunk, self._rest = self._rest[:size], self._rest[size:]
+        return chunk
+
+    def drain(self) -> None:
+        """Reads on to the end."""
+        while self.read(2**16):
+            pass
+
+
+def _copy(file: IO[bytes], write: Callable[[bytes], object], meter: _Meter) -> None:
+    while chunk := file.read(2**16):
+        write(chunk)
+        meter.add(len(chunk))
+
+
+class MachineTransfers(MachineFiles):
+    """The part of Machine that copies."""
+
+    __slots__ = ()
+
+    def upload(
+        self,
+        source: str | os.PathLike[str],
+        target: _Guest,
+        *,
+        owner: str | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> None:
+        """Copies a file, or a folder with all that is in it, into the guest.
+
+        Modes, times, links, empty folders and names of any bytes are kept; owners are not. Nothing is at `target` until all
+        has arrived. Into a folder that is there the tree's files are copied then, over those of the same names.
+
+        Args:
+            source: On this host. A folder's hard links come as files of their own.
+            target: The full path of the new file or folder. For a folder, those on the way are made.
+            owner: `user[:group]`, as the guest knows them, of everything. Default: the guest's user.
+            progress: Called with the bytes that were sent and the bytes in all.
+
+        Raises:
+            FileNotFoundError, PermissionError, ValueError: of the host's side.
+            ProgramNotFoundError: the guest has no `sh`, or (for a folder) no `tar`.
+            GuestFileError, GuestNotADirectoryError, GuestPermissionError: of the guest's.
+        """
+        from smolkit import archive  # late: programs that copy no trees need no tar
+
+        path, inside = checks.path("source", source), self._guest(target)
+        user = "" if owner is None else checks.text("owner", owner)
+        meter = _Meter(archive.size_of(path) if os.path.isdir(path) else os.path.getsize(path), progress)
+        if os.path.isdir(path):
+            words = script_words(UNPACK, inside, self._beside(inside), user)
+            self._send(words, inside, lambda write: archive.pack(path, write, meter.add))
+            return
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+            words = script_words(WRITE, inside, self._beside(inside), str(meter.total), f"{mode:o}", user)
+            self._send(words, inside, lambda write: _copy(file, write, meter))
+
+    def _send(self, words: tuple[str, ...], inside: str, feed: Callable[[Callable[[bytes], object]], None]) -> None:
+        said = b""
+        with self.popen(words, stdin=True) as process:
+            assert process.stdin is not None  # noqa: S101  (for the type checker: it was asked for)
+            with suppress(BrokenPipeError):  # it ended before its input did: its status says why
+                feed(process.stdin.write)
+            process.stdin.close()
+            for _, chunk in process:
+                said = (said + chunk)[-1000:]
+        if process.returncode != 0:
+            raise script_failure(inside, process.returncode or 0, said.decode("utf-8", "replace"), None)
+
+    def download(
+        self,
+        source: _Guest,
+        target: str | os.PathLike[str],
+        *,
+        limit: int = 4 * 2**30,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> None:
+        """Copies a file, or a folder with all that is in it, out of the guest.
+
+        The guest is not trusted: a name or a link that leads outside, a device, or more than `limit` is refused, and then
+        nothing is kept. There is nothing at `target` until all has arrived.
+
+        Args:
+            source: In the guest.
+            target: The full path of the new file, or of the new folder, on this host. A file there is replaced.
+            limit: Bytes that are taken at the most (default 4 GiB).
+            progress: Called with the bytes that have arrived and the bytes in all.
+
+        Raises:
+            FileExistsError: there is such a folder on this host, or a file where a folder is to be.
+            FileNotFoundError, PermissionError: of the host's side.
+            UnsafeArchiveError: the guest sent what must not be taken.
+            GuestFileNotFoundError, GuestPermissionError, ProgramNotFoundError: of the guest's side.
+        """
+        from smolkit import archive  # late: programs that copy no trees need no tar
+
+        inside, path = self._guest(source), checks.absolute("target", target)
+        is_folder = self.stat(inside).is_dir
+        if os.path.isdir(path) or (is_folder and os.path.lexists(path)):
+            raise FileExistsError(f"download makes a new {'folder' if is_folder else 'file'}, and this is there: {path!r}")
+        total = int(self._run_script(SIZE, inside).split()[0] or 0) if progress else 0
+        meter = _Meter(total, progress)
+        if is_folder:
+            with archive.fresh_folder(path) as part, self._reading(PACK, inside) as stream:
+                archive.Unpacker(part, limit, meter.add).unpack(stream)
+            return
+        with self._runner.target(path) as part, self._reading(READ, inside) as stream, open(part, "wb") as file:
+            while chunk := stream.read(2**16):
+                if file.tell() + len(chunk) > limit:
+                    raise archive.too_much()
+                file.write(chunk)
+                meter.add(len(chunk))
+
+    @contextmanager
+    def _reading(self, script: str, inside: str) -> Iterator[_Stream]:
+        with self.popen(script_words(script, inside)) as process:
+            stream = _Stream(iter(process))
+            yield stream
+            stream.drain()
+        if process.returncode != 0:
+            raise script_failure(inside, process.returncode or 0, stream.said.decode("utf-8", "replace"), None)
+
+    def cp(
+        self,
+        source: str | os.PathLike[str] | GuestPath,
+        target: str | os.PathLike[str] | GuestPath,
+        *,
+        mode: int | None = None,
+        uid: int | None = None,
+        gid: int | None = None,
+    ) -> None:
+        """Copies one regular file into or out of the machine, which must run. If either path is empty, nothing happens.
+
+        One side is in the guest: `machine.path("/root/x")`, or as the engine writes it, `"NAME:/root/x"`. Both sides are
+        full names of files. Folders on the way are made in the guest. It needs no program in the guest.
+
+        Args:
+            source: What is copied.
+            target: What it becomes.
+            mode: Its permissions in the guest, for uploads (engine >= 1.9.0). Default: 0644.
+            uid: Its owner's number there, likewise. Default: root's.
+            gid: Its group's number there, likewise.
+
+        Raises:
+            ValueError: both sides, or neither, are in the guest, or the guest's side is another machine's.
+            FileNotFoundError, IsADirectoryError, PermissionError: of the host's side, before anything runs.
+            SmolvmError: the engine could not copy; a file that was there on the host is untouched.
+        """
+        if source == "" or target == "":
+            return
+        into, out_of = self._guest_side(target), self._guest_side(source)
+        if (into is None) == (out_of is None):
+            which = "neither" if into is None else "both"
+            raise ValueError(
+                f"cp has {which} of its sides in the guest: write machine.cp('file', machine.path('/root/file')), "
+                f"or the other way round"
+            )
+        if into is not None:
+            with self._runner.source(checks.path("source", source)) as file:
+                self._wake(into.partition(":")[2])
+                self._runner.run(Cp(file, into, mode=mode, uid=uid, gid=gid))
+        elif out_of is not None:
+            if (mode, uid, gid) != (None, None, None):
+                raise ValueError("mode, uid and gid are for files that go into the guest")
+            with self._runner.target(checks.path("target", target)) as file:
+                self._runner.run(Cp(out_of, file))
+
+    def _wake(self, path: str) -> None:
+        """An image machine mounts these at its first exec: what was copied there before is lost (1.32.2)."""
+        if not self._warm and path.startswith(_MOUNTED_LATE):
+            with suppress(ProgramNotFoundError, ProgramNotExecutableError):
+                self._runner.run(Exec(self.name, ["true"]))
+            self._woke()
+
+    def _guest_side(self, side: str | os.PathLike[str] | GuestPath) -> str | None:
+        """The side as the engine writes it, if it is in the guest."""
+        if isinstance(side, GuestPath):
+            if (side.machine, side.host) != (self.name, self._runner.host):
+                raise ValueError(f"{side!r} is a path in another machine than {self!r}")
+            return f"{side.machine}:{checks.guest_path('a path in the guest', side.path)}"
+        own = f"{self.name}:"
+        if isinstance(side, str) and side.startswith(f"{own}/"):
+            return own + checks.guest_path("a path in the guest", side.removeprefix(own))
+        return None
+
+    def path(self, path: str | os.PathLike[str]) -> GuestPath:
+        """A path in this machine, for `cp`. A pure value: nothing is asked.
+
+        Raises:
+            ValueError: it is not absolute.
+        """
+        return GuestPath(self.name, checks.guest_path("a path in the guest", path), self._runner.host)
