@@ -15,7 +15,7 @@ from smolkit.errors import SmolvmError
 from smolkit.machine import Machine
 from smolkit.ownership import Reapable
 from smolkit.runners.base import Runner
-from smolkit.values import Check, Completed, ExecResult, GuestPath, Invocation, MachineInfo
+from smolkit.values import Check, Completed, ExecResult, FileStat, GuestPath, Invocation, MachineInfo, Secret
 
 if TYPE_CHECKING:
     from smolkit.runners.local import SubprocessRunner
@@ -26,12 +26,14 @@ __all__ = [
     "Dialect",
     "Engine",
     "ExecResult",
+    "FileStat",
     "GuestPath",
     "Invocation",
     "Machine",
     "MachineInfo",
     "Reapable",
     "Runner",
+    "Secret",
     "Smolvm",
     "SmolvmError",
     "SubprocessRunner",

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from smolkit.errors import InvalidNameError
-from smolkit.values import Hidden
+from smolkit.values import Hidden, Secret
 
 _NAME = r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9_])?"
 
@@ -136,6 +136,16 @@ def _value(what: str, key: object, item: object) -> str:
 def hidden_pairs(what: str, value: object) -> tuple[tuple[str, Hidden], ...]:
     """As pairs, and the values hidden. None is no pairs."""
     return () if value is None else tuple((key, Hidden(item)) for key, item in pairs(what, value))
+
+
+def secrets(what: str, value: object) -> tuple[tuple[str, Secret], ...]:
+    """A mapping of guest variables to secrets; a str is the value itself. None is no secrets."""
+    if value is None:
+        return ()
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{what} is a mapping, not {type(value).__name__}: write {{'TOKEN': Secret('...')}}")
+    shown = {key: item.text.reveal() if isinstance(item, Secret) else item for key, item in value.items()}
+    return tuple((key, value[key] if isinstance(value[key], Secret) else Secret(text)) for key, text in pairs(what, shown))
 
 
 def seconds(what: str, value: object) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, final
 
 from smolkit import checks, reaping
@@ -18,8 +19,10 @@ from smolkit.ownership import SESSION
 from smolkit.steps import perform
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Unpack
 
+    from smolkit.calls import Call, Plan
     from smolkit.commands.typed import ClientOptions, PackOptions
     from smolkit.dialect import Engine
     from smolkit.ownership import Reapable
@@ -40,11 +43,19 @@ class Smolvm(EngineVerbs):
             `pip install 'smolkit[engine]'` brings.
         runner: Runs the commands instead, wherever and however it likes: a SubprocessRunner with options of its own
             (`sudo -n` before each command, other variables), a fake in tests.
+        on_call: Told of each call of the engine once it has ended: a `smolkit.calls.Call` with command, redacted argv,
+            duration and outcome. All clients of one runner share these. What it raises is logged.
     """
 
     __slots__ = ("runner", "session")
 
-    def __init__(self, program: str | os.PathLike[str] | None = None, *, runner: Runner | None = None) -> None:
+    def __init__(
+        self,
+        program: str | os.PathLike[str] | None = None,
+        *,
+        runner: Runner | None = None,
+        on_call: Callable[[Call], object] | None = None,
+    ) -> None:
         if runner is not None and program is not None:
             raise TypeError("program and runner: give the program to the runner")
         if runner is None:
@@ -52,6 +63,8 @@ class Smolvm(EngineVerbs):
 
             runner = SubprocessRunner(program)
         self.runner = runner
+        if on_call is not None:
+            runner.observe(on_call)
         self.session = os.urandom(8).hex()
 
     def __repr__(self) -> str:
@@ -112,13 +125,44 @@ class Smolvm(EngineVerbs):
             perform(self.runner, reaping.reap(found, dialect))
         return found
 
-    def ls(self) -> list[MachineInfo]:
+    def ls(self, labels: Mapping[str, str] | None = None) -> list[MachineInfo]:
         """All machines of the engine, smolkit's or not, by name.
+
+        Args:
+            labels: Only those that have all of these labels.
 
         Raises:
             SmolvmError: the engine could not tell. It is never taken for "no machines".
         """
-        return list(self.runner.run(Ls()))
+        asked = dict(checks.pairs("labels", labels or {})).items()
+        return [info for info in self.runner.run(Ls()) if asked <= info.labels.items()]
+
+    @contextmanager
+    def dry_run(self, *, echo: bool = True) -> Iterator[Plan]:
+        """In the block, nothing is run: commands are recorded, and their shell lines printed.
+
+        All calls through this client's runner, of all threads, answer as if they had succeeded and found nothing: no
+        machines, empty files, exit status 0. The engine is asked for its version; without one, the newest is spoken.
+
+        Args:
+            echo: Whether the lines are printed.
+        """
+        from smolkit.calls import Plan  # late: few programs do so
+
+        self.runner.plan = plan = Plan(self.runner.program if self.is_available() else "smolvm", echo=echo)
+        try:
+            yield plan
+        finally:
+            self.runner.plan = None
+
+    def free_port(self) -> int:
+        """A TCP port of this host that nobody listens on, for `ports=[(port, 80)]`.
+
+        No other program that uses smolkit gets it while this process lives; it is not one that the kernel hands out.
+        """
+        from smolkit.runners.ports import free_port  # late: rarely needed
+
+        return free_port()
 
     def pack_create(
         self, image: str | os.PathLike[str] | None, output: str | os.PathLike[str], **options: Unpack[PackOptions]

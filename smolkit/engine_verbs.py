@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from smolkit import checks
+from smolkit import checks, making
+from smolkit.steps import perform
 
 if TYPE_CHECKING:
     import os
@@ -39,7 +40,7 @@ class EngineVerbs:
         """
         from smolkit.commands.run import Run  # late: rarely needed
 
-        return self.runner.run(Run.of(None, options, command=command))
+        return perform(self.runner, making.run(Run.of(None, options, command=command), self.runner.engine.dialect))
 
     def pack_run(
         self, pack: str | os.PathLike[str], command: Sequence[str] = (), **options: Unpack[PackRunOptions]

@@ -97,7 +97,7 @@ class Machine(MachineTransfers, MachineVerbs):
     def __enter__(self) -> Self:
         made = self._made
         marks = made or self._marks()
-        start, spec = Start(self.name, chosen=self._starting), None if made else self._spec
+        start, spec = Start(self.name, chosen=self._starting, carried=self._spec.carried), None if made else self._spec
         self._made = None  # a start that fails deletes it
         perform(self._runner, making.enter(start, spec, self._dialect, marks, self._keep))
         self._made = marks
@@ -167,7 +167,9 @@ class Machine(MachineTransfers, MachineVerbs):
         """
         self._warm = False
         chosen = {**dict(self._starting), **dict(choose("start", tables.START, options))}
-        perform(self._runner, making.start(Start(self.name, timeout, chosen=tuple(chosen.items()))))
+        perform(
+            self._runner, making.start(Start(self.name, timeout, chosen=tuple(chosen.items()), carried=self._spec.carried))
+        )
 
     def wait_until(
         self,
@@ -194,7 +196,7 @@ class Machine(MachineTransfers, MachineVerbs):
             MachineNotRunningError, MachineNotFoundError, ConnectionLostError: there is nothing to wait for.
             ProgramNotFoundError: the guest has no `test` (path) or no `cat` (port).
         """
-        what, look = waits.probe(self.name, command, path, port, log)
+        what, look = waits.probe(self.name, command, path, port, log, self._spec.carried)
         perform(self._runner, waits.wait_until(self.name, what, look, checks.seconds("timeout", timeout)))
 
     def stop(self, *, timeout: int | None = None) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from smolkit.commands.typed import ExecOptions, PopenOptions, SpawnOptions
     from smolkit.process import Process, Spawned
-    from smolkit.values import ExecResult
+    from smolkit.values import ExecResult, Secret
 
 
 class MachineCommands(Handle):
@@ -29,7 +29,7 @@ class MachineCommands(Handle):
         *,
         check: bool = False,
         env: Mapping[str, str] | None = None,
-        secrets: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str | Secret] | None = None,
         workdir: str | None = None,
         user: str | None = None,
         timeout: float | None = None,
@@ -41,7 +41,8 @@ class MachineCommands(Handle):
             command: A list of words, the program first. No shell sees them: `sh` is for that.
             check: Raise CommandFailedError if the exit status is not 0.
             env: Variables on top of the machine's. They are on the engine's command line while it runs.
-            secrets: Variables that are not: the engine reads them from its environment (engine >= 1.0.0).
+            secrets: Variables that are not: a Secret each, or a str for its value (engine >= 1.0.0). No log, error or
+                command line has them.
             workdir: An absolute path in the guest.
             user: A name or `uid[:gid]`; image machines only (engine >= 1.14.0).
             timeout: Seconds after which the command is killed in the guest. smolkit's own bound is 30 s longer.
@@ -55,7 +56,17 @@ class MachineCommands(Handle):
             MachineNotRunningError, MachineNotFoundError, ConnectionLostError, OutputLimitError
         """
         result = self._runner.run(
-            Exec(self.name, command, env=env, secrets=secrets, workdir=workdir, user=user, timeout=timeout, input=input)
+            Exec(
+                self.name,
+                command,
+                env=env,
+                secrets=secrets,
+                workdir=workdir,
+                user=user,
+                timeout=timeout,
+                input=input,
+                carried=self._spec.carried,
+            )
         )
         self._woke()
         return result.check() if check else result
@@ -91,7 +102,8 @@ class MachineCommands(Handle):
         rest = dict(options)
         stdin = bool(rest.pop("stdin", False))
         # An input, be it empty, has the engine speak live.
-        return Process(self._runner, Exec(self.name, command, input=b"", **rest), stdin=stdin, text=text)  # type: ignore[arg-type]
+        made = Exec(self.name, command, input=b"", carried=self._spec.carried, **rest)  # type: ignore[arg-type]
+        return Process(self._runner, made, stdin=stdin, text=text)
 
     def spawn(self, command: Sequence[str], **options: Unpack[SpawnOptions]) -> Spawned:
         """Starts a command in the guest and leaves it: it runs until it ends, or the machine does (engine >= 1.3.0).
@@ -112,7 +124,9 @@ class MachineCommands(Handle):
         mark = os.urandom(8).hex()
         env = {**(options.get("env") or {}), MARK: mark}
         secrets, workdir, user = options.get("secrets"), options.get("workdir"), options.get("user")
-        pid = self._runner.run(Spawn(self.name, command, env=env, secrets=secrets, workdir=workdir, user=user))
+        pid = self._runner.run(
+            Spawn(self.name, command, env=env, secrets=secrets, workdir=workdir, user=user, carried=self._spec.carried)
+        )
         return Spawned(self, cast("int", pid), mark)
 
     def shell(self) -> int:

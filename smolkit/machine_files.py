@@ -31,7 +31,9 @@ class MachineFiles(MachineCommands):
     __slots__ = ()
 
     def _run_script(self, script: str, path: _Guest, other: str = "", *args: str, input: bytes | None = None) -> bytes:  # noqa: A002
-        found = self._runner.run(Script(self.name, script, self._guest(path), other, args, input))
+        found = self._runner.run(
+            Script(self.name, script, self._guest(path), other, args, input, carried=self._spec.carried)
+        )
         self._woke()
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -34,12 +35,13 @@ if TYPE_CHECKING:
 
     from smolkit.commands.create import MachineSpec
     from smolkit.commands.machine import Start
+    from smolkit.commands.run import Run
     from smolkit.commands.verbs import Branch, Update
     from smolkit.dialect import Dialect
     from smolkit.ownership import Marks
     from smolkit.procedures import Keep
     from smolkit.steps import Steps
-    from smolkit.values import MachineInfo
+    from smolkit.values import ExecResult, MachineInfo
 
 _LOG_TAIL = 16_384  # bytes
 
@@ -90,6 +92,16 @@ def _undo_if_ours(name: str, dialect: Dialect, marks: Marks, error: SmolvmError)
         note(error, (yield from discard(name, dialect)))
     else:
         error.add_note(f"there is a machine {name!r}; it could not be told to be this handle's, and was not touched")
+
+
+def run(command: Run, dialect: Dialect) -> Steps[ExecResult]:
+    """Runs a command in an ephemeral machine. One whose start failed stays in the engine's records (1.32.2): not here."""
+    try:
+        return (yield from once(command))
+    except SmolvmError as error:
+        for name in re.findall(r"Starting ephemeral machine \((vm-[0-9a-f]+)\)", error.stderr)[:1]:
+            note(error, (yield from discard(name, dialect, half_booted=True)))
+        raise
 
 
 def start(command: Start) -> Steps[None]:

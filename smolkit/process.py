@@ -71,6 +71,7 @@ class Process(Generic[T]):
 
     def __init__(self, runner: Runner, command: Exec, *, stdin: bool, text: bool) -> None:
         self._command, self._runner, self._text = command, runner, text
+        self._invocation, self._started = command.invocation(runner.engine.dialect), runner.clock()
         self._live = runner.follow(command, stdin=stdin)
         self._deadline = None if command.timeout is None else runner.clock() + command.timeout + GRACE
         self._ended_by = ""
@@ -167,6 +168,7 @@ class Process(Generic[T]):
     def _finish(self) -> None:
         completed = self._live.close()
         self.returncode = completed.returncode
+        self._runner.tell(self._command, self._invocation, self._started, completed.returncode, None)
         if self._told and completed.returncode < 0:
             return
         self._failure = self._command.failure(

@@ -117,6 +117,8 @@ class FakeRunner(Runner):
 
     def follow(self, command: Command[Any], *, stdin: bool) -> Live:
         """The scripted answer, given when it is first read; what was written until then is its stdin."""
+        if self.plan is not None:
+            return super().follow(command, stdin=stdin)
         invocation = command.invocation(self.engine.dialect)
         return Replayed(lambda done: self._answer(command, done), invocation, stdin=stdin)
 

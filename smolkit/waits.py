@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from smolkit import checks
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from smolkit.steps import Steps
-    from smolkit.values import ExecResult
+    from smolkit.values import ExecResult, Hidden
 
     # Given the seconds that are left: whether it is ready.
     Probe = Callable[[float], Steps[bool]]
@@ -27,8 +28,13 @@ _LONGEST_LINE = 65_536  # bytes of a log that are kept for its next part
 LOGS = ("workload.log", "agent-console.log")  # in a machine's data directory; the first is what `machine logs` shows
 
 
-def probe(
-    name: str, command: Sequence[str] | None, path: str | None, port: int | None, log: str | re.Pattern[str] | None
+def probe(  # noqa: PLR0917  (as wait_until has them)
+    name: str,
+    command: Sequence[str] | None,
+    path: str | None,
+    port: int | None,
+    log: str | re.Pattern[str] | None,
+    carried: tuple[tuple[str, Hidden], ...],
 ) -> tuple[str, Probe]:
     """The one condition that is given: what it is, for people to read, and how to look.
 
@@ -38,15 +44,16 @@ def probe(
     given = [what for what in (command, path, port, log) if what is not None]
     if len(given) != 1:
         raise ValueError(f"wait_until takes one of command=, path=, port= and log=, not {len(given) or 'none'} of them")
+    exec_of = partial(Exec, name, carried=carried)
     if command is not None:
         words = checks.words("command", command)
-        return f"{words} did not exit with 0", lambda left: _succeeds(name, words, left)
+        return f"{words} did not exit with 0", lambda left: _succeeds(exec_of, words, left)
     if path is not None:
         test = ("test", "-e", checks.guest_path("path", path))
-        return f"{path} did not exist", lambda left: _is_ok(name, test, left)
+        return f"{path} did not exist", lambda left: _is_ok(exec_of, test, left)
     if port is not None:
         number = checks.integer("port", port, 1, 65_535)
-        return f"nothing listened on port {port}", lambda left: _listens(name, number, left)
+        return f"nothing listened on port {port}", lambda left: _listens(exec_of, number, left)
     pattern = re.compile(log or "")
     return f"no line of its logs matched {pattern.pattern!r}", _LogReader(name, pattern).look
 
@@ -67,30 +74,30 @@ def wait_until(name: str, what: str, look: Probe, timeout: float) -> Steps[None]
         left -= pause
 
 
-def _run(name: str, words: tuple[str, ...], left: float) -> Steps[ExecResult | None]:
+def _run(exec_of: Callable[..., Exec], words: tuple[str, ...], left: float) -> Steps[ExecResult | None]:
     """The result, or None where it did not end in the time that is left."""
     try:
-        result: ExecResult = yield Exec(name, words, timeout=max(1.0, left))
+        result: ExecResult = yield exec_of(words, timeout=max(1.0, left))
     except ExecTimeoutError:
         return None
     return result
 
 
-def _is_ok(name: str, words: tuple[str, ...], left: float) -> Steps[bool]:
-    result = yield from _run(name, words, left)
+def _is_ok(exec_of: Callable[..., Exec], words: tuple[str, ...], left: float) -> Steps[bool]:
+    result = yield from _run(exec_of, words, left)
     return result is not None and result.ok
 
 
-def _succeeds(name: str, words: tuple[str, ...], left: float) -> Steps[bool]:
+def _succeeds(exec_of: Callable[..., Exec], words: tuple[str, ...], left: float) -> Steps[bool]:
     try:
-        return (yield from _is_ok(name, words, left))
+        return (yield from _is_ok(exec_of, words, left))
     except ProgramNotFoundError:
         return False  # it may be on its way
 
 
-def _listens(name: str, port: int, left: float) -> Steps[bool]:
+def _listens(exec_of: Callable[..., Exec], port: int, left: float) -> Steps[bool]:
     """As the guest's kernel has it: also where no such port is published, and with every network backend (1.32.2)."""
-    result = yield from _run(name, ("cat", "/proc/net/tcp", "/proc/net/tcp6"), left)
+    result = yield from _run(exec_of, ("cat", "/proc/net/tcp", "/proc/net/tcp6"), left)
     return result is not None and bool(re.search(rf"(?m)^ *\d+: [0-9A-F]+:{port:04X} [0-9A-F:]+ 0A ", result.stdout))
 
 

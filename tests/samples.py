@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from smolkit import Secret
 from smolkit.commands import (
     Branch,
     BranchRelease,
@@ -121,6 +122,7 @@ CREATE_OPTIONS: dict[str, Any] = {
     "restore_cache_gib": 1,
     "env": {"KEY": "value", "EMPTY": "", "-dash": "x"},
     "command": ["sleep", "60"],
+    "secrets": {"S1": "value", "S2": Secret.file("/etc/hostname"), "S3": Secret.keychain("service/account")},
 }
 
 # Pairs of these options that the engine's parser refuses together (1.32.2), and options that need another.

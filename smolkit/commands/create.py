@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 from attrs import field, frozen
 
 from smolkit import checks
-from smolkit.commands import options, tables
+from smolkit.commands import options, secret, tables
 from smolkit.commands.base import LONG, Silent
 from smolkit.dialect import Dialect
 from smolkit.errors import PolicyNotRecordedError, UnsupportedByEngineError
 from smolkit.values import Hidden, MachineInfo
 
 # Hosts bring their addresses, images their registry's; a Smolfile or a pack may hold lists of its own.
+_PLACE = "MACHINE_SECRET"
 _BRING_MORE = frozenset({"allow_hosts", "allow_host_patterns", "image", "smolfile", "from_path"})
 
 
@@ -25,6 +26,7 @@ class MachineSpec:
     chosen: options.Chosen = ()
     env: tuple[tuple[str, Hidden], ...] = ()
     command: tuple[str, ...] = ()
+    secrets: secret.Secrets = ()
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> MachineSpec:
@@ -33,8 +35,8 @@ class MachineSpec:
         Raises:
             TypeError, ValueError: an option is unknown, or its value cannot be right.
         """
-        checks.known("a machine", given, {*tables.CREATE, "env", "command"})
-        rest = {name: value for name, value in given.items() if name not in {"env", "command"}}
+        checks.known("a machine", given, {*tables.CREATE, "env", "command", "secrets"})
+        rest = {name: value for name, value in given.items() if name not in {"env", "command", "secrets"}}
         chosen = dict(options.choose("a machine", tables.CREATE, rest))
         if any(tables.CREATE[name].policy for name in chosen):
             if given.get("net") is False:
@@ -47,12 +49,18 @@ class MachineSpec:
             tuple((name, chosen[name]) for name in tables.CREATE if name in chosen),
             checks.hidden_pairs("env", given.get("env")),
             () if command is None else checks.words("command", command),
+            checks.secrets("secrets", given.get("secrets")),
         )
 
     @property
     def has_policy(self) -> bool:
         """Whether it restricts the network."""
         return any(tables.CREATE[name].policy for name, _ in self.chosen)
+
+    @property
+    def carried(self) -> tuple[tuple[str, Hidden], ...]:
+        """The variables that the engine's process needs at every start and exec of the machine, for its secrets."""
+        return secret.carried(self.secrets, _PLACE)
 
     @property
     def ports(self) -> tuple[tuple[int, int], ...]:
@@ -122,6 +130,7 @@ class Create(Silent):
             dialect.require("machine create COMMAND")
         words = [*options.argv("machine create", tables.CREATE, self.spec.chosen, dialect)]
         words += options.variables(self.spec.env)
+        words += secret.words("machine create", self.spec.secrets, dialect, _PLACE)
         if dialect.supports("machine create --label"):
             for key, mark in self.marks:
                 words += ("--label", f"{key}={mark}")

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from smolkit import checks
-from smolkit.commands import options
+from smolkit.commands import options, secret
 from smolkit.commands.base import Command, Silent, option
 from smolkit.errors import UnknownEngineError
 from smolkit.values import ExecResult, Hidden, Invocation, shown_size
@@ -18,11 +18,12 @@ from smolkit.verdict import verdict
 if TYPE_CHECKING:
     from smolkit.dialect import Dialect
     from smolkit.errors import SmolvmError
-    from smolkit.values import Completed
+    from smolkit.values import Completed, Secret
 
 # Seconds that the engine gets, after the guest's timeout, to say so before the host ends it.
 GRACE = 30.0
 _SMALL_INPUT = 65_536
+_PLACE = "SECRET"
 
 
 def _command(value: Sequence[str]) -> tuple[str, ...]:
@@ -33,8 +34,8 @@ def _env(value: Mapping[str, str] | None) -> tuple[tuple[str, Hidden], ...]:
     return checks.hidden_pairs("env", value)
 
 
-def _secrets(value: Mapping[str, str] | None) -> tuple[tuple[str, Hidden], ...]:
-    return checks.hidden_pairs("secrets", value)
+def _secrets(value: Mapping[str, str | Secret] | None) -> secret.Secrets:
+    return checks.secrets("secrets", value)
 
 
 def _workdir(value: str | None) -> str | None:
@@ -60,20 +61,20 @@ class Exec(Command[ExecResult]):
     name: str = field(converter=checks.name)
     command: tuple[str, ...] = field(converter=_command)
     env: tuple[tuple[str, Hidden], ...] = field(default=None, converter=_env, kw_only=True)
-    secrets: tuple[tuple[str, Hidden], ...] = field(default=None, converter=_secrets, kw_only=True)
+    secrets: secret.Secrets = field(default=None, converter=_secrets, kw_only=True)
     workdir: str | None = field(default=None, converter=_workdir, kw_only=True)
     user: str | None = field(default=None, converter=_user, kw_only=True)
     timeout: float | None = field(default=None, converter=_timeout, kw_only=True)
     input: bytes | None = field(default=None, converter=_input, kw_only=True, repr=shown_size)
+    # What the machine's own secrets need: the engine resolves them at every exec.
+    carried: tuple[tuple[str, Hidden], ...] = field(default=(), kw_only=True, eq=False, repr=False)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words = [*dialect.name("exec", self.name), *self._mode(dialect)]
         if len(self.input or b"") > _SMALL_INPUT:
             dialect.require("input over 64 KiB")
         words += options.variables(self.env)
-        for guest, host in zip(self.secrets, self._host_variables, strict=True):
-            dialect.require("machine exec --secret-env")
-            words += option("--secret-env", f"{guest[0]}={host}")
+        words += secret.words("machine exec", self.secrets, dialect, _PLACE)
         if self.workdir is not None:
             words += ("-w", self.workdir)
         if self.user is not None:
@@ -88,15 +89,10 @@ class Exec(Command[ExecResult]):
         # it also took 0.75 of the time (1.32.2). Engines that cannot are asked the plain way, which is harder to forge.
         return ("-i",) if self.input is not None or dialect.supports("--error-format") else ()
 
-    @property
-    def _host_variables(self) -> tuple[str, ...]:
-        """The variables of the engine's process that carry the secrets: argv has only their names."""
-        return tuple(f"SMOLKIT_SECRET_{number}" for number in range(len(self.secrets)))
-
     def invocation(self, dialect: Dialect) -> Invocation:
-        carried = tuple(zip(self._host_variables, (value for _, value in self.secrets), strict=True))
         bound = None if self.timeout is None else self.timeout + GRACE
-        return Invocation(self.argv(dialect), carried, self.input, bound)
+        env = (*self.carried, *secret.carried(self.secrets, _PLACE))
+        return Invocation(self.argv(dialect), env, self.input, bound)
 
     def read(self, completed: Completed) -> ExecResult:
         """The result, whatever the guest's exit status.
@@ -127,6 +123,12 @@ class Spawn(Exec):
         dialect.require("machine exec --detach")
         return ("-d",)
 
+    def answer(self, completed: Completed) -> int:  # type: ignore[override]
+        return int(completed.stdout)
+
+    def nothing(self) -> bytes:
+        return b"0"
+
     def read(self, completed: Completed) -> int:  # type: ignore[override]
         """The number.
 
@@ -138,7 +140,7 @@ class Spawn(Exec):
         found = completed.stdout.split()
         if not found or not found[-1].isdigit():
             raise UnknownEngineError("the engine gave no number of the process that it started", completed)
-        return int(found[-1])
+        return self.answer(evolve(completed, stdout=found[-1]))
 
 
 @frozen

@@ -15,7 +15,7 @@ from smolkit.values import Invocation, MachineInfo
 
 if TYPE_CHECKING:
     from smolkit.dialect import Dialect
-    from smolkit.values import Completed
+    from smolkit.values import Completed, Hidden
 
 
 def _timeout(value: float | None) -> float | None:
@@ -42,13 +42,14 @@ class Start(Silent):
     name: str = field(converter=checks.name)
     timeout: float | None = field(default=LONG, converter=_timeout)
     chosen: options.Chosen = field(default=(), kw_only=True, repr=False)
+    carried: tuple[tuple[str, Hidden], ...] = field(default=(), kw_only=True, eq=False, repr=False)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words = options.argv("machine start", tables.START, self.chosen, dialect)
         return dialect.words("machine", "start", *words, *dialect.name("start", self.name))
 
     def invocation(self, dialect: Dialect) -> Invocation:
-        return Invocation(self.argv(dialect), timeout=self.timeout, finish=self.FINISH)
+        return Invocation(self.argv(dialect), self.carried, timeout=self.timeout, finish=self.FINISH)
 
 
 @frozen
@@ -135,6 +136,9 @@ class DataDir(Command[str]):
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "data-dir", *dialect.name("data-dir", self.name))
 
+    def nothing(self) -> bytes:
+        return b"/nonexistent\n"
+
     def answer(self, completed: Completed) -> str:
         lines = completed.stdout.decode("utf-8", "surrogateescape").splitlines()
         if not lines:
@@ -153,6 +157,9 @@ class Status(Command[MachineInfo]):
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "status", *dialect.name("status", self.name), "--json")
 
+    def nothing(self) -> bytes:
+        return b'{"name":"%s"}' % self.name.encode()
+
     def answer(self, completed: Completed) -> MachineInfo:
         return machine_info(json_of(completed, "{"), completed)
 
@@ -168,6 +175,9 @@ class Ls(Command[tuple[MachineInfo, ...]]):
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "ls", "--json")
+
+    def nothing(self) -> bytes:
+        return b"[]"
 
     def answer(self, completed: Completed) -> tuple[MachineInfo, ...]:
         return tuple(sorted((machine_info(item, completed) for item in list_of(completed)), key=lambda info: info.name))

@@ -80,10 +80,10 @@ class Run(Verb[ExecResult]):
         """
         # The engine's own first line; what the guest writes comes after it.
         stderr = re.sub(rb"\AStarting ephemeral machine \([\w-]+\)\.\.\.\r?\n", b"", completed.stderr)
-        completed = evolve(completed, stderr=stderr)
-        if failure := verdict(completed, self.command, self.timeout):
+        if failure := verdict(evolve(completed, stderr=stderr), self.command, self.timeout):
+            failure.completed = completed.redacted()  # with that line, which names what may be left
             raise failure
-        return self.answer(completed)
+        return self.answer(evolve(completed, stderr=stderr))
 
     def answer(self, completed: Completed) -> ExecResult:
         return ExecResult(self.command, completed.returncode, completed.stdout, completed.stderr, completed.duration)

@@ -15,7 +15,7 @@ from smolkit.values import shown_size
 
 if TYPE_CHECKING:
     from smolkit.dialect import Dialect
-    from smolkit.values import Completed, Invocation
+    from smolkit.values import Completed, Hidden, Invocation
 
 # Exit statuses of the scripts. Such a one of a program in them is taken for ours: the guest may say what it likes.
 CODES = {
@@ -143,17 +143,22 @@ class Script(Command[bytes]):
     other: str = ""
     args: tuple[str, ...] = ()
     input: bytes | None = field(default=None, repr=shown_size)
+    carried: tuple[tuple[str, Hidden], ...] = field(default=(), kw_only=True, eq=False, repr=False)
 
     @property
     def exec(self) -> Exec:
         """The exec that it is."""
-        return Exec(self.name, words(self.script, self.path, self.other, *self.args), input=self.input)
+        command = words(self.script, self.path, self.other, *self.args)
+        return Exec(self.name, command, input=self.input, carried=self.carried)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return self.exec.argv(dialect)
 
     def invocation(self, dialect: Dialect) -> Invocation:
         return self.exec.invocation(dialect)
+
+    def nothing(self) -> bytes:
+        return b"81a4 0 0 0 0\n" if self.script is STAT else b""
 
     def read(self, completed: Completed) -> bytes:
         """What it wrote.

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Literal, TypedDict
 
+from smolkit.values import Secret
+
 _Path = str | PathLike[str]
 
 
@@ -50,7 +52,9 @@ class MachineOptions(TypedDict, total=False):
     Its devices: gpu, gpu_vram (MiB), cuda, auto_graph, nested (KVM inside), rosetta.
 
     Its workload:
-        env: Variables. The engine stores them in clear; for secrets use secret_env.
+        env: Variables. The engine stores them in clear; for secrets use secrets.
+        secrets: {guest variable: Secret(...) or its value}: the engine has only names on record; this handle's starts and
+            commands bring the values. A handle of another process has to be told them again.
         secret_env: {guest variable: host variable}; the engine resolves it at every start and exec, from its own
             environment: SubprocessRunner(env={host variable: ...}).
         secret_files, secret_keychain: {guest variable: absolute path}, {guest variable: service[/account]}.
@@ -118,6 +122,7 @@ class MachineOptions(TypedDict, total=False):
     restore_cache_gib: int | None
     env: Mapping[str, str] | None
     command: Sequence[str] | None
+    secrets: Mapping[str, str | Secret] | None
 
 
 class StartOptions(TypedDict, total=False):
@@ -371,7 +376,7 @@ class SpawnOptions(TypedDict, total=False):
     """The keywords of `Machine.spawn`: those of `exec` that have a meaning there."""
 
     env: Mapping[str, str] | None
-    secrets: Mapping[str, str] | None
+    secrets: Mapping[str, str | Secret] | None
     workdir: str | None
     user: str | None
 
@@ -393,7 +398,7 @@ class ExecOptions(TypedDict, total=False):
 
     check: bool
     env: Mapping[str, str] | None
-    secrets: Mapping[str, str] | None
+    secrets: Mapping[str, str | Secret] | None
     workdir: str | None
     user: str | None
     timeout: float | None

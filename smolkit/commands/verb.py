@@ -31,6 +31,7 @@ class Verb(Command[T_co]):
         WORDS: The subcommand.
         FIXED: Words that it always has.
         OPTIONS: Its options, by their Python names; empty for none.
+        JSON: What its answer is: "list", "object", or "" for no JSON.
         name: The machine that it is about, if any.
         operands: Words that stand by themselves.
         chosen: The options given.
@@ -41,6 +42,7 @@ class Verb(Command[T_co]):
     WORDS: ClassVar[str] = ""
     FIXED: ClassVar[tuple[str, ...]] = ()
     OPTIONS: ClassVar[Mapping[str, options.Option]] = {}
+    JSON: ClassVar[str] = ""
 
     name: str | None = field(default=None, converter=_name)
     operands: tuple[str, ...] = ()
@@ -76,6 +78,9 @@ class Verb(Command[T_co]):
             words += dialect.name(self.WORDS.removeprefix("machine "), self.name)
         tail = ("--", *self.command) if self.command else ()
         return dialect.words(*self.WORDS.split(), *words, *self.operands, *tail)
+
+    def nothing(self) -> bytes:
+        return b"[]" if self.JSON == "list" else b"{}" if self.JSON else b""
 
     def invocation(self, dialect: Dialect) -> Invocation:
         return Invocation(self.argv(dialect), timeout=self.BOUND, finish=self.FINISH)

@@ -149,6 +149,7 @@ class MountLs(Verb[tuple[Any, ...]]):
 
     WORDS: ClassVar[str] = "machine mount ls"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
+    JSON: ClassVar[str] = "list"
 
     def answer(self, completed: Completed) -> tuple[Any, ...]:
         return tuple(list_of(completed))
@@ -168,6 +169,7 @@ class StatsOf(Verb[Stats]):
 
     WORDS: ClassVar[str] = "machine stats"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
+    JSON: ClassVar[str] = "object"
 
     def answer(self, completed: Completed) -> Stats:
         return stats(completed)
@@ -190,6 +192,7 @@ class EgressEvents(Verb[tuple[EgressEvent, ...]]):
 
     WORDS: ClassVar[str] = "machine egress-events"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
+    JSON: ClassVar[str] = "list"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"limit": Option("--limit", integer(1))}
 
     def answer(self, completed: Completed) -> tuple[EgressEvent, ...]:
@@ -211,6 +214,7 @@ class Images(Verb["dict[str, Any]"]):
 
     WORDS: ClassVar[str] = "machine images"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
+    JSON: ClassVar[str] = "object"
     BOUND: ClassVar[float | None] = LONG
 
     def answer(self, completed: Completed) -> dict[str, Any]:
@@ -257,6 +261,7 @@ class PackInspect(Verb["dict[str, Any]"]):
 
     WORDS: ClassVar[str] = "pack inspect"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
+    JSON: ClassVar[str] = "object"
 
     def answer(self, completed: Completed) -> dict[str, Any]:
         return dict_of(completed)
@@ -268,6 +273,7 @@ class PackList(Verb[tuple[Any, ...]]):
 
     WORDS: ClassVar[str] = "pack list"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
+    JSON: ClassVar[str] = "list"
 
     def answer(self, completed: Completed) -> tuple[Any, ...]:
         return tuple(list_of(completed))

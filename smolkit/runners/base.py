@@ -13,15 +13,16 @@ from smolkit import checks
 from smolkit.commands.engine import Version
 from smolkit.dialect import Dialect, Engine
 from smolkit.errors import EngineNotFoundError, ForeignProgramError, SmolvmError
-from smolkit.values import Check
+from smolkit.values import Check, Completed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from smolkit.calls import Call, Plan
     from smolkit.commands.base import Command
     from smolkit.ownership import Here
     from smolkit.runners.live import Live
-    from smolkit.values import Completed, Invocation
+    from smolkit.values import Invocation
 
 T = TypeVar("T")
 
@@ -61,11 +62,13 @@ class Runner(ABC):
         self._max_starts = checks.integer("max_starts", max_starts, 1, 2**31 - 1)
         self._starts = threading.Semaphore(max_starts)
         self._engine: Engine | None = None
+        self._observers: tuple[Callable[[Call], object], ...] = ()
+        self.plan: Plan | None = None  # while there is one, nothing is run
         self._probing = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         # Where it is unpickled another engine may be: it is asked again.
-        return {**vars(self), "_engine": None, "_probing": None, "_starts": None}
+        return {**vars(self), "_engine": None, "_probing": None, "_starts": None, "_observers": (), "plan": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -91,7 +94,12 @@ class Runner(ABC):
         """
         if self._engine is None:
             with self._probing:
-                self._engine = self._engine or self._probe()
+                try:
+                    self._engine = self._engine or self._probe()
+                except EngineNotFoundError:
+                    if self.plan is None:
+                        raise
+                    return Engine(_NEWEST, "smolvm", Dialect.of(_NEWEST))
         return self._engine
 
     def _probe(self) -> Engine:
@@ -122,18 +130,62 @@ class Runner(ABC):
         Raises:
             SmolvmError: it failed. If an interrupt came meanwhile, that is raised, from the failure.
         """
-        invocation, interrupt = command.invocation(self.engine.dialect), None
+        invocation = command.invocation(self.engine.dialect)
+        if self.plan is not None:
+            self.plan.add(command, invocation)
+            return command.answer(Completed(invocation.argv, 0, command.nothing())), None
         with self.admission() if command.BOOTS else nullcontext():
+            if not self._observers:
+                return self._attempt(command, invocation)[:2]
+            return self._observed(command, invocation)
+
+    def _attempt(self, command: Command[T], invocation: Invocation) -> tuple[T, BaseException | None, int]:
+        interrupt = None
+        try:
+            completed = self.execute(invocation)
+        except InterruptedCall as late:
+            completed, interrupt = late.completed, late.interrupt
+        try:
+            return command.read(completed), interrupt, completed.returncode
+        except SmolvmError as failure:
+            if interrupt is not None:
+                raise interrupt from failure
+            raise
+
+    def _observed(self, command: Command[T], invocation: Invocation) -> tuple[T, BaseException | None]:
+        started = self.clock()
+        try:
+            answer, interrupt, code = self._attempt(command, invocation)
+        except BaseException as error:
+            self.tell(command, invocation, started, getattr(error, "returncode", None), error)
+            raise
+        self.tell(command, invocation, started, code, interrupt)
+        return answer, interrupt
+
+    def tell(
+        self,
+        command: Command[Any],
+        invocation: Invocation,
+        started: float,
+        returncode: int | None,
+        error: BaseException | None,
+    ) -> None:
+        """Tells the observers of a call that has ended. What they raise is logged, and harms nobody."""
+        from smolkit.calls import Call  # late: few programs observe
+        from smolkit.values import redact
+
+        call = Call(command, redact(invocation.argv), self.clock() - started, returncode, error)
+        for observer in self._observers:
             try:
-                completed = self.execute(invocation)
-            except InterruptedCall as late:
-                completed, interrupt = late.completed, late.interrupt
-            try:
-                return command.read(completed), interrupt
-            except SmolvmError as failure:
-                if interrupt is not None:
-                    raise interrupt from failure
-                raise
+                observer(call)
+            except Exception:
+                import logging  # late: only where something went wrong
+
+                logging.getLogger("smolkit").exception("on_call raised")
+
+    def observe(self, observer: Callable[[Call], object]) -> None:
+        """From now on the observer is told of each call, once it has ended."""
+        self._observers = (*self._observers, observer)
 
     @contextmanager
     def admission(self) -> Iterator[None]:
@@ -152,6 +204,12 @@ class Runner(ABC):
 
     def follow(self, command: Command[Any], *, stdin: bool) -> Live:
         """Starts a command, for its output to be read as it comes."""
+        if self.plan is not None:
+            from smolkit.runners.live import Replayed  # late: few calls are followed live
+
+            invocation = command.invocation(self.engine.dialect)
+            self.plan.add(command, invocation)
+            return Replayed(lambda done: Completed(done.argv, 0, command.nothing()), invocation, stdin=stdin)
         return self.open(command.invocation(self.engine.dialect), stdin=stdin)
 
     def open(self, invocation: Invocation, *, stdin: bool) -> Live:
@@ -286,4 +344,5 @@ class Runner(ABC):
             return b""
 
 
+_NEWEST = "1.32.2"  # that smolkit was tested with
 _ANY = Dialect((0, 7, 2))  # for --version, which every engine understands

@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 import subprocess
+import threading
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -163,7 +164,8 @@ class SubprocessRunner(Runner):
         pump, interrupt = None, None
         try:
             try:
-                self.spawn(child, invocation, pipe_in=invocation.stdin is not None)
+                spawn = self._spawn_unharmed if invocation.finish else self.spawn
+                spawn(child, invocation, pipe_in=invocation.stdin is not None)
                 pump = Pump(child, invocation.stdin, self._limit)
                 ended_by = pump.run(deadline)
             except BaseException as error:
@@ -196,6 +198,33 @@ class SubprocessRunner(Runner):
         program = self._locate()
         argv = (*self._prefix, program.path, *invocation.argv)
         return subprocess.run(argv, check=False, env=self._environment(program.env)).returncode
+
+    def _spawn_unharmed(self, child: subprocess.Popen[bytes], invocation: Invocation, *, pipe_in: bool) -> None:
+        """As spawn, where no signal handler's exception can strike between the child's start and our knowing of it.
+
+        Handlers run in the main thread, between any two of its instructions: what is started in another is never lost.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            self.spawn(child, invocation, pipe_in=pipe_in)
+            return
+        failures: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                self.spawn(child, invocation, pipe_in=pipe_in)
+            except BaseException as error:  # noqa: BLE001  (raised below)
+                failures.append(error)
+
+        thread = threading.Thread(target=work)
+        try:
+            thread.start()
+            thread.join()
+        except BaseException:
+            if thread.ident is not None:
+                thread.join()
+            raise
+        if failures:
+            raise failures[0]
 
     def spawn(self, child: subprocess.Popen[bytes], invocation: Invocation, *, pipe_in: bool) -> None:
         """Starts the engine as this child, which was made without being started."""

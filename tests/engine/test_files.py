@@ -26,9 +26,9 @@ def test_files_of_any_name_and_content(machine: Machine) -> None:
     """Written, listed, measured, read, renamed, removed."""
     machine.mkdir("/root/names/deep", parents=True, mode=0o750)
     content = bytes(range(256)) * 500
-    for name in map(os.fsdecode, NAMES):  # type: ignore[arg-type]
+    for name in map(os.fsdecode, NAMES):
         machine.write_bytes(f"/root/names/{name}", content, mode=0o640, owner="1000:1000")
-    assert sorted([*map(os.fsdecode, NAMES), "deep"]) == machine.listdir("/root/names")  # type: ignore[arg-type]
+    assert sorted([*map(os.fsdecode, NAMES), "deep"]) == machine.listdir("/root/names")
     weird = f"/root/names/{os.fsdecode(NAMES[-1])}"
     found = machine.stat(weird)
     assert (len(content), 0o640, 1000, 1000) == (found.size, stat.S_IMODE(found.mode), found.uid, found.gid)
@@ -54,7 +54,7 @@ def test_failures_are_the_builtin_ones(machine: Machine) -> None:
         machine.mkdir("/root")
     with pytest.raises(errors.GuestDirectoryNotEmptyError):
         machine.remove("/etc")
-    with pytest.raises(OSError, match="Read-only|Invalid|Permission|denied|error"):
+    with pytest.raises(OSError, match=r"in the guest, .*/proc/version"):
         machine.write_bytes("/proc/version", b"x")
 
 
@@ -67,7 +67,7 @@ def test_trees_go_in_and_come_out_whole(machine: Machine, tmp_path: Path) -> Non
     """Modes, links, empty folders, names of any bytes, both ways."""
     source = tmp_path / "source"
     (source / "deep/er/empty").mkdir(parents=True)
-    for number, name in enumerate(map(os.fsdecode, NAMES)):  # type: ignore[arg-type]
+    for number, name in enumerate(map(os.fsdecode, NAMES)):
         (source / "deep" / name).write_bytes(os.urandom(number * 1000))
     (source / "tool").write_text("#!/bin/sh\necho ran\n")
     (source / "tool").chmod(0o755)

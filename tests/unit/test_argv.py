@@ -241,9 +241,9 @@ def test_secrets_are_named_in_argv_and_carried_by_the_environment() -> None:
     """argv has the names of variables only; the values go to the engine's process."""
     invocation = Exec("m", ["true"], secrets={"TOKEN": "s3cr3t"}).invocation(NEWEST)
 
-    assert "TOKEN=SMOLKIT_SECRET_0" in invocation.argv
+    assert "TOKEN=SMOLKIT_SECRET_TOKEN" in invocation.argv
     assert not [word for word in invocation.argv if "s3cr3t" in word]
-    assert {"SMOLKIT_SECRET_0": "s3cr3t"} == {key: value.reveal() for key, value in invocation.env}
+    assert {"SMOLKIT_SECRET_TOKEN": "s3cr3t"} == {key: value.reveal() for key, value in invocation.env}
     assert "s3cr3t" not in repr(invocation)
 
 
@@ -295,7 +295,7 @@ def test_a_network_policy_always_brings_net(option: str) -> None:
 
 def test_the_options_that_are_typed_are_the_options_there_are() -> None:
     """MachineOptions and PackOptions, which type checkers read, and the tables, which build argv, name the same."""
-    assert {*CREATE, "env", "command"} == set(MachineOptions.__annotations__) == set(CREATE_OPTIONS)
+    assert {*CREATE, "env", "command", "secrets"} == set(MachineOptions.__annotations__) == set(CREATE_OPTIONS)
     assert {*PACK} - {"image"} == set(PackOptions.__annotations__) == set(PACK_OPTIONS)
 
 

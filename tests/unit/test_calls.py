@@ -1,0 +1,122 @@
+"""Observing calls, and planning them without running any."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from smolkit import Smolvm, errors
+from smolkit.calls import Call
+from smolkit.commands import Create, Delete, Exec, Start
+from smolkit.testing import FakeRunner
+from tests.recorded import as_json
+from tests.samples import commands
+
+
+def test_each_call_is_told(fake: FakeRunner) -> None:
+    """Command, redacted argv, duration and outcome, in order; live processes too."""
+    calls: list[Call] = []
+    client = Smolvm(runner=fake, on_call=calls.append)
+    fake.answer(Exec, returncode=3, times=1)
+    fake.answer(Exec, returncode=1, stderr=as_json("NOT_FOUND", "vm not found: m"), times=1)
+    fake.answer(["machine"])
+    with client.machine("m", env={"KEY": "hidden"}) as machine:
+        machine.exec(["false"])
+        with pytest.raises(errors.MachineNotFoundError):
+            machine.exec(["true"])
+        machine.popen(["true"]).wait()
+
+    assert ["machine create", "machine start", *["machine exec"] * 3, "machine delete"] == [call.verb for call in calls]
+    assert [0, 0, 3, 1, 0, 0] == [call.returncode for call in calls]
+    assert isinstance(calls[3].error, errors.MachineNotFoundError)
+    assert [None] * 5 == [call.error for call in calls if call is not calls[3]]
+    assert isinstance(calls[0].command, Create)
+    assert "KEY=***" in calls[0].argv
+    assert "hidden" not in repr(calls)
+    assert all(call.duration >= 0 for call in calls)
+
+
+def test_an_observer_that_raises_harms_nobody(fake: FakeRunner, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged."""
+
+    def broken(call: Call) -> None:
+        raise KeyError("observer")
+
+    fake.answer(["machine"])
+    with caplog.at_level(logging.ERROR):
+        Smolvm(runner=fake, on_call=broken).machine("m").exec(["true"])
+
+    assert "on_call raised" in caplog.text
+
+
+def test_a_dry_run_runs_nothing(fake: FakeRunner, client: Smolvm, capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands as values and as shell lines, which are printed; secrets are not; afterwards all is as before."""
+    with client.dry_run() as plan, client.machine("m", env={"K": "hidden"}, secrets={"S": "hidden"}) as machine:
+        assert machine.exec(["sh", "-c", "echo $K"], input="data").ok
+        assert [] == client.ls()
+        assert b"" == machine.read_bytes("/x")
+        assert 0 == machine.popen(["true"]).wait()
+
+    assert [] == fake.commands
+    kinds = [type(command) for command in plan.commands]
+    assert ([Create, Start, Exec], Delete) == (kinds[:3], kinds[-1])
+    assert "hidden" not in str(plan)
+    assert str(plan) + "\n" == capsys.readouterr().out
+    line = "SMOLKIT_MACHINE_SECRET_S=*** smolvm --error-format json machine exec --name m -i -- sh -c 'echo $K' <<< ..."
+    assert line == plan.lines[2]
+    fake.answer(["machine"])
+    client.machine("m").exec(["true"])
+    assert 1 == len(fake.commands)
+
+
+def test_every_command_has_an_answer_in_a_dry_run(client: Smolvm) -> None:
+    """Whatever a program asks, it can go on."""
+    with client.dry_run(echo=False) as plan:
+        for command in commands():
+            client.runner.run(command)
+
+    assert len(commands()) == len(plan.lines)
+
+
+def test_a_dry_run_without_an_engine(tmp_path: Path) -> None:
+    """The newest is spoken; afterwards its absence is an error again."""
+    client = Smolvm(tmp_path / "none")
+    with client.dry_run(echo=False) as plan:
+        client.machine("m").start()
+    assert "--error-format json machine start --name m" in plan.lines[0]
+    with pytest.raises(errors.EngineNotFoundError):
+        client.machine("m").start()
+
+
+def test_machines_by_their_labels(client: Smolvm, fake: FakeRunner) -> None:
+    """All of the labels given must be theirs."""
+    fake.answer(
+        ["machine", "ls"],
+        stdout='[{"name": "a", "labels": {"team": "ci", "x": "1"}}, {"name": "b", "labels": {"team": "ci"}}, '
+        '{"name": "c"}]',
+    )
+
+    assert ["a", "b"] == [info.name for info in client.ls({"team": "ci"})]
+    assert ["a"] == [info.name for info in client.ls(labels={"team": "ci", "x": "1"})]
+    assert ["a", "b", "c"] == [info.name for info in client.ls()]
+
+
+def test_free_ports(client: Smolvm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is another, nobody listens on it, and another process does not get it while this one lives."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    ports = [client.free_port() for _ in range(20)]
+
+    assert 20 == len(set(ports))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", ports[0]))
+    (folder,) = tmp_path.iterdir()
+    code = "import fcntl, sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    assert fcntl.LOCK_NB
+    done = subprocess.run([sys.executable, "-c", code, folder / str(ports[0])], check=False, capture_output=True, text=True)
+    assert "BlockingIOError" in done.stderr

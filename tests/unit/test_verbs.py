@@ -1,0 +1,252 @@
+"""The verbs that one needs now and then: what they say, what they give, and what they see to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smolkit import Smolvm, errors
+from smolkit.commands import Branch, Create, DataDir, Delete, Ls, Run, Start, Status, Stop, Update
+from smolkit.observed import EgressEvent, ExitInfo
+from smolkit.ownership import CREATION
+from smolkit.testing import FakeRunner
+from tests.recorded import as_json
+
+# What 1.32.2 said.
+STATS = """{"cpu_percent": 11.9, "cpus": 1, "memory": {"available_bytes": 498003968, "cached_bytes": 12722176,
+"free_bytes": 496599040, "swap_total_bytes": 0, "swap_used_bytes": 1, "total_bytes": 538513408, "used_bytes": 40509440},
+"name": "a", "new": 1}"""
+STATUS = """{"name": "a", "state": "stopped", "last_exit": {"cause": "stopped",
+"exited_at_unix_ms": 1795380139232, "pid": 293, "signal": 15, "signal_name": "SIGTERM"},
+"published_ports": [{"guest": 8080, "guest_listening": "listening", "host": 18080}]}"""
+
+
+def test_stats(client: Smolvm, fake: FakeRunner) -> None:
+    """Bytes and shares; what is unknown stays in raw."""
+    fake.answer(["machine", "stats"], stdout=STATS)
+    stats = client.machine("a").stats()
+
+    assert (11.9, 1, 538513408, 40509440, 496599040) == (
+        *(stats.cpu_percent, stats.cpus, stats.memory_total),
+        *(stats.memory_used, stats.memory_free),
+    )
+    assert (498003968, 12722176, 0, 1) == (
+        *(stats.memory_available, stats.memory_cached),
+        *(stats.swap_total, stats.swap_used),
+    )
+    assert 1 == stats.raw["new"]
+
+
+def test_how_a_vm_ended_and_its_ports(client: Smolvm, fake: FakeRunner) -> None:
+    """From status; ls does not tell ports."""
+    fake.answer(Status, stdout=STATUS)
+    info = client.machine("a").status()
+
+    assert ExitInfo("stopped", None, 15, 1795380139.232) == info.last_exit
+    assert ((18080, 8080),) == info.ports
+    assert "http://127.0.0.1:18080" == client.machine("a").url(8080)
+    assert "ws://127.0.0.1:18080" == client.machine("a").url(8080, "ws")
+
+
+def test_an_engine_that_does_not_tell_ports(client: Smolvm, fake: FakeRunner) -> None:
+    """Then what this handle asked for counts, ranges taken apart; UDP has no address of this kind."""
+    fake.answer(Status, stdout='{"name": "a"}')
+    machine = client.machine("a", ports=[(1080, 80), 8080, "9000-9002:7000-7002", "53:53/udp"])
+
+    assert ["1080", "8080", "9001"] == [machine.url(port).rpartition(":")[2] for port in (80, 8080, 7001)]
+    for port in (53, 81):
+        with pytest.raises(ValueError, match="is not published"):
+            machine.url(port)
+
+
+def test_egress_events(client: Smolvm, fake: FakeRunner) -> None:
+    """Oldest first, as the engine has them."""
+    fake.answer(
+        ["machine", "egress-events"],
+        stdout='[{"timestamp": "2026-01-01T00:00:00Z", "operation": "connect", "dest": "1.2.3.4:443"}, {}]',
+    )
+
+    expected = [EgressEvent("2026-01-01T00:00:00Z", "connect", "1.2.3.4:443"), EgressEvent("", "", "")]
+    assert expected == client.machine("a").egress_events()
+
+
+JUNK = [
+    "",
+    "null",
+    "7",
+    "{",
+    "[",
+    "[1]",
+    "[[]]",
+    "{}",
+    "[{}]",
+    '{"a": [1, {"b": null}]}',
+    "\udcff",
+    "[" * 100_000,
+    '{"name": 7}',
+]
+READERS: list[Callable[[Smolvm], Any]] = [
+    lambda client: client.ls(),
+    lambda client: client.machine("m").status(),
+    lambda client: client.machine("m").stats(),
+    lambda client: client.machine("m").mounts(),
+    lambda client: client.machine("m").images(),
+    lambda client: client.machine("m").egress_events(),
+    lambda client: client.pack_list(),
+    lambda client: client.pack_inspect("x"),
+]
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=range(len(JUNK)))
+@pytest.mark.parametrize("read", READERS, ids=range(len(READERS)))
+def test_nonsense_is_a_value_or_a_typed_error(read: Callable[[Smolvm], Any], junk: str) -> None:
+    """An engine of tomorrow, or a broken one: never a traceback of ours."""
+    fake = FakeRunner()
+    fake.answer([], stdout=junk.encode("utf-8", "surrogateescape"))
+    with suppress(errors.UnknownEngineError):
+        read(Smolvm(runner=fake))
+
+
+@pytest.mark.parametrize("wrong", [7, "x", None, True, [1], {"a": 1}, -1, 10**30], ids=str)
+def test_wrong_types_are_none(client: Smolvm, fake: FakeRunner, wrong: object) -> None:
+    """Every key of a record may be anything."""
+    keys = ("state", "cpus", "memory_mib", "created_at", "pid", "image", "network", "labels", "parent_machine")
+    more = ("allowed_cidrs", "allowed_hosts", "last_exit", "published_ports")
+    fake.answer(Ls(), stdout=json.dumps([{"name": "m", **dict.fromkeys((*keys, *more), wrong)}]))
+
+    (info,) = client.ls()
+    assert "m" == info.name
+    assert isinstance(info.labels, dict)
+    fake.answer(["machine", "stats"], stdout=json.dumps({"cpu_percent": wrong, "cpus": wrong, "memory": wrong}))
+    client.machine("m").stats()
+
+
+def test_a_branch_is_labelled_as_its_own(client: Smolvm, fake: FakeRunner) -> None:
+    """With a creation of its own, by which it is told from its source and from later machines; and deleted at the end."""
+    fake.answer(["machine"])
+    with client.machine("source", branchable=True) as source, source.branch("twig", labels={"team": "ci"}) as twig:
+        assert "twig" == twig.name
+
+    assert [Create, Start, Branch, Start, Delete, Delete] == [type(command) for command in fake.commands]
+    marks = [[word for word in argv if word.startswith(CREATION)] for argv in fake.argvs[:3]]
+    assert 1 == len(marks[2])
+    assert marks[0] != marks[2]
+    assert "team=ci" in fake.argvs[2]
+    assert "--branchable" in fake.argvs[1]
+
+
+def test_a_branch_that_fails_leaves_nothing(client: Smolvm, fake: FakeRunner) -> None:
+    """Nor does one that is interrupted; a name that is taken is not touched."""
+    fake.answer(Branch, returncode=1, stderr=as_json("CONFIG_ERROR", "create machine: machine 'b' already exists"), times=1)
+    fake.answer(Branch, error=KeyboardInterrupt(), times=1)
+    source = client.machine("a")
+    with pytest.raises(errors.MachineExistsError):
+        source.branch("b")
+    with pytest.raises(KeyboardInterrupt) as caught:
+        source.branch("b")
+
+    assert [Branch, Branch] == [type(command) for command in fake.commands]
+    assert "may have been created all the same" in caught.value.__notes__[0]
+
+
+def test_several_branches_of_one_moment(client: Smolvm, fake: FakeRunner) -> None:
+    """One call; their handles delete them."""
+    fake.answer(["machine"])
+    children = client.machine("a").branch_many(3, "b", no_wait_ready=True)
+    for child in children:
+        with child:
+            pass
+
+    words = ("machine", "branch", "--count", "3", "--name-prefix", "b", "--no-wait-ready", "--from", "a")
+    assert words == fake.argvs[0]
+    assert ["b-0", "b-1", "b-2"] == [child.name for child in children]
+    assert [Branch, *[Start, Delete] * 3] == [type(command) for command in fake.commands]
+
+
+def test_update_reads_allow_lists_back(client: Smolvm, fake: FakeRunner) -> None:
+    """What is busy is tried again; a list that was not recorded is an error."""
+    fake.answer(Update, returncode=1, stderr=as_json("SMOLVM_ERROR", "database error: database is locked"), times=1)
+    fake.answer(Ls(), stdout='[{"name": "m", "allowed_cidrs": ["10.0.0.0/8"]}]')
+    fake.answer(["machine"])
+    machine = client.machine("m")
+    machine.update(cpus=1)
+    machine.update(allow_cidrs=["10.0.0.0/8"])
+
+    assert [Update, Update, Update, Ls] == [type(command) for command in fake.commands]
+    with pytest.raises(errors.PolicyNotRecordedError, match=r"allow_cidrs without 10\.1\.0\.0/16"):
+        machine.update(allow_cidrs=["10.1.0.0/16"])
+
+
+def test_an_ephemeral_machine_that_fails_is_removed(client: Smolvm, fake: FakeRunner) -> None:
+    """The engine leaves its record (1.32.2); its first line names it, and is no part of the guest's output."""
+    first = "Starting ephemeral machine (vm-9c10cd20)...\n"
+    boot = as_json("SMOLVM_ERROR", "agent operation failed: start machine: x (boot process exited (code 0) before)")
+    fake.answer(Run, returncode=3, stdout="out", stderr=f"{first}err", times=1)
+    fake.answer(Run, returncode=1, stderr=first + boot, times=1)
+    fake.answer(["machine"])
+
+    result = client.run(["sh", "-c", "echo out"], cpus=1)
+    assert (3, "out", "err") == (result.returncode, result.stdout, result.stderr)
+    with pytest.raises(errors.BootFailedError):
+        client.run(["true"], timeout=5, input=b"x")
+    assert [Stop("vm-9c10cd20"), Delete("vm-9c10cd20")] == fake.commands[2:]
+
+
+def test_logs_of_older_engines_are_the_console(tmp_path: Path) -> None:
+    """Which have no verb for it."""
+    (tmp_path / "agent-console.log").write_text("one\ntwo\nthree\n")
+    fake = FakeRunner("1.27.3")
+    fake.answer(DataDir, stdout=f"{tmp_path}\n")
+    machine = Smolvm(runner=fake).machine("m")
+
+    assert ("one\ntwo\nthree\n", "two\nthree\n") == (machine.logs(), machine.logs(tail=2))
+
+
+def test_files_that_verbs_write_are_whole(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
+    """Their absolute paths come out."""
+    fake.answer([])
+    assert os.path.abspath("x.smolcheckpoint") == client.machine("m").checkpoint("x.smolcheckpoint")
+    assert os.path.abspath("x") == client.pack_pull("localhost/x", "x")
+    assert os.path.abspath("y") == client.checkpoint_export("x", "y", at="~1")
+
+
+def test_small_verbs(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
+    """Each is one call, with the words it is given."""
+    fake.answer([], stdout="said\n")
+    machine = client.machine("m")
+    machine.mount(tmp_path, "/mnt", read_only=True)
+    machine.unmount("/mnt")
+    machine.release({"K": "v"})
+    machine.resume()
+    machine.monitor(interval=1)
+    assert "said\n" == machine.prune(everything=True) == machine.network_test("http://x") == client.pack_prune(keep=1)
+    assert "said" == client.registries_path()
+    assert (
+        "said\n" == client.config_show() == client.registries_show() == client.checkpoint_log("x") == client.pack_info("p")
+    )
+    assert "said\n" == client.checkpoint_prune("s")
+    client.registries_init()
+    client.checkpoint_warm("x", restore_cache_gib=1)
+    client.pack_push("p", "localhost/x")
+    assert b"said\n" == client.cli("machine", "whatever").stdout
+    assert "said\n" == client.pack_run("p", ["true"], cpus=1).stdout
+
+    assert [
+        f"machine mount add --volume {tmp_path}:/mnt:ro --name m",
+        "machine mount remove --target /mnt --name m",
+        "machine branch-release -e K=v --name m",
+        "machine resume --name m",
+        "machine monitor --interval 1 --name m",
+    ] == [" ".join(argv) for argv in fake.argvs[:5]]
+    with pytest.raises(ValueError, match="begins with '-'"):
+        client.pack_push("p", "--help")
+    with pytest.raises(ValueError, match="':'"):
+        machine.mount("/a:b", "/mnt")
+    with pytest.raises(TypeError, match="did you mean 'cpus'"):
+        machine.update(cpu=1)  # type: ignore[call-arg]
