@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 WHOLE = ".smolkit-whole"  # the last member: one that is cut off has none
 _CHUNK = 2**20
+# A file where a folder has to be, and the like: in a fresh folder it is the archive that clashes with itself.
+_CLASHES = (FileExistsError, NotADirectoryError, IsADirectoryError, FileNotFoundError)
 
 Progress = "Callable[[int, int], object]"
 
@@ -110,7 +112,7 @@ class Unpacker:
                 for member in tar:
                     self._take(_Bytes(512))
                     self._make(tar, member)
-        except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+        except (tarfile.TarError, ValueError, OverflowError, EOFError, *_CLASHES) as error:
             raise UnsafeArchiveError(f"what the guest sent is no tar: {error}") from error
         for path, mode, mtime in reversed(self._modes):
             os.chmod(path, mode)

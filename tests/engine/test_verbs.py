@@ -139,19 +139,6 @@ def test_a_machine_that_cannot_be_branched(shared: Machine) -> None:
     assert not type(shared)(shared._runner, "never").exists()
 
 
-def test_a_checkpoint_and_what_comes_of_it(real: Smolvm, boot: Boot, tmp_path: Path) -> None:
-    """A running machine to a file, and a machine from that file with its files and memory."""
-    with boot("saved", branchable=True) as machine:
-        machine.sh("echo disk >/root/f; mount -t tmpfs none /mnt; echo memory >/mnt/f", check=True)
-        path = machine.checkpoint(tmp_path / "saved.smolcheckpoint")
-    assert str(tmp_path / "saved.smolcheckpoint") == path
-    assert ["saved.smolcheckpoint"] == [file.name for file in tmp_path.iterdir()]
-    restored = real.machine("restored", from_path=path)
-    again(restored.__enter__)
-    with restored:
-        assert "disk\nmemory\n" == restored.sh("cat /root/f /mnt/f").stdout
-
-
 def test_what_a_machine_tells(shared: Machine) -> None:
     """Stats in bytes, logs, events, mounts: values, also where there is nothing to tell."""
     stats = shared.stats()

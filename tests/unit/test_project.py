@@ -13,6 +13,7 @@ import pytest
 
 import smolkit
 from smolkit import Smolvm, commands, errors, testing
+from smolkit.commands import Spawn
 from smolkit.testing import FakeRunner
 
 ROOT = Path(smolkit.__file__).parent
@@ -39,6 +40,7 @@ RANKS = [
     {"machine_files"},
     {"machine_transfers"},
     {"machine"},
+    {"otel", "progress"},
     {"client"},
     {"__init__"},
 ]
@@ -144,14 +146,19 @@ def test_the_readmes_python_runs(block: str, tmp_path: Path, monkeypatch: pytest
     """Each block by itself, against a fake where it asks for an engine."""
     fake = FakeRunner()
     fake.answer(["machine", "ls"], stdout='[{"name": "agent", "state": "running"}]')
-    fake.answer(["machine", "status"], stdout='{"name": "agent", "state": "running"}')
+    status = '{"name": "agent", "state": "running", "published_ports": [{"host": 1, "guest": 80}]}'
+    fake.answer(["machine", "status"], stdout=status)
+    fake.answer(["machine", "stats"], stdout="{}")
+    fake.answer(Spawn, stdout="615\n")
     fake.answer(["machine", "exec"], stdout="6.18.55\n")
     fake.answer(["machine"])
     (tmp_path / "job.sh").write_text("echo hi")
+    (tmp_path / "tests").mkdir()
     monkeypatch.chdir(tmp_path)
     # A README's `Smolvm()` is the user's; here it is one that boots nothing.
     code = block.replace("Smolvm()", "Smolvm(runner=_fake)")
     names: dict[str, object] = {"_fake": fake, "client": Smolvm(runner=fake), "errors": errors, "Smolvm": Smolvm}
+    names["m"] = names["client"].machine("agent")  # type: ignore[attr-defined]
     exec(compile(code, "README.md", "exec"), names)  # noqa: S102  (our own README)
 
 

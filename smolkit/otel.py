@@ -1,0 +1,49 @@
+"""OpenTelemetry: a span for each call of the engine. Needs `pip install 'smolkit[otel]'`.
+
+    client = Smolvm(on_call=spans())
+
+A span is named after the verb (`smolvm machine exec`), begins and ends when the call did, and is a child of the span that
+is current where the call was made. Its attributes are the redacted command line, the exit status and the kind of an error;
+no secret, no output and no value of a variable is among them.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.trace import Tracer
+
+    from smolkit.calls import Call
+
+
+def spans(tracer: Tracer | None = None) -> Callable[[Call], None]:
+    """What to give to `Smolvm(on_call=...)`.
+
+    Args:
+        tracer: Default: the global provider's, named smolkit.
+
+    Raises:
+        ModuleNotFoundError: OpenTelemetry is not installed.
+    """
+    from opentelemetry import trace
+    from opentelemetry.trace import StatusCode
+
+    used = trace.get_tracer("smolkit") if tracer is None else tracer
+
+    def tell(call: Call) -> None:
+        ended = time.time_ns()
+        span = used.start_span(f"smolvm {call.verb}", start_time=ended - int(call.duration * 1e9))
+        span.set_attribute("process.command_line", shlex.join(("smolvm", *call.argv)))
+        if call.returncode is not None:
+            span.set_attribute("process.exit.code", call.returncode)
+        if call.error is not None:
+            span.set_attribute("error.type", type(call.error).__name__)
+            span.set_status(StatusCode.ERROR)
+        span.end(ended)
+
+    return tell

@@ -1,0 +1,113 @@
+"""Streams and trees, side by side in one run: `python -m tests.bench.streams`.
+
+The producer is a pretend engine that runs the guest's command here; the comparison is `subprocess` with the same program.
+For trees the pretend engine's `cp` copies one file.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from smolkit import Machine, Smolvm, SubprocessRunner
+from smolkit.calls import Call
+
+SIZE = 400_000_000
+FILES = 2000
+PRETEND = """#!/bin/sh
+[ "$4" = cp ] && { cp "$5" "${6#*:}"; exit; }
+while [ "$1" != -- ]; do shift; done; shift; exec "$@"
+"""
+PEAK = "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM')); print(peak.split()[1])"
+OURS = """
+import sys; from smolkit import Smolvm, SubprocessRunner
+machine = Smolvm(runner=SubprocessRunner(sys.argv[1], version="1.32.2")).machine("m")
+for stream, chunk in machine.popen(["head", "-c", sys.argv[2], "/dev/zero"]): pass
+"""
+THEIRS = """
+import subprocess, sys
+child = subprocess.Popen([sys.argv[1], "machine", "exec", "--", "head", "-c", sys.argv[2], "/dev/zero"],
+                         stdout=subprocess.PIPE, bufsize=0)
+while child.stdout.read(65536): pass
+"""
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Seconds that it takes, the best of three."""
+    best = float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        act()
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def stream(program: Path) -> None:
+    """Throughput and peak memory of a Process against subprocess."""
+    print(f"{SIZE / 1e6:.0f} MB through a pipe      seconds   peak kB")
+    rows = {}
+    for name, code in (("subprocess", THEIRS), ("machine.popen", OURS)):
+        command = [sys.executable, "-c", code + PEAK, str(program), str(SIZE)]
+        peaks: list[str] = []
+
+        def run(command: list[str] = command, peaks: list[str] = peaks) -> None:
+            peaks.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+
+        rows[name] = timed(run)
+        print(f"  {name:24}{rows[name]:9.2f} {peaks[-1]:>9}")
+    print(f"  ratio {rows['machine.popen'] / rows['subprocess']:.2f}\n")
+
+
+def upload(machine: Machine, folder: Path, calls: list[Call]) -> None:
+    """A tree of small files in one stream against one cp per file; and the engine calls of each operation."""
+    source = folder / "source"
+    source.mkdir()
+    for number in range(FILES):
+        (source / f"{number}").write_text(str(number))
+    (folder / "one-by-one").mkdir()
+
+    def one_by_one() -> None:
+        for file in source.iterdir():
+            machine.cp(file, machine.path(folder / "one-by-one" / file.name))
+
+    seconds = {
+        "upload": timed(lambda: machine.upload(source, folder / "at-once" / str(len(calls)))),
+        "cp, one by one": timed(one_by_one),
+    }
+    for name, taken in seconds.items():
+        print(f"{FILES} files by {name:18}{taken:8.2f} s")
+    print(f"  ratio {seconds['upload'] / seconds['cp, one by one']:.3f}\n\nengine calls")
+    acts: dict[str, Callable[[], object]] = {
+        "exec": lambda: machine.exec(["true"]),
+        "write_bytes": lambda: machine.write_bytes(folder / "file", b"x"),
+        "read_bytes": lambda: machine.read_bytes(folder / "file"),
+        "stat": lambda: machine.stat(folder / "file"),
+        "listdir": lambda: machine.listdir(folder),
+        "remove": lambda: machine.remove(folder / "file"),
+        "upload of a tree": lambda: machine.upload(source, folder / "again"),
+        "download of a tree": lambda: machine.download(folder / "again", folder / "back"),
+    }
+    for name, act in acts.items():
+        calls.clear()
+        act()
+        print(f"  {name:24}{len(calls):3}")
+
+
+def main() -> None:
+    """The tables."""
+    with tempfile.TemporaryDirectory() as place:
+        program = Path(place, "smolvm")
+        program.write_text(PRETEND)
+        program.chmod(0o755)
+        stream(program)
+        calls: list[Call] = []
+        client = Smolvm(runner=SubprocessRunner(program, version="1.32.2"), on_call=calls.append)
+        upload(client.machine("m"), Path(place), calls)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Properties that hold for any input, tried with many."""
+
+from __future__ import annotations
+
+import io
+import os
+import posixpath
+import subprocess
+import tarfile
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smolkit import archive, checks, errors
+from smolkit.commands import Exec
+from smolkit.commands.script import encode
+from smolkit.dialect import Dialect
+from smolkit.values import redact
+from tests.unit.test_files import tree
+
+NEWEST = Dialect.of("1.32.2")
+PARTS = st.binary(min_size=1, max_size=40).filter(
+    lambda part: b"/" not in part and b"\0" not in part and part not in {b".", b".."}
+)
+WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
+
+
+@given(st.text(max_size=140))
+def test_names_are_the_engines_or_an_error(text: str) -> None:
+    """What is taken can be no flag, no path and no second name; everything else is refused before anything runs."""
+    try:
+        name = checks.name(text)
+    except errors.InvalidNameError:
+        return
+    assert name == text
+    assert 1 <= len(name) <= 128
+    assert name.isascii()
+    assert not set(name) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+    assert name[0] not in "-_"
+
+
+@given(st.lists(WORDS, max_size=5), st.dictionaries(WORDS.filter(lambda key: key and "=" not in key), WORDS, max_size=4))
+def test_the_guests_words_stay_the_guests(words: list[str], env: dict[str, str]) -> None:
+    """Everything after the first `--` is the command, whatever it looks like; no value of env survives redaction."""
+    command = Exec("m", ["program", *words], env=env)
+    argv = command.argv(NEWEST)
+    place = argv.index("--") if "--" in argv else -1
+
+    assert ("program", *words) == argv[len(argv) - len(words) - 1 :]
+    assert "--" == argv[len(argv) - len(words) - 2]
+    shown = redact(argv)
+    assert len(shown) == len(argv)
+    values = {f"{key}={value}" for key, value in env.items() if value and value != "***"}
+    assert not values & set(shown[: len(argv) - len(words) - 2])
+    assert place >= 0
+
+
+@given(st.binary(min_size=1, max_size=60).filter(lambda path: b"\0" not in path))
+@settings(max_examples=30, deadline=None)
+def test_paths_reach_the_guest_byte_by_byte(path: bytes) -> None:
+    """Through the engine, which takes only UTF-8, and the guest's sh."""
+    word = encode(os.fsdecode(path))
+    assert word.isascii()
+    script = """decoded=$(printf '%b.' "$1"); printf %s "${decoded%.}\""""
+    assert path == subprocess.run(["sh", "-c", script, "sh", word], capture_output=True, check=True).stdout
+
+
+@given(st.dictionaries(PARTS, st.binary(max_size=2000), max_size=6), st.sets(PARTS, max_size=3))
+@settings(max_examples=40, deadline=None)
+def test_trees_survive_the_way(files: dict[bytes, bytes], folders: set[bytes]) -> None:
+    """Names of any bytes and contents, packed here and unpacked here."""
+    with tempfile.TemporaryDirectory() as place:
+        source, target = Path(place, "source"), Path(place, "target")
+        for folder in (source, target):
+            folder.mkdir()
+        for name in folders - files.keys():
+            (source / os.fsdecode(name)).mkdir()
+        for name, content in files.items():
+            (source / os.fsdecode(name)).write_bytes(content)
+        stream = io.BytesIO()
+        archive.pack(str(source), stream.write, lambda _: None)
+        stream.seek(0)
+        archive.Unpacker(str(target), 10**6, lambda _: None).unpack(stream)
+        (target / archive.WHOLE).unlink()
+        assert tree(source) == tree(target)
+
+
+KINDS = [
+    tarfile.REGTYPE,
+    tarfile.DIRTYPE,
+    tarfile.SYMTYPE,
+    tarfile.LNKTYPE,
+    tarfile.CHRTYPE,
+    tarfile.FIFOTYPE,
+    b"S",
+    b"x",
+    b"L",
+]
+NAMES = st.lists(st.sampled_from(["a", "b", "..", ".", "", "c"]), min_size=1, max_size=4).map("/".join)
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), NAMES, NAMES, st.binary(max_size=20)), max_size=8))
+@settings(max_examples=300, deadline=None)
+def test_nothing_leaves_the_folder(members: list[tuple[bytes, str, str, bytes]]) -> None:
+    """Whatever an archive holds: what was made is below the folder, and every link in it leads there."""
+    stream = b""
+    for kind, name, link, content in members:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname, info.size = kind, link, len(content)
+        stream += info.tobuf(tarfile.GNU_FORMAT) + content + b"\0" * (-len(content) % 512)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place, "folder")
+        folder.mkdir()
+        with suppress(errors.UnsafeArchiveError):
+            archive.Unpacker(str(folder), 100_000, lambda _: None).unpack(io.BytesIO(stream + b"\0" * 1024))
+        assert ["folder"] == os.listdir(place)
+        for path in folder.rglob("*"):
+            if path.is_symlink():
+                assert posixpath.realpath(path).startswith(posixpath.realpath(folder))
+
+
+@given(st.binary(max_size=3000))
+def test_noise_is_no_archive(noise: bytes) -> None:
+    """Refused, or empty; never another error."""
+    with tempfile.TemporaryDirectory() as place, suppress(errors.UnsafeArchiveError):
+        archive.Unpacker(place, 10**5, lambda _: None).unpack(io.BytesIO(noise))
