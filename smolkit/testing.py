@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import Any, TypeVar
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from smolkit.checks import data
 from smolkit.commands.base import Command
@@ -31,11 +31,20 @@ class UnexpectedCommandError(AssertionError):
     """The program under test ran a command that the fake was not told about."""
 
 
+class UnusedAnswerError(AssertionError):
+    """The program under test did not run a command that the fake was told to expect."""
+
+
+# What an answer may be: stdout, exit status, an exception to raise, all of it, or a function of the command that gives one.
+Reply = str | bytes | int | BaseException | Completed | Callable[[Command[Any]], Any]
+
+
 @define
 class _Answer:
     pattern: Pattern
-    reply: Completed | BaseException
+    replies: list[Reply]
     left: int | None = field(default=None)
+    used: int = field(default=0)
 
     def matches(self, command: Command[Any], argv: tuple[str, ...]) -> bool:
         if self.left == 0:
@@ -48,6 +57,18 @@ class _Answer:
             return self.pattern(command)
         words = tuple(self.pattern)
         return argv[: len(words)] == words
+
+    def take(self) -> Reply:
+        """The next reply; the last one for ever."""
+        self.used += 1
+        if self.left is not None:
+            self.left -= 1
+        return self.replies[min(self.used, len(self.replies)) - 1]
+
+    @property
+    def missing(self) -> int:
+        """How often it should still be asked for."""
+        return self.left if self.left is not None else max(0, 1 - self.used)
 
 
 class FakeRunner(Runner):
@@ -78,6 +99,7 @@ class FakeRunner(Runner):
     def answer(
         self,
         pattern: Pattern,
+        reply: Reply | Sequence[Reply] | None = None,
         *,
         stdout: bytes | str = b"",
         stderr: bytes | str = b"",
@@ -91,6 +113,8 @@ class FakeRunner(Runner):
 
         Args:
             pattern: A command (an equal one matches), a command class, the first words of an argv, or a predicate.
+            reply: In short: text or bytes are stdout, an int is the exit status, an exception is raised, a function of the
+                command gives one of these. A list of them is given one after the other, each once.
             stdout: What the engine gives; the guest's own for an exec that ran.
             stderr: Likewise.
             returncode: Likewise.
@@ -99,8 +123,20 @@ class FakeRunner(Runner):
             error: Raised instead, as if the runner had failed.
             times: How often it may be given; None is without end.
         """
-        reply = Completed((), returncode, data("stdout", stdout) or b"", data("stderr", stderr) or b"", duration, ended_by)
-        self._answers.append(_Answer(pattern, error or reply, times))
+        if isinstance(reply, Sequence) and not isinstance(reply, str | bytes):
+            self._answers.append(_Answer(pattern, list(reply), len(reply) if times is None else times))
+            return
+        whole = Completed((), returncode, data("stdout", stdout) or b"", data("stderr", stderr) or b"", duration, ended_by)
+        self._answers.append(_Answer(pattern, [error or (whole if reply is None else reply)], times))
+
+    def assert_done(self) -> None:
+        """Nothing, if every answer was asked for: those with `times`, or in a list, so often; the others once at least.
+
+        Raises:
+            UnusedAnswerError: one was not.
+        """
+        if missing := [f"  {answer.pattern!r}: {answer.missing} more" for answer in self._answers if answer.missing]:
+            raise UnusedAnswerError("the program did not run what it was to run:\n" + "\n".join(missing))
 
     def attempt(self, command: Command[T]) -> tuple[T, BaseException | None]:
         """As any runner; execute() is told which command it is for."""
@@ -128,20 +164,37 @@ class FakeRunner(Runner):
         self.invocations.append(invocation)
         for answer in self._answers:
             if answer.matches(command, argv):
-                return self._give(answer, invocation)
+                return self._give(answer, command, invocation)
         raise UnexpectedCommandError(
-            f"no answer for {command!r}\n  argv: smolvm {shlex.join(redact(argv))}\n"
-            f"  answers: {[answer.pattern for answer in self._answers if answer.left != 0]!r}"
+            f"no answer for {command!r}\n  argv: smolvm {shlex.join(redact(argv))}\n{self._nearest(command, argv)}"
         )
 
-    @staticmethod
-    def _give(answer: _Answer, invocation: Invocation) -> Completed:
-        if answer.left is not None:
-            answer.left -= 1
-        if isinstance(answer.reply, BaseException):
-            raise answer.reply
-        reply = answer.reply
-        return Completed(invocation.argv, reply.returncode, reply.stdout, reply.stderr, reply.duration, reply.ended_by)
+    def _nearest(self, command: Command[Any], argv: tuple[str, ...]) -> str:
+        """What the fake was told, the likest first; those that are used up say so."""
+        from difflib import SequenceMatcher  # late: only on the way to an error
+
+        def likeness(answer: _Answer) -> float:
+            words = answer.pattern if isinstance(answer.pattern, list | tuple) else ()
+            other, own = (shlex.join(words), shlex.join(argv)) if words else (repr(answer.pattern), repr(command))
+            return SequenceMatcher(None, other, own).ratio()
+
+        lines = [
+            f"    {answer.pattern!r}" + (" (used up)" if answer.left == 0 else "")
+            for answer in sorted(self._answers, key=likeness, reverse=True)[:5]
+        ]
+        return "  answers, the nearest first:\n" + "\n".join(lines or ["    none"])
+
+    def _give(self, answer: _Answer, command: Command[Any], invocation: Invocation) -> Completed:
+        reply = answer.take()
+        while callable(reply) and not isinstance(reply, BaseException):
+            reply = reply(command)
+        if isinstance(reply, BaseException):
+            raise reply
+        if isinstance(reply, int):
+            return Completed(invocation.argv, reply)
+        if isinstance(reply, Completed):
+            return evolve(reply, argv=invocation.argv)
+        return Completed(invocation.argv, 0, data("a reply", reply) or b"")
 
     def clock(self) -> float:
         """The seconds that were waited so far: waits time out without taking any time."""

@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 from smolkit import checks
 from smolkit.commands import options, secret
 from smolkit.commands.base import Command, Silent, option
-from smolkit.errors import UnknownEngineError
+from smolkit.errors import ExecTimeoutError, UnknownEngineError
 from smolkit.values import ExecResult, Hidden, Invocation, shown_size
 from smolkit.verdict import verdict
 
@@ -106,7 +106,13 @@ class Exec(Command[ExecResult]):
 
     def failure(self, completed: Completed) -> SmolvmError | None:
         """What went wrong with the engine, if it did; whatever the guest's exit status."""
-        return verdict(completed, self.command, self.timeout)
+        found = verdict(completed, self.command, self.timeout)
+        if isinstance(found, ExecTimeoutError) and completed.argv[:1] != ("--error-format",):
+            # Seen with 1.9.1 and 1.4.0; 1.32.2 with -i ends the whole family.
+            found.add_note(
+                "engines before 1.28.1: in an image machine what the command had started may run on; stop() ends it"
+            )
+        return found
 
     def answer(self, completed: Completed) -> ExecResult:
         return ExecResult(self.command, completed.returncode, completed.stdout, completed.stderr, completed.duration)

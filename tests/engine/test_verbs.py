@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from smolkit import ExecResult, Machine, Smolvm, errors
+from smolkit import ExecResult, Machine, Secret, Smolvm, SubprocessRunner, errors
+from smolkit.calls import Call
 from tests.engine.conftest import Boot, again
 
 pytestmark = pytest.mark.engine
@@ -192,3 +193,31 @@ def test_words_of_ones_own(real: Smolvm, shared: Machine) -> None:
     assert b"shared" in real.cli("machine", "ls", "-q").stdout
     with pytest.raises(errors.MachineNotFoundError):
         real.cli("machine", "stats", "--name", "missing")
+
+
+def test_secrets_of_a_machine(boot: Boot, tmp_path: Path) -> None:
+    """Every start and command has them, the engine's record has none; a file's is as the file is then."""
+    (tmp_path / "secret").write_text("from a file\n")
+    with boot("keeper", secrets={"TOKEN": "t0p-s3cret", "FILE": Secret.file(tmp_path / "secret")}) as machine:
+        assert "t0p-s3cret from a file\n" == machine.sh('echo "$TOKEN $FILE"').stdout
+        (tmp_path / "secret").write_text("changed")
+        assert "t0p-s3cret changed once\n" == machine.sh('echo "$TOKEN $FILE $MORE"', secrets={"MORE": "once"}).stdout
+        assert "t0p-s3cret\n" == "".join(line for _, line in machine.popen(["sh", "-c", "echo $TOKEN"], text=True))
+        assert "t0p-s3cret" not in repr(machine.status().raw)
+        machine.stop()
+        again(machine.start)
+        assert "t0p-s3cret\n" == machine.sh("echo $TOKEN").stdout
+        with pytest.raises(errors.ConfigError, match="env_unset"):
+            type(machine)(machine._runner, machine.name).exec(["true"])
+
+
+def test_calls_are_told(real: Smolvm, state_dir: Path, shared: Machine) -> None:
+    """Verb, status and duration of real calls."""
+    calls: list[Call] = []
+    runner = SubprocessRunner(real.engine.path, state_dir=state_dir)
+    machine = Smolvm(runner=runner, on_call=calls.append).machine(shared.name)
+    machine.exec(["sh", "-c", "exit 3"])
+    machine.popen(["true"]).wait()
+
+    assert [("machine exec", 3), ("machine exec", 0)] == [(call.verb, call.returncode) for call in calls]
+    assert all(call.duration > 0 for call in calls)

@@ -411,3 +411,14 @@ def test_a_doctor_never_raises(fake: FakeRunner) -> None:
 def test_a_spec_is_a_value() -> None:
     """Options given in another order are the same spec."""
     assert MachineSpec.of({"net": True, "cpus": 1}) == MachineSpec.of({"cpus": 1, "net": True, "gpu": False})
+
+
+@pytest.mark.parametrize(("version", "noted"), [("1.9.1", True), ("1.32.2", False)])
+def test_what_a_timeout_may_leave_running(version: str, *, noted: bool) -> None:
+    """Engines that end only the command itself are named on the error."""
+    fake = FakeRunner(version)
+    fake.answer(Exec, returncode=124, duration=2.5)
+    with pytest.raises(errors.ExecTimeoutError) as caught:
+        Smolvm(runner=fake).machine("m").exec(["sleep", "9"], timeout=2)
+
+    assert noted == ("may run on" in "".join(getattr(caught.value, "__notes__", [])))

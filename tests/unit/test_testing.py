@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from smolkit import Smolvm, errors
+from smolkit import Completed, Smolvm, errors
 from smolkit.commands import Exec, Ls, Start
-from smolkit.testing import FakeRunner, UnexpectedCommandError
+from smolkit.testing import FakeRunner, UnexpectedCommandError, UnusedAnswerError
 
 
 def test_an_unexpected_command_raises(client: Smolvm, fake: FakeRunner) -> None:
@@ -16,7 +16,7 @@ def test_an_unexpected_command_raises(client: Smolvm, fake: FakeRunner) -> None:
     with pytest.raises(UnexpectedCommandError) as caught:
         client.machine("m").exec(["true"], env={"K": "s3cr3t"})
     assert "argv: smolvm machine exec --name m -i -e 'K=***' -- true" in str(caught.value)
-    assert "answers: [Ls()]" in str(caught.value)
+    assert "answers, the nearest first:\n    Ls()" in str(caught.value)
     assert "s3cr3t" not in str(caught.value)
 
 
@@ -42,7 +42,7 @@ def test_answers_that_run_out(client: Smolvm, fake: FakeRunner) -> None:
 
     assert 1 == m.exec(["true"]).returncode
     assert "ok" == m.exec(["true"]).stdout
-    with pytest.raises(UnexpectedCommandError, match=r"answers: \[\]"):
+    with pytest.raises(UnexpectedCommandError, match="used up"):
         m.exec(["true"])
 
 
@@ -88,3 +88,59 @@ def test_what_was_run_is_recorded() -> None:
 
     assert [("machine", "create", "m"), ("machine", "exec", "--name", "m", "-i", "--", "cat")] == fake.argvs
     assert b"in" == fake.invocations[1].stdin
+
+
+def test_answers_in_short(client: Smolvm, fake: FakeRunner) -> None:
+    """Text and bytes are stdout, an int the status, an exception is raised, a function is asked; a list is a sequence."""
+    machine = client.machine("m")
+    fake.answer(
+        Exec,
+        [
+            "one",
+            b"two",
+            3,
+            KeyError("four"),
+            lambda command: command.command[0],  # type: ignore[attr-defined]
+            Completed((), 7, b"x", b"y"),
+        ],
+    )
+
+    assert ["one", "two"] == [machine.exec(["x"]).stdout for _ in range(2)]
+    assert 3 == machine.exec(["x"]).returncode
+    with pytest.raises(KeyError, match="four"):
+        machine.exec(["x"])
+    assert "asked" == machine.exec(["asked"]).stdout
+    last = machine.exec(["x"])
+    assert (7, "x", "y") == (last.returncode, last.stdout, last.stderr)
+    with pytest.raises(UnexpectedCommandError, match="used up"):
+        machine.exec(["x"])
+
+
+def test_every_answer_should_be_asked_for(client: Smolvm, fake: FakeRunner) -> None:
+    """assert_done() names what was not."""
+    fake.answer(Exec("m", ["a"]), "x")
+    fake.answer(Exec("m", ["b"]), ["x", "y"])
+    fake.answer(Exec("m", ["c"]), "z", times=2)
+    machine = client.machine("m")
+    for word in ("a", "b", "c"):
+        machine.exec([word])
+    with pytest.raises(UnusedAnswerError) as caught:
+        fake.assert_done()
+
+    assert "'b'" in str(caught.value)
+    assert "'a'" not in str(caught.value)
+    machine.exec(["b"])
+    machine.exec(["c"])
+    fake.assert_done()
+
+
+def test_what_was_not_expected_is_shown_beside_what_was(client: Smolvm, fake: FakeRunner) -> None:
+    """The nearest first: a word that differs is found at a glance."""
+    fake.answer(["machine", "ls"], "[]")
+    fake.answer(Exec("m", ["uname", "-a"]), "Linux")
+    with pytest.raises(UnexpectedCommandError) as caught:
+        client.machine("m").exec(["uname", "-r"])
+
+    shown = str(caught.value).partition("the nearest first:\n")[2].splitlines()
+    assert "'-a'" in shown[0]
+    assert "'ls'" in shown[1]
