@@ -157,6 +157,9 @@ class MachineTransfers(MachineFiles):
         is_folder = self.stat(inside).is_dir
         if os.path.isdir(path) or (is_folder and os.path.lexists(path)):
             raise FileExistsError(f"download makes a new {'folder' if is_folder else 'file'}, and this is there: {path!r}")
+        if self._runner.plan is not None:  # a dry run writes nothing here either
+            self._run_script(PACK if is_folder else READ, inside)
+            return
         total = int(self._run_script(SIZE, inside).split()[0] or 0) if progress else 0
         meter = _Meter(total, progress)
         if is_folder:

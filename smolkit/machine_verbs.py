@@ -119,7 +119,7 @@ class MachineVerbs(Handle):
         storage: int | None = None,
         overlay: int | None = None,
     ) -> None:
-        """Changes a running machine's size (engine >= 1.20.2).
+        """Changes a machine's size: of a running one its processors and memory (engine >= 1.20.2).
 
         Args:
             cpus: Virtual processors online.

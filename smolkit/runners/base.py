@@ -320,7 +320,7 @@ class Runner(ABC):
         made = part or os.path.join(folder, f".part-{os.urandom(4).hex()}-{name[-200:]}")
         try:
             yield made
-            if part is None or os.path.lexists(made):
+            if (part is None and self.plan is None) or os.path.lexists(made):
                 os.replace(made, path)
         finally:
             if os.path.isdir(made):  # a checkpoint with a store

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from smolkit import Smolvm, errors
+from smolkit import Smolvm, SubprocessRunner, errors
 from smolkit.calls import Call
 from smolkit.commands import Create, Delete, Exec, Start
 from smolkit.testing import FakeRunner
@@ -73,6 +73,23 @@ def test_a_dry_run_runs_nothing(fake: FakeRunner, client: Smolvm, capsys: pytest
     fake.answer(["machine"])
     client.machine("m").exec(["true"])
     assert 1 == len(fake.commands)
+
+
+def test_a_dry_run_writes_no_files(tmp_path: Path) -> None:
+    """Neither in the guest nor here."""
+    (tmp_path / "smolvm").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "smolvm").chmod(0o755)
+    client = Smolvm(runner=SubprocessRunner(tmp_path / "smolvm", version="1.32.2"))
+    machine = client.machine("m")
+    with client.dry_run(echo=False) as plan:
+        machine.download("/x", tmp_path / "a")
+        machine.cp(machine.path("/x"), tmp_path / "b")
+        machine.checkpoint(tmp_path / "c")
+        client.pack_create("image", tmp_path / "d")
+        machine.upload(tmp_path, "/x")
+
+    assert ["smolvm"] == [path.name for path in tmp_path.iterdir()]
+    assert 6 == len(plan.lines)
 
 
 def test_every_command_has_an_answer_in_a_dry_run(client: Smolvm) -> None:
