@@ -118,7 +118,7 @@ class MachineCommands(Handle):
             ProgramNotFoundError: the guest has no such program (bare machines).
             MachineNotRunningError, MachineNotFoundError
         """
-        from smolkit.commands.execute import Spawn  # late: few programs leave commands
+        from smolkit.commands.spawn import Spawn  # late: few programs leave commands
         from smolkit.process import MARK, Spawned
 
         mark = os.urandom(8).hex()
@@ -131,6 +131,6 @@ class MachineCommands(Handle):
 
     def shell(self) -> int:
         """Hands this program's terminal over to a shell in the guest; its exit status."""
-        from smolkit.commands.execute import Shell  # late: few programs do so
+        from smolkit.commands.spawn import Shell  # late: few programs do so
 
         return self._runner.interact(Shell(self.name).invocation(self._dialect))

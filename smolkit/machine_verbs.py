@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from smolkit.commands.typed import BranchOptions, CheckpointOptions, MonitorOptions, UpdateOptions
     from smolkit.observed import EgressEvent, Stats
     from smolkit.procedures import Keep
+    from smolkit.process import Process
 
 T = TypeVar("T")
 
@@ -227,6 +228,20 @@ class MachineVerbs(Handle):
         from smolkit.commands.verbs import Logs  # late: rarely needed
 
         return self._runner.run(Logs.of(self.name, {"tail": tail})).decode("utf-8", "replace")
+
+    def follow_logs(self, *, tail: int | None = None) -> Process[str]:
+        """What the machine's workload writes, line by line as it comes, until it is killed (engine >= 1.28.1).
+
+        Args:
+            tail: Begin with only so many lines of what there is.
+
+        Returns:
+            A process to iterate for `(stream, line)`: `kill()` it, or leave its `with` by an exception, to have enough.
+        """
+        from smolkit.commands.verbs import Logs  # late: rarely needed
+        from smolkit.process import Process
+
+        return Process(self._runner, Logs.of(self.name, {"tail": tail, "follow": True}), stdin=False, text=True)
 
     def egress_events(self, *, limit: int | None = None) -> list[EgressEvent]:
         """The guest's attempts to reach out, oldest first, the newest 200 (engine >= 1.8.1). A missing machine has none."""

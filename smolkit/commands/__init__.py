@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from smolkit.commands.base import Command
 from smolkit.commands.create import Create, MachineSpec
 from smolkit.commands.engine import PackCreate, Version
-from smolkit.commands.execute import Exec, Shell, Spawn
+from smolkit.commands.execute import Exec
 from smolkit.commands.machine import Cp, DataDir, Delete, Ls, Start, Status, Stop
 
 if TYPE_CHECKING:
     from smolkit.commands.run import PackRun, Run
+    from smolkit.commands.spawn import Shell, Spawn
     from smolkit.commands.verbs import (
         Branch,
         BranchRelease,
@@ -104,7 +105,7 @@ __all__ = [
 def __getattr__(name: str) -> type:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from smolkit.commands import run, verbs  # late: two dozen classes cost as much as the rest of smolkit
+    from smolkit.commands import run, spawn, verbs  # late: two dozen classes cost as much as the rest of smolkit
 
-    found: type = getattr(verbs, name, None) or getattr(run, name)
+    found: type = next(vars(module)[name] for module in (verbs, run, spawn) if name in vars(module))
     return found

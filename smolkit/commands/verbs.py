@@ -13,11 +13,13 @@ from smolkit.commands.options import Option, integer, switch
 from smolkit.commands.records import dict_of, list_of
 from smolkit.commands.verb import Done, Said, Verb
 from smolkit.observed import EgressEvent, Stats
+from smolkit.verdict import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from smolkit.dialect import Dialect
+    from smolkit.errors import SmolvmError
     from smolkit.values import Completed
 
 
@@ -181,6 +183,12 @@ class Logs(Verb[bytes]):
 
     WORDS: ClassVar[str] = "machine logs"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"tail": Option("--tail", integer(0)), "follow": Option("--follow", switch)}
+    BOUND: ClassVar[float | None] = None  # it may be followed
+    timeout: ClassVar[float | None] = None
+
+    def failure(self, completed: Completed) -> SmolvmError | None:
+        """What went wrong with the engine, if it did."""
+        return verdict(completed)
 
     def answer(self, completed: Completed) -> bytes:
         return completed.stdout

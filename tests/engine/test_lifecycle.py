@@ -84,3 +84,7 @@ def test_waiting_for_a_line_of_the_log(boot: Boot, image_folder: str) -> None:
         machine.wait_until(log=r"^port \d+ is open$")
         with pytest.raises(errors.WaitTimeoutError, match="no line of its logs matched"):
             machine.wait_until(log="closed", timeout=1)
+        assert "port 80 is open\n" == machine.logs()
+        with machine.follow_logs() as process:
+            assert ("stdout", "port 80 is open\n") == next(iter(process))
+            process.kill()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from smolkit import Completed, Machine, Smolvm, SubprocessRunner, errors
-from smolkit.commands import Command, Exec, Spawn
+from smolkit.commands import Command, Exec, Logs, Spawn
 from smolkit.runners.live import Live, Replayed
 from smolkit.testing import FakeRunner
 from tests.recorded import as_json
@@ -305,3 +305,22 @@ def test_the_terminal_is_handed_over(tmp_path: Path, client: Smolvm) -> None:
     assert 7 == Smolvm(runner=SubprocessRunner(program, version="1.32.2")).machine("m").shell()
     with pytest.raises(NotImplementedError, match="FakeRunner hands no terminal over"):
         client.machine("m").shell()
+
+
+def test_logs_are_followed(tmp_path: Path) -> None:
+    """Line by line, until one has enough; failures are those of the engine."""
+    program = tmp_path / "smolvm"
+    program.write_text('#!/bin/sh\necho "$*"; echo two; exec sleep 60\n')
+    program.chmod(0o755)
+    lines = []
+    with Smolvm(runner=SubprocessRunner(program, version="1.32.2")).machine("m").follow_logs(tail=5) as process:
+        for _, line in process:
+            lines.append(line)
+            if line == "two\n":
+                process.kill()
+
+    assert ["--error-format json machine logs --tail 5 --follow --name m\n", "two\n"] == lines
+    fake = FakeRunner()
+    fake.answer(Logs, returncode=1, stderr=as_json("NOT_FOUND", "vm not found: m"))
+    with pytest.raises(errors.MachineNotFoundError):
+        list(Smolvm(runner=fake).machine("m").follow_logs())
