@@ -15,10 +15,12 @@ from smolkit.errors import SmolvmError
 from smolkit.machine import Machine
 from smolkit.ownership import Reapable
 from smolkit.runners.base import Runner
-from smolkit.values import Check, Completed, ExecResult, FileStat, GuestPath, Invocation, MachineInfo, Secret
+from smolkit.values import Completed, ExecResult, GuestPath, Invocation, MachineInfo
 
 if TYPE_CHECKING:
+    from smolkit.observed import Check, FileStat
     from smolkit.runners.local import SubprocessRunner
+    from smolkit.secret import Secret
 
 __all__ = [
     "Check",
@@ -42,10 +44,18 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> object:
-    """What takes long to import, when it is first asked for: a fake's users need no processes."""
-    if name == "SubprocessRunner":
-        from smolkit.runners.local import SubprocessRunner
+_LATE = {
+    "Check": "smolkit.observed",
+    "FileStat": "smolkit.observed",
+    "Secret": "smolkit.secret",
+    "SubprocessRunner": "smolkit.runners.local",
+}
 
-        return SubprocessRunner
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> object:
+    """What not every program uses, when it is first asked for: a fake's users need no processes."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LATE[name]), name)

@@ -6,9 +6,13 @@ import math
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from smolkit.errors import InvalidNameError
-from smolkit.values import Hidden, Secret
+from smolkit.values import Hidden
+
+if TYPE_CHECKING:
+    from smolkit.secret import Secret
 
 _NAME = r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9_])?"
 
@@ -142,6 +146,8 @@ def secrets(what: str, value: object) -> tuple[tuple[str, Secret], ...]:
     """A mapping of guest variables to secrets; a str is the value itself. None is no secrets."""
     if value is None:
         return ()
+    from smolkit.secret import Secret  # late: few programs have any
+
     if not isinstance(value, Mapping):
         raise TypeError(f"{what} is a mapping, not {type(value).__name__}: write {{'TOKEN': Secret('...')}}")
     shown = {key: item.text.reveal() if isinstance(item, Secret) else item for key, item in value.items()}

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from smolkit.calls import Call, Plan
     from smolkit.commands.typed import ClientOptions, PackOptions
     from smolkit.dialect import Engine
+    from smolkit.observed import Check
     from smolkit.ownership import Reapable
     from smolkit.procedures import Keep
     from smolkit.runners.base import Runner
-    from smolkit.values import Check, MachineInfo
+    from smolkit.values import MachineInfo
 
 
 _PACK = ".smolmachine"

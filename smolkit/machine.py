@@ -12,7 +12,6 @@ from smolkit.commands.base import LONG
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.machine import Start, Stop
 from smolkit.commands.options import choose
-from smolkit.commands.script import EXISTS
 from smolkit.errors import MachineNotFoundError
 from smolkit.machine_transfers import MachineTransfers
 from smolkit.machine_verbs import MachineVerbs
@@ -242,7 +241,7 @@ class Machine(MachineTransfers, MachineVerbs):
         A link that leads nowhere is there, too.
         """
         if path is not None:
-            return bool(self._run_script(EXISTS, path))
+            return bool(self._run_script("EXISTS", path))
         try:
             self.status()
         except MachineNotFoundError:

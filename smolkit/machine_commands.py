@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from smolkit.commands.typed import ExecOptions, PopenOptions, SpawnOptions
     from smolkit.process import Process, Spawned
-    from smolkit.values import ExecResult, Secret
+    from smolkit.secret import Secret
+    from smolkit.values import ExecResult
 
 
 class MachineCommands(Handle):

@@ -7,21 +7,13 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from smolkit import checks
-from smolkit.commands.script import (
-    LISTDIR,
-    MKDIR,
-    READ,
-    REMOVE,
-    RENAME,
-    STAT,
-    WRITE,
-    Script,
-)
 from smolkit.errors import GuestFileError
 from smolkit.machine_commands import MachineCommands
-from smolkit.values import FileStat, GuestPath
+from smolkit.values import GuestPath
 
 if TYPE_CHECKING:
+    from smolkit.observed import FileStat
+
     _Guest = str | os.PathLike[str] | GuestPath
 
 
@@ -31,8 +23,11 @@ class MachineFiles(MachineCommands):
     __slots__ = ()
 
     def _run_script(self, script: str, path: _Guest, other: str = "", *args: str, input: bytes | None = None) -> bytes:  # noqa: A002
+        from smolkit.commands import script as scripts  # late: programs that only run commands have no use for it
+
+        text: str = getattr(scripts, script)
         found = self._runner.run(
-            Script(self.name, script, self._guest(path), other, args, input, carried=self._spec.carried)
+            scripts.Script(self.name, text, self._guest(path), other, args, input, carried=self._spec.carried)
         )
         self._woke()
         return found
@@ -57,7 +52,7 @@ class MachineFiles(MachineCommands):
             GuestFileNotFoundError, GuestIsADirectoryError, GuestPermissionError: also the builtin errors of these names.
             OutputLimitError: it is larger than the runner takes (256 MiB): download() has no such bound.
         """
-        return self._run_script(READ, path)
+        return self._run_script("READ", path)
 
     def read_text(self, path: _Guest, encoding: str = "utf-8", errors: str = "strict") -> str:
         """A file's content as text."""
@@ -83,7 +78,7 @@ class MachineFiles(MachineCommands):
             "" if mode is None else f"{mode:o}",
             "" if owner is None else checks.text("owner", owner),
         )
-        self._run_script(WRITE, inside, self._beside(inside), *words, input=content)
+        self._run_script("WRITE", inside, self._beside(inside), *words, input=content)
 
     def write_text(
         self, path: _Guest, text: str, encoding: str = "utf-8", *, mode: int | None = None, owner: str | None = None
@@ -97,7 +92,9 @@ class MachineFiles(MachineCommands):
         Raises:
             GuestFileNotFoundError: there is none.
         """
-        said = self._run_script(STAT, path, "", "-L" if follow_symlinks else "").split()
+        from smolkit.observed import FileStat  # late: few programs ask
+
+        said = self._run_script("STAT", path, "", "-L" if follow_symlinks else "").split()
         try:
             mode, size, uid, gid, mtime = int(said[0], 16), *map(int, said[1:])
         except (ValueError, IndexError):
@@ -110,7 +107,7 @@ class MachineFiles(MachineCommands):
         Raises:
             GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
         """
-        return sorted(os.fsdecode(name) for name in self._run_script(LISTDIR, path).split(b"\0") if name)
+        return sorted(os.fsdecode(name) for name in self._run_script("LISTDIR", path).split(b"\0") if name)
 
     def mkdir(self, path: _Guest, *, mode: int | None = None, parents: bool = False, exist_ok: bool = False) -> None:
         """Makes a folder.
@@ -125,7 +122,7 @@ class MachineFiles(MachineCommands):
             GuestFileExistsError, GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
         """
         words = ("-p" if parents else "", "" if mode is None else f"{mode:o}", "yes" if exist_ok else "")
-        self._run_script(MKDIR, path, "", *words)
+        self._run_script("MKDIR", path, "", *words)
 
     def remove(self, path: _Guest, *, recursive: bool = False, missing_ok: bool = False) -> None:
         """Removes a file, a link or a folder.
@@ -138,7 +135,7 @@ class MachineFiles(MachineCommands):
         Raises:
             GuestDirectoryNotEmptyError, GuestFileNotFoundError, GuestPermissionError
         """
-        self._run_script(REMOVE, path, "", "yes" if recursive else "", "yes" if missing_ok else "")
+        self._run_script("REMOVE", path, "", "yes" if recursive else "", "yes" if missing_ok else "")
 
     def rename(self, path: _Guest, target: _Guest) -> None:
         """Gives a file or folder another name. A file of that name is replaced, and an empty folder by a folder.
@@ -146,4 +143,4 @@ class MachineFiles(MachineCommands):
         Raises:
             GuestFileNotFoundError, GuestIsADirectoryError, GuestDirectoryNotEmptyError, GuestPermissionError
         """
-        self._run_script(RENAME, path, self._guest(target))
+        self._run_script("RENAME", path, self._guest(target))

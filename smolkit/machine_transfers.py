@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING
 from smolkit import checks
 from smolkit.commands.execute import Exec
 from smolkit.commands.machine import Cp
-from smolkit.commands.script import PACK, READ, SIZE, UNPACK, WRITE
-from smolkit.commands.script import failure as script_failure
-from smolkit.commands.script import words as script_words
 from smolkit.errors import ProgramNotExecutableError, ProgramNotFoundError
 from smolkit.machine_files import MachineFiles
 from smolkit.values import GuestPath
@@ -101,20 +98,23 @@ class MachineTransfers(MachineFiles):
             GuestFileError, GuestNotADirectoryError, GuestPermissionError: of the guest's.
         """
         from smolkit import archive  # late: programs that copy no trees need no tar
+        from smolkit.commands import script
 
         path, inside = checks.path("source", source), self._guest(target)
         user = "" if owner is None else checks.text("owner", owner)
         meter = _Meter(archive.size_of(path) if os.path.isdir(path) else os.path.getsize(path), progress)
         if os.path.isdir(path):
-            words = script_words(UNPACK, inside, self._beside(inside), user)
+            words = script.words(script.UNPACK, inside, self._beside(inside), user)
             self._send(words, inside, lambda write: archive.pack(path, write, meter.add))
             return
         with open(path, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777
-            words = script_words(WRITE, inside, self._beside(inside), str(meter.total), f"{mode:o}", user)
+            words = script.words(script.WRITE, inside, self._beside(inside), str(meter.total), f"{mode:o}", user)
             self._send(words, inside, lambda write: _copy(file, write, meter))
 
     def _send(self, words: tuple[str, ...], inside: str, feed: Callable[[Callable[[bytes], object]], None]) -> None:
+        from smolkit.commands import script  # late: as above
+
         said = b""
         with self.popen(words, stdin=True) as process:
             assert process.stdin is not None  # noqa: S101  (for the type checker: it was asked for)
@@ -124,7 +124,7 @@ class MachineTransfers(MachineFiles):
             for _, chunk in process:
                 said = (said + chunk)[-1000:]
         if process.returncode != 0:
-            raise script_failure(inside, process.returncode or 0, said.decode("utf-8", "replace"), None)
+            raise script.failure(inside, process.returncode or 0, said.decode("utf-8", "replace"), None)
 
     def download(
         self,
@@ -152,21 +152,22 @@ class MachineTransfers(MachineFiles):
             GuestFileNotFoundError, GuestPermissionError, ProgramNotFoundError: of the guest's side.
         """
         from smolkit import archive  # late: programs that copy no trees need no tar
+        from smolkit.commands import script
 
         inside, path = self._guest(source), checks.absolute("target", target)
         is_folder = self.stat(inside).is_dir
         if os.path.isdir(path) or (is_folder and os.path.lexists(path)):
             raise FileExistsError(f"download makes a new {'folder' if is_folder else 'file'}, and this is there: {path!r}")
         if self._runner.plan is not None:  # a dry run writes nothing here either
-            self._run_script(PACK if is_folder else READ, inside)
+            self._run_script("PACK" if is_folder else "READ", inside)
             return
-        total = int(self._run_script(SIZE, inside).split()[0] or 0) if progress else 0
+        total = int(self._run_script("SIZE", inside).split()[0] or 0) if progress else 0
         meter = _Meter(total, progress)
         if is_folder:
-            with archive.fresh_folder(path) as part, self._reading(PACK, inside) as stream:
+            with archive.fresh_folder(path) as part, self._reading(script.PACK, inside) as stream:
                 archive.Unpacker(part, limit, meter.add).unpack(stream)
             return
-        with self._runner.target(path) as part, self._reading(READ, inside) as stream, open(part, "wb") as file:
+        with self._runner.target(path) as part, self._reading(script.READ, inside) as stream, open(part, "wb") as file:
             while chunk := stream.read(2**16):
                 if file.tell() + len(chunk) > limit:
                     raise archive.too_much()
@@ -174,13 +175,15 @@ class MachineTransfers(MachineFiles):
                 meter.add(len(chunk))
 
     @contextmanager
-    def _reading(self, script: str, inside: str) -> Iterator[_Stream]:
-        with self.popen(script_words(script, inside)) as process:
+    def _reading(self, which: str, inside: str) -> Iterator[_Stream]:
+        from smolkit.commands import script  # late: as above
+
+        with self.popen(script.words(which, inside)) as process:
             stream = _Stream(iter(process))
             yield stream
             stream.drain()
         if process.returncode != 0:
-            raise script_failure(inside, process.returncode or 0, stream.said.decode("utf-8", "replace"), None)
+            raise script.failure(inside, process.returncode or 0, stream.said.decode("utf-8", "replace"), None)
 
     def cp(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -69,3 +70,48 @@ class EgressEvent:
     operation: str
     destination: str
     raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
+
+
+@final
+@frozen
+class FileStat:
+    """What a guest says of a file.
+
+    Attributes:
+        mode: Its kind and permissions, as `os.stat` has them: `stat.S_IMODE(mode)` are the latter.
+        size: Bytes.
+        uid, gid: Its owner's and group's numbers in the guest.
+        mtime: When it was changed, in whole seconds since the epoch.
+    """
+
+    mode: int
+    size: int
+    uid: int
+    gid: int
+    mtime: int
+
+    @property
+    def is_dir(self) -> bool:
+        """Whether it is a folder."""
+        return stat.S_ISDIR(self.mode)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file."""
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def is_symlink(self) -> bool:
+        """Whether it is a link (of `stat(follow_symlinks=False)` only)."""
+        return stat.S_ISLNK(self.mode)
+
+
+@final
+@frozen
+class Check:
+    """One finding of `client.doctor()`: what was looked at, whether it is well, what was seen, and what to do if not."""
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str = ""

@@ -26,12 +26,10 @@ class Pause:
     seconds: float
 
 
-@frozen
 class Now:
     """A step: the time, in seconds since the epoch."""
 
 
-@frozen
 class Clock:
     """A step: seconds by a clock that only goes on, whose zero is anywhere."""
 
@@ -44,7 +42,6 @@ class ReadLog:
     start: int
 
 
-@frozen
 class Settle:
     """A step: here an interrupt that came during an earlier step may be raised, for the procedure to undo what it did."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import stat
 from typing import TYPE_CHECKING, Any, final
 
 from attrs import evolve, field, frozen
@@ -58,49 +57,6 @@ class Hidden:
 
     def __deepcopy__(self, memo: object) -> Self:
         return self
-
-
-def _hidden(text: str | Hidden) -> Hidden:
-    return text if isinstance(text, Hidden) else Hidden(text)
-
-
-@final
-@frozen
-class Secret:
-    """A secret for the guest's environment: `Secret("value")`, `Secret.env("HOST_VARIABLE")`, `Secret.file("/path")`,
-    `Secret.keychain("service/account")`.
-
-    It goes through the engine's `--secret-*` options, so that no command line has it. No repr, log, error or pickle has it
-    either; a pickled copy of a value is empty.
-
-    Attributes:
-        text: The value, the file's absolute path, or the keychain's service[/account].
-        kind: Which of these: "env" (a value), "file" or "keychain".
-        allow_argv: Whether a value may stand on the engine's command line where the engine has no other way (< 1.0.0).
-    """
-
-    text: Hidden = field(converter=_hidden)
-    kind: str = field(default="env", kw_only=True)
-    allow_argv: bool = field(default=False, kw_only=True)
-
-    @classmethod
-    def env(cls, variable: str) -> Secret:
-        """The value that a variable of this process has now.
-
-        Raises:
-            KeyError: there is no such variable.
-        """
-        return cls(os.environ[variable])
-
-    @classmethod
-    def file(cls, path: str | os.PathLike[str]) -> Secret:
-        """What a file on the engine's host holds at each start and exec: at most 1 MiB of UTF-8, and no link."""
-        return cls(os.path.abspath(os.fspath(path)), kind="file")
-
-    @classmethod
-    def keychain(cls, service: str) -> Secret:
-        """What the engine host's keychain has under service[/account] at each start and exec (engine >= 1.31.0)."""
-        return cls(service, kind="keychain")
 
 
 def redact(argv: Iterable[str]) -> tuple[str, ...]:
@@ -260,40 +216,6 @@ class GuestPath:
 
 @final
 @frozen
-class FileStat:
-    """What a guest says of a file.
-
-    Attributes:
-        mode: Its kind and permissions, as `os.stat` has them: `stat.S_IMODE(mode)` are the latter.
-        size: Bytes.
-        uid, gid: Its owner's and group's numbers in the guest.
-        mtime: When it was changed, in whole seconds since the epoch.
-    """
-
-    mode: int
-    size: int
-    uid: int
-    gid: int
-    mtime: int
-
-    @property
-    def is_dir(self) -> bool:
-        """Whether it is a folder."""
-        return stat.S_ISDIR(self.mode)
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it is a regular file."""
-        return stat.S_ISREG(self.mode)
-
-    @property
-    def is_symlink(self) -> bool:
-        """Whether it is a link (of `stat(follow_symlinks=False)` only)."""
-        return stat.S_ISLNK(self.mode)
-
-
-@final
-@frozen
 class MachineInfo:
     """What the engine has on record of a machine.
 
@@ -336,14 +258,3 @@ class MachineInfo:
     def running(self) -> bool:
         """Whether the engine calls it running."""
         return self.state == "running"
-
-
-@final
-@frozen
-class Check:
-    """One finding of `client.doctor()`: what was looked at, whether it is well, what was seen, and what to do if not."""
-
-    name: str
-    ok: bool
-    detail: str
-    hint: str = ""

@@ -18,7 +18,8 @@ from smolkit.verdict import verdict
 if TYPE_CHECKING:
     from smolkit.dialect import Dialect
     from smolkit.errors import SmolvmError
-    from smolkit.values import Completed, Secret
+    from smolkit.secret import Secret
+    from smolkit.values import Completed
 
 # Seconds that the engine gets, after the guest's timeout, to say so before the host ends it.
 GRACE = 30.0

@@ -10,7 +10,8 @@ from smolkit.commands.base import option
 
 if TYPE_CHECKING:
     from smolkit.dialect import Dialect
-    from smolkit.values import Hidden, Secret
+    from smolkit.secret import Secret
+    from smolkit.values import Hidden
 
 Secrets = tuple[tuple[str, "Secret"], ...]
 

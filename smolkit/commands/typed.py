@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Literal, TypedDict
 
-from smolkit.values import Secret
+from smolkit.secret import Secret
 
 _Path = str | PathLike[str]
 

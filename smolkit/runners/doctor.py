@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smolkit.observed import Check
 from smolkit.runners.first import state_folders
-from smolkit.values import Check
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from smolkit.dialect import Engine
+    from smolkit.observed import Check
     from smolkit.runners.find import Program
     from smolkit.runners.live import Live
-    from smolkit.values import Check, Invocation
+    from smolkit.values import Invocation
 
 # What the engine's process gets of ours: what it needs to find its state, its libraries and a registry's credentials.
 _INHERITED = frozenset(
