@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from smolkit import checks
 from smolkit.commands.execute import Exec
 from smolkit.commands.machine import Cp
-from smolkit.errors import ProgramNotExecutableError, ProgramNotFoundError
+from smolkit.errors import GuestFileError, ProgramNotExecutableError, ProgramNotFoundError
 from smolkit.machine_files import MachineFiles
 from smolkit.values import GuestPath
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     _Guest = str | os.PathLike[str] | GuestPath
 
 _MOUNTED_LATE = ("/tmp/", "/run/", "/var/run/", "/dev/shm/")  # noqa: S108  (the guest's)
+
+
+_TALK = 2**20  # bytes that the guest's programs may say while they take files
 
 
 class _Meter:
@@ -115,14 +119,16 @@ class MachineTransfers(MachineFiles):
     def _send(self, words: tuple[str, ...], inside: str, feed: Callable[[Callable[[bytes], object]], None]) -> None:
         from smolkit.commands import script  # late: as above
 
-        said = b""
+        said, total = b"", 0
         with self.popen(words, stdin=True) as process:
             assert process.stdin is not None  # noqa: S101  (for the type checker: it was asked for)
             with suppress(BrokenPipeError):  # it ended before its input did: its status says why
                 feed(process.stdin.write)
             process.stdin.close()
             for _, chunk in process:
-                said = (said + chunk)[-1000:]
+                said, total = (said + chunk)[-1000:], total + len(chunk)
+                if total > _TALK:
+                    raise GuestFileError.of(errno.EIO, inside, "the guest's programs say too much", None)
         if process.returncode != 0:
             raise script.failure(inside, process.returncode or 0, said.decode("utf-8", "replace"), None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -17,6 +18,10 @@ from smolkit.runners.pipes import GLANCE, Pipes
 if TYPE_CHECKING:
     from smolkit.runners.local import SubprocessRunner
     from smolkit.values import Completed, Invocation
+
+
+_PIECE = 65_536
+_WAITING = 64 * 2**20  # bytes of output that are kept while input is written
 
 
 class Child(Live):
@@ -65,9 +70,21 @@ class Child(Live):
     def write(self, data: bytes) -> None:
         """As in Live."""
         assert self._child.stdin is not None  # noqa: S101  (for the type checker: it was opened with one)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._child.stdin.fileno(), rest) :]
+        rest, waiting = memoryview(data), 0
+        self._pipes.watch_stdin()
+        try:
+            while rest:
+                for stream, chunk in self._pipes.serve(None):
+                    if stream == "stdin":
+                        rest = rest[os.write(self._child.stdin.fileno(), rest[:_PIECE]) :]
+                    elif said := self._said(stream, chunk):
+                        # Nobody reads while we write: a child that writes before it reads on must not stop both for ever.
+                        self._ready.append((stream, said))
+                        waiting += len(said)
+                if waiting > _WAITING:
+                    raise BrokenPipeError(errno.EPIPE, "it writes more than it reads")
+        finally:
+            self._pipes.leave_stdin()
 
     def close_stdin(self) -> None:
         """As in Live."""

@@ -39,11 +39,15 @@ class Pipes:
         os.set_blocking(self._child.stdin.fileno(), False)
         self._selector.register(self._child.stdin, selectors.EVENT_WRITE, "stdin")
 
+    def leave_stdin(self) -> None:
+        """Room on stdin is not reported any more."""
+        if self._child.stdin is not None and self._child.stdin in self._selector.get_map():
+            self._selector.unregister(self._child.stdin)
+
     def close_stdin(self) -> None:
         """The child sees the end of its stdin."""
         if self._child.stdin is not None and not self._child.stdin.closed:
-            if self._child.stdin in self._selector.get_map():
-                self._selector.unregister(self._child.stdin)
+            self.leave_stdin()
             self._child.stdin.close()
 
     def serve(self, timeout: float | None) -> list[tuple[str, bytes]]:

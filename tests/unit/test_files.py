@@ -370,3 +370,14 @@ def test_a_copy_to_what_an_image_mounts_late(
     assert ("machine", "cp", "--mode", "600", "--uid", "1", "--gid", "2") == fake.argvs[-1][:8]
     with pytest.raises(ValueError, match="for files that go into the guest"):
         machine.cp(machine.path("/x"), tmp_path / "x", mode=0o600)
+
+
+def test_a_guest_that_floods_an_upload(tmp_path: Path) -> None:
+    """Its programs are hostile too: they never read, and never stop to write."""
+    (tmp_path / "smolvm").write_text("#!/bin/sh\nexec cat /dev/zero\n")
+    (tmp_path / "smolvm").chmod(0o755)
+    machine = Smolvm(runner=SubprocessRunner(tmp_path / "smolvm", version="1.32.2")).machine("m")
+    (tmp_path / "large").write_bytes(b"x" * 1_000_000)
+
+    with pytest.raises(errors.GuestFileError, match="say too much"):
+        machine.upload(tmp_path / "large", "/x")

@@ -324,3 +324,19 @@ def test_logs_are_followed(tmp_path: Path) -> None:
     fake.answer(Logs, returncode=1, stderr=as_json("NOT_FOUND", "vm not found: m"))
     with pytest.raises(errors.MachineNotFoundError):
         list(Smolvm(runner=fake).machine("m").follow_logs())
+
+
+def test_a_command_that_writes_before_it_reads_stops_nobody(said: Machine) -> None:
+    """Its output is kept while input is written; what never reads and floods is a broken pipe."""
+    script = "head -c 1000000 /dev/zero; wc -c >&2"
+    with said.popen(["sh", "-c", script], stdin=True) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"x" * 1_000_000)
+        process.stdin.close()
+        pieces = list(process)
+    assert 1_000_000 == sum(len(chunk) for stream, chunk in pieces if stream == "stdout")
+    assert b"1000000" == b"".join(chunk for stream, chunk in pieces if stream == "stderr").strip()
+
+    with pytest.raises(BrokenPipeError), said.popen(["cat", "/dev/zero"], stdin=True) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"x" * 1_000_000)
