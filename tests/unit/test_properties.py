@@ -22,6 +22,9 @@ from smolkit.values import redact
 from tests.unit.test_files import tree
 
 NEWEST = Dialect.of("1.32.2")
+# The same examples in every run: a gate that fails by chance teaches to try again.
+settings.register_profile("gate", derandomize=True, deadline=None)
+settings.load_profile("gate")
 PARTS = st.binary(min_size=1, max_size=40).filter(
     lambda part: b"/" not in part and b"\0" not in part and part not in {b".", b".."}
 )
@@ -59,7 +62,7 @@ def test_the_guests_words_stay_the_guests(words: list[str], env: dict[str, str])
 
 
 @given(st.binary(min_size=1, max_size=60).filter(lambda path: b"\0" not in path))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_paths_reach_the_guest_byte_by_byte(path: bytes) -> None:
     """Through the engine, which takes only UTF-8, and the guest's sh."""
     word = encode(os.fsdecode(path))
@@ -69,7 +72,7 @@ def test_paths_reach_the_guest_byte_by_byte(path: bytes) -> None:
 
 
 @given(st.dictionaries(PARTS, st.binary(max_size=2000), max_size=6), st.sets(PARTS, max_size=3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_trees_survive_the_way(files: dict[bytes, bytes], folders: set[bytes]) -> None:
     """Names of any bytes and contents, packed here and unpacked here."""
     with tempfile.TemporaryDirectory() as place:
@@ -102,8 +105,12 @@ KINDS = [
 NAMES = st.lists(st.sampled_from(["a", "b", "..", ".", "", "c"]), min_size=1, max_size=4).map("/".join)
 
 
-@given(st.lists(st.tuples(st.sampled_from(KINDS), NAMES, NAMES, st.binary(max_size=20)), max_size=8))
-@settings(max_examples=300, deadline=None)
+# Of a link that leads to itself by `//` Python's realpath (3.11) says nonsense.
+LINKS = NAMES.map(lambda name: "/".join(filter(None, name.split("/"))) if not name.startswith("/") else name)
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), NAMES, LINKS, st.binary(max_size=20)), max_size=8))
+@settings(max_examples=300)
 def test_nothing_leaves_the_folder(members: list[tuple[bytes, str, str, bytes]]) -> None:
     """Whatever an archive holds: what was made is below the folder, and every link in it leads there."""
     stream = b""
