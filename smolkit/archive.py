@@ -21,8 +21,6 @@ _CHUNK = 2**20
 # A file where a folder has to be, and the like: in a fresh folder it is the archive that clashes with itself.
 _CLASHES = (FileExistsError, NotADirectoryError, IsADirectoryError, FileNotFoundError)
 
-Progress = "Callable[[int, int], object]"
-
 
 def files_of(source: str) -> Iterator[tuple[str, str]]:
     """Every file and folder of a tree, folders first: its path, and its name in the tree. Links are not followed."""
@@ -110,7 +108,7 @@ class Unpacker:
         try:
             with tarfile.open(mode="r|", fileobj=file, errors="surrogateescape", bufsize=_CHUNK) as tar:
                 for member in tar:
-                    self._take(_Bytes(512))
+                    self._take(512)
                     self._make(tar, member)
         except (tarfile.TarError, ValueError, OverflowError, EOFError, *_CLASHES) as error:
             raise UnsafeArchiveError(f"what the guest sent is no tar: {error}") from error
@@ -136,7 +134,7 @@ class Unpacker:
             if os.path.islink(source) or not os.path.isfile(source):
                 raise UnsafeArchiveError(f"the guest sent {member.name!r} as a link to no file: {member.linkname!r}")
             shutil.copy2(source, path)
-            self._take(_Bytes(os.path.getsize(path)))
+            self._take(os.path.getsize(path))
         elif member.isreg():
             self._copy(tar, member, path, mode)
         else:
@@ -146,7 +144,7 @@ class Unpacker:
         source: Any = tar.extractfile(member)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as target:
             while chunk := source.read(_CHUNK):
-                self._take(chunk)
+                self._take(len(chunk))
                 target.write(chunk)
                 self._progress(len(chunk))
             if target.tell() != member.size:
@@ -154,8 +152,8 @@ class Unpacker:
             os.fchmod(target.fileno(), mode)
         os.utime(path, (_time(member), _time(member)))
 
-    def _take(self, data: bytes | _Bytes) -> None:
-        self._room -= len(data)
+    def _take(self, size: int) -> None:
+        self._room -= size
         if self._room < 0:
             raise too_much()
 
@@ -178,16 +176,6 @@ class Unpacker:
         behind = "/.." in member.linkname.lstrip("./")
         if member.linkname.startswith("/") or target.split("/")[0] == ".." or behind or not member.linkname:
             raise UnsafeArchiveError(f"the guest sent a link that leads outside: {member.name!r} to {member.linkname!r}")
-
-
-class _Bytes:
-    """So many bytes, without having them."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def __len__(self) -> int:
-        return self._number
 
 
 def too_much() -> UnsafeArchiveError:

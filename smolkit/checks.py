@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 _NAME = r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9_])?"
 
 
-def fresh_name() -> str:
-    """A name for a machine that nobody named. Where engines have no labels, reap() knows it by its form."""
-    return f"smolkit-{os.getpid()}-{os.urandom(6).hex()}"
-
-
 def name(value: object) -> str:
     """A machine name that the engine takes (the same rule in 0.5.20 to 1.32.2).
 

@@ -15,7 +15,7 @@ from smolkit.commands.options import choose
 from smolkit.engine_verbs import EngineVerbs
 from smolkit.errors import MachineRunningError
 from smolkit.machine import Machine
-from smolkit.ownership import SESSION
+from smolkit.ownership import SESSION, fresh_name
 from smolkit.steps import perform
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Smolvm(EngineVerbs):
         starting = {key: value for key, value in options.items() if key in tables.START}
         spec = MachineSpec.of({key: value for key, value in options.items() if key not in starting})
         chosen = choose("a machine", tables.START, starting)
-        named = checks.fresh_name() if name is None else name
+        named = fresh_name() if name is None else name
         return Machine(self.runner, named, spec, chosen, keep=keep, session=self.session, lifetime=lifetime)
 
     def owned(self) -> list[MachineInfo]:

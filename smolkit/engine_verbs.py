@@ -48,7 +48,8 @@ class EngineVerbs:
         """Runs one command in a machine made from a pack file, gone at its end: `smolvm pack run`."""
         from smolkit.commands.run import PackRun  # late: rarely needed
 
-        return self.runner.run(PackRun.of(None, {**options, "sidecar": pack}, command=command))
+        run = PackRun.of(None, {**options, "sidecar": pack}, command=command)
+        return perform(self.runner, making.run(run, self.runner.engine.dialect))
 
     def pack_info(self, pack: str | os.PathLike[str]) -> str:
         """A pack file's manifest, as text."""

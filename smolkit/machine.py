@@ -42,19 +42,18 @@ class Machine(MachineTransfers, MachineVerbs):
     """
 
     __slots__ = (
-        *(
-            "__weakref__",
-            "_inside",
-            "_keep",
-            "_lifetime",
-            "_made",
-            "_runner",
-            "_session",
-            "_spec",
-            "_starting",
-            "_warm",
-            "name",
-        ),
+        "__weakref__",
+        "_branchable",
+        "_inside",
+        "_keep",
+        "_lifetime",
+        "_made",
+        "_runner",
+        "_session",
+        "_spec",
+        "_starting",
+        "_warm",
+        "name",
     )
 
     def __init__(
@@ -79,6 +78,7 @@ class Machine(MachineTransfers, MachineVerbs):
         self._lifetime = None if lifetime is None else checks.seconds("lifetime", lifetime)
         self._inside = False  # whether a `with` of this handle has begun and not ended
         self._warm = False  # whether a command ran in it since it was started
+        self._branchable = bool(dict(starting).get("branchable"))  # whether it was ever started so
         self._made: Marks | None = None  # those of what this handle made and has not deleted
 
     def __repr__(self) -> str:
@@ -107,7 +107,8 @@ class Machine(MachineTransfers, MachineVerbs):
         self._inside = False
         made, self._made = self._made, None
         if made is not None:
-            perform(self._runner, procedures.leave(self.name, self._dialect, made, self._keep, error))
+            left = procedures.leave(self.name, self._dialect, made, self._keep, error, branchable=self._branchable)
+            perform(self._runner, left)
 
     def __del__(self) -> None:
         # No engine calls here: it may run anywhere, at any time, and nobody would see them fail.
@@ -166,9 +167,9 @@ class Machine(MachineTransfers, MachineVerbs):
         """
         self._warm = False
         chosen = {**dict(self._starting), **dict(choose("start", tables.START, options))}
-        perform(
-            self._runner, making.start(Start(self.name, timeout, chosen=tuple(chosen.items()), carried=self._spec.carried))
-        )
+        self._branchable = self._branchable or bool(chosen.get("branchable"))
+        start = Start(self.name, timeout, chosen=tuple(chosen.items()), carried=self._spec.carried)
+        perform(self._runner, making.start(start))
 
     def wait_until(
         self,

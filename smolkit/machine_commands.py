@@ -134,4 +134,4 @@ class MachineCommands(Handle):
         """Hands this program's terminal over to a shell in the guest; its exit status."""
         from smolkit.commands.spawn import Shell  # late: few programs do so
 
-        return self._runner.interact(Shell(self.name).invocation(self._dialect))
+        return self._runner.hand_over(Shell(self.name))

@@ -1,4 +1,4 @@
-"""What one does with a machine now and then: each method is one call of the engine."""
+"""What one does with a machine now and then: nearly each method is one call of the engine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from smolkit import checks, making, procedures
 from smolkit.handle import Handle
-from smolkit.ownership import Marks
+from smolkit.ownership import Marks, fresh_name
 from smolkit.steps import perform
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class MachineVerbs(Handle):
         """
         from smolkit.commands.verbs import Branch  # late: rarely needed
 
-        child = type(self)(self._runner, checks.fresh_name() if name is None else name, keep=keep, session=self._session)
+        child = type(self)(self._runner, fresh_name() if name is None else name, keep=keep, session=self._session)
         marks = child._marks()  # noqa: SLF001  (one of this class)
         labels = dict(options.get("labels") or {})
         if self._dialect.supports("machine branch --label"):
@@ -74,10 +74,11 @@ class MachineVerbs(Handle):
         """
         from smolkit.commands.verbs import Branch  # late: rarely needed
 
-        prefix = checks.fresh_name() if prefix is None else checks.name(prefix)
+        prefix = fresh_name() if prefix is None else checks.name(prefix)
         names = [f"{prefix}-{number}" for number in range(checks.integer("count", count, 1, 10_000))]
         children = [type(self)(self._runner, name, session=self._session) for name in names]
-        self._runner.run(Branch.of(None, {**options, "count": count, "name_prefix": prefix}, operands=[self.name]))
+        command = Branch.of(None, {**options, "count": count, "name_prefix": prefix}, operands=[self.name])
+        perform(self._runner, making.branch_many(command, names, self._dialect))
         for child in children:
             child._adopt(Marks((), self._runner.now()))  # noqa: SLF001
         return children

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -88,20 +87,39 @@ def _undo_if_ours(name: str, dialect: Dialect, marks: Marks, error: SmolvmError)
     except SmolvmError as failure:
         error.add_note(f"whether machine {name!r} was created is not known either: {failure.message}")
         return
-    if dialect.supports("machine create --label") and marks.are_on(found, labels=True):
+    if marks.labels and dialect.supports("machine create --label") and marks.are_on(found, labels=True):
         note(error, (yield from discard(name, dialect)))
     else:
         error.add_note(f"there is a machine {name!r}; it could not be told to be this handle's, and was not touched")
 
 
-def run(command: Run, dialect: Dialect) -> Steps[ExecResult]:
-    """Runs a command in an ephemeral machine. One whose start failed stays in the engine's records (1.32.2): not here."""
+def branch_many(command: Branch, names: list[str], dialect: Dialect) -> Steps[None]:
+    """Makes several branches; they run. After an interrupt none is left. (A batch that fails undoes itself.)"""
+    yield from once(command)
     try:
-        return (yield from once(command))
+        yield Settle()
+    except BaseException as error:
+        for name in names:
+            note(error, (yield from discard(name, dialect)))
+        raise
+
+
+def run(command: Run, dialect: Dialect) -> Steps[ExecResult]:
+    """Runs a command in an ephemeral machine, which is then gone.
+
+    The engine's record of one may stay behind: always if its start failed, sometimes if all went well (1.32.2).
+    """
+    try:
+        name, result = yield from once(command)
     except SmolvmError as error:
-        for name in re.findall(r"Starting ephemeral machine \((vm-[0-9a-f]+)\)", error.stderr)[:1]:
+        if error.completed is not None and (name := command.machine(error.completed)[0]):
             note(error, (yield from discard(name, dialect, half_booted=True)))
         raise
+    failures = (yield from discard(name, dialect)) if name else []
+    if failures:
+        note(failures[0], failures[1:])
+        raise failures[0]
+    return result
 
 
 def start(command: Start) -> Steps[None]:

@@ -7,6 +7,7 @@ session and, where asked, the time until which they are wanted. Engines without 
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, final
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 OWNER, SESSION, EXPIRES = "smolkit.owner", "smolkit.session", "smolkit.expires"
 CREATION = "smolkit.creation"  # of this one create: what else this process makes under the same name has another
 CLOCKS_DIFFER = 60.0  # seconds, at the most, that the engine's host may be ahead of this one
+
+
+def fresh_name() -> str:
+    """A name for a machine that nobody named: its form tells by whom it was made, where engines have no labels."""
+    return f"smolkit-{os.getpid()}-{os.urandom(6).hex()}"
 
 
 @final

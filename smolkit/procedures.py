@@ -1,4 +1,4 @@
-"""What takes more than one engine call: create, enter, tear down. Pure generators of steps (see `smolkit.steps`).
+"""What takes more than one engine call to end and to look at: pure generators of steps (see `smolkit.steps`).
 
 Teardown's rules, in the order in which they win:
 1. Only what this handle made is undone: "already exists" at create deletes nothing, nor is a machine that was made anew
@@ -52,8 +52,10 @@ def once(command: Command[T]) -> Steps[T]:
     return answer
 
 
-def leave(name: str, dialect: Dialect, marks: Marks, keep: Keep, body: BaseException | None) -> Steps[None]:
-    """Ends and deletes the machine after a body that ended so, unless it is to be kept."""
+def leave(
+    name: str, dialect: Dialect, marks: Marks, keep: Keep, body: BaseException | None, *, branchable: bool
+) -> Steps[None]:
+    """Ends and deletes the machine after a body that ended so, unless it is to be kept, or branches of it live."""
     if keep is True or (keep == "on_error" and body is not None):
         if body is not None:
             body.add_note(how_to_enter(name))
@@ -63,10 +65,12 @@ def leave(name: str, dialect: Dialect, marks: Marks, keep: Keep, body: BaseExcep
         # A short block without a failure is taken at its word: to look is one call more.
         if body is not None or (yield Now()) > marks.at + _TRUST:
             yield from check_same(name, dialect, marks)
+        if branchable:
+            yield from check_branches(name, dialect)
         failures = yield from discard(name, dialect)
     except MachineNotFoundError:
         pass
-    except MachineReplacedError as error:
+    except (MachineReplacedError, MachineHasBranchesError) as error:
         failures = [error]
     except BaseException as error:
         error.add_note(_may_be_left(name))
@@ -166,25 +170,30 @@ def on_own(command: Command[T], dialect: Dialect, marks: Marks | None, name: str
 
 
 def delete(name: str, dialect: Dialect, marks: Marks | None, *, missing_ok: bool, cascade: bool) -> Steps[None]:
-    """Deletes the machine, running or not: up to 0.8.0 `delete -f` of a running one left its process behind.
-
-    One that others were branched from is refused: older engines would delete it from under them. (A `with` need not ask:
-    what it starts cannot be branched.)
-    """
+    """Deletes the machine, running or not: up to 0.8.0 `delete -f` of a running one left its process behind."""
     try:
         yield from check_same(name, dialect, marks)
     except MachineNotFoundError:
         if missing_ok:
             return
         raise
-    guarded = cascade or dialect.supports("delete -f refuses a branch source")
-    if not guarded and dialect.supports("parents in ls"):
-        branches = [info.name for info in (yield Ls()) if info.parent == name]
-        if branches:
-            raise MachineHasBranchesError(f"machine {name!r} is what {', '.join(branches)} were branched from")
+    if not cascade:
+        yield from check_branches(name, dialect)
     if not dialect.supports("delete of a running machine"):
         yield from stop_patiently(name)
     yield from _delete(name, missing_ok=missing_ok, cascade=cascade)
+
+
+def check_branches(name: str, dialect: Dialect) -> Steps[None]:
+    """Looks for machines that were branched from this one, where the engine would delete it from under them.
+
+    Raises:
+        MachineHasBranchesError: there are some.
+    """
+    if dialect.supports("delete -f refuses a branch source") or not dialect.supports("parents in ls"):
+        return
+    if branches := [info.name for info in (yield Ls()) if info.parent == name]:
+        raise MachineHasBranchesError(f"machine {name!r} is what {', '.join(branches)} were branched from")
 
 
 def _delete(name: str, *, missing_ok: bool, cascade: bool = False) -> Steps[None]:

@@ -169,14 +169,13 @@ class Process(Generic[T]):
     def _finish(self) -> None:
         completed = self._live.close()
         self.returncode = completed.returncode
-        self._runner.tell(self._command, self._invocation, self._started, completed.returncode, None)
-        if self._told and completed.returncode < 0:
-            return
-        self._failure = self._command.failure(
-            evolve(completed, stdout=b"-" if self._wrote else b"", stderr=self._tail, ended_by=self._ended_by)
-        )
+        if not (self._told and completed.returncode < 0):
+            self._failure = self._command.failure(
+                evolve(completed, stdout=b"-" if self._wrote else b"", stderr=self._tail, ended_by=self._ended_by)
+            )
         if self._failure is not None:
             self._held = self._held.partition(_ERROR)[0]
+        self._runner.tell(self._command, self._invocation, self._started, completed.returncode, self._failure)
 
     def _close(self) -> None:
         while self._read(None) is not None:

@@ -31,8 +31,10 @@ def _input(value: bytes | str | None) -> bytes | None:
 
 
 @frozen
-class Run(Verb[ExecResult]):
+class Run(Verb[tuple[str, ExecResult]]):
     """`machine run`: an ephemeral machine. The engine removes it at its own end, also at an early one (>= 1.8.0).
+
+    The answer is the machine's name ("" if the engine did not say) and the result.
 
     Attributes:
         timeout: Seconds for the command; the machine's boot comes on top.
@@ -72,21 +74,26 @@ class Run(Verb[ExecResult]):
         bound = None if self.timeout is None else self.timeout + GRACE + LONG
         return Invocation(self.argv(dialect), stdin=self.input, timeout=bound)
 
-    def read(self, completed: Completed) -> ExecResult:
-        """The result, whatever the guest's exit status.
+    def read(self, completed: Completed) -> tuple[str, ExecResult]:
+        """The machine's name and the result, whatever the guest's exit status.
 
         Raises:
             SmolvmError: it was the engine that failed.
         """
-        # The engine's own first line; what the guest writes comes after it.
-        stderr = re.sub(rb"\AStarting ephemeral machine \([\w-]+\)\.\.\.\r?\n", b"", completed.stderr)
-        if failure := verdict(evolve(completed, stderr=stderr), self.command, self.timeout):
-            failure.completed = completed.redacted()  # with that line, which names what may be left
+        if failure := verdict(evolve(completed, stderr=self.machine(completed)[1]), self.command, self.timeout):
+            failure.completed = completed.redacted()  # with the line that names the machine
             raise failure
-        return self.answer(evolve(completed, stderr=stderr))
+        return self.answer(completed)
 
-    def answer(self, completed: Completed) -> ExecResult:
-        return ExecResult(self.command, completed.returncode, completed.stdout, completed.stderr, completed.duration)
+    def answer(self, completed: Completed) -> tuple[str, ExecResult]:
+        name, stderr = self.machine(completed)
+        return name, ExecResult(self.command, completed.returncode, completed.stdout, stderr, completed.duration)
+
+    @staticmethod
+    def machine(completed: Completed) -> tuple[str, bytes]:
+        """The machine's name, by the engine's own first line, and what came after it: that may be the guest's."""
+        found = re.match(rb"Starting ephemeral machine \((vm-[0-9a-f]+)\)\.\.\.\r?\n", completed.stderr)
+        return (found[1].decode(), completed.stderr[found.end() :]) if found else ("", completed.stderr)
 
 
 @frozen

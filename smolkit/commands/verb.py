@@ -10,7 +10,7 @@ from attrs import field, frozen
 from smolkit import checks
 from smolkit.commands import options
 from smolkit.commands.base import Command
-from smolkit.values import Hidden, Invocation
+from smolkit.values import Hidden
 
 if TYPE_CHECKING:
     from smolkit.dialect import Dialect
@@ -81,9 +81,6 @@ class Verb(Command[T_co]):
 
     def nothing(self) -> bytes:
         return b"[]" if self.JSON == "list" else b"{}" if self.JSON else b""
-
-    def invocation(self, dialect: Dialect) -> Invocation:
-        return Invocation(self.argv(dialect), timeout=self.BOUND, finish=self.FINISH)
 
 
 class Done(Verb[None]):

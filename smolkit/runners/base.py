@@ -170,6 +170,8 @@ class Runner(HostFiles, ABC):
         error: BaseException | None,
     ) -> None:
         """Tells the observers of a call that has ended. What they raise is logged, and harms nobody."""
+        if not self._observers:
+            return
         from smolkit.calls import Call  # late: few programs observe
         from smolkit.values import redact
 
@@ -220,6 +222,14 @@ class Runner(HostFiles, ABC):
         from smolkit.runners.live import Replayed  # late: few calls are followed live
 
         return Replayed(self.execute, invocation, stdin=stdin)
+
+    def hand_over(self, command: Command[Any]) -> int:
+        """Runs a command in the foreground of this program's terminal; its exit status."""
+        invocation = command.invocation(self.engine.dialect)
+        if self.plan is None:
+            return self.interact(invocation)
+        self.plan.add(command, invocation)
+        return 0
 
     def interact(self, invocation: Invocation) -> int:
         """Runs the engine in the foreground of this program's terminal; its exit status."""

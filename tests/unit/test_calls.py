@@ -137,3 +137,20 @@ def test_free_ports(client: Smolvm, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert fcntl.LOCK_NB
     done = subprocess.run([sys.executable, "-c", code, folder / str(ports[0])], check=False, capture_output=True, text=True)
     assert "BlockingIOError" in done.stderr
+
+
+def test_a_live_process_that_fails_is_told_so(fake: FakeRunner) -> None:
+    """Its outcome is the error that its reader sees."""
+    calls: list[Call] = []
+    fake.answer(Exec, returncode=1, stderr=as_json("NOT_FOUND", "vm not found: m"))
+    with pytest.raises(errors.MachineNotFoundError) as caught:
+        Smolvm(runner=fake, on_call=calls.append).machine("m").popen(["true"]).wait()
+
+    assert [caught.value] == [call.error for call in calls]
+
+
+def test_a_dry_run_hands_no_terminal_over(client: Smolvm) -> None:
+    """A shell is planned like everything else."""
+    with client.dry_run(echo=False) as plan:
+        assert 0 == client.machine("m").shell()
+    assert ["smolvm machine shell --name m"] == plan.lines

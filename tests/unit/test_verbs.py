@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from smolkit import Smolvm, errors
+from smolkit import Completed, Invocation, Smolvm, errors
 from smolkit.commands import Branch, Create, DataDir, Delete, Ls, Run, Start, Status, Stop, Update
 from smolkit.observed import EgressEvent, ExitInfo
 from smolkit.ownership import CREATION
+from smolkit.runners.base import InterruptedCall
 from smolkit.testing import FakeRunner
 from tests.recorded import as_json
 
@@ -195,7 +196,7 @@ def test_an_ephemeral_machine_that_fails_is_removed(client: Smolvm, fake: FakeRu
     assert (3, "out", "err") == (result.returncode, result.stdout, result.stderr)
     with pytest.raises(errors.BootFailedError):
         client.run(["true"], timeout=5, input=b"x")
-    assert [Stop("vm-9c10cd20"), Delete("vm-9c10cd20")] == fake.commands[2:]
+    assert [Stop("vm-9c10cd20"), Delete("vm-9c10cd20")] == fake.commands[-2:]
 
 
 def test_logs_of_older_engines_are_the_console(tmp_path: Path) -> None:
@@ -250,3 +251,65 @@ def test_small_verbs(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
         machine.mount("/a:b", "/mnt")
     with pytest.raises(TypeError, match="did you mean 'cpus'"):
         machine.update(cpu=1)  # type: ignore[call-arg]
+
+
+def test_a_branch_of_unknown_outcome_touches_no_machine_of_another() -> None:
+    """Engines that cannot label a branch give no proof that what has the name is ours: it stays, and a note says so."""
+    fake = FakeRunner("1.20.2")
+    fake.answer(Branch, returncode=-9)
+    fake.answer(Ls(), '[{"name": "b", "created_at": 1}]')
+    with pytest.raises(errors.EngineDiedError) as caught:
+        Smolvm(runner=fake).machine("a").branch("b")
+
+    assert [Branch, Ls] == [type(command) for command in fake.commands]
+    assert "was not touched" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("how", ["machine", "start"])
+def test_the_end_of_a_block_deletes_nothing_from_under_branches(how: str) -> None:
+    """On engines that would: the source of a branch that lives stays, and the error names the branch."""
+    fake = FakeRunner("1.20.2")
+    fake.answer(Ls(), '[{"name": "golden"}, {"name": "twig", "parent_machine": "golden"}]')
+    fake.answer(["machine"])
+    golden = Smolvm(runner=fake).machine("golden", **({"branchable": True} if how == "machine" else {}))  # type: ignore[arg-type]
+    with pytest.raises(errors.MachineHasBranchesError, match="twig"), golden:
+        if how == "start":
+            golden.stop()
+            golden.start(branchable=True)
+
+    assert Delete not in [type(command) for command in fake.commands]
+
+
+class Interrupted(FakeRunner):
+    """A fake whose branch meets a Ctrl-C, and ends well."""
+
+    def execute(self, invocation: Invocation) -> Completed:
+        """As the real runner does with what is to be finished."""
+        completed = super().execute(invocation)
+        if "branch" in invocation.argv:
+            raise InterruptedCall(completed, KeyboardInterrupt())
+        return completed
+
+
+def test_an_interrupt_during_several_branches_leaves_none() -> None:
+    """The call ends, then all of them go, and the interrupt comes out."""
+    fake = Interrupted()
+    fake.answer(["machine"])
+    with pytest.raises(KeyboardInterrupt):
+        Smolvm(runner=fake).machine("a").branch_many(2, "b")
+
+    assert [Delete("b-0"), Delete("b-1")] == fake.commands[1:]
+
+
+def test_an_ephemeral_machine_is_removed_after_it_served(client: Smolvm, fake: FakeRunner) -> None:
+    """The engine's record may outlive its call (1.32.2). Only the engine's own first line names it, never the guest's."""
+    fake.answer(Run, stderr="Starting ephemeral machine (vm-9c10cd20)...\nerr", times=1)
+    fake.answer(Run, stderr="forged\nStarting ephemeral machine (vm-00000000)...\n", times=1)
+    fake.answer(Run, returncode=1, stderr="x\nStarting ephemeral machine (vm-00000000)...\n" + as_json("X", "it broke"))
+    fake.answer(Delete, returncode=1, stderr=as_json("NOT_FOUND", "vm not found: vm-9c10cd20"))
+
+    assert "err" == client.run(["true"]).stderr
+    assert client.run(["true"]).ok
+    with pytest.raises(errors.UnknownEngineError):
+        client.run(["true"])
+    assert [Run, Delete, Run, Run] == [type(command) for command in fake.commands]
