@@ -3,9 +3,10 @@
     python3 tests/emulated_host.py COMMAND [ARGUMENT...]
 
 A Debian kernel boots under QEMU's software emulation of an AMD processor with SVM, so that /dev/kvm works there and the
-real smolvm boots real microVMs, some ten times slower than on a real host. The command runs in this folder as root; its
-output comes out here as it is written, and its exit status is this program's. Should the emulated processor fail under it
-(about one long run in ten resets without a word), the host is booted again and the command run from its beginning.
+real smolvm boots real microVMs, some ten times slower than on a real host. The command runs in this folder as root, with
+EMULATED_HOST=1 in its environment; its output comes out here as it is written, and its exit status is this program's.
+Should the emulated processor fail under it (about one long run in ten resets without a word), the host is booted again and
+the command run from its beginning.
 
 The emulated host sees this machine's file system at the same paths, copy-on-write: what it writes is lost, and a virtual
 environment here works there. It has no network. Give machines cpus=1 and memory=512 in it.
@@ -119,7 +120,7 @@ def boot(command: list[str], deadline: float) -> int | None:
         job, console = Path(folder, "job"), Path(folder, "console.log")
         job.mkdir()
         # VMs of the engine run as another user when it is root; that one cannot reach a state directory below /root.
-        settings = {"HOME": str(Path.home()), "PATH": os.environ["PATH"], "SMOLVM_VM_UID_DROP": "off"}
+        settings = {"HOME": str(Path.home()), "PATH": os.environ["PATH"], "SMOLVM_VM_UID_DROP": "off", "EMULATED_HOST": "1"}
         settings["SMOLVM_START_TIMEOUT_SECS"] = "900"
         exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in settings.items())
         (job / "script").write_text(f"{exports}cd {shlex.quote(os.getcwd())} && exec {shlex.join(command)}\n")
