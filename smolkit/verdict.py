@@ -39,7 +39,7 @@ PHRASES: tuple[tuple[str, type[errors.SmolvmError]], ...] = (
     (r"machine '[^']*' is the fork base for \d+ clone", errors.MachineHasBranchesError),
     (r"machine '[^']*' is not running", errors.MachineNotRunningError),
     (r"invalid vm state: expected stopped, got [Rr]unning", errors.MachineRunningError),
-    (r"was not started as branchable|machine has saved execution", errors.ConfigError),
+    (r"was not started as branchable|is not running forkable|machine has saved execution", errors.ConfigError),
     (r"another process is already starting or running this VM", errors.StartInProgressError),
     (
         r"KvmOpen|creating the Kvm object|/dev/kvm|kvm permission denied|hypervisor not available",

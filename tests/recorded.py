@@ -58,6 +58,13 @@ RECORDED: list[tuple[str, str, str, type[errors.SmolvmError]]] = [
         errors.ConfigError,
     ),
     (
+        "1.8.3",
+        "fork of a machine that does not run",
+        "Freezing golden 'm1' as fork base...\nError: agent operation failed: fork: golden 'm1' is not running forkable; "
+        "start it with `machine start --forkable --name m1`\n",
+        errors.ConfigError,
+    ),
+    (
         "1.32.2",
         "start with a port that another machine has",
         as_json(

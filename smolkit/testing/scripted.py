@@ -1,10 +1,4 @@
-"""Test doubles for programs that use smolkit: no engine, no process, the real argv and the real error mapping.
-
-fake = FakeRunner()
-fake.answer(Create("agent"))
-fake.answer(["machine", "exec"], stdout="6.12.0\\n")
-assert Smolvm(runner=fake).machine("agent").exec(["uname", "-r"]).stdout == "6.12.0\\n"
-"""
+"""A runner that answers from a script."""
 
 from __future__ import annotations
 
