@@ -242,7 +242,7 @@ class Spawned:
             CommandFailedError: it has no `grep` (exit status 127).
             MachineNotRunningError: the machine does not run.
         """
-        return bool(self.machine.sh(_FIND, env={"SMOLKIT_MARK": self.mark}, check=True).stdout.strip())
+        return bool(self.machine.sh(FIND, env={"SMOLKIT_MARK": self.mark}, check=True).stdout.strip())
 
     def kill(self, signal: str = "KILL") -> None:
         """Sends a signal to it and to all that it started.
@@ -254,15 +254,15 @@ class Spawned:
         if not signal.removeprefix("SIG").replace("+", "").isalnum():
             raise ValueError(f"not the name of a signal: {signal!r}")
         env = {"SMOLKIT_MARK": self.mark, "SMOLKIT_SIGNAL": signal.removeprefix("SIG")}
-        self.machine.sh(_KILL, env=env, check=True)
+        self.machine.sh(KILL, env=env, check=True)
 
 
 MARK = "SMOLKIT_SPAWN"
 # The searching shell has the value under another name. grep's own status tells of processes that ended meanwhile, too.
-_FIND = f"""command -v grep >/dev/null || exit 127
+FIND = f"""command -v grep >/dev/null || exit 127
 grep -ls "{MARK}=$SMOLKIT_MARK" /proc/[0-9]*/environ; exit 0"""
 # As often as it takes for those that are being born; a polite signal is sent once.
-_KILL = f"""command -v grep >/dev/null || exit 127
+KILL = f"""command -v grep >/dev/null || exit 127
 for round in 1 2 3 4 5 6 7 8 9 10; do
     found=$(grep -ls "{MARK}=$SMOLKIT_MARK" /proc/[0-9]*/environ)
     [ -n "$found" ] || exit 0

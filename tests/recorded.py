@@ -17,6 +17,10 @@ _KVM = (
     "change to take effect.); libkrun detail: build microVM: Internal error while starting microVM: "
     "KvmContext(KvmOpen(Error(13))) (boot process exited (code 1) before the agent was ready)"
 )
+_NOT_FORKABLE = (
+    "Error: agent operation failed: fork: golden 'm1' is not running forkable; "
+    "start it with `machine start --forkable --name m1`\n"
+)
 _START = "agent operation failed: start machine: agent operation failed: monitor agent:"
 _END = "agent was ready)\n"
 _KVM_PERMISSION = (
@@ -60,8 +64,7 @@ RECORDED: list[tuple[str, str, str, type[errors.SmolvmError]]] = [
     (
         "1.8.3",
         "fork of a machine that does not run",
-        "Freezing golden 'm1' as fork base...\nError: agent operation failed: fork: golden 'm1' is not running forkable; "
-        "start it with `machine start --forkable --name m1`\n",
+        "Freezing golden 'm1' as fork base...\n" + _NOT_FORKABLE,
         errors.ConfigError,
     ),
     (

@@ -16,6 +16,16 @@
     assert not fake.machines
 """
 
+from smolkit.testing.fake import FakeSmolvm
+from smolkit.testing.guest import FakeMachine, GuestCall, GuestResult
 from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError, UnusedAnswerError
 
-__all__ = ["FakeRunner", "UnexpectedCommandError", "UnusedAnswerError"]
+__all__ = [
+    "FakeMachine",
+    "FakeRunner",
+    "FakeSmolvm",
+    "GuestCall",
+    "GuestResult",
+    "UnexpectedCommandError",
+    "UnusedAnswerError",
+]

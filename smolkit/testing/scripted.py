@@ -153,12 +153,19 @@ class FakeRunner(Runner):
         return Replayed(lambda done: self._answer(command, done), invocation, stdin=stdin)
 
     def _answer(self, command: Command[Any], invocation: Invocation) -> Completed:
-        argv = _plain(invocation.argv)
         self.commands.append(command)
         self.invocations.append(invocation)
-        for answer in self._answers:
-            if answer.matches(command, argv):
-                return self._give(answer, command, invocation)
+        answer = self._scripted(command, invocation)
+        return self._otherwise(command, invocation) if answer is None else self._give(answer, command, invocation)
+
+    def _scripted(self, command: Command[Any], invocation: Invocation) -> _Answer | None:
+        """The answer to this, if there is one."""
+        argv = _plain(invocation.argv)
+        return next((answer for answer in self._answers if answer.matches(command, argv)), None)
+
+    def _otherwise(self, command: Command[Any], invocation: Invocation) -> Completed:
+        """What becomes of a command that no answer matches."""
+        argv = _plain(invocation.argv)
         raise UnexpectedCommandError(
             f"no answer for {command!r}\n  argv: smolvm {shlex.join(redact(argv))}\n{self._nearest(command, argv)}"
         )

@@ -280,7 +280,7 @@ def test_commands_that_are_left_to_run(client: Smolvm, fake: FakeRunner) -> None
 
 def test_a_mark_finds_a_whole_family(said: Machine) -> None:
     """Also what has left its process group: found, and killed, on this host's own processes."""
-    from smolkit.process import _FIND, _KILL  # the guest's side
+    from smolkit.process import FIND, KILL  # the guest's side
 
     child = subprocess.Popen(
         ["sh", "-c", "sleep 61 & setsid sleep 62 & wait"],
@@ -288,12 +288,12 @@ def test_a_mark_finds_a_whole_family(said: Machine) -> None:
         start_new_session=True,
     )
     time.sleep(0.2)
-    found = said.sh(_FIND.replace("$SMOLKIT_MARK", "f00d"))
+    found = said.sh(FIND.replace("$SMOLKIT_MARK", "f00d"))
     assert 3 == len(found.stdout.split())
 
-    assert said.sh(_KILL.replace("$SMOLKIT_MARK", "f00d").replace("$SMOLKIT_SIGNAL", "KILL")).ok
+    assert said.sh(KILL.replace("$SMOLKIT_MARK", "f00d").replace("$SMOLKIT_SIGNAL", "KILL")).ok
     assert -9 == child.wait()
-    assert "" == said.sh(_FIND.replace("$SMOLKIT_MARK", "f00d")).stdout
+    assert "" == said.sh(FIND.replace("$SMOLKIT_MARK", "f00d")).stdout
 
 
 def test_the_terminal_is_handed_over(tmp_path: Path, client: Smolvm) -> None:

@@ -1,0 +1,209 @@
+"""An engine in memory, with machines, files and time of its own."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, final
+
+from attrs import define, evolve
+
+from smolkit.runners.base import Runner
+from smolkit.runners.live import Live
+from smolkit.testing import verbs, words
+from smolkit.testing.live import LiveCall
+from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError
+from smolkit.values import Completed
+
+if TYPE_CHECKING:
+    from contextlib import _GeneratorContextManager
+
+    from smolkit.commands.base import Command
+    from smolkit.ownership import Here
+    from smolkit.testing.guest import FakeMachine, Handler, Said
+    from smolkit.testing.shell import Pieces
+    from smolkit.testing.words import Words
+    from smolkit.values import Invocation
+
+_EPOCH = 1_767_225_600.0  # when a fake's clock begins: 2026-01-01
+_TIMED_OUT, _CANNOT_START = 124, 255
+
+Fault = Literal[
+    "boot failed",
+    "boot timeout",
+    "no hypervisor",
+    "port in use",
+    "start in progress",
+    "locked",
+    "not empty",
+    "output cap",
+    "dies",
+    "killed",
+    "hangs",
+]
+
+
+@define
+class _Injected:
+    verb: str
+    fault: str
+    first: int
+    last: int
+    seen: int = 0
+
+
+@final
+class FakeSmolvm(FakeRunner):
+    """An engine in memory: `Smolvm(runner=FakeSmolvm())`.
+
+    Machines are created, run, branch and end; files go in and out; commands are answered by handlers (`on`), by a few
+    programs of its own (true, false, echo, cat, sleep, pwd, test, and `sh -c` of these), or refused with an AssertionError
+    that says what to register. Answers come in the engine's own words and statuses, for the version chosen, so that
+    smolkit's real argv and its real error mapping run. Time is its own: nothing waits.
+
+    `answer`, from FakeRunner, still scripts what the fake itself does not do, and wins. Several threads may share one.
+    """
+
+    def __init__(self, version: str = "1.32.2") -> None:
+        super().__init__(version)
+        self._clock = verbs.Clock()
+        self._verbs = verbs.Verbs(self.engine.dialect, self._clock)
+        self._faults: list[_Injected] = []
+
+    @property
+    def machines(self) -> dict[str, FakeMachine]:
+        """What there is, by name."""
+        return self._verbs.machines
+
+    @property
+    def leaked(self) -> list[str]:
+        """The machines whose half-booted VM was left behind: deleted, but not stopped after a start that failed."""
+        return self._verbs.leaked
+
+    def on(self, command: str | Sequence[str], handler: Handler | Said | type[OSError] | None = None) -> Any:
+        """Says what a command does in every guest. The one that was registered last counts.
+
+        Args:
+            command: The program, or the first words of the command.
+            handler: What it writes (text or bytes), its exit status (an int), a GuestResult, `FileNotFoundError` or
+                `PermissionError` for a program that cannot be started; or a function of the GuestCall that gives one of
+                these, or that is a generator of pieces of output and returns the status. Left out, `on` is a decorator.
+        """
+        first = (command,) if isinstance(command, str) else tuple(command)
+        if handler is None:
+            return lambda function: self.on(first, function) or function
+        self._verbs.handlers.append((first, handler))
+        return None
+
+    def fail(self, verb: str, fault: Fault, *, nth: int = 1, times: int = 1) -> None:
+        """Lets calls of a verb of the engine go wrong.
+
+        Args:
+            verb: `start`, `exec`, `delete` and so on.
+            fault: "boot failed", "boot timeout" (it takes 30 s, and leaves a VM that only a stop ends), "no hypervisor",
+                "port in use", "start in progress"; "locked", "not empty" (nothing is done; it may be tried again); "output
+                cap"; "dies" (the VM does, once the command has written something); "killed" (the engine's process is, its
+                work done); "hangs" (it does nothing, until smolkit's own bound).
+            nth: Which call, from now on, is the first to fail.
+            times: How many do.
+        """
+        known = {*words.FAULTS, "killed", "hangs"}
+        if fault not in known:
+            raise ValueError(f"no such fault: {fault!r}; there are {', '.join(map(repr, sorted(known)))}")
+        self._faults.append(_Injected(f"machine {verb}", fault, nth, nth + times - 1))
+
+    def sleep(self, seconds: float) -> None:
+        """Lets time pass, by the fake's clock."""
+        self._clock.sleep(seconds)
+
+    def pause(self, seconds: float) -> None:
+        """Records the wait, and lets the time pass."""
+        super().pause(seconds)
+        self._clock.sleep(seconds)
+
+    def clock(self) -> float:
+        """The seconds that passed, by the fake's clock."""
+        return self._clock.seconds
+
+    def now(self) -> float:
+        """The time, by the fake's clock, which began with 2026."""
+        return self._clock.now
+
+    def here(self) -> Here:
+        """This process, at the fake's time."""
+        return evolve(super().here(), now=self.now())
+
+    def target(self, path: str, part: str | None = None) -> _GeneratorContextManager[str]:
+        """A real file of this host: the fake copies into it."""
+        return Runner.target(self, path, part)
+
+    def read_log(self, path: str, start: int) -> bytes:
+        """What a machine's log or console holds."""
+        found = re.fullmatch(r"/fake/([\w-]+)/(agent-console|workload)\.log", path)
+        if found is None or found[1] not in self.machines:
+            return b""
+        machine = self.machines[found[1]]
+        return (machine.console if found[2] == "agent-console" else machine.log)[start:]
+
+    def follow(self, command: Command[Any], *, stdin: bool) -> Live:
+        """The command's output as it comes, by the fake's clock."""
+        invocation = command.invocation(self.engine.dialect)
+        if self.plan is not None or self._scripted(command, invocation) is not None:
+            return super().follow(command, stdin=stdin)
+        self.commands.append(command)
+        self.invocations.append(invocation)
+        return LiveCall(self, invocation)
+
+    def _otherwise(self, command: Command[Any], invocation: Invocation) -> Completed:  # noqa: ARG002
+        started = self.clock()
+        out: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+        pieces = self.pieces(invocation, invocation.stdin or b"")
+        while True:
+            try:
+                stream, data = next(pieces)
+            except StopIteration as end:
+                stdout, stderr = (b"".join(out[stream]) for stream in ("stdout", "stderr"))
+                ended_by = "timeout" if end.value is None else ""
+                return Completed(invocation.argv, end.value or 0, stdout, stderr, self.clock() - started, ended_by)
+            out[stream].append(data)
+
+    def pieces(self, invocation: Invocation, stdin: bytes) -> Pieces:
+        """What the engine writes, and its exit status (None, where it hangs until it is ended)."""
+        said: Words | None = None
+        try:
+            said = words.parse(invocation.argv, self.engine.dialect)
+            with self._verbs.lock:
+                said = evolve(said, fault=self._fault(said.verb))
+            if said.fault == "hangs":
+                self.sleep(invocation.timeout or 0)
+                return None  # type: ignore[return-value]
+            if said.fault in {"locked", "start in progress", "not empty"}:
+                raise words.fault(said.fault)
+            status = yield from self._do(said, evolve(invocation, stdin=stdin))
+        except words.Refusal as refusal:
+            yield "stderr", refusal.stderr(as_json=said is not None and said.as_json)
+            return refusal.status
+        return -signal.SIGKILL if said.fault == "killed" else status
+
+    def _fault(self, verb: str) -> str:
+        for injected in self._faults:
+            if injected.verb == verb:
+                injected.seen += 1
+                if injected.first <= injected.seen <= injected.last:
+                    return injected.fault
+        return ""
+
+    def _do(self, said: Words, invocation: Invocation) -> Pieces:
+        machine, _, verb = said.verb.partition(" ")
+        if machine == "machine" and verb in verbs.RUN:
+            return (yield from verbs.RUN[verb](self._verbs, said, invocation))
+        if machine != "machine" or verb not in verbs.DONE:
+            raise UnexpectedCommandError(
+                f"FakeSmolvm does not do `smolvm {said.verb}`\n  script its answer: fake.answer({said.verb.split()!r}, ...)"
+            )
+        with self._verbs.lock:
+            text = verbs.DONE[verb](self._verbs, said)
+        if text:
+            yield "stdout", text.encode()
+        return 0

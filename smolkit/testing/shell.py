@@ -1,0 +1,210 @@
+"""A very small `sh -c`, for what tests say in passing. What it does not know it refuses: it never guesses.
+
+It knows words, quotes, `$NAME`, `${NAME}` and `$?`; `;`, newlines, `&&`, `||` and `|`; `<`, `>`, `>>`, `2>`, `2>&1` and
+`>&2`; comments. Everything else is for a handler of `sh`.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+if TYPE_CHECKING:
+    from smolkit.testing.memory import Files
+
+Pieces = Generator[tuple[str, bytes], None, int]  # (stream, data), and in the end the exit status
+Execute = Callable[[tuple[str, ...], bytes], Pieces]  # a program, and its stdin
+
+_TOKEN = re.compile(
+    r"""(?P<space>(?:[ \t]|\\\n)+|\#[^\n]*)
+    |(?P<operator>&&|\|\||[;|\n])
+    |(?P<duplicate>2>&1|1?>&2)
+    |(?P<redirect>2>>|2>|1?>>|1?>|<(?!<))
+    |(?P<word>(?:\\[^\n]|'[^']*'|"(?:[^"\\`]|\\.)*"|\$\w+|\$\{\w+\}|\$\?|[^\s;|&<>()$`\\"'*?\[\]{}~!\#]|(?<=\S)[\#~!\[\]{}])+)""",
+    re.VERBOSE,
+)
+_PART = re.compile(r"""\\(?P<one>.)|'(?P<raw>[^']*)'|"(?P<text>(?:[^"\\]|\\.)*)"|(?P<plain>[^\\'"]+)""", re.DOTALL)
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\}|(\?))")
+_KEYWORDS = frozenset(
+    {"if", "for", "while", "until", "case", "function", "{", "}", "[[", "trap", "set", "eval", ".", "source"}
+)
+
+
+class UnknownSyntaxError(Exception):
+    """The script has what this shell does not know."""
+
+
+@define
+class _Simple:
+    words: list[str] = field(factory=list)
+    redirects: list[tuple[str, str]] = field(factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.words and not self.redirects
+
+
+class Shell:
+    """A shell in a machine's guest.
+
+    Args:
+        files: The guest's.
+        env: Its variables.
+        workdir: Where relative names begin.
+        execute: Runs a program. FileNotFoundError, PermissionError: it cannot be run.
+    """
+
+    def __init__(self, files: Files, env: Mapping[str, str], workdir: str, execute: Execute) -> None:
+        self._files, self._env, self._workdir, self._execute = files, {**env, "?": "0"}, workdir, execute
+
+    def run(self, script: str, stdin: bytes) -> Pieces:
+        """Runs a script.
+
+        Raises:
+            UnknownSyntaxError: it has what this shell does not know.
+        """
+        status, skip = 0, False
+        for pipeline, operator in list(_parse(script)):
+            if not skip:
+                status = yield from self._pipeline(pipeline, stdin)
+                self._env["?"] = str(status)
+                if pipeline[0].words[:1] == ["exit"]:
+                    return status
+            skip = (operator == "&&" and status != 0) or (operator == "||" and status == 0)
+        return status
+
+    def _pipeline(self, pipeline: list[_Simple], stdin: bytes) -> Pieces:
+        status = 0
+        for number, simple in enumerate(pipeline):
+            passed = bytearray()
+            for stream, data in (pieces := _Result(self._simple(simple, stdin))):
+                if stream == "stdout" and number < len(pipeline) - 1:
+                    passed += data
+                else:
+                    yield stream, data
+            status, stdin = pieces.status, bytes(passed)
+        return status
+
+    def _simple(self, simple: _Simple, stdin: bytes) -> Pieces:
+        words = tuple(text for word in simple.words if (text := self._expand(word)) or set(word) & {"'", '"'})
+        if words[:1] == ("exit",):
+            return int((*words[1:], self._env["?"])[0]) & 255
+        places: dict[str, str] = {"stdout": "stdout", "stderr": "stderr"}
+        written: dict[str, bytearray] = {}
+        try:
+            for operator, target in simple.redirects:
+                if operator == "<":
+                    stdin = self._files.read(posixpath.join(self._workdir, self._expand(target)))
+                else:
+                    self._redirect(operator, target, places, written)
+        except OSError as error:
+            yield "stderr", f"sh: can't open {error.filename}: {(error.strerror or '').lower()}\n".encode()
+            return 1
+        try:
+            for stream, piece in (pieces := _Result(self._execute(words, stdin) if words else _nothing())):
+                if (place := places[stream]) in written:
+                    written[place] += piece
+                else:
+                    yield place, piece
+        except (FileNotFoundError, PermissionError) as error:
+            missing = isinstance(error, FileNotFoundError)
+            yield places["stderr"], f"sh: {words[0]}: {'not found' if missing else 'Permission denied'}\n".encode()
+            return 127 if missing else 126
+        for path, data in written.items():
+            if path != "/dev/null":
+                self._files.write(path, bytes(data))
+        return pieces.status
+
+    def _redirect(self, operator: str, target: str, places: dict[str, str], written: dict[str, bytearray]) -> None:
+        if operator == "2>&1":
+            places["stderr"] = places["stdout"]
+        elif operator.endswith("&2"):
+            places["stdout"] = places["stderr"]
+        else:
+            path = posixpath.join(self._workdir, self._expand(target))
+            places["stderr" if operator.startswith("2") else "stdout"] = path
+            written[path] = self._opened(path, append=operator.endswith(">>"))
+
+    def _opened(self, path: str, *, append: bool) -> bytearray:
+        """What a file to be written begins with; it is there from now on."""
+        if path == "/dev/null":
+            return bytearray()
+        old = self._files.read(path) if append and self._files.exists(path) else b""
+        self._files.write(path, old)
+        return bytearray(old)
+
+    def _expand(self, word: str) -> str:
+        """The word without its quotes, variables put in."""
+        parts = []
+        for found in _PART.finditer(word):
+            kind, text = found.lastgroup or "", found[found.lastgroup or 0]
+            if kind == "plain":
+                text = self._put_in(text)
+                if re.search(r"[\s*?\[]", text):
+                    raise UnknownSyntaxError(word)  # it would be split, or looked up
+            elif kind == "text":
+                pieces = re.split(r'\\(["\\$`])', text)
+                text = "".join(piece if number % 2 else self._put_in(piece) for number, piece in enumerate(pieces))
+            parts.append(text)
+        return "".join(parts)
+
+    def _put_in(self, text: str) -> str:
+        return _VARIABLE.sub(lambda found: self._env.get(found[1] or found[2] or found[3], ""), text)
+
+
+class _Result:
+    """Pieces to iterate, whose status stays."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces, self.status = pieces, 0
+
+    def __iter__(self) -> Pieces:
+        self.status = yield from self._pieces
+        return self.status
+
+
+def _nothing() -> Pieces:
+    yield from ()
+    return 0
+
+
+def _parse(script: str) -> Generator[tuple[list[_Simple], str], None, None]:
+    """The pipelines, each with the operator behind it."""
+    pipeline, redirect = [_Simple()], ""
+    for kind, text in _tokens(script):
+        if redirect:
+            if kind != "word":
+                raise UnknownSyntaxError(redirect)
+            pipeline[-1].redirects.append((redirect, text))
+            redirect = ""
+        elif kind == "word":
+            if not pipeline[-1].words and (text in _KEYWORDS or re.match(r"\w+=", text)):
+                raise UnknownSyntaxError(text)
+            pipeline[-1].words.append(text)
+        elif kind == "duplicate":
+            pipeline[-1].redirects.append((text, ""))
+        elif kind == "redirect":
+            redirect = text
+        elif text == "|":
+            pipeline.append(_Simple())
+        else:
+            if not pipeline[-1].is_empty:
+                yield pipeline, text
+            pipeline = [_Simple()]
+
+
+def _tokens(script: str) -> Generator[tuple[str, str], None, None]:
+    """The script's words and operators; after its end, a newline."""
+    place = 0
+    while place < len(script):
+        found = _TOKEN.match(script, place)
+        if found is None:
+            raise UnknownSyntaxError(script[place : place + 20].partition("\n")[0])
+        place = found.end()
+        if found.lastgroup != "space":
+            yield found.lastgroup or "", found[0]
+    yield "operator", "\n"
