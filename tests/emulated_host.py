@@ -5,8 +5,8 @@
 A Debian kernel boots under QEMU's software emulation of an AMD processor with SVM, so that /dev/kvm works there and the
 real smolvm boots real microVMs, some ten times slower than on a real host. The command runs in this folder as root, with
 EMULATED_HOST=1 in its environment; its output comes out here as it is written, and its exit status is this program's.
-Should the emulated processor fail under it (about one long run in ten resets without a word), the host is booted again and
-the command run from its beginning.
+Should the emulated processor fail under it (one long run in ten resets without a word, or halts for ever), the host is
+booted again and the command run from its beginning.
 
 The emulated host sees this machine's file system at the same paths, copy-on-write: what it writes is lost, and a virtual
 environment here works there. It has no network. Give machines cpus=1 and memory=512 in it.
@@ -15,7 +15,7 @@ The first run installs Debian packages (as root, or with sudo) and builds an ini
 Nothing else of this machine changes: the kernel is unpacked, not installed. One run at a time; a second one waits.
 
 Environment: EMULATED_HOST_MEMORY (MiB, default 6144), EMULATED_HOST_CPUS (2), EMULATED_HOST_TIMEOUT (seconds for all
-boots, 2400).
+boots, 3600).
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ import sys
 import tempfile
 import textwrap
 import time
+import zlib
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "smolkit-emulated-host"
 PACKAGES = ("qemu-system-x86", "busybox-static", "cpio", "kmod")
-BOOTS = 3
+BOOTS = 4
+SILENT = 90.0  # seconds without a sign of life of a processor
 KERNEL = "linux-image-amd64"
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "kvm_amd", "vhost_vsock", "tun", "fuse", "virtio_console")
 
@@ -47,6 +49,10 @@ INIT = """\
     mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,ro,cache=loose host /host
     mount -t tmpfs -o size=75% tmpfs /changes; mkdir /changes/upper /changes/work
     mount -t overlay -o lowerdir=/host,upperdir=/changes/upper,workdir=/changes/work overlay /root
+    for cpu in /sys/devices/system/cpu/cpu[0-9]*; do
+        number=${cpu##*/cpu}
+        (while :; do echo >/root/run/job/alive-$number; sleep 5; done) & taskset -p -c $number $! >/dev/null
+    done
     for tree in proc sys dev; do mount --move /$tree /root/$tree; done
     mkdir -p /root/dev/pts /root/dev/shm; mount -t devpts devpts /root/dev/pts
     for folder in dev/shm run; do mount -t tmpfs tmpfs /root/$folder; done
@@ -67,9 +73,14 @@ def apt(*words: str) -> None:
     subprocess.run([*sudo, "apt-get", "-qq", *words], check=True, stdout=sys.stderr, env=environment)
 
 
+def initramfs() -> Path:
+    """The built one, by what it was built from."""
+    return CACHE / f"initramfs-{zlib.crc32(repr((INIT, MODULES)).encode()):08x}.gz"
+
+
 def build() -> None:
     """Installs the tools, unpacks a kernel, and makes the initramfs; nothing if that was done."""
-    if (CACHE / "initramfs.gz").exists() and shutil.which("qemu-system-x86_64"):
+    if initramfs().exists() and shutil.which("qemu-system-x86_64"):
         return
     apt("update")
     apt("install", "-y", "--no-install-recommends", *PACKAGES)
@@ -83,7 +94,7 @@ def build() -> None:
         ).stdout
         shutil.copy(next((work / "kernel/boot").glob("vmlinuz-*")), CACHE / "vmlinuz")
         (work / "initramfs.gz").write_bytes(gzip.compress(archive, 1))
-        (work / "initramfs.gz").rename(CACHE / "initramfs.gz")
+        (work / "initramfs.gz").rename(initramfs())
 
 
 def unpack_kernel(folder: Path) -> None:
@@ -126,13 +137,29 @@ def boot(command: list[str], deadline: float) -> int | None:
         (job / "script").write_text(f"{exports}cd {shlex.quote(os.getcwd())} && exec {shlex.join(command)}\n")
         try:
             # QEMU opens its output anew: on a pipe, for else it would overwrite what others write to the same file.
-            with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as output:
-                left = max(1, deadline - time.monotonic())
-                subprocess.run(qemu(job, console), check=True, stdin=subprocess.DEVNULL, stdout=output.stdin, timeout=left)
+            with (
+                subprocess.Popen(["cat"], stdin=subprocess.PIPE) as output,
+                subprocess.Popen(qemu(job, console), stdin=subprocess.DEVNULL, stdout=output.stdin) as host,
+            ):
+                watch(host, job, deadline)
             return int((job / "status").read_text())
         except (subprocess.SubprocessError, OSError, ValueError) as error:
             print(f"\nemulated host: {error}\n{console.read_text(errors='replace')[-4000:]}", file=sys.stderr)
             return None
+
+
+def watch(host: subprocess.Popen[bytes], job: Path, deadline: float) -> None:
+    """Waits for the host's end, and ends it where it hangs: now and then a processor of it halts and does not wake up."""
+    try:
+        while host.poll() is None:
+            beats = [path.stat().st_mtime for path in job.glob("alive-*")]
+            if beats and time.time() > min(beats) + SILENT:
+                raise subprocess.TimeoutExpired("one of its processors", SILENT)
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("all boots", float(os.environ.get("EMULATED_HOST_TIMEOUT", "3600")))
+            time.sleep(0.2)
+    finally:
+        host.kill()
 
 
 def qemu(job: Path, console: Path) -> list[str]:
@@ -140,7 +167,7 @@ def qemu(job: Path, console: Path) -> list[str]:
     memory, cpus = os.environ.get("EMULATED_HOST_MEMORY", "6144"), os.environ.get("EMULATED_HOST_CPUS", "2")
     return [
         *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "max"),
-        *("-smp", cpus, "-m", memory, "-kernel", str(CACHE / "vmlinuz"), "-initrd", str(CACHE / "initramfs.gz")),
+        *("-smp", cpus, "-m", memory, "-kernel", str(CACHE / "vmlinuz"), "-initrd", str(initramfs())),
         *("-append", "console=ttyS0 panic=-1 mitigations=off quiet random.trust_cpu=on"),
         *("-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"),
         *("-device", "virtio-9p-pci,fsdev=host,mount_tag=host"),
@@ -160,7 +187,7 @@ def main() -> int:
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         build()
-        deadline = time.monotonic() + float(os.environ.get("EMULATED_HOST_TIMEOUT", "2400"))
+        deadline = time.monotonic() + float(os.environ.get("EMULATED_HOST_TIMEOUT", "3600"))
         for boots in range(1, BOOTS + 1):
             status = boot(sys.argv[1:], deadline)
             if status is not None:
