@@ -12,13 +12,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from smolkit import Smolvm, errors
+import pytest
+
+from smolkit import Machine, Smolvm, errors
 from smolkit.runners.local import SubprocessRunner
 
+TRIES = 3  # of what a starved or failing emulated host may spoil
 OLDER = ("1.8.3", "1.20.2")
 FOLDER = Path(__file__).parent.parent / ".engines"
 
@@ -40,16 +43,37 @@ def install(version: str) -> None:
     folder = FOLDER / version
     if folder.exists():
         return
+    FOLDER.mkdir(exist_ok=True)
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target"]
     with tempfile.TemporaryDirectory(dir=FOLDER) as part:
         subprocess.run([*pip, part, f"smolmachines=={version}"], check=True)
-        shutil.move(part, folder)
-        Path(part).mkdir()  # for its own cleanup
+        shutil.copytree(part, folder)
+    folder.chmod(0o755)  # as root, the engine's VMs run as other users
     with throwaway_client(version) as client, suppress(errors.StartError), client.machine("t", cpus=1, memory=512):
         pass
 
 
+def again(start: Callable[[], object]) -> None:
+    """Starts a machine, and tries again where a starved host had the engine give up. What is asserted is never retried."""
+    for left in reversed(range(TRIES)):
+        try:
+            start()
+        except (errors.BootFailedError, errors.EngineTimeoutError):
+            if not left:
+                raise
+        else:
+            return
+
+
+def alive(machine: Machine, request: pytest.FixtureRequest) -> Machine:
+    """The machine as it was made: made anew if the last test lost it, or this one is tried again."""
+    if getattr(request.node, "execution_count", 1) > 1 or not machine.status().running:
+        machine.delete(missing_ok=True)
+        machine.create()
+        again(machine.start)
+    return machine
+
+
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
     for older in OLDER:
         install(older)

@@ -43,6 +43,8 @@ def run(files: Files, command: tuple[str, ...], stdin: bytes, now: int) -> bytes
     if command[:2] != ("sh", "-c") or command[2] not in _BY_TEXT:
         return None
     path, other = (_decode(word) for word in command[4:6])
+    if _BY_TEXT[command[2]] in _NEEDS and not files.exists(path):
+        raise Exit(_CODES[errno.ENOENT])
     try:
         return _BY_TEXT[command[2]](_Task(files, path, other, command[6:], stdin, now))
     except OSError as failure:
@@ -186,6 +188,7 @@ _SCRIPTS: dict[str, Callable[[_Task], bytes]] = {
     scripts.PACK: _pack,
     scripts.SIZE: _size,
 }
+_NEEDS = (_read, _stat, _listdir, _rename, _pack, _size)  # something has to be there
 _BY_TEXT = {scripts.words(text, "/")[2]: function for text, function in _SCRIPTS.items()}
 
 

@@ -104,16 +104,11 @@ class Shell:
         except OSError as error:
             yield "stderr", f"sh: can't open {error.filename}: {(error.strerror or '').lower()}\n".encode()
             return 1
-        try:
-            for stream, piece in (pieces := _Result(self._execute(words, stdin) if words else _nothing())):
-                if (place := places[stream]) in written:
-                    written[place] += piece
-                else:
-                    yield place, piece
-        except (FileNotFoundError, PermissionError) as error:
-            missing = isinstance(error, FileNotFoundError)
-            yield places["stderr"], f"sh: {words[0]}: {'not found' if missing else 'Permission denied'}\n".encode()
-            return 127 if missing else 126
+        for stream, piece in (pieces := _Result(self._started(words, stdin))):
+            if (place := places[stream]) in written:
+                written[place] += piece
+            else:
+                yield place, piece
         for path, data in written.items():
             if path != "/dev/null":
                 self._files.write(path, bytes(data))
@@ -128,6 +123,18 @@ class Shell:
             path = posixpath.join(self._workdir, self._expand(target))
             places["stderr" if operator.startswith("2") else "stdout"] = path
             written[path] = self._opened(path, append=operator.endswith(">>"))
+
+    def _started(self, words: tuple[str, ...], stdin: bytes) -> Pieces:
+        if not words:
+            return 0
+        try:
+            return (yield from self._execute(words, stdin))
+        except FileNotFoundError:
+            yield "stderr", f"sh: {words[0]}: not found\n".encode()
+            return 127
+        except PermissionError:
+            yield "stderr", f"sh: {words[0]}: Permission denied\n".encode()
+            return 126
 
     def _opened(self, path: str, *, append: bool) -> bytearray:
         """What a file to be written begins with; it is there from now on."""
@@ -165,11 +172,6 @@ class _Result:
     def __iter__(self) -> Pieces:
         self.status = yield from self._pieces
         return self.status
-
-
-def _nothing() -> Pieces:
-    yield from ()
-    return 0
 
 
 def _parse(script: str) -> Generator[tuple[list[_Simple], str], None, None]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from smolkit.values import Invocation
 
 _TIMED_OUT, _CANNOT_START = 124, 255
+_SHOWS_PORTS = (1, 32, 2)  # in status; seen there, and not looked for before
 
 
 _EPOCH = 1_767_225_600.0  # when a fake's clock begins: 2026-01-01
@@ -75,9 +76,9 @@ class Verbs:
         if name in self.machines:
             raise words.exists(name)
         record = words.record(name, said, self._dialect, int(self._clock.now))
-        record["published_ports"] = [
-            {"host": host, "guest": inside} for text in said.all("--port") for host, inside in port_pairs(text)
-        ]
+        pairs = [pair for text in said.all("--port") for pair in port_pairs(text)]
+        if pairs and self._dialect.version >= _SHOWS_PORTS:
+            record["published_ports"] = [{"host": host, "guest": inside} for host, inside in pairs]
         self.machines[name] = FakeMachine(name, Files(), record, env=said.pairs("-e"))
         self.machines[name].secrets = said.pairs("--secret-env")
         return f"Created machine: {name}\n"

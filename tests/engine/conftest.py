@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -13,27 +12,11 @@ from typing import Any
 
 import pytest
 
-from smolkit import Machine, Smolvm, errors
-from tests.engines import throwaway_client
+from smolkit import Machine, Smolvm
+from tests.engines import again, alive, throwaway_client
 
-_TRIES = 3
 Boot = Callable[..., Any]
 _NUMBERS = itertools.count(1)
-_HERE = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where the processor is emulated, a test whose VM died under it is tried again; pytest counts it as `R`.
-
-    The emulation ends a VM without a word, about once in twenty transfers of 12 MB. That a command of smolkit's fails for
-    another reason, or an assertion, is never tried again.
-    """
-    if "EMULATED_HOST" not in os.environ:
-        return
-    mark = pytest.mark.flaky(reruns=_TRIES - 1, only_rerun=["ConnectionLostError", "MachineNotRunningError"])
-    for item in items:
-        if item.path.is_relative_to(_HERE):
-            item.add_marker(mark)
 
 
 @pytest.fixture(scope="session")
@@ -101,27 +84,6 @@ def image(imaged: Machine, request: pytest.FixtureRequest) -> Machine:
     machine = alive(imaged, request)
     machine.exec(["true"])
     return machine
-
-
-def alive(machine: Machine, request: pytest.FixtureRequest) -> Machine:
-    """The machine as it was made: made anew if the last test lost it, or this one is tried again."""
-    if getattr(request.node, "execution_count", 1) > 1 or not machine.status().running:
-        machine.delete(missing_ok=True)
-        machine.create()
-        again(machine.start)
-    return machine
-
-
-def again(start: Callable[[], object]) -> None:
-    """Starts a machine, and tries again where a starved host had the engine give up. What is asserted is never retried."""
-    for left in reversed(range(_TRIES)):
-        try:
-            start()
-        except (errors.BootFailedError, errors.EngineTimeoutError):
-            if not left:
-                raise
-        else:
-            return
 
 
 def vmms() -> list[str]:

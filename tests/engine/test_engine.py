@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from smolkit import Invocation, Machine, Smolvm, SubprocessRunner, errors
-from tests.engine.conftest import Boot, again, vmms
+from tests.engine.conftest import Boot, vmms
+from tests.engines import again
 
 pytestmark = pytest.mark.engine
 EVERY_BYTE = bytes(range(256))

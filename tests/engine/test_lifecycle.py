@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from smolkit import Machine, Smolvm, errors
-from tests.engine.conftest import Boot, again, vmms
-from tests.engines import throwaway_client
+from tests.engine.conftest import Boot, vmms
+from tests.engines import again, throwaway_client
 
 pytestmark = pytest.mark.engine
 

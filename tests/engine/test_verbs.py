@@ -10,7 +10,8 @@ import pytest
 
 from smolkit import ExecResult, Machine, Secret, Smolvm, SubprocessRunner, errors
 from smolkit.calls import Call
-from tests.engine.conftest import Boot, again
+from tests.engine.conftest import Boot
+from tests.engines import again
 
 pytestmark = pytest.mark.engine
 FAMILY = "sleep 4441 & setsid sleep 4442 & echo started; sleep 4443"

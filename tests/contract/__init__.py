@@ -1,0 +1,1 @@
+"""What FakeSmolvm claims, tried on it and on real engines by the same tests."""

@@ -1,0 +1,168 @@
+"""Commands in the guest, the same of the fake and of real engines."""
+
+from __future__ import annotations
+
+import pytest
+
+from smolkit import ExecResult, Machine, errors
+from tests.contract.conftest import World
+
+# A script, and what comes of it: exit status, stdout, stderr (None: not compared).
+SCRIPTS: list[tuple[str, int, str, str | None]] = [
+    ("true", 0, "", ""),
+    ("false", 1, "", ""),
+    ("exit 7", 7, "", ""),
+    ("exit 300", 44, "", ""),
+    ("false; exit", 1, "", ""),
+    ("echo a  b", 0, "a b\n", ""),
+    ("echo 'a  b' \"c  d\" e\\ \\ f", 0, "a  b c  d e  f\n", ""),
+    ("echo -n x", 0, "x", ""),
+    ("echo '' \"\" x", 0, "  x\n", ""),
+    ('echo "$GREETING"', 0, "hi there\n", ""),
+    ('echo "<${GREETING}>" "$NOSUCH"', 0, "<hi there> \n", ""),
+    ("echo '$GREETING' \\$GREETING \"\\$GREETING\"", 0, "$GREETING $GREETING $GREETING\n", ""),
+    ("echo $NOSUCH x", 0, "x\n", ""),
+    ("true && echo yes || echo no", 0, "yes\n", ""),
+    ("false && echo yes || echo no", 0, "no\n", ""),
+    ("false || false", 1, "", ""),
+    ("false; echo $?", 0, "1\n", ""),
+    ("echo a; echo b >&2", 0, "a\n", "b\n"),
+    ("echo a >&2 2>&1", 0, "", "a\n"),
+    ("echo a | cat | cat", 0, "a\n", ""),
+    ("false | true", 0, "", ""),
+    ("true | false", 1, "", ""),
+    ("echo x >/tmp/f; echo y >>/tmp/f; cat /tmp/f; cat </tmp/f", 0, "x\ny\nx\ny\n", ""),
+    ("echo a >/dev/null; echo b", 0, "b\n", ""),
+    ("cat /no/such 2>/tmp/e; echo $?; cat /tmp/e", 0, "1\ncat: can't open '/no/such': No such file or directory\n", ""),
+    ("cat /no/such", 1, "", "cat: can't open '/no/such': No such file or directory\n"),
+    ("cat /root", 1, "", "cat: read error: Is a directory\n"),
+    ("nosuchprogram", 127, "", "sh: nosuchprogram: not found\n"),
+    ("nosuchprogram 2>/dev/null || echo fallback", 0, "fallback\n", ""),
+    ("echo x >/no/such/place", 1, "", None),
+    ("cat </no/such", 1, "", None),
+    ("# a comment\necho after # another", 0, "after\n", ""),
+    ("echo one\n\necho two", 0, "one\ntwo\n", ""),
+    ("echo a \\\n b", 0, "a b\n", ""),
+    ("sh -c 'echo deep; exit 4'", 4, "deep\n", ""),
+    ("test -d /root && test -e /root && ! test -f /root || echo no", 0, "", None),
+    ("test -f /no/such", 1, "", ""),
+    ("pwd", 0, "/\n", ""),
+]
+SCRIPTS = [row for row in SCRIPTS if "!" not in row[0]]
+
+
+@pytest.mark.parametrize(("script", "returncode", "stdout", "stderr"), SCRIPTS, ids=range(len(SCRIPTS)))
+def test_scripts(machine: Machine, script: str, returncode: int, stdout: str, stderr: str | None) -> None:
+    """What the fake's small shell knows, a real one does the same way."""
+    result = machine.sh(script)
+
+    assert (returncode, stdout) == (result.returncode, result.stdout)
+    assert stderr is None or stderr == result.stderr
+
+
+def shown(result: ExecResult) -> tuple[int, str, str]:
+    """What counts of a result."""
+    return result.returncode, result.stdout, result.stderr
+
+
+def test_programs_without_a_shell(machine: Machine) -> None:
+    """Words are words: nothing is expanded."""
+    assert (0, "a  b $GREETING *\n", "") == shown(machine.exec(["echo", "a  b", "$GREETING", "*"]))
+    assert (1, "", "") == shown(machine.exec(["false"]))
+
+
+def test_input(machine: Machine) -> None:
+    """Exact bytes in and out; without input, nothing to read."""
+    data = bytes(range(256)) * 20
+    assert data == machine.exec(["cat"], input=data).stdout_bytes
+    assert (0, "", "") == shown(machine.exec(["cat"]))
+
+
+def test_variables_and_folders(machine: Machine) -> None:
+    """Those of the command win over the machine's; the folder is where it runs."""
+    script = 'echo "$GREETING $MORE"; pwd; cat here'
+    machine.write_text("/root/here", "found\n")
+    result = machine.sh(script, env={"GREETING": "hello", "MORE": "a=b c"}, workdir="/root")
+    assert (0, "hello a=b c\n/root\nfound\n", "") == shown(result)
+
+
+def test_secrets(machine: Machine) -> None:
+    """They are variables of the command, and of no other."""
+    assert (0, "s3cr3t\n", "") == shown(machine.sh('echo "$TOKEN"', secrets={"TOKEN": "s3cr3t"}))
+    assert (0, "\n", "") == shown(machine.sh('echo "$TOKEN"'))
+
+
+def test_no_such_program(machine: Machine, world: World) -> None:
+    """Also where a path, or the folder to run in, is not there."""
+    live = world.supports("--error-format")
+    words = "vm exec interactive: No such" if live else "vm exec: failed to spawn command: No such"
+    for command, workdir in ((["nosuchprogram"], None), (["/no/such"], None), (["true"], "/no/such")):
+        with pytest.raises(errors.ProgramNotFoundError, match=words):
+            machine.exec(command, workdir=workdir)
+
+
+def test_a_file_that_is_no_program(machine: Machine) -> None:
+    """It may not be run."""
+    machine.write_text("/root/text", "no program")
+    with pytest.raises(errors.ProgramNotExecutableError, match="Permission denied"):
+        machine.exec(["/root/text"])
+    assert 126 == machine.sh("/root/text").returncode
+
+
+def test_timeouts(machine: Machine, world: World) -> None:
+    """The command is ended; what it wrote is on the error."""
+    with pytest.raises(errors.ExecTimeoutError) as caught:
+        machine.sh("echo before; sleep 60; echo after", timeout=4)
+
+    assert 124 == caught.value.returncode
+    assert "after" not in str(caught.value.stdout)
+    assert not world.supports("--error-format") or "before\n" == caught.value.stdout
+    assert (0, "", "") == shown(machine.exec(["sleep", "0.1"], timeout=30))
+
+
+def test_a_status_of_124_is_no_timeout(machine: Machine) -> None:
+    """It came too early for one."""
+    assert 124 == machine.sh("exit 124", timeout=300).returncode
+
+
+def test_a_process(machine: Machine) -> None:
+    """Its output comes as it is written; its status at the end."""
+    with machine.popen(["sh", "-c", "echo out; echo err >&2; cat; exit 5"], stdin=True) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"given")
+        process.stdin.close()
+        found: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+        for stream, data in process:
+            found[stream] += data
+    assert (5, {"stdout": b"out\ngiven", "stderr": b"err\n"}) == (process.returncode, found)
+
+
+def test_a_process_of_no_program(machine: Machine) -> None:
+    """As with exec."""
+    with pytest.raises(errors.ProgramNotFoundError):
+        machine.popen(["nosuchprogram"]).wait()
+
+
+def test_a_process_that_takes_too_long(machine: Machine) -> None:
+    """It is ended."""
+    with pytest.raises(errors.ExecTimeoutError):
+        machine.popen(["sleep", "60"], timeout=3).wait()
+
+
+def test_what_is_left_to_run(machine: Machine) -> None:
+    """It runs until it ends, or is ended."""
+    spawned = machine.spawn(["sleep", "600"])
+    assert spawned.pid > 0
+    assert spawned.is_running()
+    spawned.kill()
+    assert not spawned.is_running()
+
+
+def test_waiting_for_a_file_and_a_command(machine: Machine) -> None:
+    """They are there, or come to be; or they do not in time."""
+    machine.wait_until(path="/root", timeout=30)
+    machine.wait_until(command=["test", "-d", "/root"], timeout=30)
+    with pytest.raises(errors.WaitTimeoutError, match="/no/such did not exist within 2 s"):
+        machine.wait_until(path="/no/such", timeout=2)
+    with pytest.raises(errors.WaitTimeoutError, match="nothing listened on port 4711"):
+        machine.wait_until(port=4711, timeout=2)

@@ -1,0 +1,168 @@
+"""Files of the guest, the same of the fake and of real engines."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from smolkit import Machine, errors
+from tests.contract.conftest import World
+from tests.unit.test_files import NAMES, tree
+
+
+@pytest.fixture
+def folder(machine: Machine, world: World) -> str:
+    """A folder of the test's own in the guest, with a file, a folder that has one, and links."""
+    path = "/root/files"
+    machine.remove(path, recursive=True, missing_ok=True)
+    machine.mkdir(path)
+    machine.write_text(f"{path}/file", "content", mode=0o640, owner="1000:1001")
+    machine.mkdir(f"{path}/full")
+    machine.write_bytes(f"{path}/full/one", b"1")
+    machine.mkdir(f"{path}/empty", mode=0o700)
+    return path
+
+
+def test_writing_and_reading(machine: Machine, folder: str) -> None:
+    """Any bytes; what is not said a file keeps."""
+    data = bytes(range(256)) * 10
+    machine.write_bytes(f"{folder}/file", data)
+    found = machine.stat(f"{folder}/file")
+    assert data == machine.read_bytes(f"{folder}/file")
+    assert (2560, 0o640, 1000, 1001, False) == (found.size, stat.S_IMODE(found.mode), found.uid, found.gid, found.is_dir)
+    assert abs(found.mtime - machine.stat(f"{folder}/full/one").mtime) < 3600
+
+
+def test_new_files_and_folders(machine: Machine, folder: str) -> None:
+    """Root's, with the guest's own permissions."""
+    machine.mkdir(f"{folder}/a/b", parents=True)
+    file, new, made = (machine.stat(f"{folder}/{name}") for name in ("full/one", "a/b", "empty"))
+    assert (0o644, 0, 0) == (stat.S_IMODE(file.mode), file.uid, file.gid)
+    assert (0o755, True) == (stat.S_IMODE(new.mode), new.is_dir)
+    assert 0o700 == stat.S_IMODE(made.mode)
+    machine.mkdir(f"{folder}/a/b", exist_ok=True)
+
+
+def test_names_of_any_bytes(machine: Machine, folder: str) -> None:
+    """All but the zero byte and the slash."""
+    for name in map(os.fsdecode, NAMES):
+        machine.write_text(f"{folder}/empty/{name}", name if name.isascii() else "")
+    assert sorted(map(os.fsdecode, NAMES)) == machine.listdir(f"{folder}/empty")
+    assert ["empty", "file", "full"] == machine.listdir(folder)
+
+
+def test_renaming_and_removing(machine: Machine, folder: str) -> None:
+    """Files replace files, folders empty folders."""
+    machine.rename(f"{folder}/file", f"{folder}/full/one")
+    assert "content" == machine.read_text(f"{folder}/full/one")
+    machine.rename(f"{folder}/full", f"{folder}/empty")
+    assert ["one"] == machine.listdir(f"{folder}/empty")
+    machine.remove(f"{folder}/empty", recursive=True)
+    assert [] == machine.listdir(folder)
+    machine.remove(f"{folder}/none", missing_ok=True)
+    machine.remove(folder)
+    assert not machine.exists(folder)
+
+
+FAILURES: list[tuple[str, Callable[[Machine, str], object], type[Exception]]] = [
+    ("read none", lambda m, path: m.read_bytes(f"{path}/none"), FileNotFoundError),
+    ("read folder", lambda m, path: m.read_bytes(path), IsADirectoryError),
+    ("read below file", lambda m, path: m.read_bytes(f"{path}/file/x"), FileNotFoundError),
+    ("write folder", lambda m, path: m.write_bytes(f"{path}/full", b""), IsADirectoryError),
+    ("write nowhere", lambda m, path: m.write_bytes(f"{path}/none/x", b""), FileNotFoundError),
+    ("write below file", lambda m, path: m.write_bytes(f"{path}/file/x", b""), NotADirectoryError),
+    ("write for nobody", lambda m, path: m.write_bytes(f"{path}/x", b"", owner="nosuchuser"), PermissionError),
+    ("stat none", lambda m, path: m.stat(f"{path}/none"), FileNotFoundError),
+    ("list none", lambda m, path: m.listdir(f"{path}/none"), FileNotFoundError),
+    ("list file", lambda m, path: m.listdir(f"{path}/file"), NotADirectoryError),
+    ("mkdir again", lambda m, path: m.mkdir(f"{path}/full"), FileExistsError),
+    ("mkdir over file", lambda m, path: m.mkdir(f"{path}/file", exist_ok=True), FileExistsError),
+    ("mkdir nowhere", lambda m, path: m.mkdir(f"{path}/none/x"), FileNotFoundError),
+    ("remove none", lambda m, path: m.remove(f"{path}/none"), FileNotFoundError),
+    ("remove full", lambda m, path: m.remove(f"{path}/full"), errors.GuestDirectoryNotEmptyError),
+    ("rename none", lambda m, path: m.rename(f"{path}/none", f"{path}/x"), FileNotFoundError),
+    ("rename nowhere", lambda m, path: m.rename(f"{path}/file", f"{path}/none/x"), FileNotFoundError),
+    ("rename to folder", lambda m, path: m.rename(f"{path}/file", f"{path}/empty"), IsADirectoryError),
+    ("rename to full", lambda m, path: m.rename(f"{path}/empty", f"{path}/full"), errors.GuestDirectoryNotEmptyError),
+    ("download none", lambda m, path: m.download(f"{path}/none", "/tmp/never"), FileNotFoundError),
+]
+
+
+@pytest.mark.parametrize(("what", "call", "error"), FAILURES, ids=[what for what, _, _ in FAILURES])
+def test_failures(
+    machine: Machine, folder: str, what: str, call: Callable[[Machine, str], object], error: type[Exception]
+) -> None:
+    """Of the same types, and nothing is changed."""
+    with pytest.raises(error):
+        call(machine, folder)
+    assert (["empty", "file", "full"], ["one"]) == (machine.listdir(folder), machine.listdir(f"{folder}/full"))
+
+
+def test_links(machine: Machine, folder: str, tmp_path: Path) -> None:
+    """They are followed, but where they are to be looked at, renamed or removed."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/link").symlink_to("../file")
+    (tmp_path / "tree/lost").symlink_to("nowhere")
+    machine.upload(tmp_path / "tree", f"{folder}/links")
+    assert "content" == machine.read_text(f"{folder}/links/link")
+    assert stat.S_ISLNK(machine.stat(f"{folder}/links/link", follow_symlinks=False).mode)
+    assert 7 == machine.stat(f"{folder}/links/link").size
+    assert machine.exists(f"{folder}/links/lost")
+    machine.write_text(f"{folder}/links/link", "through")
+    assert "through" == machine.read_text(f"{folder}/file")
+    machine.remove(f"{folder}/links/link")
+    assert machine.exists(f"{folder}/file")
+
+
+def test_trees(machine: Machine, folder: str, tmp_path: Path) -> None:
+    """In and out: modes, links, empty folders, and what was there before."""
+    source = tmp_path / "source"
+    (source / "deep/empty").mkdir(parents=True)
+    (source / "deep/file").write_bytes(os.urandom(3000))
+    (source / "tool").write_text("#!/bin/sh\n")
+    (source / "tool").chmod(0o755)
+    (source / "link").symlink_to("deep/file")
+    machine.upload(source, f"{folder}/tree", owner="0:7")
+    machine.upload(source, f"{folder}/full")
+    machine.download(f"{folder}/tree", tmp_path / "back")
+    assert tree(source) == tree(tmp_path / "back")
+    assert ["deep", "link", "one", "tool"] == machine.listdir(f"{folder}/full")
+    assert (7, 0o755) == ((found := machine.stat(f"{folder}/tree/tool")).gid, stat.S_IMODE(found.mode))
+    machine.upload(source / "tool", f"{folder}/tool")
+    assert 0o755 == stat.S_IMODE(machine.stat(f"{folder}/tool").mode)
+    machine.download(f"{folder}/tool", tmp_path / "tool")
+    assert "#!/bin/sh\n" == (tmp_path / "tool").read_text()
+
+
+def test_cp(machine: Machine, folder: str, tmp_path: Path) -> None:
+    """One file in and out; folders on the way are made."""
+    (tmp_path / "in").write_bytes(b"\0\xff" * 100)
+    machine.cp(tmp_path / "in", machine.path(f"{folder}/new/way/out"))
+    machine.cp(machine.path(f"{folder}/new/way/out"), tmp_path / "out")
+    assert b"\0\xff" * 100 == (tmp_path / "out").read_bytes()
+    assert 0o644 == stat.S_IMODE(machine.stat(f"{folder}/new/way/out").mode)
+
+
+def test_cp_of_what_is_not_there(machine: Machine, tmp_path: Path) -> None:
+    """The host's file stays as it is."""
+    (tmp_path / "old").write_text("old")
+    with pytest.raises(errors.CopyError):
+        machine.cp(machine.path("/no/such"), tmp_path / "old")
+    assert "old" == (tmp_path / "old").read_text()
+
+
+def test_cp_with_permissions(machine: Machine, world: World, tmp_path: Path) -> None:
+    """By engines that can."""
+    (tmp_path / "in").write_text("in")
+    if not world.supports("machine cp --mode"):
+        with pytest.raises(errors.UnsupportedByEngineError, match="machine cp --mode"):
+            machine.cp(tmp_path / "in", machine.path("/root/in"), mode=0o600)
+        return
+    machine.cp(tmp_path / "in", machine.path("/root/in"), mode=0o600, uid=5, gid=6)
+    found = machine.stat("/root/in")
+    assert (0o600, 5, 6) == (stat.S_IMODE(found.mode), found.uid, found.gid)
+    machine.remove("/root/in")

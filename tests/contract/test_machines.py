@@ -1,0 +1,246 @@
+"""Machines and their records, the same of the fake and of real engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from smolkit import Machine, SmolvmError, errors
+from tests.contract.conftest import World
+from tests.engines import again
+
+
+@pytest.fixture
+def created(world: World) -> Machine:
+    """A machine that was created, and never started."""
+    machine = world.client.machine("made", cpus=1, memory=512, labels={"team": "ci"}, storage=2)
+    machine.delete(missing_ok=True)
+    machine.create()
+    return machine
+
+
+def test_the_record_of_a_machine(world: World, created: Machine) -> None:
+    """Of ls and status alike."""
+    info = created.status()
+    assert ("made", "created", 1, 512, None, False) == (
+        *(info.name, info.state, info.cpus, info.memory, info.image, info.network),
+    )
+    assert "ci" == info.labels["team"]
+    assert isinstance(info.created_at, int)
+    assert info == next(item for item in world.client.ls() if item.name == "made")
+    assert ["made"] == [item.name for item in world.client.ls(labels={"team": "ci"})]
+
+
+# What the fake's records have, beside which engines have more.
+KEYS = {
+    *("name", "state", "cpus", "memory_mib", "pid", "mounts", "ports", "created_at", "storage_gb", "overlay_gb", "image"),
+    *("entrypoint", "cmd", "ephemeral", "gpu", "network", "labels"),
+}
+
+
+def test_the_keys_of_a_record(world: World, created: Machine) -> None:
+    """The fake's are the engine's."""
+    raw = created.status().raw
+    assert KEYS <= raw.keys()
+    assert world.supports("parents in ls") == ("parent_machine" in raw)
+    assert (2, None, 0, 0, [], []) == tuple(
+        raw[key] for key in ("storage_gb", "pid", "mounts", "ports", "entrypoint", "cmd")
+    )
+
+
+def test_a_name_that_is_taken(world: World, created: Machine) -> None:
+    """Nothing is touched."""
+    with pytest.raises(errors.MachineExistsError) as caught:
+        world.client.machine("made", cpus=2).create()
+
+    assert (
+        "config operation failed: create machine: machine 'made' already exists or is being created" in caught.value.message
+    )
+    assert 1 == created.status().cpus
+
+
+MISSING: list[tuple[str, Callable[[Machine], object], str]] = [
+    ("start", lambda machine: machine.start(), "vm not found: none"),
+    ("stop", lambda machine: machine.stop(), "vm not found: none"),
+    ("delete", lambda machine: machine.delete(), "vm not found: none"),
+    ("exec", lambda machine: machine.exec(["true"]), "vm not found: none"),
+    ("data-dir", lambda machine: machine.wait_until(log="x"), "vm not found: none"),
+    ("cp", lambda machine: machine.cp("/etc/passwd", machine.path("/root/x")), "vm not found: none"),
+    ("branch", lambda machine: machine.branch("twig"), "vm not found: none"),
+    ("status", lambda machine: machine.status(), "config operation failed: machine status: machine 'none' not found"),
+    ("update", lambda machine: machine.update(cpus=2), "config operation failed: update: machine 'none' not found"),
+]
+
+
+@pytest.mark.parametrize(("verb", "call", "words"), MISSING, ids=[verb for verb, _, _ in MISSING])
+def test_no_such_machine(world: World, verb: str, call: Callable[[Machine], object], words: str) -> None:
+    """Every verb says so, in the engine's words."""
+    with pytest.raises(errors.MachineNotFoundError) as caught:
+        call(world.client.machine("none"))
+    expected = "machine 'none' is not in the engine's list" if verb == "status" and not quiet_status(world) else words
+    assert expected in str(caught.value)
+
+
+def quiet_status(world: World) -> bool:
+    """Whether smolkit asks this version by status, and not by ls."""
+    return world.supports("status without side effects")
+
+
+def test_what_needs_a_running_machine(created: Machine, tmp_path: Path) -> None:
+    """Exec and cp say how to start it."""
+    for call in (
+        lambda: created.exec(["true"]),
+        lambda: created.cp("/etc/passwd", created.path("/root/x")),
+        lambda: created.cp(created.path("/root/x"), tmp_path / "x"),
+    ):
+        with pytest.raises(errors.MachineNotRunningError, match=r"machine 'made' is not running\. .*machine start"):
+            call()
+
+
+def test_stopping_what_does_not_run(created: Machine) -> None:
+    """Nothing happens."""
+    created.stop()
+    assert "created" == created.status().state
+
+
+def test_updating_a_machine(world: World, created: Machine) -> None:
+    """Its record is another one."""
+    created.update(cpus=2, memory=1024, net=True)
+    info = created.status()
+    assert (2, 1024, True) == (info.cpus, info.memory, info.network)
+    assert ["made"] == [item.name for item in world.client.ls() if item.cpus == 2]
+
+
+def test_published_ports(world: World) -> None:
+    """The address on the host."""
+    port = world.client.free_port()
+    machine = world.client.machine("served", cpus=1, memory=512, ports=[(port, 80)])
+    machine.create()
+    assert f"http://127.0.0.1:{port}" == machine.url(80)
+    assert 1 == machine.status().raw["ports"]
+    machine.delete()
+
+
+def test_allow_lists(world: World) -> None:
+    """They are read back from the record, by engines that show them."""
+    machine = world.client.machine("walled", cpus=1, memory=512, allow_cidrs=["10.0.0.0/8"])
+    if not world.supports("allow lists in ls"):
+        with pytest.raises(errors.UnsupportedByEngineError, match="allow lists in ls"):
+            machine.create()
+        return
+    machine.create()
+    assert ("10.0.0.0/8",) == machine.status().allowed_cidrs
+    machine.update(allow_cidrs=["192.168.0.0/16"])
+    assert {"10.0.0.0/8", "192.168.0.0/16"} == set(machine.status().allowed_cidrs or ())
+    machine.delete()
+
+
+def test_deleting(world: World, created: Machine) -> None:
+    """It is gone, and once is enough."""
+    created.delete()
+    assert not created.exists()
+    created.delete(missing_ok=True)
+    assert "made" not in [item.name for item in world.client.ls()]
+
+
+def test_a_branch_of_what_does_not_run(world: World, created: Machine) -> None:
+    """Refused, with the words of the engine."""
+    with pytest.raises(errors.ConfigError, match="golden 'made' is not running forkable"):
+        created.branch("twig")
+    assert "twig" not in {item.name for item in world.client.ls()}
+
+
+def test_the_states_of_a_running_machine(machine: Machine, world: World) -> None:
+    """Running, and with a process; a second start does nothing."""
+    info = machine.status()
+    assert ("running", True) == (info.state, info.running)
+    assert isinstance(info.pid, int)
+    machine.start()
+    assert "running" == next(item for item in world.client.ls() if item.name == machine.name).state
+
+
+def test_a_running_machine_cannot_be_updated(machine: Machine) -> None:
+    """Nothing is changed."""
+    with pytest.raises(errors.MachineRunningError, match="expected stopped, got Running"):
+        machine.update(cpus=2)
+    assert 1 == machine.status().cpus
+
+
+def test_a_stop_and_a_start(machine: Machine) -> None:
+    """What is on its disk stays."""
+    machine.write_text("/root/kept", "kept")
+    machine.stop()
+    assert "stopped" == machine.status().state
+    with pytest.raises(errors.MachineNotRunningError):
+        machine.exec(["true"])
+    again(machine.start)
+    assert "kept" == machine.read_text("/root/kept")
+    machine.remove("/root/kept")
+
+
+def test_a_machine_that_is_not_branchable(machine: Machine) -> None:
+    """Refused, with what to do."""
+    with pytest.raises(SmolvmError, match=r"forkable|branchable") as caught:
+        machine.branch("twig")
+    assert isinstance(caught.value, errors.ConfigError)
+
+
+def test_what_a_machine_uses(machine: Machine, world: World) -> None:
+    """Engines that can tell do."""
+    if not world.supports("machine stats"):
+        with pytest.raises(errors.UnsupportedByEngineError, match="machine stats"):
+            machine.stats()
+        return
+    stats = machine.stats()
+    assert stats.cpus == 1
+    assert 256 * 2**20 < (stats.memory_total or 0) <= 512 * 2**20
+    assert (stats.memory_used or 0) > 0
+
+
+def test_a_machine_for_one_command(world: World) -> None:
+    """It comes and goes; the engine's own words are not the command's."""
+    before = {info.name for info in world.client.ls()}
+    found: list[tuple[int, str, str]] = []
+
+    def run() -> None:
+        result = world.client.run(["sh", "-c", "cat; echo err >&2; exit 3"], cpus=1, memory=512, input="in")
+        found.append((result.returncode, result.stdout, result.stderr))
+
+    again(run)
+    assert (3, "in", "err\n") == found[0]
+    assert before == {info.name for info in world.client.ls()}
+
+
+def test_the_whole_life_of_a_machine(world: World) -> None:
+    """A block, and nothing is left; a running machine is deleted."""
+    machine = world.client.machine("brief", cpus=1, memory=512)
+    again(machine.__enter__)
+    assert "up\n" == machine.exec(["echo", "up"]).stdout
+    machine.__exit__(None, None, None)
+    assert "brief" not in {info.name for info in world.client.ls()}
+
+
+def test_branches(world: World) -> None:
+    """Files and labels go along; then each is its own; what has branches is not deleted but with them."""
+    if not world.supports("delete -f refuses a branch source"):
+        pytest.skip("older engines are held by the tests of delete")
+    golden = world.client.machine("golden", cpus=1, memory=512, labels={"team": "ci"})
+    golden.create()
+    try:
+        again(lambda: golden.start(branchable=True))
+        golden.write_text("/root/seed", "seed")
+        twig = golden.branch("twig")
+        info = twig.status()
+        assert ("golden", "running", "ci") == (info.parent, info.state, info.labels["team"])
+        assert "seed" == twig.read_text("/root/seed")
+        twig.write_text("/root/own", "own")
+        assert not golden.exists("/root/own")
+        with pytest.raises(errors.MachineHasBranchesError, match=r"is the fork base for 1 clone\(s\) \(twig\)"):
+            golden.delete()
+        with pytest.raises(errors.MachineExistsError):
+            golden.branch("twig")
+    finally:
+        golden.delete(cascade=True)
+    assert not {"golden", "twig"} & {info.name for info in world.client.ls()}
