@@ -8,19 +8,18 @@ The errors are in `smolkit.errors`, the engine's subcommands in `smolkit.command
 
 from typing import TYPE_CHECKING
 
-from smolkit import errors
-from smolkit.client import Smolvm
-from smolkit.dialect import Dialect, Engine
-from smolkit.errors import SmolvmError
-from smolkit.machine import Machine
-from smolkit.ownership import Reapable
-from smolkit.runners.base import Runner
-from smolkit.values import Completed, ExecResult, GuestPath, Invocation, MachineInfo
-
 if TYPE_CHECKING:
+    from smolkit import errors
+    from smolkit.client import Smolvm
+    from smolkit.dialect import Dialect, Engine
+    from smolkit.errors import SmolvmError
+    from smolkit.machine import Machine
     from smolkit.observed import Check, FileStat
+    from smolkit.ownership import Reapable
+    from smolkit.runners.base import Runner
     from smolkit.runners.local import SubprocessRunner
     from smolkit.secret import Secret
+    from smolkit.values import Completed, ExecResult, GuestPath, Invocation, MachineInfo
 
 __all__ = [
     "Check",
@@ -43,19 +42,37 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-
-_LATE = {
-    "Check": "smolkit.observed",
-    "FileStat": "smolkit.observed",
-    "Secret": "smolkit.secret",
-    "SubprocessRunner": "smolkit.runners.local",
+# Where each is. Imported when it is asked for: the pytest plugin is in every pytest, and few of those boot machines.
+_MODULES = {
+    "Check": "observed",
+    "Completed": "values",
+    "Dialect": "dialect",
+    "Engine": "dialect",
+    "ExecResult": "values",
+    "FileStat": "observed",
+    "GuestPath": "values",
+    "Invocation": "values",
+    "Machine": "machine",
+    "MachineInfo": "values",
+    "Reapable": "ownership",
+    "Runner": "runners.base",
+    "Secret": "secret",
+    "Smolvm": "client",
+    "SmolvmError": "errors",
+    "SubprocessRunner": "runners.local",
 }
 
 
 def __getattr__(name: str) -> object:
-    """What not every program uses, when it is first asked for: a fake's users need no processes."""
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_LATE[name]), name)
+    if name == "errors":
+        return import_module("smolkit.errors")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"smolkit.{_MODULES[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

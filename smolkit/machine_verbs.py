@@ -224,11 +224,14 @@ class MachineVerbs(Handle):
         """
         dialect = self._dialect
         if not dialect.supports("machine logs"):
-            console = perform(self._runner, making.console(self.name))
-            return "".join(console.decode("utf-8", "replace").splitlines(keepends=True)[-tail if tail else 0 :])
+            return "".join(self.console().splitlines(keepends=True)[-tail if tail else 0 :])
         from smolkit.commands.verbs import Logs  # late: rarely needed
 
         return self._runner.run(Logs.of(self.name, {"tail": tail})).decode("utf-8", "replace")
+
+    def console(self) -> str:
+        """What the machine's kernel and the engine's agent wrote, the last MiB of it, also when it does not run."""
+        return perform(self._runner, making.console(self.name)).decode("utf-8", "replace")
 
     def follow_logs(self, *, tail: int | None = None) -> Process[str]:
         """What the machine's workload writes, line by line as it comes, until it is killed (engine >= 1.28.1).

@@ -4,9 +4,9 @@
 
 A Debian kernel boots under QEMU's software emulation of an AMD processor with SVM, so that /dev/kvm works there and the
 real smolvm boots real microVMs, some ten times slower than on a real host. The command runs in this folder as root, with
-EMULATED_HOST=1 in its environment; its output comes out here as it is written, and its exit status is this program's.
-Should the emulated processor fail under it (one long run in ten resets without a word, or halts for ever), the host is
-booted again and the command run from its beginning.
+EMULATED_HOST=FOLDER in its environment; its output comes out here as it is written, and its exit status is this program's.
+Should the emulated processor fail under it (one long run in three ends in a reset, a panic or a halt), the host is booted
+again and the command run from its beginning: what it left in FOLDER is there still, and nothing else.
 
 The emulated host sees this machine's file system at the same paths, copy-on-write: what it writes is lost, and a virtual
 environment here works there. It has no network. Give machines cpus=1 and memory=512 in it.
@@ -125,14 +125,15 @@ def initramfs_tree(tree: Path, kernel: Path) -> Path:
     return tree
 
 
-def boot(command: list[str], deadline: float) -> int | None:
+def boot(command: list[str], job: Path, deadline: float) -> int | None:
     """Boots the host, runs the command in it, and gives its exit status; None if the host did not live to tell it."""
     with tempfile.TemporaryDirectory() as folder:
-        job, console = Path(folder, "job"), Path(folder, "console.log")
-        job.mkdir()
+        console = Path(folder, "console.log")
+        for old in ("status", *(path.name for path in job.glob("alive-*"))):
+            (job / old).unlink(missing_ok=True)
         # VMs of the engine run as another user when it is root; that one cannot reach a state directory below /root.
-        settings = {"HOME": str(Path.home()), "PATH": os.environ["PATH"], "SMOLVM_VM_UID_DROP": "off", "EMULATED_HOST": "1"}
-        settings["SMOLVM_START_TIMEOUT_SECS"] = "900"
+        settings = {"HOME": str(Path.home()), "PATH": os.environ["PATH"], "SMOLVM_VM_UID_DROP": "off"}
+        settings |= {"EMULATED_HOST": "/run/job", "SMOLVM_START_TIMEOUT_SECS": "900"}
         exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in settings.items())
         (job / "script").write_text(f"{exports}cd {shlex.quote(os.getcwd())} && exec {shlex.join(command)}\n")
         try:
@@ -184,12 +185,12 @@ def main() -> int:
         print(textwrap.dedent(__doc__ or ""), file=sys.stderr)
         return 2
     CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
+    with (CACHE / "lock").open("w") as lock, tempfile.TemporaryDirectory() as job:
         fcntl.flock(lock, fcntl.LOCK_EX)
         build()
         deadline = time.monotonic() + float(os.environ.get("EMULATED_HOST_TIMEOUT", "3600"))
         for boots in range(1, BOOTS + 1):
-            status = boot(sys.argv[1:], deadline)
+            status = boot(sys.argv[1:], Path(job), deadline)
             if status is not None:
                 return status
             print(f"emulated host: it went down by itself (boot {boots} of {BOOTS})", file=sys.stderr)

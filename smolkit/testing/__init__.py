@@ -18,6 +18,7 @@
 
 from smolkit.testing.fake import FakeSmolvm
 from smolkit.testing.guest import FakeMachine, GuestCall, GuestResult
+from smolkit.testing.pretend import PretendEngine
 from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError, UnusedAnswerError
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "FakeSmolvm",
     "GuestCall",
     "GuestResult",
+    "PretendEngine",
     "UnexpectedCommandError",
     "UnusedAnswerError",
 ]

@@ -12,6 +12,7 @@ from attrs import define, evolve
 from smolkit.runners.base import Runner
 from smolkit.runners.live import Live
 from smolkit.testing import verbs, words
+from smolkit.testing.executing import Clock
 from smolkit.testing.live import LiveCall
 from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError
 from smolkit.values import Completed
@@ -67,7 +68,7 @@ class FakeSmolvm(FakeRunner):
 
     def __init__(self, version: str = "1.32.2") -> None:
         super().__init__(version)
-        self._clock = verbs.Clock()
+        self._clock = Clock()
         self._verbs = verbs.Verbs(self.engine.dialect, self._clock)
         self._faults: list[_Injected] = []
 

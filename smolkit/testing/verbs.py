@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
 from smolkit.commands.options import port_pairs
-from smolkit.process import MARK
-from smolkit.testing import guest, words
-from smolkit.testing.guest import FakeMachine, GuestCall
+from smolkit.testing import words
+from smolkit.testing.executing import Executing
+from smolkit.testing.guest import FakeMachine
 from smolkit.testing.memory import Files
 
 if TYPE_CHECKING:
-    from smolkit.dialect import Dialect
     from smolkit.testing.shell import Pieces
     from smolkit.testing.words import Words
     from smolkit.values import Invocation
@@ -28,36 +26,8 @@ _SHOWS_PORTS = (1, 32, 2)  # in status; seen there, and not looked for before
 _EPOCH = 1_767_225_600.0  # when a fake's clock begins: 2026-01-01
 
 
-class Clock:
-    """A time of its own, which passes when it is told to.
-
-    Attributes:
-        seconds: How much has passed.
-    """
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    @property
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return _EPOCH + self.seconds
-
-    def sleep(self, seconds: float) -> None:
-        """Lets time pass."""
-        self.seconds += seconds
-
-
-class Verbs:
+class Verbs(Executing):
     """The machines of a fake, and the verbs of `smolvm machine`: each is given a command line, and gives text or pieces."""
-
-    def __init__(self, dialect: Dialect, clock: Clock) -> None:
-        self.machines: dict[str, FakeMachine] = {}
-        self.leaked: list[str] = []
-        self.handlers: list[tuple[tuple[str, ...], Any]] = []
-        self.lock = RLock()
-        self._dialect, self._clock = dialect, clock
-        self._numbers = iter(range(600, 10**9))
 
     def _find(self, said: Words) -> FakeMachine:
         name = said.one("--name") or said.operands[0]
@@ -244,92 +214,13 @@ class Verbs:
             raise words.fault(said.fault)
         record = words.record(name, said, self._dialect, int(self._clock.now))
         machine = FakeMachine(name, Files(), record, "running", env=said.pairs("-e"))
-        return (yield from self._call(machine, evolve(said, options={**said.options, "-e": []}), invocation))
+        return (yield from self.call(machine, evolve(said, options={**said.options, "-e": []}), invocation))
 
     def exec(self, said: Words, invocation: Invocation) -> Pieces:
         """A command in it."""
         with self.lock:
             machine = self._up(self._find(said))
-        return (yield from self._call(machine, said, invocation))
-
-    def _call(self, machine: FakeMachine, said: Words, invocation: Invocation) -> Pieces:
-        given = {key: value.reveal() for key, value in invocation.env}
-        secrets = {**machine.secrets, **said.pairs("--secret-env")}
-        env = {**machine.env, **{key: given.get(name, "") for key, name in secrets.items()}, **said.pairs("-e")}
-        call = GuestCall(
-            machine,
-            said.command,
-            env,
-            said.one("-w") or said.one("--workdir") or "/",
-            said.one("--user") or None,
-            invocation.stdin or b"",
-            self._clock.now,
-            self._clock.sleep,
-        )
-        machine.calls.append(call)
-        interactive, started = "-i" in said.options, self._clock.seconds
-        if said.fault == "output cap":
-            raise words.fault(said.fault)
-        try:
-            pieces = guest.run(call, self.handlers)
-            if "-d" in said.options:
-                return (yield from self._detach(machine, call, pieces))
-            return (yield from self._bounded(machine, said, pieces, started))
-        except (FileNotFoundError, PermissionError) as error:
-            if machine.image is None:
-                raise words.cannot_start(error, interactive=interactive) from None
-            yield "stderr", words.crun_cannot_start(error, call.args[0]).encode()
-            return _CANNOT_START
-
-    def _bounded(self, machine: FakeMachine, said: Words, pieces: Pieces, started: float) -> Pieces:
-        """The command's output, as long as the engine's bounds and its VM let it come."""
-        timeout = _seconds(said.one("--timeout"))
-        live, size, status = "-i" in said.options, 0, 0
-        held: list[tuple[str, bytes]] = []
-        while True:
-            try:
-                piece = next(pieces)
-            except StopIteration as end:
-                status, piece = end.value, None
-            if timeout is not None and self._clock.seconds - started > timeout:
-                self._clock.seconds -= self._clock.seconds - started - timeout
-                pieces.close()
-                yield from held
-                if self._dialect.supports("--error-format"):
-                    yield "stderr", f"\ncommand timed out after {timeout * 1000:.0f}ms".encode()
-                return _TIMED_OUT
-            if said.fault == "dies":
-                machine.state = "stopped"
-                yield from [piece] if live and piece else ()
-                raise words.fault(said.fault)
-            if machine.state != "running" or self.machines.get(machine.name, machine) is not machine:
-                raise words.fault("dies")
-            if piece is None:
-                yield from held
-                return status
-            size += len(piece[1])
-            if live:
-                yield piece
-            else:
-                held.append(piece)
-                if size > words.CAP:
-                    raise words.fault("output cap")
-
-    def _detach(self, machine: FakeMachine, call: GuestCall, pieces: Pieces) -> Pieces:
-        """It runs to its end at once, but seems to run for as long as it slept."""
-        started = self._clock.seconds
-        for _ in pieces:
-            pass
-        taken = self._clock.seconds - started
-        self._clock.seconds -= taken
-        machine.spawned[call.env.get(MARK, "")] = call.now + taken
-        yield "stdout", f"{next(self._numbers)}\n".encode()
-        return 0
-
-
-def _seconds(text: str) -> float | None:
-    """As the engine reads it: `30s` or `1500ms`."""
-    return None if not text else float(text[:-2]) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
+        return (yield from self.call(machine, said, invocation))
 
 
 # What the fake does of `smolvm machine`; the first answer with text, the others bring output as it comes.

@@ -37,10 +37,13 @@ def by_subprocess() -> None:
     subprocess.run(ARGV, executable=PROGRAM, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
-def importing(modules: str) -> Callable[[], object]:
-    """A Python that imports these and ends; their bytecode is on the disk, as after any installation."""
+PROGRAMS = ("import sys", "import attrs, subprocess", "from smolkit import Smolvm", "import smolkit.runners.local")
+
+
+def importing(code: str) -> Callable[[], object]:
+    """A Python that runs this and ends; their bytecode is on the disk, as after any installation."""
     env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    return lambda: subprocess.run([sys.executable, "-c", f"import {modules}"], check=True, env=env)
+    return lambda: subprocess.run([sys.executable, "-c", code], check=True, env=env)
 
 
 def table(title: str, contenders: dict[str, Callable[[], object]], base: str, rounds: int, calls: int) -> None:
@@ -77,8 +80,8 @@ if __name__ == "__main__":
         CALLS,
     )
     table(
-        "one python -c 'import ...'",
-        {name: importing(name) for name in ("sys", "attrs, subprocess", "smolkit", "smolkit.runners.local")},
+        "one python -c ...",
+        {code: importing(code) for code in PROGRAMS},
         "attrs, subprocess",
         IMPORTS,
         1,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from smolkit import Smolvm, SubprocessRunner
-from tests.pretend import install, left
+from smolkit.testing import PretendEngine
 
 STEPS = ("create", "start", "stop", "exec", "delete")
 # What happens, as the pretend engine's two files have it: the signals to the program that owns the machine, or the fault.
@@ -46,18 +46,20 @@ with Smolvm(runner=Impatient(sys.argv[1], version="1.32.2")).machine("m") as mac
 
 def cell(folder: Path, step: str, fault: str) -> tuple[str, str]:
     """What is left after this fault in this step: when its program has ended, and when somebody has reaped."""
-    install(folder)
+    engine = PretendEngine(folder)
     if step == "stop":  # only a start that failed is stopped
-        (folder / "fault-start").write_text("fail")
-    kind = "strike" if fault in STRIKES else "fault"
-    (folder / f"{kind}-{step}").write_text(STRIKES.get(fault, fault))
+        engine.fault("start", "fail")
+    if fault in STRIKES:
+        engine.strike(step, *STRIKES[fault].split())
+    else:
+        engine.fault(step, fault)  # type: ignore[arg-type]
     code = OWNER.format(hangs="hang" in fault)
-    subprocess.run([sys.executable, "-c", code, folder / "smolvm"], check=False, stderr=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-c", code, engine.program], check=False, stderr=subprocess.DEVNULL)
     if fault in STRIKES:
         time.sleep(1.5)  # the engine's call outlives its caller
-    first = left(folder)
-    Smolvm(runner=SubprocessRunner(folder / "smolvm", version="1.32.2")).reap()
-    return " ".join(first), " ".join(left(folder))
+    first = engine.left
+    Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2")).reap()
+    return " ".join(first), " ".join(engine.left)
 
 
 # Where a program cannot end its machine any more: it is killed, its user does not let it, or the engine refuses to.

@@ -10,7 +10,7 @@ from types import FrameType
 import pytest
 
 from smolkit import Smolvm, SubprocessRunner, errors
-from tests.pretend import calls, install, left
+from smolkit.testing import PretendEngine
 
 
 class AlarmError(Exception):
@@ -21,14 +21,13 @@ KINDS: dict[str, type[BaseException]] = {"INT": KeyboardInterrupt, "TERM": Syste
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A folder with the pretend engine and its state."""
-    install(tmp_path)
-    return tmp_path
+def engine(tmp_path: Path) -> PretendEngine:
+    """A program that pretends."""
+    return PretendEngine(tmp_path)
 
 
 @pytest.fixture
-def pretend(place: Path) -> Iterator[Smolvm]:
+def pretend(engine: PretendEngine) -> Iterator[Smolvm]:
     """A client of it, in a program whose signal handlers raise."""
 
     def raising(kind: type[BaseException]) -> Callable[[int, FrameType | None], None]:
@@ -38,7 +37,7 @@ def pretend(place: Path) -> Iterator[Smolvm]:
         return handler
 
     before = {name: signal.signal(getattr(signal, f"SIG{name}"), raising(kind)) for name, kind in KINDS.items()}
-    yield Smolvm(runner=SubprocessRunner(place / "smolvm", version="1.32.2"))
+    yield Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2"))
     for name, handler in before.items():
         signal.signal(getattr(signal, f"SIG{name}"), handler)
 
@@ -63,14 +62,16 @@ LOOKED = ["create", "start", "exec", "status", "delete"]  # whether it is still 
         ("delete", ALL),
     ],
 )
-def test_an_interrupt_leaves_nothing(place: Path, pretend: Smolvm, verb: str, expected: list[str], name: str) -> None:
+def test_an_interrupt_leaves_nothing(
+    engine: PretendEngine, pretend: Smolvm, verb: str, expected: list[str], name: str
+) -> None:
     """Ctrl-C, SIGTERM, an exception of the program's own: the step ends, what was made is removed, and it comes out."""
-    (place / f"strike-{verb}").write_text(name)
+    engine.strike(verb, name)
 
     with pytest.raises(KINDS[name]) as caught:
         lifecycle(pretend)
-    assert expected == calls(place)
-    assert [] == left(place)
+    assert expected == engine.calls
+    assert [] == engine.left
     assert [] == getattr(caught.value, "__notes__", [])
 
 
@@ -83,72 +84,72 @@ def test_an_interrupt_leaves_nothing(place: Path, pretend: Smolvm, verb: str, ex
     ],
 )
 def test_a_second_interrupt_ends_the_step_at_once(
-    place: Path, pretend: Smolvm, verb: str, expected: list[str], remains: list[str]
+    engine: PretendEngine, pretend: Smolvm, verb: str, expected: list[str], remains: list[str]
 ) -> None:
     """It gets out without waiting for the engine, and says what may be left."""
-    (place / f"strike-{verb}").write_text("INT INT INT")
+    engine.strike(verb, "INT", "INT", "INT")
 
     with pytest.raises(KeyboardInterrupt) as caught:
         lifecycle(pretend)
-    assert expected == calls(place)
-    assert remains == left(place)
+    assert expected == engine.calls
+    assert remains == engine.left
     if verb != "start":
         assert "machine 'm' may" in "".join(caught.value.__notes__)
 
 
-def test_a_second_interrupt_during_the_look_at_the_machine(place: Path, pretend: Smolvm) -> None:
+def test_a_second_interrupt_during_the_look_at_the_machine(engine: PretendEngine, pretend: Smolvm) -> None:
     """Ctrl-C in the block and another one right after it: the machine is deleted all the same."""
     for verb in ("exec", "status"):
-        (place / f"strike-{verb}").write_text("INT")
+        engine.strike(verb, "INT")
 
     with pytest.raises(KeyboardInterrupt):
         lifecycle(pretend)
-    assert (LOOKED, []) == (calls(place), left(place))
+    assert (LOOKED, []) == (engine.calls, engine.left)
 
 
-def test_an_interrupt_during_a_rollback(place: Path, pretend: Smolvm) -> None:
+def test_an_interrupt_during_a_rollback(engine: PretendEngine, pretend: Smolvm) -> None:
     """A Ctrl-C during stop or delete, after one during start: both end, nothing is left."""
     for verb in ("start", "stop", "delete"):
-        (place / f"strike-{verb}").write_text("INT")
+        engine.strike(verb, "INT")
 
     with pytest.raises(KeyboardInterrupt):
         lifecycle(pretend)
-    assert ["create", "start", "stop", "delete"] == calls(place)
-    assert [] == left(place)
+    assert ["create", "start", "stop", "delete"] == engine.calls
+    assert [] == engine.left
 
 
-def test_an_interrupt_during_the_create_of_a_name_that_is_taken(place: Path, pretend: Smolvm) -> None:
+def test_an_interrupt_during_the_create_of_a_name_that_is_taken(engine: PretendEngine, pretend: Smolvm) -> None:
     """It is known not to be ours: it is not touched."""
-    (place / "state/m-m").touch()
-    (place / "strike-create").write_text("INT")
+    (engine.folder / "state/m-m").touch()
+    engine.strike("create", "INT")
 
     with pytest.raises(KeyboardInterrupt) as caught:
         lifecycle(pretend)
-    assert (["create"], ["m-m"]) == (calls(place), left(place))
+    assert (["create"], ["m-m"]) == (engine.calls, engine.left)
     assert isinstance(caught.value.__cause__, errors.MachineExistsError)
 
 
-def test_an_interrupt_during_a_single_step(place: Path, pretend: Smolvm) -> None:
+def test_an_interrupt_during_a_single_step(engine: PretendEngine, pretend: Smolvm) -> None:
     """create() alone undoes itself; stop() alone has happened; the exception comes out of both."""
     machine = pretend.machine("m")
-    (place / "strike-create").write_text("INT")
+    engine.strike("create", "INT")
     with pytest.raises(KeyboardInterrupt):
         machine.create()
-    assert [] == left(place)
+    assert [] == engine.left
 
     machine.create()
     machine.start()
-    (place / "strike-stop").write_text("INT")
+    engine.strike("stop", "INT")
     with pytest.raises(KeyboardInterrupt):
         machine.stop()
-    assert ["m-m"] == left(place)
+    assert ["m-m"] == engine.left
 
 
-def test_an_interrupted_body_keeps_its_machine_if_told_so(place: Path, pretend: Smolvm) -> None:
+def test_an_interrupted_body_keeps_its_machine_if_told_so(engine: PretendEngine, pretend: Smolvm) -> None:
     """keep="on_error", with the line that gets one in."""
-    (place / "strike-exec").write_text("INT")
+    engine.strike("exec", "INT")
 
     with pytest.raises(KeyboardInterrupt) as caught, pretend.machine("m", keep="on_error") as machine:
         machine.exec(["true"])
-    assert ["m-m", "running-m"] == left(place)
+    assert ["m-m", "running-m"] == engine.left
     assert "smolvm machine shell --name m" in "".join(caught.value.__notes__)

@@ -17,8 +17,7 @@ from smolkit import Completed, Invocation, MachineInfo, Smolvm, SubprocessRunner
 from smolkit.commands import Command, Create, Delete, Ls, Status, Stop
 from smolkit.ownership import CREATION, EXPIRES, OWNER, SESSION, Here, Owner
 from smolkit.runners.here import here, is_alive
-from smolkit.testing import FakeRunner
-from tests.pretend import install, left
+from smolkit.testing import FakeRunner, PretendEngine
 from tests.recorded import as_json
 
 ME = Owner("aa", "bb", 4026531836, 100, 5000)
@@ -230,15 +229,15 @@ with Smolvm(runner=SubprocessRunner(sys.argv[1], version="1.32.2")).machine("m")
 @pytest.mark.parametrize("verb", ["create", "start", "exec", "delete"])
 def test_an_owner_that_is_killed_leaves_nothing_that_reap_does_not_find(tmp_path: Path, verb: str) -> None:
     """kill -9 at each step, then reap from another process: nothing is left, and a foreign machine is untouched."""
-    install(tmp_path)
+    engine = PretendEngine(tmp_path)
     (tmp_path / "state/m-foreign").write_text('"team":"ci"')
-    (tmp_path / f"strike-{verb}").write_text("KILL")
-    owner = subprocess.run([sys.executable, "-c", OWNER_PROGRAM, str(tmp_path / "smolvm")], check=False)
+    engine.strike(verb, "KILL")
+    owner = subprocess.run([sys.executable, "-c", OWNER_PROGRAM, str(engine.program)], check=False)
     assert -9 == owner.returncode
     time.sleep(0.6)  # the engine's call outlives its caller
 
-    client = Smolvm(runner=SubprocessRunner(tmp_path / "smolvm", version="1.32.2"))
+    client = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2"))
     expected = [] if verb == "delete" else ["m"]
     assert expected == [item.machine.name for item in client.reap(dry_run=True)]
     assert expected == [item.machine.name for item in client.reap()]
-    assert ["m-foreign"] == left(tmp_path)
+    assert ["m-foreign"] == engine.left

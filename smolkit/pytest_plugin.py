@@ -1,0 +1,134 @@
+"""smolkit's pytest plugin: machines as fixtures, fake ones by default.
+
+    def test_my_agent(smolvm, machine): ...
+
+`--smolvm=real` runs the same tests on the real engine, `--smolvm=auto` where this host boots microVMs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from smolkit import Machine, Smolvm
+    from smolkit.testing import FakeSmolvm
+
+_FAILED: pytest.StashKey[bool] = pytest.StashKey()
+_MACHINES: pytest.StashKey[list[Machine]] = pytest.StashKey()
+_CLIENT: pytest.StashKey[Smolvm | None] = pytest.StashKey()
+_KEEP = {"never": False, "on-failure": "on_error", "always": True}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds --smolvm and --keep-machines."""
+    group = parser.getgroup("smolkit", "microVMs (smolkit)")
+    group.addoption(
+        "--smolvm",
+        choices=("fake", "real", "auto"),
+        default="fake",
+        help="what the fixtures smolvm and machine stand on: the fake in memory, the real engine, or the real one where "
+        "this host boots microVMs (default: fake)",
+    )
+    group.addoption(
+        "--keep-machines",
+        choices=tuple(_KEEP),
+        default="never",
+        help="whether real machines stay after their tests, with a note on how to get in (default: never)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the mark."""
+    config.addinivalue_line(
+        "markers", "smolvm(**options): what the fixture `machine` is made of: the keywords of `client.machine()`"
+    )
+
+
+def _real(config: pytest.Config) -> Smolvm | None:
+    """The real engine's client, one for the session; None where tests are to have fakes."""
+    if _CLIENT not in config.stash:
+        from smolkit import Smolvm  # late: few test sessions need it
+
+        client, mode = Smolvm(), config.getoption("--smolvm")
+        is_real = mode == "real" or (mode == "auto" and all(check.ok for check in client.doctor()))
+        config.stash[_CLIENT] = client if is_real else None
+    return config.stash[_CLIENT]
+
+
+@pytest.fixture
+def smolvm(pytestconfig: pytest.Config) -> Smolvm:
+    """A client: of a new FakeSmolvm for each test, or (with --smolvm=real) of the real engine."""
+    real = _real(pytestconfig)
+    if real is not None:
+        return real
+    from smolkit import Smolvm
+    from smolkit.testing import FakeSmolvm
+
+    return Smolvm(runner=FakeSmolvm())
+
+
+@pytest.fixture
+def fake_smolvm(smolvm: Smolvm) -> FakeSmolvm:
+    """The FakeSmolvm that `smolvm` stands on, for handlers and faults. With the real engine, its tests are skipped."""
+    from smolkit.testing import FakeSmolvm
+
+    if not isinstance(smolvm.runner, FakeSmolvm):
+        pytest.skip("this test needs the fake: run it without --smolvm=real")
+    return smolvm.runner
+
+
+@pytest.fixture
+def machine(smolvm: Smolvm, request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """A machine that runs, and is gone after the test. `@pytest.mark.smolvm(image=..., cpus=1)` says what it is made of."""
+    mark = request.node.get_closest_marker("smolvm")
+    keep = _KEEP[request.config.getoption("--keep-machines")]
+    made = smolvm.machine(_name(request.node.name), **{"keep": keep, **(mark.kwargs if mark else {})})
+    made.__enter__()
+    request.node.stash[_MACHINES] = [made]
+    yield made
+    if not request.node.stash.get(_FAILED, False):
+        made.__exit__(None, None, None)
+        return
+    failure = AssertionError("the test failed")
+    made.__exit__(AssertionError, failure, None)
+    for note in getattr(failure, "__notes__", ()):
+        print(note)  # noqa: T201  (it is shown with the failure)
+
+
+def _name(test: str) -> str:
+    """A machine's name that says whose it is, and that nobody else has: not another worker of pytest-xdist either."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{worker} {test}".strip())[:60].strip("-")
+    return f"{readable or 'test'}-{os.urandom(6).hex()}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds the consoles of a failed test's machines to its report."""
+    report = yield
+    if report.failed and _MACHINES in item.stash and call.when == "call":
+        item.stash[_FAILED] = True
+        for made in item.stash[_MACHINES]:
+            if console := made.console():
+                report.sections.append((f"console of machine {made.name!r}", console))
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Removes what killed tests of earlier sessions left on the real engine."""
+    client = session.config.stash.get(_CLIENT, None)
+    if client is not None:
+        from smolkit import SmolvmError
+
+        try:
+            client.reap()
+        except SmolvmError as error:
+            session.config.issue_config_time_warning(pytest.PytestWarning(f"smolkit: {error}"), stacklevel=2)

@@ -1,0 +1,110 @@
+"""A program that pretends to be the engine, for tests that want real processes (signals, pipes, PATH) and no VM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, final
+
+PROGRAM = r"""#!/bin/sh
+# Pretends to be smolvm @VERSION@. Made by smolkit.testing.PretendEngine; its machines are the files in ./state.
+cd "$(dirname "$0")/state" || exit 9
+if [ "$1" = --version ]; then echo "smolvm @VERSION@"; exit; fi
+[ "$1" = --error-format ] && shift 2
+verb=$2
+shift 2
+while [ "$1" != -- ] && [ $# -gt 0 ]; do
+    case $1 in
+    --name) name=$2; shift ;;
+    --label) labels="$labels,\"${2%%=*}\":\"${2#*=}\""; shift ;;
+    -e) export "$2"; shift ;;
+    --secret-env) secret=${2#*=}; eval "export \"${2%%=*}=\$$secret\""; shift ;;
+    -w) workdir=$2; shift ;;
+    esac
+    shift
+done
+[ "$1" = -- ] && shift
+echo "$verb" >>../calls
+fail() { echo "{\"error\":{\"code\":\"X\",\"message\":\"$1\"}}" >&2; exit 1; }
+show() { echo "{\"name\":\"$1\",\"created_at\":1,\"labels\":{$(cat "m-$1")}}"; }
+misbehave() {
+    case $1 in
+    fail) fail "it broke" ;;
+    busy) fail "database error: database is locked" ;;
+    die) kill -KILL $$ ;;
+    hang) sleep 60 ;;
+    esac
+}
+[ "$verb" = start ] && touch "vmm-$name"
+if [ -e "../strike-$verb" ]; then
+    signals=$(cat "../strike-$verb"); rm "../strike-$verb"
+    for signal in $signals; do kill "-$signal" $PPID; sleep 0.3; done
+fi
+if [ -e "../fault-$verb" ]; then fault=$(cat "../fault-$verb"); rm "../fault-$verb"; fi
+misbehave "$fault"
+case $verb in
+create) [ -e "m-$name" ] && fail "machine '$name' already exists"; echo "${labels#,}" >"m-$name" ;;
+start) [ -e "m-$name" ] || fail "vm not found: $name"; mv "vmm-$name" "running-$name" ;;
+stop) rm -f "running-$name" "vmm-$name" ;;
+delete) [ -e "m-$name" ] || fail "vm not found: $name"; rm -f "m-$name" "running-$name" ;;
+exec)
+    [ -e "running-$name" ] || fail "machine '$name' is not running"
+    cd "${workdir:-..}" || fail "no such folder"
+    [ "$fault" ] || exec "$@"
+    "$@"; status=$? ;;
+status) [ -e "m-$name" ] || fail "vm not found: $name"; show "$name" ;;
+ls) echo "["; for file in m-*; do
+    [ -e "$file" ] || continue
+    echo "$comma"; comma=,; show "${file#m-}"
+    done; echo "]" ;;
+esac
+misbehave "${fault%-late}"
+exit ${status:-0}
+"""
+
+
+@final
+class PretendEngine:
+    """Such a program, in a folder of the test's own: `Smolvm(PretendEngine(tmp_path).program)`.
+
+    It does create, start, stop, delete, exec, status and ls. Its machines are files; a command in one is run on this host,
+    for real, with the variables, the folder and the pipes that it is given. A VM whose start did not end is in no record:
+    `stop` ends it and `delete -f` does not, as with the real engine.
+
+    Args:
+        folder: Where the program and its state are put.
+        version: The engine's version that it says it is (1.28.1 or later).
+
+    Attributes:
+        program: The program, called `smolvm`: its folder may go on a PATH.
+    """
+
+    def __init__(self, folder: str | Path, version: str = "1.32.2") -> None:
+        self.folder = Path(folder)
+        self.program = self.folder / "smolvm"
+        (self.folder / "state").mkdir(parents=True)
+        self.program.write_text(PROGRAM.replace("@VERSION@", version))
+        self.program.chmod(0o755)
+
+    @property
+    def calls(self) -> list[str]:
+        """The verbs of the engine that were called, in order."""
+        log = self.folder / "calls"
+        return log.read_text().split() if log.exists() else []
+
+    @property
+    def left(self) -> list[str]:
+        """What is still there: machines (`m-NAME`), running ones (`running-NAME`), half-booted VMs (`vmm-NAME`)."""
+        return sorted(path.name for path in (self.folder / "state").iterdir())
+
+    def strike(self, verb: str, *signals: str) -> None:
+        """The next call of the verb sends its parent these signals, one after the other, before it does its work.
+
+        Args:
+            verb: `start`, `exec` and so on.
+            signals: Their names: `"INT"`.
+        """
+        (self.folder / f"strike-{verb}").write_text(" ".join(signals))
+
+    def fault(self, verb: str, kind: Literal["fail", "busy", "die", "hang", "fail-late", "die-late", "hang-late"]) -> None:
+        """The next call of the verb fails, finds a lock taken, is killed, or hangs for a minute; late: its work done."""
+        (self.folder / f"fault-{verb}").write_text(kind)
