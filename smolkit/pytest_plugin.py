@@ -131,4 +131,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         try:
             client.reap()
         except SmolvmError as error:
-            session.config.issue_config_time_warning(pytest.PytestWarning(f"smolkit: {error}"), stacklevel=2)
+            reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+            if reporter is not None:
+                reporter.write_line(f"smolkit: {error}")

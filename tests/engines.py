@@ -66,8 +66,8 @@ def again(start: Callable[[], object]) -> None:
 
 
 def alive(machine: Machine, request: pytest.FixtureRequest) -> Machine:
-    """The machine as it was made: made anew if the last test lost it, or this one is tried again."""
-    if getattr(request.node, "execution_count", 1) > 1 or not machine.status().running:
+    """A machine that tests share; made anew for one that is tried again (see tests/conftest.py)."""
+    if getattr(request.node, "execution_count", 1) > 1:
         machine.delete(missing_ok=True)
         machine.create()
         again(machine.start)

@@ -82,7 +82,7 @@ fi
 rm -f -- "$p" || exit 82
 """
 RENAME = """\
-have "$p" || exit 80; d=${q%/*}; [ -d "${d:-/}" ] || exit 80
+have "$p" || exit 80; d=${q%/*}; [ -d "${d:-/}" ] || exit 80; [ "$p" = "$q" ] && exit 0
 [ -d "$q" ] && { [ -d "$p" ] || exit 81; rmdir -- "$q" 2>/dev/null || exit 85; }
 mv -f -- "$p" "$q" || exit 82
 """

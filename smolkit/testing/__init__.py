@@ -16,6 +16,7 @@
     assert not fake.machines
 """
 
+from smolkit.testing.cassette import Recorder, Replayer
 from smolkit.testing.fake import FakeSmolvm
 from smolkit.testing.guest import FakeMachine, GuestCall, GuestResult
 from smolkit.testing.pretend import PretendEngine
@@ -28,6 +29,8 @@ __all__ = [
     "GuestCall",
     "GuestResult",
     "PretendEngine",
+    "Recorder",
+    "Replayer",
     "UnexpectedCommandError",
     "UnusedAnswerError",
 ]

@@ -161,8 +161,8 @@ class Replayer(Runner):
                 break
         lines = [f"    smolvm {shlex.join(call.argv)}" for call in self._calls[:5]]
         raise UnexpectedCommandError(
-            f"the cassette has no such call{' next' if self._ordered else ''}: smolvm {shlex.join(redact(invocation.argv))}\n"
-            "  it has:\n" + "\n".join(lines or ["    nothing more"])
+            f"the cassette has no such call{' next' if self._ordered else ''}: "
+            f"smolvm {shlex.join(redact(invocation.argv))}\n  it has:\n" + "\n".join(lines or ["    nothing more"])
         )
 
     def _give(self, call: _Call, invocation: Invocation) -> Completed:
@@ -249,7 +249,7 @@ def _same(call: _Call, invocation: Invocation) -> dict[str, str] | None:
 
 
 def _sides(argv: tuple[str, ...]) -> range:
-    """Where in the arguments of `machine cp` its two sides are: one is a path of this host, which may be another each time."""
+    """Where in the arguments of `machine cp` its two sides are: one is a path of this host, another one each time."""
     return range(len(argv) - 2, len(argv)) if "cp" in argv[:4] and "--" not in argv else range(0)
 
 

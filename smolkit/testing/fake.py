@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, final, overload
 
 from attrs import define, evolve
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _EPOCH = 1_767_225_600.0  # when a fake's clock begins: 2026-01-01
 _TIMED_OUT, _CANNOT_START = 124, 255
+
+T = TypeVar("T")
 
 Fault = Literal[
     "boot failed",
@@ -82,7 +84,13 @@ class FakeSmolvm(FakeRunner):
         """The machines whose half-booted VM was left behind: deleted, but not stopped after a start that failed."""
         return self._verbs.leaked
 
-    def on(self, command: str | Sequence[str], handler: Handler | Said | type[OSError] | None = None) -> Any:
+    @overload
+    def on(self, command: str | Sequence[str]) -> Callable[[T], T]: ...
+
+    @overload
+    def on(self, command: str | Sequence[str], handler: Handler | Said | type[OSError]) -> None: ...
+
+    def on(self, command: str | Sequence[str], handler: Any = None) -> Any:
         """Says what a command does in every guest. The one that was registered last counts.
 
         Args:
@@ -171,7 +179,12 @@ class FakeSmolvm(FakeRunner):
 
     def pieces(self, invocation: Invocation, stdin: bytes) -> Pieces:
         """What the engine writes, and its exit status (None, where it hangs until it is ended)."""
-        said: Words | None = None
+        verb, said = words.verb_of(invocation.argv), None
+        machine, _, name = verb.partition(" ")
+        if machine != "machine" or name not in {*verbs.DONE, *verbs.RUN}:
+            raise UnexpectedCommandError(
+                f"FakeSmolvm does not do `smolvm {verb}`\n  script its answer: fake.answer({verb.split()!r}, ...)"
+            )
         try:
             said = words.parse(invocation.argv, self.engine.dialect)
             with self._verbs.lock:
@@ -196,13 +209,9 @@ class FakeSmolvm(FakeRunner):
         return ""
 
     def _do(self, said: Words, invocation: Invocation) -> Pieces:
-        machine, _, verb = said.verb.partition(" ")
-        if machine == "machine" and verb in verbs.RUN:
+        verb = said.verb.partition(" ")[2]
+        if verb in verbs.RUN:
             return (yield from verbs.RUN[verb](self._verbs, said, invocation))
-        if machine != "machine" or verb not in verbs.DONE:
-            raise UnexpectedCommandError(
-                f"FakeSmolvm does not do `smolvm {said.verb}`\n  script its answer: fake.answer({said.verb.split()!r}, ...)"
-            )
         with self._verbs.lock:
             text = verbs.DONE[verb](self._verbs, said)
         if text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import stat
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, final
 
@@ -38,7 +38,7 @@ class GuestResult:
 # What a handler gives: stdout, an exit status, an OSError for "it cannot be started", or all at once. A generator's pieces
 # are stdout, or ("stderr", text); what it returns is the exit status.
 Said = str | bytes | int | None | GuestResult | BaseException
-Handler = Callable[["GuestCall"], Said | Generator[Any, None, int | None]]
+Handler = Callable[["GuestCall"], Said | Iterator[Any]]
 
 
 @final

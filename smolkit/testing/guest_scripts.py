@@ -105,6 +105,8 @@ def _remove(task: _Task) -> bytes:
 def _rename(task: _Task) -> bytes:
     if not task.files.exists(task.path) or not task.files.is_dir(posixpath.dirname(task.other)):
         raise error(errno.ENOENT, task.path)
+    if task.path == task.other:
+        return b""
     if task.files.is_dir(task.other):
         if not task.files.is_dir(task.path):
             raise error(errno.EISDIR, task.other)

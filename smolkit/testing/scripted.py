@@ -12,6 +12,7 @@ from attrs import define, evolve, field
 
 from smolkit.checks import data
 from smolkit.commands.base import Command
+from smolkit.commands.verbs import Cli
 from smolkit.runners.base import Runner
 from smolkit.runners.live import Live, Replayed
 from smolkit.values import Completed, Invocation, redact
@@ -138,12 +139,13 @@ class FakeRunner(Runner):
         return super().attempt(command)
 
     def execute(self, invocation: Invocation) -> Completed:
-        """The scripted answer.
+        """The scripted answer. (Another runner that stands on this one gives no command: then its words are one.)
 
         Raises:
             UnexpectedCommandError: there is none.
         """
-        return self._answer(self._running[get_ident()], invocation)
+        command = self._running.pop(get_ident(), None)
+        return self._answer(command or Cli(None, _plain(invocation.argv)), invocation)
 
     def follow(self, command: Command[Any], *, stdin: bool) -> Live:
         """The scripted answer, given when it is first read; what was written until then is its stdin."""

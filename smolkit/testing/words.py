@@ -26,7 +26,7 @@ _BARE = {
     "machine run": ("-i",),
     "machine status": ("--json",),
     "machine stats": ("--json",),
-    "machine logs": (),
+    "machine logs": ("--follow",),
 }
 _VALUED = {
     "machine branch": ("--from", "-e"),
@@ -98,18 +98,22 @@ class Refusal(Exception):  # noqa: N818  (an answer, not a failure of the fake)
         return f"{self.said}{line if as_json else f'Error: {self.message}'}\n".encode()
 
 
+def verb_of(argv: tuple[str, ...]) -> str:
+    """The subcommand of a command line: `machine create`."""
+    words = argv[2:] if argv[:1] == ("--error-format",) else argv
+    return " ".join(words[: 2 if words[:1] in {("machine",), ("pack",), ("config",)} else 1])
+
+
 def parse(argv: tuple[str, ...], dialect: Dialect) -> Words:
     """The command line, taken apart as this engine would.
 
     Raises:
         Refusal: it would not understand it.
     """
-    as_json = argv[:2] == ("--error-format", "json") and dialect.supports("--error-format")
-    words = list(argv[2:] if as_json else argv)
-    verb = " ".join(words[: 2 if words[:1] in (["machine"], ["pack"], ["config"]) else 1])
-    rest = words[len(verb.split()) :]
+    as_json, verb = argv[:2] == ("--error-format", "json") and dialect.supports("--error-format"), verb_of(argv)
+    rest = list(argv[2:] if as_json else argv)[len(verb.split()) :]
     if not dialect.supports(verb):
-        raise Refusal("", f"unrecognized subcommand '{words[1]}'", status=2)
+        raise Refusal("", f"unrecognized subcommand '{verb.split()[-1]}'", status=2)
     table = _TABLES.get(verb, {}).values()
     bare = {*_BARE.get(verb, ()), *(row.flag for row in table if row.reader is switch)}
     bare |= {row.older for row in table if row.older and row.reader is switch}

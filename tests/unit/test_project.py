@@ -44,6 +44,7 @@ RANKS = [
     {"machine"},
     {"otel", "progress"},
     {"client"},
+    {"pytest_plugin"},
     {"__init__"},
 ]
 IMPURE = {"subprocess", "asyncio", "os.path", "time", "socket", "selectors", "signal", "shutil", "tempfile", "pathlib"}

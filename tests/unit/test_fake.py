@@ -1,0 +1,436 @@
+"""FakeSmolvm beyond what the contract tests hold: handlers, faults, time, threads, and what it refuses."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smolkit import Machine, SmolvmError, errors
+from smolkit import Smolvm as Client
+from smolkit.commands import Exec
+from smolkit.testing import FakeSmolvm, GuestCall, GuestResult, UnexpectedCommandError
+
+
+@pytest.fixture
+def smolvm() -> FakeSmolvm:
+    """An engine in memory."""
+    return FakeSmolvm()
+
+
+@pytest.fixture
+def client(smolvm: FakeSmolvm) -> Client:
+    """Its client."""
+    return Client(runner=smolvm)
+
+
+@pytest.fixture
+def machine(client: Client) -> Iterator[Machine]:
+    """A machine that runs."""
+    with client.machine("m", env={"BASE": "1"}) as made:
+        yield made
+
+
+def test_answers_in_short(smolvm: FakeSmolvm, machine: Machine) -> None:
+    """Text is stdout, an int the status; all at once; a class of OSError is a program that cannot be started."""
+    smolvm.on("uname", "Linux\n")
+    smolvm.on("fails", 3)
+    smolvm.on("both", GuestResult(4, b"out", "err"))
+    smolvm.on("nothing", lambda call: None)
+    smolvm.on("missing", FileNotFoundError)
+    smolvm.on("forbidden", PermissionError("no"))
+
+    assert "Linux\n" == machine.exec(["uname", "-a"]).stdout
+    assert 3 == machine.exec(["fails"]).returncode
+    found = machine.exec(["both"])
+    assert (4, "out", "err") == (found.returncode, found.stdout, found.stderr)
+    assert machine.exec(["nothing"]).ok
+    with pytest.raises(errors.ProgramNotFoundError):
+        machine.exec(["missing"])
+    with pytest.raises(errors.ProgramNotExecutableError):
+        machine.exec(["forbidden"])
+
+
+def test_image_machines_fail_in_their_own_words(smolvm: FakeSmolvm, client: Client) -> None:
+    """Crun's, with status 255."""
+    smolvm.on("missing", FileNotFoundError)
+    smolvm.on("forbidden", PermissionError)
+    with client.machine(image="alpine") as machine:
+        with pytest.raises(errors.ProgramNotFoundError, match="not found in \\$PATH") as caught:
+            machine.exec(["missing"])
+        with pytest.raises(errors.ProgramNotExecutableError, match="open executable"):
+            machine.exec(["forbidden"])
+    assert 255 == caught.value.returncode
+
+
+def test_the_last_handler_counts_and_words_are_compared(smolvm: FakeSmolvm, machine: Machine) -> None:
+    """By the first words of the command; also below the fake's own programs and its shell."""
+    smolvm.on(["git", "clone"], 128)
+    smolvm.on("git", "any\n")
+    smolvm.on(["git", "status"], "clean\n")
+    smolvm.on("echo", "mine\n")
+
+    assert ["any\n", "clean\n"] == [machine.exec(["git", word]).stdout for word in ("clone", "status")]
+    assert "mine\n" == machine.sh("echo x").stdout
+
+
+def test_handlers_see_everything(smolvm: FakeSmolvm, machine: Machine) -> None:
+    """Command, variables, folder, user, input and files."""
+    seen: list[GuestCall] = []
+
+    @smolvm.on("build")
+    def build(call: GuestCall) -> str:
+        seen.append(call)
+        call.files.write(call.path("out.txt"), b"built " + call.stdin)
+        return f"{call.machine.name}: {call.env['TOKEN']}"
+
+    machine.mkdir("/work")
+    result = machine.exec(["build", "x"], env={"A": "b"}, secrets={"TOKEN": "s3cr3t"}, workdir="/work", input="this")
+    assert "m: s3cr3t" == result.stdout
+    assert "built this" == machine.read_text("/work/out.txt")
+    (call,) = seen
+    assert (("build", "x"), "/work", None, b"this") == (call.args, call.workdir, call.user, call.stdin)
+    assert {"BASE": "1", "A": "b", "TOKEN": "s3cr3t"} == dict(call.env)
+    assert seen == [call for call in smolvm.machines["m"].calls if call.args[0] == "build"]
+
+
+def test_slow_output_and_timeouts_take_no_time(smolvm: FakeSmolvm, machine: Machine) -> None:
+    """A generator's pieces come as they are read; the fake's clock makes timeouts true."""
+
+    @smolvm.on("slow")
+    def slow(call: GuestCall) -> Iterator[Any]:
+        yield "one\n"
+        call.sleep(5)
+        yield "stderr", "warning\n"
+        call.sleep(5)
+        yield b"two\n"
+        return 7  # type: ignore[return-value]
+
+    pieces = []
+    with machine.popen(["slow"], text=True) as process:
+        pieces += [(*piece, smolvm.clock()) for piece in process]
+    assert [("stdout", "one\n", 0.0), ("stderr", "warning\n", 5.0), ("stdout", "two\n", 10.0)] == pieces
+    assert 7 == process.returncode
+    with pytest.raises(errors.ExecTimeoutError) as caught:
+        machine.exec(["slow"], timeout=7)
+    assert ("one\n", "warning\n", 17.0) == (caught.value.stdout, caught.value.stderr, smolvm.clock())
+    with pytest.raises(errors.ExecTimeoutError):
+        machine.popen(["slow"], timeout=7).wait()
+
+
+def test_a_process_may_be_waited_for_ended_and_fed(smolvm: FakeSmolvm, machine: Machine) -> None:
+    """As a real one."""
+
+    @smolvm.on("long")
+    def late(call: GuestCall) -> str:
+        call.sleep(600)
+        return "late"
+
+    process = machine.popen(["long"])
+    with pytest.raises(TimeoutError):
+        process.wait(timeout=1)
+    process.kill()
+    assert -9 == process.wait()
+    ended = machine.popen(["long"])
+    ended.terminate()
+    assert (-15, -15) == (ended.wait(), ended.poll())
+    with machine.popen(["cat"], stdin=True) as fed:
+        assert fed.stdin is not None
+        fed.stdin.write("given")
+        assert [("stdout", b"given")] == list(fed)
+        with pytest.raises(BrokenPipeError):
+            fed.stdin.write("more")
+
+
+FAULTS: list[tuple[str, str, Callable[[Machine], object], type[SmolvmError]]] = [
+    ("start", "boot failed", Machine.start, errors.BootFailedError),
+    ("start", "boot timeout", Machine.start, errors.BootFailedError),
+    ("start", "no hypervisor", Machine.start, errors.HypervisorUnavailableError),
+    ("start", "port in use", Machine.start, errors.PortInUseError),
+    ("start", "start in progress", Machine.start, errors.StartInProgressError),
+    ("start", "hangs", Machine.start, errors.EngineTimeoutError),
+    ("stop", "killed", Machine.stop, errors.EngineDiedError),
+    ("delete", "locked", Machine.delete, errors.EngineBusyError),
+    ("delete", "not empty", Machine.delete, errors.EngineBusyError),
+    ("exec", "dies", lambda m: m.exec(["true"]), errors.ConnectionLostError),
+    ("exec", "output cap", lambda m: m.exec(["true"]), errors.OutputLimitError),
+    ("exec", "hangs", lambda m: m.exec(["true"], timeout=3), errors.ExecOutcomeUnknownError),
+]
+
+
+@pytest.mark.parametrize("row", FAULTS, ids=[f"{verb} {fault}" for verb, fault, _, _ in FAULTS])
+def test_faults(smolvm: FakeSmolvm, client: Client, row: tuple[str, Any, Callable[[Machine], object], Any]) -> None:
+    """Each is the error that the real engine's words make, so often as it was asked for."""
+    verb, fault, call, error = row
+    machine = client.machine("m")
+    machine.create()
+    if verb != "start":
+        machine.start()
+    smolvm.fail(verb, fault, times=9)
+    with pytest.raises(error):
+        call(machine)
+
+
+def test_the_nth_call_fails(smolvm: FakeSmolvm, client: Client) -> None:
+    """The others do not, and a `with` leaves nothing."""
+    smolvm.fail("start", "boot timeout", nth=2)
+    with client.machine("a"):
+        pass
+    with pytest.raises(errors.BootFailedError, match="30 seconds") as caught, client.machine("b"):
+        pass
+    with client.machine("c"):
+        pass
+
+    assert "did not boot: boot timeout" in "".join(caught.value.__notes__)
+    assert ({}, []) == (smolvm.machines, smolvm.leaked)
+    with pytest.raises(ValueError, match="there are 'boot failed'"):
+        smolvm.fail("start", "nonsense")  # type: ignore[arg-type]
+
+
+def test_what_is_busy_is_tried_again(smolvm: FakeSmolvm, client: Client) -> None:
+    """A lock that is taken twice."""
+    smolvm.fail("create", "locked", times=2)
+    smolvm.fail("delete", "not empty", times=2)
+    with client.machine("a"):
+        assert 2 == len(smolvm.pauses)
+    assert {} == smolvm.machines
+
+
+def test_a_vm_that_was_left_behind_is_known(smolvm: FakeSmolvm, client: Client) -> None:
+    """A start that timed out leaves one; only stop ends it."""
+    smolvm.fail("start", "boot timeout", times=2)
+    for name in ("a", "b"):
+        machine = client.machine(name)
+        machine.create()
+        with pytest.raises(errors.BootFailedError):
+            machine.start()
+    client.machine("a").stop()
+    client.machine("a").delete()
+    client.machine("b").delete()
+
+    assert ["b"] == smolvm.leaked
+
+
+def test_a_vm_that_dies_under_a_command(smolvm: FakeSmolvm, machine: Machine) -> None:
+    """What was written comes out; the machine does not run any more, and can be started again."""
+    smolvm.fail("exec", "dies")
+    smolvm.on("works", lambda call: iter_pieces())
+
+    def iter_pieces() -> Iterator[str]:
+        yield "some"
+        yield "more"
+
+    with pytest.raises(errors.ConnectionLostError) as caught:
+        machine.exec(["works"])
+    assert "some" == caught.value.stdout
+    assert "stopped" == machine.status().state
+    machine.start()
+    assert "somemore" == machine.exec(["works"]).stdout
+
+
+def test_a_machine_that_is_stopped_under_a_process(machine: Machine) -> None:
+    """The connection is lost."""
+    process = machine.popen(["sh", "-c", "echo one; echo two"])
+    assert ("stdout", b"one\n") == next(iter(process))
+    machine.stop()
+    with pytest.raises(errors.ConnectionLostError):
+        process.wait()
+
+
+def test_the_output_cap_of_older_engines() -> None:
+    """Those that have one without -i."""
+    fake = FakeSmolvm("1.20.2")
+    fake.on("flood", b"x" * 12_000_000)
+    with Client(runner=fake).machine() as machine:
+        with pytest.raises(errors.OutputLimitError, match="11534336"):
+            machine.exec(["flood"])
+        with machine.popen(["flood"]) as process:
+            assert 12_000_000 == sum(len(chunk) for _, chunk in process)
+
+
+def test_the_classic_grammar() -> None:
+    """Names by their place, created_at of old, no labels."""
+    fake = FakeSmolvm("0.8.0")
+    with Client(runner=fake).machine("old") as machine:
+        assert ("machine", "create", "old") == fake.argvs[0]
+        assert "running" == machine.status().state
+        machine.write_text("/root/x", "y")
+        assert "y" == machine.read_text("/root/x")
+    assert {} == fake.machines
+
+
+def test_time_and_reap(smolvm: FakeSmolvm, client: Client) -> None:
+    """A lifetime passes when the test says so."""
+    client.machine("brief", lifetime=60).create()
+    client.machine("kept", keep=True).create()
+    assert [] == client.reap()
+    smolvm.sleep(61)
+
+    assert ["brief"] == [item.machine.name for item in client.reap()]
+    assert ["kept"] == list(smolvm.machines)
+
+
+def test_spawned_commands_run_for_as_long_as_they_sleep(smolvm: FakeSmolvm, machine: Machine) -> None:
+    """And are ended by kill."""
+    spawned, other = machine.spawn(["sleep", "100"]), machine.spawn(["sleep", "100"])
+    other.kill()
+    assert (True, False) == (spawned.is_running(), other.is_running())
+    smolvm.sleep(101)
+    assert not spawned.is_running()
+
+
+def test_waits(smolvm: FakeSmolvm, machine: Machine) -> None:
+    """Ports, logs and time, without waiting."""
+    with pytest.raises(errors.WaitTimeoutError):
+        machine.wait_until(port=8080, timeout=30)
+    assert smolvm.clock() >= 30
+    smolvm.machines["m"].listen(8080)
+    machine.wait_until(port=8080)
+    smolvm.machines["m"].log += b"listening on 8080\nnext\n"
+    machine.wait_until(log="listening on \\d+")
+    assert "next\n" == machine.logs(tail=1)
+    smolvm.machines["m"].console += b"kernel\n"
+    assert "kernel\n" == machine.console()
+    assert [("stdout", "listening on 8080\n"), ("stdout", "next\n")] == list(machine.follow_logs())
+
+
+def test_branches_go_their_own_ways(smolvm: FakeSmolvm, client: Client) -> None:
+    """A batch of them; a source that is to go is refused, on engines that do so."""
+    with client.machine("golden", branchable=True) as golden:
+        golden.write_text("/root/seed", "1")
+        twigs = golden.branch_many(2, "twig", no_wait_ready=True)
+        twigs[0].write_text("/root/seed", "2")
+        assert ["1", "2", "1"] == [machine.read_text("/root/seed") for machine in (golden, *twigs)]
+        smolvm.fail("branch", "boot failed")
+        with pytest.raises(errors.BootFailedError):
+            golden.branch("twig-9")
+        for twig in twigs:
+            twig.delete()
+    assert {} == smolvm.machines
+
+
+@pytest.mark.parametrize(
+    ("script", "what"),
+    [
+        ("echo `date`", "`date`"),
+        ("echo $(date)", "$(date)"),
+        ("if true; then echo; fi", "if"),
+        ("ls *", "*"),
+        ("sleep 1 &", "&"),
+        ("X=1 echo", "X=1"),
+        ("cat <<EOF", "<<EOF"),
+        ("echo >", ">"),
+        ("echo >; echo", ">"),
+        ("(true)", "(true)"),
+        ("echo $SPLIT", "$SPLIT"),
+    ],
+)
+def test_what_the_shell_does_not_know(machine: Machine, script: str, what: str) -> None:
+    """It is refused, with what to register: nothing is guessed."""
+    with pytest.raises(UnexpectedCommandError) as caught:
+        machine.sh(script, env={"SPLIT": "a b"})
+    assert f"does not know {what!r}" in str(caught.value)
+    assert "fake.on(['sh', '-c']" in str(caught.value)
+
+
+def test_what_the_guest_does_not_know(smolvm: FakeSmolvm, machine: Machine, client: Client) -> None:
+    """A program, a way to test, and a verb."""
+    with pytest.raises(UnexpectedCommandError, match=r"does not know 'python3'[^$]*it knows: cat, echo"):
+        machine.exec(["python3", "-c", "1"])
+    with pytest.raises(UnexpectedCommandError, match="-e, -f, -d"):
+        machine.exec(["test", "-x", "/root"])
+    with pytest.raises(UnexpectedCommandError, match=r"fake.answer\(\['machine', 'images'\]"):
+        machine.images()
+    with pytest.raises(UnexpectedCommandError, match="does not do `smolvm config show`"):
+        client.config_show()
+    smolvm.answer(["config", "show"], "scripted\n")
+    assert "scripted\n" == client.config_show()
+
+
+def test_a_command_line_that_is_wrong(client: Client) -> None:
+    """The fake's parser is as strict as the engine's."""
+    with pytest.raises(errors.UsageError, match="unexpected argument '--nonsense' found"):
+        client.cli("machine", "ls", "--nonsense")
+    with pytest.raises(errors.UsageError, match="unrecognized subcommand 'branch'"):
+        Client(runner=FakeSmolvm("1.8.3")).cli("machine", "branch")
+    with pytest.raises(errors.ConfigError, match="no side is NAME:/path"):
+        client.cli("machine", "cp", "a", "b")
+
+
+def test_files_may_be_looked_at_from_outside(smolvm: FakeSmolvm, machine: Machine, tmp_path: Path) -> None:
+    """The machine's own, with links and permissions."""
+    files = smolvm.machines["m"].files
+    files.mkdir("/srv/data", parents=True)
+    files.write("/srv/data/x", b"1", mode=0o600)
+    files.link("/srv/link", "data/x")
+    files.link("/srv/round", "round")
+    files.chmod("/srv/data/x", 0o400)
+
+    assert "1" == machine.read_text("/srv/link")
+    assert 0o400 == machine.stat("/srv/link").mode & 0o777
+    with pytest.raises(OSError, match=r"Input/output|symbolic"):
+        machine.stat("/srv/round")
+    assert ["data", "link", "round"] == files.listdir("/srv")
+    with pytest.raises(FileExistsError):
+        files.mkdir("/srv/data")
+    with pytest.raises(FileExistsError):
+        files.link("/srv/link", "elsewhere")
+    with pytest.raises(FileNotFoundError):
+        files.mkdir("/a/b")
+    with pytest.raises(FileNotFoundError):
+        files.listdir("/nowhere")
+    with pytest.raises(NotADirectoryError):
+        files.write("/srv/data/x/y", b"")
+    assert "1" == machine.sh("cat ../srv/data/x", workdir="/srv").stdout
+    smolvm.machines["m"].files.remove("/srv")
+    assert not machine.exists("/srv/data/x")
+
+
+def test_scripts_fail_as_the_guests_own(machine: Machine) -> None:
+    """An archive that is cut off, a file in the way, a user that is not there."""
+    script = __import__("smolkit.commands.script", fromlist=["script"])
+    machine.write_text("/root/file", "x")
+    cut_off = machine.exec(script.words(script.UNPACK, "/root/new", "/root/.part", ""), input=b"\0" * 1024)
+    assert 86 == cut_off.returncode
+    short = machine.exec(script.words(script.WRITE, "/root/new", "/root/.part", "5", "", ""), input="four")
+    assert 86 == short.returncode
+    in_the_way = machine.exec(script.words(script.UNPACK, "/root/file", "/root/.part", ""), input=b"\0" * 1024)
+    assert 83 == in_the_way.returncode
+    machine.rename("/root/file", "/root/file")
+    assert "x" == machine.read_text("/root/file")
+
+
+def test_two_hundred_lifecycles_at_once(smolvm: FakeSmolvm, client: Client) -> None:
+    """In twenty threads: nobody sees another's machine."""
+    wrong: list[object] = []
+
+    def live(number: int) -> None:
+        for turn in range(10):
+            with client.machine(f"m{number}-{turn}") as machine:
+                machine.write_text("/root/me", machine.name)
+                if machine.name != machine.exec(["cat", "/root/me"]).stdout:
+                    wrong.append(machine)
+
+    threads = [threading.Thread(target=live, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ([], {}) == (wrong, smolvm.machines)
+
+
+def test_what_was_run_is_recorded(smolvm: FakeSmolvm, machine: Machine, client: Client) -> None:
+    """As with FakeRunner; a dry run runs nothing, and observers are told."""
+    machine.exec(["true"])
+    assert Exec("m", ["true"]) == smolvm.commands[-1]
+    machine.popen(["true"]).wait()
+    assert Exec("m", ["true"], input=b"") == smolvm.commands[-1]
+    with client.dry_run(echo=False) as plan:
+        client.machine("other").create()
+        machine.popen(["true"]).wait()
+    assert (2, ["m"]) == (len(plan.lines), list(smolvm.machines))
+    smolvm.answer(Exec, "scripted", times=1)
+    assert [("stdout", b"scripted")] == list(machine.popen(["true"]))
