@@ -7,8 +7,7 @@ import tempfile
 from pathlib import Path
 
 from smolkit import Smolvm, errors
-from smolkit.commands import Exec
-from smolkit.testing import FakeRunner
+from smolkit.testing import FakeSmolvm
 
 
 def job(client: Smolvm) -> None:
@@ -24,10 +23,9 @@ def job(client: Smolvm) -> None:
 
 
 def pretend() -> Smolvm:
-    """A client of a fake that has an answer for each step of the job."""
-    fake = FakeRunner()
-    fake.answer(Exec, stdout="hi from Linux 6.0.0-fake\n")
-    fake.answer(["machine"])
+    """A client of an engine in memory, whose `sh` says what a real one would."""
+    fake = FakeSmolvm()
+    fake.on("sh", lambda call: f"{call.env['GREETING']} from Linux 6.0.0-fake\n")
     return Smolvm(runner=fake)
 
 

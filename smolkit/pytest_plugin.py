@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _FAILED: pytest.StashKey[bool] = pytest.StashKey()
 _MACHINES: pytest.StashKey[list[Machine]] = pytest.StashKey()
 _CLIENT: pytest.StashKey[Smolvm | None] = pytest.StashKey()
+_SHOWN = 4096  # characters of a console, in a report
 _KEEP = {"never": False, "on-failure": "on_error", "always": True}
 
 
@@ -116,10 +117,18 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed and _MACHINES in item.stash and call.when == "call":
         item.stash[_FAILED] = True
-        for made in item.stash[_MACHINES]:
-            if console := made.console():
-                report.sections.append((f"console of machine {made.name!r}", console))
+        report.sections += [(f"console of machine {made.name!r}", _console(made)) for made in item.stash[_MACHINES]]
     return report
+
+
+def _console(machine: Machine) -> str:
+    """How its console ends, or why that is not known: the machine may be gone."""
+    from smolkit import SmolvmError  # late: as above
+
+    try:
+        return machine.console()[-_SHOWN:]
+    except SmolvmError as error:
+        return f"not known: {error.message}"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

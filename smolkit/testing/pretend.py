@@ -51,11 +51,13 @@ exec)
     cd "${workdir:-..}" || fail "no such folder"
     [ "$fault" ] || exec "$@"
     "$@"; status=$? ;;
+data-dir) [ -e "m-$name" ] || fail "vm not found: $name"; pwd ;;
 status) [ -e "m-$name" ] || fail "vm not found: $name"; show "$name" ;;
 ls) echo "["; for file in m-*; do
     [ -e "$file" ] || continue
     echo "$comma"; comma=,; show "${file#m-}"
     done; echo "]" ;;
+*) echo "error: unrecognized subcommand '$verb'" >&2; exit 2 ;;
 esac
 misbehave "${fault%-late}"
 exit ${status:-0}
@@ -66,9 +68,9 @@ exit ${status:-0}
 class PretendEngine:
     """Such a program, in a folder of the test's own: `Smolvm(PretendEngine(tmp_path).program)`.
 
-    It does create, start, stop, delete, exec, status and ls. Its machines are files; a command in one is run on this host,
-    for real, with the variables, the folder and the pipes that it is given. A VM whose start did not end is in no record:
-    `stop` ends it and `delete -f` does not, as with the real engine.
+    It does create, start, stop, delete, exec, status, ls and data-dir. Its machines are files; a command in one is run on
+    this host, for real, with the variables, the folder and the pipes that it is given. A VM whose start did not end is in
+    no record: `stop` ends it and `delete -f` does not, as with the real engine.
 
     Args:
         folder: Where the program and its state are put.

@@ -159,7 +159,7 @@ def test_the_readmes_python_runs(block: str, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "tests").mkdir()
     monkeypatch.chdir(tmp_path)
     # A README's `Smolvm()` is the user's; here it is one that boots nothing.
-    code = block.replace("Smolvm()", "Smolvm(runner=_fake)")
+    code = re.sub(r"(?<!Fake)Smolvm\(\)", "Smolvm(runner=_fake)", block)
     names: dict[str, object] = {"_fake": fake, "client": Smolvm(runner=fake), "errors": errors, "Smolvm": Smolvm}
     names["m"] = names["client"].machine("agent")  # type: ignore[attr-defined]
     exec(compile(code, "README.md", "exec"), names)  # noqa: S102  (our own README)

@@ -1,0 +1,125 @@
+"""The pytest plugin, in a pytest of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from smolkit.testing import PretendEngine
+
+
+def run(folder: Path, code: str, *options: str, env: dict[str, str] | None = None) -> tuple[int, str]:
+    """A pytest run of this test module: exit status and output."""
+    (folder / "test_it.py").write_text(code)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-rs", *options]
+    done = subprocess.run(
+        words, cwd=folder, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin", **(env or {})}
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_machines_are_fixtures(tmp_path: Path) -> None:
+    """Fake ones, new for each test, made of what the mark says, gone at the end."""
+    code = """
+import pytest
+from smolkit.testing import FakeSmolvm
+
+seen = []
+
+@pytest.mark.smolvm(cpus=2, labels={"a": "b"})
+def test_one(smolvm, machine, fake_smolvm):
+    assert smolvm.runner is fake_smolvm
+    assert machine.name.startswith("test-one-")
+    assert (2, "b") == (machine.status().cpus, machine.status().labels["a"])
+    fake_smolvm.on("uname", "6.1\\n")
+    assert "6.1\\n" == machine.exec(["uname"]).stdout
+    seen.append(fake_smolvm)
+
+@pytest.mark.parametrize("x", ["a/b", "ä" * 100])
+def test_two(machine, smolvm, x):
+    assert {} == seen[0].machines
+    assert [machine.name] == [info.name for info in smolvm.ls()]
+"""
+    status, said = run(tmp_path, code, "--strict-markers")
+
+    assert (0, True) == (status, "3 passed" in said), said
+
+
+def test_a_failed_test_shows_the_console(tmp_path: Path) -> None:
+    """Of its machine; nothing is kept."""
+    code = """
+def test_fails(machine, fake_smolvm):
+    fake_smolvm.machines[machine.name].console = b"kernel says hello"
+    assert False
+"""
+    status, said = run(tmp_path, code)
+
+    assert 1 == status
+    assert "console of machine 'test-fails-" in said
+    assert "kernel says hello" in said
+    assert "was kept" not in said
+
+
+@pytest.mark.parametrize(
+    ("option", "kept"), [("never", []), ("on-failure", ["m-test-fails"]), ("always", ["m-test-fails", "m-test-passes"])]
+)
+def test_machines_may_be_kept(tmp_path: Path, option: str, kept: list[str]) -> None:
+    """Of failed tests, or of all; a note says how to get in."""
+    engine = PretendEngine(tmp_path / "engine")
+    code = """
+import pytest
+
+def test_passes(machine): assert "hi\\n" == machine.exec(["echo", "hi"]).stdout
+def test_fails(machine): assert False
+def test_needs_the_fake(fake_smolvm): assert False
+"""
+    status, said = run(
+        *(tmp_path, code, "--smolvm=real", f"--keep-machines={option}"),
+        env={"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)},
+    )
+
+    assert 1 == status
+    assert "1 failed, 1 passed, 1 skipped" in said
+    assert "this test needs the fake" in said
+    assert kept == sorted(name.rpartition("-")[0] for name in engine.left if name.startswith("m-"))
+    assert ("smolvm machine shell --name test-fails-" in said) == (option != "never")
+
+
+def test_the_session_ends_with_a_reap(tmp_path: Path) -> None:
+    """What a killed session left on the real engine goes; a failure of that is told, and fails nothing."""
+    engine = PretendEngine(tmp_path / "engine")
+    env = {"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)}
+    code = "import os\ndef test_dies(machine): os._exit(9)\n"
+    assert 9 == run(tmp_path, code, "--smolvm=real", env=env)[0]
+    assert 2 == len(engine.left)
+
+    status, said = run(tmp_path, "def test_passes(smolvm): pass\n", "--smolvm=real", env=env)
+    assert (0, []) == (status, engine.left), said
+    engine.fault("ls", "fail")
+    status, said = run(tmp_path, "def test_passes(smolvm): pass\n", "--smolvm=real", env=env)
+    assert (0, True) == (status, "smolkit: " in said), said
+
+
+def test_auto_takes_the_fake_where_nothing_boots(tmp_path: Path) -> None:
+    """No engine: the fake."""
+    code = "def test_fake(fake_smolvm): pass\n"
+    status, said = run(tmp_path, code, "--smolvm=auto", env={"SMOLKIT_SMOLVM": "/no/such/smolvm"})
+
+    assert (0, True) == (status, "1 passed" in said), said
+
+
+def test_it_costs_nothing_unless_used(tmp_path: Path) -> None:
+    """A pytest that uses none of it imports none of smolkit's modules but the plugin."""
+    code = """
+import sys
+def test_nothing():
+    found = sorted(name for name in sys.modules if name.startswith("smolkit") or name in {"attr", "attrs"})
+    assert ["smolkit", "smolkit.pytest_plugin"] == found
+"""
+    status, said = run(tmp_path, code)
+
+    assert (0, True) == (status, "1 passed" in said), said
