@@ -39,7 +39,10 @@ PHRASES: tuple[tuple[str, type[errors.SmolvmError]], ...] = (
     (r"machine '[^']*' is the fork base for \d+ clone", errors.MachineHasBranchesError),
     (r"machine '[^']*' is not running", errors.MachineNotRunningError),
     (r"invalid vm state: expected stopped, got [Rr]unning", errors.MachineRunningError),
-    (r"was not started as branchable|is not running forkable|machine has saved execution", errors.ConfigError),
+    (
+        r"was not started as branchable|is not running forkable|no memfd-backed RAM|machine has saved execution",
+        errors.ConfigError,
+    ),
     (r"another process is already starting or running this VM", errors.StartInProgressError),
     (
         r"KvmOpen|creating the Kvm object|/dev/kvm|kvm permission denied|hypervisor not available",
@@ -52,7 +55,7 @@ PHRASES: tuple[tuple[str, type[errors.SmolvmError]], ...] = (
     (r"Directory not empty", errors.EngineBusyError),
     (r"command output exceeded \d+ bytes", errors.OutputLimitError),
     (r"streaming output exceeded \d+ byte cap", errors.OutputLimitError),
-    (r"^io operation failed: connection closed", errors.ConnectionLostError),
+    (r"^io operation failed: (?:connection closed|Connection reset by peer|Broken pipe)", errors.ConnectionLostError),
     (r"(?:vm exec|streaming exec)[^\n]*: No such file or directory \(os error 2\)", errors.ProgramNotFoundError),
     (r"(?:vm exec|streaming exec)[^\n]*: Permission denied \(os error 13\)", errors.ProgramNotExecutableError),
     (r"^config operation failed: [^\n]*machine name ", errors.InvalidNameError),

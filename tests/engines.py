@@ -21,7 +21,7 @@ import pytest
 from smolkit import Machine, Smolvm, errors
 from smolkit.runners.local import SubprocessRunner
 
-TRIES = 3  # of what a starved or failing emulated host may spoil
+TRIES = 4  # of what a starved or failing emulated host may spoil
 OLDER = ("1.8.3", "1.20.2")
 FOLDER = Path(__file__).parent.parent / ".engines"
 

@@ -63,6 +63,19 @@ RECORDED: list[tuple[str, str, str, type[errors.SmolvmError]]] = [
     ),
     (
         "1.8.3",
+        "fork of a machine that was not started as forkable",
+        "Freezing golden 'm1' as fork base...\nError: agent operation failed: fork: golden FORK failed: "
+        "ERR EINVAL no memfd-backed RAM (start the golden VM with SMOLVM_FORKABLE=1)\n",
+        errors.ConfigError,
+    ),
+    (
+        "1.8.3",
+        "run, the VM died",
+        "Starting ephemeral machine (vm-db4dbe9a)...\nError: io operation failed: Connection reset by peer (os error 104)\n",
+        errors.ConnectionLostError,
+    ),
+    (
+        "1.8.3",
         "fork of a machine that does not run",
         "Freezing golden 'm1' as fork base...\n" + _NOT_FORKABLE,
         errors.ConfigError,

@@ -225,7 +225,9 @@ def has_branches(name: str, children: list[str]) -> Refusal:
 def not_branchable(name: str, *, running: bool, said: str) -> Refusal:
     """It was not started so that it can be branched."""
     message = f"golden '{name}' is not running forkable; start it with `machine start --forkable --name {name}`"
-    if running:
+    if running and said.startswith("Freezing"):
+        message = "golden FORK failed: ERR EINVAL no memfd-backed RAM (start the golden VM with SMOLVM_FORKABLE=1)"
+    elif running:
         message = (
             f"machine '{name}' was not started as branchable, so it has no copy-on-write memory to branch from. Restart it "
             f"with `smolvm machine start --name {name} --branchable`; branchability is decided at start time and cannot be "

@@ -1,0 +1,69 @@
+"""python -m tests.bench.fakes
+
+What the doubles cost: a machine's whole life (create, start, exec, delete) against FakeSmolvm, FakeRunner and the program
+that pretends, and the start of a pytest that has the plugin and does not use it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from smolkit import Smolvm, SubprocessRunner
+from smolkit.testing import FakeRunner, FakeSmolvm, PretendEngine
+
+ROUNDS = 9
+
+
+def best(action: Callable[[], object], times: int) -> float:
+    """Milliseconds that it takes, at the best of some rounds that do it so often."""
+    found = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        for _ in range(times):
+            action()
+        found.append((time.perf_counter() - started) / times * 1000)
+    return min(found)
+
+
+def life(client: Smolvm) -> Callable[[], object]:
+    """A machine's."""
+
+    def live() -> None:
+        with client.machine("m") as machine:
+            machine.exec(["true"])
+
+    return live
+
+
+def starting(folder: str, *options: str) -> Callable[[], object]:
+    """A pytest that runs one test."""
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    return lambda: subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def main() -> None:
+    """Prints the tables."""
+    scripted = FakeRunner()
+    scripted.answer(["machine"])
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "test_it.py").write_text("def test_it(): pass\n")
+        program = PretendEngine(Path(folder, "engine")).program
+        print("a machine's life, ms (FakeSmolvm's aim: below 1)")
+        for name, client, times in (
+            ("FakeSmolvm", Smolvm(runner=FakeSmolvm()), 50),
+            ("FakeRunner", Smolvm(runner=scripted), 50),
+            ("PretendEngine", Smolvm(runner=SubprocessRunner(program, version="1.32.2")), 3),
+        ):
+            print(f"  {name:15}{best(life(client), times):8.2f}")
+        without, plain = (best(starting(folder, *options), 1) for options in (["-p", "no:smolkit"], []))
+        print("a pytest with one test, ms (the plugin's aim: below 20 more)")
+        print(f"  without it     {without:8.0f}\n  with it        {plain:8.0f}  (+{plain - without:.0f})")
+
+
+if __name__ == "__main__":
+    main()
