@@ -17,6 +17,11 @@ _KVM = (
     "change to take effect.); libkrun detail: build microVM: Internal error while starting microVM: "
     "KvmContext(KvmOpen(Error(13))) (boot process exited (code 1) before the agent was ready)"
 )
+_RESET = "Error: io operation failed: Connection reset by peer (os error 104)\n"
+_NO_MEMFD = (
+    "Error: agent operation failed: fork: golden FORK failed: "
+    "ERR EINVAL no memfd-backed RAM (start the golden VM with SMOLVM_FORKABLE=1)\n"
+)
 _NOT_FORKABLE = (
     "Error: agent operation failed: fork: golden 'm1' is not running forkable; "
     "start it with `machine start --forkable --name m1`\n"
@@ -64,14 +69,13 @@ RECORDED: list[tuple[str, str, str, type[errors.SmolvmError]]] = [
     (
         "1.8.3",
         "fork of a machine that was not started as forkable",
-        "Freezing golden 'm1' as fork base...\nError: agent operation failed: fork: golden FORK failed: "
-        "ERR EINVAL no memfd-backed RAM (start the golden VM with SMOLVM_FORKABLE=1)\n",
+        "Freezing golden 'm1' as fork base...\n" + _NO_MEMFD,
         errors.ConfigError,
     ),
     (
         "1.8.3",
         "run, the VM died",
-        "Starting ephemeral machine (vm-db4dbe9a)...\nError: io operation failed: Connection reset by peer (os error 104)\n",
+        "Starting ephemeral machine (vm-db4dbe9a)...\n" + _RESET,
         errors.ConnectionLostError,
     ),
     (

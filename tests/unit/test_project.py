@@ -172,7 +172,7 @@ def test_the_readmes_commands_are_those_that_run() -> None:
     run = re.findall(r"readme '(.*)'", gate)
 
     assert [] == [line for line in lines if not any(line.endswith(end) for end in run)]
-    assert 4 == len(lines) == len(run)
+    assert 5 == len(lines) == len(run)
 
 
 def test_the_quickstart_runs_anywhere() -> None:
