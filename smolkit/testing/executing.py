@@ -97,7 +97,7 @@ class Executing:
             except StopIteration as end:
                 status, piece = end.value, None
             if timeout is not None and self._clock.seconds - started > timeout:
-                self._clock.seconds -= self._clock.seconds - started - timeout
+                self._clock.seconds = started + timeout
                 pieces.close()
                 yield from held
                 if self._dialect.supports("--error-format"):

@@ -47,6 +47,12 @@ Fault = Literal[
 ]
 
 
+_NOTHING_DONE = ("locked", "not empty", "start in progress")
+_OF_ANY = (*_NOTHING_DONE, "killed", "hangs")
+_OF_BOOTS = ("boot failed", "boot timeout", "no hypervisor", "port in use")
+_OF_COMMANDS = ("output cap", "dies")
+
+
 @define
 class _Injected:
     verb: str
@@ -110,16 +116,20 @@ class FakeSmolvm(FakeRunner):
 
         Args:
             verb: `start`, `exec`, `delete` and so on.
-            fault: "boot failed", "boot timeout" (it takes 30 s, and leaves a VM that only a stop ends), "no hypervisor",
-                "port in use", "start in progress"; "locked", "not empty" (nothing is done; it may be tried again); "output
-                cap"; "dies" (the VM does, once the command has written something); "killed" (the engine's process is, its
-                work done); "hangs" (it does nothing, until smolkit's own bound).
+            fault: Of start, run and branch: "boot failed", "boot timeout" (it takes 30 s, and leaves a VM that only a stop
+                ends), "no hypervisor", "port in use". Of exec and run: "output cap", "dies" (the VM does, once the command
+                has written something). Of any: "locked", "not empty", "start in progress" (nothing is done), "killed" (the
+                engine's process is, its work done), "hangs" (it does nothing, until smolkit's own bound).
             nth: Which call, from now on, is the first to fail.
             times: How many do.
+
+        Raises:
+            ValueError: there is no such fault of this verb.
         """
-        known = {*words.FAULTS, "killed", "hangs"}
-        if fault not in known:
-            raise ValueError(f"no such fault: {fault!r}; there are {', '.join(map(repr, sorted(known)))}")
+        known = {*_OF_ANY, *(_OF_BOOTS if verb in {"start", "run", "branch", "fork"} else ())}
+        known |= set(_OF_COMMANDS if verb in verbs.RUN else ())
+        if fault not in known or verb not in {*verbs.DONE, *verbs.RUN}:
+            raise ValueError(f"no such fault of {verb!r}: {fault!r}; there are {', '.join(map(repr, sorted(known)))}")
         self._faults.append(_Injected(f"machine {verb}", fault, nth, nth + times - 1))
 
     def sleep(self, seconds: float) -> None:
@@ -192,7 +202,7 @@ class FakeSmolvm(FakeRunner):
             if said.fault == "hangs":
                 self.sleep(invocation.timeout or 0)
                 return None  # type: ignore[return-value]
-            if said.fault in {"locked", "start in progress", "not empty"}:
+            if said.fault in _NOTHING_DONE:
                 raise words.fault(said.fault)
             status = yield from self._do(said, evolve(invocation, stdin=stdin))
         except words.Refusal as refusal:

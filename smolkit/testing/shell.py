@@ -38,6 +38,12 @@ class UnknownSyntaxError(Exception):
     """The script has what this shell does not know."""
 
 
+class _Exit(Exception):  # noqa: N818  (no error: what `exit` does)
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
 @define
 class _Simple:
     words: list[str] = field(factory=list)
@@ -70,29 +76,34 @@ class Shell:
         status, skip = 0, False
         for pipeline, operator in list(_parse(script)):
             if not skip:
-                status = yield from self._pipeline(pipeline, stdin)
+                try:
+                    status = yield from self._pipeline(pipeline, stdin)
+                except _Exit as end:
+                    return end.status
                 self._env["?"] = str(status)
-                if pipeline[0].words[:1] == ["exit"]:
-                    return status
             skip = (operator == "&&" and status != 0) or (operator == "||" and status == 0)
         return status
 
     def _pipeline(self, pipeline: list[_Simple], stdin: bytes) -> Pieces:
         status = 0
         for number, simple in enumerate(pipeline):
-            passed = bytearray()
-            for stream, data in (pieces := _Result(self._simple(simple, stdin))):
-                if stream == "stdout" and number < len(pipeline) - 1:
-                    passed += data
-                else:
-                    yield stream, data
+            passed, last = bytearray(), number == len(pipeline) - 1
+            pieces = _Result(self._simple(simple, stdin))
+            try:
+                for stream, data in pieces:
+                    if stream == "stdout" and not last:
+                        passed += data
+                    else:
+                        yield stream, data
+            except _Exit as end:
+                if len(pipeline) == 1:
+                    raise
+                pieces.status = end.status  # a part of a pipeline is a shell of its own
             status, stdin = pieces.status, bytes(passed)
         return status
 
     def _simple(self, simple: _Simple, stdin: bytes) -> Pieces:
         words = tuple(text for word in simple.words if (text := self._expand(word)) or set(word) & {"'", '"'})
-        if words[:1] == ("exit",):
-            return int((*words[1:], self._env["?"])[0]) & 255
         places: dict[str, str] = {"stdout": "stdout", "stderr": "stderr"}
         written: dict[str, bytearray] = {}
         try:
@@ -127,6 +138,8 @@ class Shell:
     def _started(self, words: tuple[str, ...], stdin: bytes) -> Pieces:
         if not words:
             return 0
+        if words[0] == "exit":
+            raise _Exit(int((*words[1:], self._env["?"])[0]) & 255)
         try:
             return (yield from self._execute(words, stdin))
         except FileNotFoundError:
@@ -176,27 +189,35 @@ class _Result:
 
 def _parse(script: str) -> Generator[tuple[list[_Simple], str], None, None]:
     """The pipelines, each with the operator behind it."""
-    pipeline, redirect = [_Simple()], ""
+    pipeline, redirect, last = [_Simple()], "", ""
     for kind, text in _tokens(script):
-        if redirect:
-            if kind != "word":
-                raise UnknownSyntaxError(redirect)
-            pipeline[-1].redirects.append((redirect, text))
-            redirect = ""
-        elif kind == "word":
-            if not pipeline[-1].words and (text in _KEYWORDS or re.match(r"\w+=", text)):
-                raise UnknownSyntaxError(text)
-            pipeline[-1].words.append(text)
-        elif kind == "duplicate":
-            pipeline[-1].redirects.append((text, ""))
-        elif kind == "redirect":
-            redirect = text
+        if kind != "operator":
+            redirect = _put(pipeline[-1], kind, text, redirect)
+        elif redirect or (pipeline[-1].is_empty and text != "\n"):
+            raise UnknownSyntaxError(redirect or text)
         elif text == "|":
             pipeline.append(_Simple())
-        else:
-            if not pipeline[-1].is_empty:
-                yield pipeline, text
-            pipeline = [_Simple()]
+        elif not pipeline[-1].is_empty:
+            yield pipeline, text
+            pipeline, last = [_Simple()], text
+    if len(pipeline) > 1 or last in {"&&", "||"}:
+        raise UnknownSyntaxError("|" if len(pipeline) > 1 else last)
+
+
+def _put(simple: _Simple, kind: str, text: str, redirect: str) -> str:
+    """Adds a word or a redirection to a command; the redirection that waits for its file, or ""."""
+    if redirect:
+        if kind != "word":
+            raise UnknownSyntaxError(redirect)
+        simple.redirects.append((redirect, text))
+        return ""
+    if kind == "word":
+        if not simple.words and (text in _KEYWORDS or re.match(r"\w+=", text)):
+            raise UnknownSyntaxError(text)
+        simple.words.append(text)
+    elif kind == "duplicate":
+        simple.redirects.append((text, ""))
+    return text if kind == "redirect" else ""
 
 
 def _tokens(script: str) -> Generator[tuple[str, str], None, None]:

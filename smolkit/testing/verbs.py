@@ -19,11 +19,7 @@ if TYPE_CHECKING:
     from smolkit.testing.words import Words
     from smolkit.values import Invocation
 
-_TIMED_OUT, _CANNOT_START = 124, 255
 _SHOWS_PORTS = (1, 32, 2)  # in status; seen there, and not looked for before
-
-
-_EPOCH = 1_767_225_600.0  # when a fake's clock begins: 2026-01-01
 
 
 class Verbs(Executing):

@@ -186,8 +186,9 @@ def test_the_nth_call_fails(smolvm: FakeSmolvm, client: Client) -> None:
 
     assert "did not boot: boot timeout" in "".join(caught.value.__notes__)
     assert ({}, []) == (smolvm.machines, smolvm.leaked)
-    with pytest.raises(ValueError, match="there are 'boot failed'"):
-        smolvm.fail("start", "nonsense")  # type: ignore[arg-type]
+    for verb, fault in (("start", "nonsense"), ("stop", "boot failed"), ("start", "dies"), ("images", "locked")):
+        with pytest.raises(ValueError, match=f"no such fault of '{verb}': '{fault}'; there are "):
+            smolvm.fail(verb, fault)  # type: ignore[arg-type]
 
 
 def test_what_is_busy_is_tried_again(smolvm: FakeSmolvm, client: Client) -> None:
@@ -325,6 +326,10 @@ def test_branches_go_their_own_ways(smolvm: FakeSmolvm, client: Client) -> None:
         ("echo >", ">"),
         ("echo >; echo", ">"),
         ("(true)", "(true)"),
+        ("true &&", "&&"),
+        ("true |\n", "|"),
+        ("&& true", "&&"),
+        ("true ;; true", ";"),
         ("echo $SPLIT", "$SPLIT"),
     ],
 )
