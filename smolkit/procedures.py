@@ -72,6 +72,9 @@ def leave(
         pass
     except (MachineReplacedError, MachineHasBranchesError) as error:
         failures = [error]
+    except SmolvmError as error:
+        message = f"machine {name!r} is left: it is not known whether branches of it live: {error.message}"
+        failures = [CleanupError(message, error.completed)]
     except BaseException as error:
         error.add_note(_may_be_left(name))
         raise

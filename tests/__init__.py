@@ -1,1 +1,1 @@
-"""The suites: unit (fakes and pretend programs), grammar (the real parser), engine (real microVMs)."""
+"""The suites: unit (no engine), grammar (the real parser), contract (the fake and real engines), engine (real microVMs)."""

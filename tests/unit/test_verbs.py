@@ -280,6 +280,20 @@ def test_the_end_of_a_block_deletes_nothing_from_under_branches(how: str) -> Non
     assert Delete not in [type(command) for command in fake.commands]
 
 
+def test_the_body_wins_over_a_look_that_fails() -> None:
+    """Where it is not known whether branches live, the machine stays, and a note says so."""
+    fake = FakeRunner("1.20.2")
+    fake.answer(Ls(), returncode=1, stderr="Error: database error: broken\n")
+    fake.answer(Status, returncode=1, stderr="Error: database error: broken\n")
+    fake.answer(["machine"])
+    with pytest.raises(ZeroDivisionError) as caught, Smolvm(runner=fake).machine("golden", branchable=True):
+        raise ZeroDivisionError
+
+    assert Delete not in [type(command) for command in fake.commands]
+    assert "broken" in caught.value.__notes__[0]
+    assert "machine 'golden' is left: it is not known whether branches" in caught.value.__notes__[0]
+
+
 class Interrupted(FakeRunner):
     """A fake whose branch meets a Ctrl-C, and ends well."""
 
