@@ -60,30 +60,34 @@ def leave(
         if body is not None:
             body.add_note(how_to_enter(name))
         return
-    failures: list[SmolvmError] = []
-    try:
-        # A short block without a failure is taken at its word: to look is one call more.
-        if body is not None or (yield Now()) > marks.at + _TRUST:
-            yield from check_same(name, dialect, marks)
-        if branchable:
-            yield from check_branches(name, dialect)
-        failures = yield from discard(name, dialect)
-    except MachineNotFoundError:
-        pass
-    except (MachineReplacedError, MachineHasBranchesError) as error:
-        failures = [error]
-    except SmolvmError as error:
-        message = f"machine {name!r} is left: it is not known whether branches of it live: {error.message}"
-        failures = [CleanupError(message, error.completed)]
-    except BaseException as error:
-        error.add_note(_may_be_left(name))
-        raise
+    # A short block without a failure is taken at its word: to look is one call more.
+    look = body is not None or (yield Now()) > marks.at + _TRUST
+    failures = yield from _end(name, dialect, marks if look else None, branchable=branchable)
     if body is None and failures:
         body, *failures = failures
         note(body, failures)
         raise body
     if body is not None:
         note(body, failures)
+
+
+def _end(name: str, dialect: Dialect, marks: Marks | None, *, branchable: bool) -> Steps[list[SmolvmError]]:
+    """Discards the machine, if it is the one with these marks and nothing hangs on it. The failures."""
+    try:
+        yield from check_same(name, dialect, marks)
+        if branchable:
+            yield from check_branches(name, dialect)
+        return (yield from discard(name, dialect))
+    except MachineNotFoundError:
+        return []
+    except (MachineReplacedError, MachineHasBranchesError) as error:
+        return [error]
+    except SmolvmError as error:
+        message = f"machine {name!r} is left: it is not known whether branches of it live: {error.message}"
+        return [CleanupError(message, error.completed)]
+    except BaseException as error:
+        error.add_note(_may_be_left(name))
+        raise
 
 
 def check_same(name: str, dialect: Dialect, marks: Marks | None) -> Steps[None]:
