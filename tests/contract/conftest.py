@@ -16,8 +16,6 @@ from tests.engines import OLDER, again, alive, throwaway_client
 
 NEWEST = "1.32.2"  # that the fake speaks as; the real one is whatever is installed
 ENGINES = [f"fake-{version}" for version in (*OLDER, NEWEST)]
-# Engines without disk templates format theirs at each boot: the smaller, the sooner it is done.
-SMALL: dict[str, Any] = {"cpus": 1, "memory": 512, "storage": 1, "overlay": 1}
 REAL = [pytest.param(f"real-{version}", marks=pytest.mark.engine) for version in (*OLDER, "newest")]
 
 
@@ -32,6 +30,12 @@ class World:
 
     client: Smolvm
     is_fake: bool
+
+    @property
+    def small(self) -> dict[str, Any]:
+        """The options of a machine that is made to run. The older wheels have no disk templates: they format each disk."""
+        disks = {} if self.supports("--error-format") else {"storage": 1, "overlay": 1}
+        return {"cpus": 1, "memory": 512, **disks}
 
     def supports(self, feature: str) -> bool:
         """Whether this version has it."""
@@ -54,7 +58,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 @pytest.fixture(scope="session")
 def running(world: World) -> Iterator[Machine]:
     """What `machine` gives."""
-    machine = world.client.machine("shared", **SMALL, env={"GREETING": "hi there"})
+    machine = world.client.machine("shared", **world.small, env={"GREETING": "hi there"})
     again(machine.__enter__)
     try:
         yield machine

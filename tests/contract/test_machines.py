@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from smolkit import Machine, SmolvmError, errors
-from tests.contract.conftest import SMALL, World
+from tests.contract.conftest import World
 from tests.engines import again
 
 
@@ -205,7 +205,7 @@ def test_a_machine_for_one_command(world: World) -> None:
     found: list[tuple[int, str, str]] = []
 
     def run() -> None:
-        result = world.client.run(["sh", "-c", "cat; echo err >&2; exit 3"], **SMALL, input="in")
+        result = world.client.run(["sh", "-c", "cat; echo err >&2; exit 3"], **world.small, input="in")
         found.append((result.returncode, result.stdout, result.stderr))
 
     again(run)
@@ -215,7 +215,7 @@ def test_a_machine_for_one_command(world: World) -> None:
 
 def test_the_whole_life_of_a_machine(world: World) -> None:
     """A block, and nothing is left; a running machine is deleted."""
-    machine = world.client.machine("brief", **SMALL)
+    machine = world.client.machine("brief", **world.small)
     again(machine.__enter__)
     assert "up\n" == machine.exec(["echo", "up"]).stdout
     machine.__exit__(None, None, None)
@@ -226,7 +226,7 @@ def test_branches(world: World) -> None:
     """Files and labels go along; then each is its own; what has branches is not deleted but with them."""
     if not world.supports("delete -f refuses a branch source"):
         pytest.skip("older engines are held by the tests of delete")
-    golden = world.client.machine("golden", **SMALL, labels={"team": "ci"})
+    golden = world.client.machine("golden", **world.small, labels={"team": "ci"})
     golden.create()
     try:
         again(lambda: golden.start(branchable=True))
