@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -217,8 +218,10 @@ def test_the_whole_life_of_a_machine(world: World) -> None:
     """A block, and nothing is left; a running machine is deleted."""
     machine = world.client.machine("brief", **world.small)
     again(machine.__enter__)
-    assert "up\n" == machine.exec(["echo", "up"]).stdout
-    machine.__exit__(None, None, None)
+    try:
+        assert "up\n" == machine.exec(["echo", "up"]).stdout
+    finally:
+        machine.__exit__(*sys.exc_info())
     assert "brief" not in {info.name for info in world.client.ls()}
 
 
