@@ -42,7 +42,7 @@ class World:
         return self.client.engine.dialect.supports(feature)
 
 
-@pytest.fixture(scope="session", params=[*ENGINES, *REAL])
+@pytest.fixture(scope="package", params=[*ENGINES, *REAL])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """One of the engines."""
     kind, _, version = request.param.partition("-")
@@ -55,7 +55,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         yield World(client, is_fake=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(world: World) -> Iterator[Machine]:
     """What `machine` gives."""
     machine = world.client.machine("shared", **world.small, env={"GREETING": "hi there"})

@@ -196,7 +196,7 @@ def test_what_a_machine_uses(machine: Machine, world: World) -> None:
         return
     stats = machine.stats()
     assert stats.cpus == 1
-    assert 256 * 2**20 < (stats.memory_total or 0) <= 512 * 2**20
+    assert 256 * 2**20 < (stats.memory_total or 0) <= 520 * 2**20
     assert (stats.memory_used or 0) > 0
 
 
