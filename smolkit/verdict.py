@@ -37,7 +37,7 @@ PHRASES: tuple[tuple[str, type[errors.SmolvmError]], ...] = (
     (r"^(?:config|agent) operation failed: [^\n]*machine '[^']*' not found", errors.MachineNotFoundError),
     (r"machine '[^']*' already exists", errors.MachineExistsError),
     (r"machine '[^']*' is the fork base for \d+ clone", errors.MachineHasBranchesError),
-    (r"machine '[^']*' is not running", errors.MachineNotRunningError),
+    (r"machine '[^']*' is not running|control socket not responding", errors.MachineNotRunningError),
     (r"invalid vm state: expected stopped, got [Rr]unning", errors.MachineRunningError),
     (
         r"was not started as branchable|is not running forkable|no memfd-backed RAM|machine has saved execution",

@@ -14,6 +14,7 @@ from tests.engines import TRIES
 HOST = os.environ.get("EMULATED_HOST", "")
 PASSED = Path(HOST, "passed")
 CALLED: set[str] = set()
+LOST = ["ConnectionLostError", "MachineNotRunningError", "unreachable"]  # what a VM that died makes of a test
 
 
 @pytest.hookimpl(trylast=True)
@@ -31,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if done and len(done) < len(items):
         config.hook.pytest_deselected(items=done)
         items[:] = [item for item in items if item.nodeid not in passed]
-    mark = pytest.mark.flaky(reruns=TRIES - 1, only_rerun=["ConnectionLostError", "MachineNotRunningError"])
+    mark = pytest.mark.flaky(reruns=TRIES - 1, only_rerun=LOST)
     for item in items:
         if item.get_closest_marker("engine"):
             item.add_marker(mark)

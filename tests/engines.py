@@ -70,8 +70,24 @@ def alive(machine: Machine, request: pytest.FixtureRequest) -> Machine:
     if getattr(request.node, "execution_count", 1) > 1:
         machine.delete(missing_ok=True)
         machine.create()
-        again(machine.start)
+        settle(machine)
     return machine
+
+
+def settle(machine: Machine) -> None:
+    """Starts a machine; if its VM dies while it formats its disks, it is made anew."""
+    for left in reversed(range(TRIES)):
+        again(machine.start)
+        try:
+            for _ in range(4):
+                machine.exec(["sleep", "1"])
+        except (errors.ConnectionLostError, errors.MachineNotRunningError):
+            if not left:
+                raise
+            machine.delete()
+            machine.create()
+        else:
+            return
 
 
 if __name__ == "__main__":

@@ -22,6 +22,10 @@ _NO_MEMFD = (
     "Error: agent operation failed: fork: golden FORK failed: "
     "ERR EINVAL no memfd-backed RAM (start the golden VM with SMOLVM_FORKABLE=1)\n"
 )
+_NO_SOCKET = (
+    "Error: agent operation failed: fork: golden 'm1' control socket not responding (agent operation failed: connect "
+    "control socket: Connection refused (os error 111)); start it with `machine start --forkable --name m1`\n"
+)
 _NOT_FORKABLE = (
     "Error: agent operation failed: fork: golden 'm1' is not running forkable; "
     "start it with `machine start --forkable --name m1`\n"
@@ -77,6 +81,12 @@ RECORDED: list[tuple[str, str, str, type[errors.SmolvmError]]] = [
         "run, the VM died",
         "Starting ephemeral machine (vm-db4dbe9a)...\n" + _RESET,
         errors.ConnectionLostError,
+    ),
+    (
+        "1.20.2",
+        "branch of a machine whose VM died",
+        "Preparing branch from 'm1'...\n" + _NO_SOCKET,
+        errors.MachineNotRunningError,
     ),
     (
         "1.8.3",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +11,7 @@ from attrs import frozen
 
 from smolkit import Machine, Smolvm
 from smolkit.testing import FakeSmolvm
-from tests.engines import OLDER, again, alive, throwaway_client
+from tests.engines import OLDER, alive, settle, throwaway_client
 
 NEWEST = "1.32.2"  # that the fake speaks as; the real one is whatever is installed
 ENGINES = [f"fake-{version}" for version in (*OLDER, NEWEST)]
@@ -59,11 +58,12 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 def running(world: World) -> Iterator[Machine]:
     """What `machine` gives."""
     machine = world.client.machine("shared", **world.small, env={"GREETING": "hi there"})
-    again(machine.__enter__)
+    machine.create()
     try:
+        settle(machine)
         yield machine
     finally:
-        machine.__exit__(*sys.exc_info())
+        machine.delete(missing_ok=True)
 
 
 @pytest.fixture
