@@ -35,7 +35,7 @@ from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "smolkit-emulated-host"
 PACKAGES = ("qemu-system-x86", "busybox-static", "cpio", "kmod")
-BOOTS = 4
+BOOTS = 20
 SILENT = 90.0  # seconds without a sign of life of a processor
 KERNEL = "linux-image-amd64"
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "kvm_amd", "vhost_vsock", "tun", "fuse", "virtio_console")
