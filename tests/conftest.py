@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item.nodeid not in passed]
     mark = pytest.mark.flaky(reruns=TRIES - 1, only_rerun=LOST)
     for item in items:
-        if item.get_closest_marker("engine"):
+        if item.get_closest_marker("engine") or item.get_closest_marker("older"):
             item.add_marker(mark)
 
 

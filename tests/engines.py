@@ -80,8 +80,8 @@ def settle(machine: Machine) -> None:
         again(machine.start)
         try:
             for _ in range(4):
-                machine.exec(["sleep", "1"])
-        except (errors.ConnectionLostError, errors.MachineNotRunningError):
+                machine.exec(["sleep", "1"], timeout=20)
+        except (errors.ConnectionLostError, errors.MachineNotRunningError, errors.ExecTimeoutError):
             if not left:
                 raise
             machine.delete()

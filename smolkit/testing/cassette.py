@@ -242,7 +242,8 @@ def _same(call: _Call, invocation: Invocation) -> dict[str, str] | None:
     for place, (old, new) in enumerate(zip(call.argv, argv, strict=True)):
         if place in sides and ":/" not in new:
             old, new = (re.sub(r"^\.part-[0-9a-f]{8}-", "", os.path.basename(side)) for side in (old, new))  # noqa: PLW2901
-        if _VARIABLE.sub("*", old) != _VARIABLE.sub("*", new) and "***" not in old:
+        hidden = re.escape(_VARIABLE.sub("*", old)).replace(re.escape("***"), ".*")
+        if not re.fullmatch(hidden, _VARIABLE.sub("*", new), re.DOTALL):
             return None
         names.update(zip(_VARIABLE.findall(old), _VARIABLE.findall(new), strict=False))
     return names

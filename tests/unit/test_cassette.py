@@ -102,6 +102,20 @@ def test_order_is_strict_where_asked(tmp_path: Path) -> None:
         replayer.assert_done()
 
 
+def test_a_secret_in_a_command_hides_only_itself(tmp_path: Path) -> None:
+    """The rest of the word counts."""
+    fake = FakeSmolvm()
+    fake.on("deploy", "done\n")
+    with Recorder(fake, tmp_path / "tape.json") as runner, Smolvm(runner=runner).machine("m") as machine:
+        machine.exec(["deploy", "--key=s3cr3t-value"], secrets={"KEY": "s3cr3t-value"})
+
+    assert "s3cr3t" not in (tmp_path / "tape.json").read_text()
+    with Smolvm(runner=Replayer(tmp_path / "tape.json")).machine("m") as machine:
+        with pytest.raises(UnexpectedCommandError):
+            machine.exec(["deploy", "--other=another"], secrets={"KEY": "another"})
+        assert "done\n" == machine.exec(["deploy", "--key=another"], secrets={"KEY": "another"}).stdout
+
+
 def test_waiting_takes_no_time(tmp_path: Path) -> None:
     """The clock goes on by what is waited and what the calls took."""
     fake = FakeSmolvm()
