@@ -19,15 +19,16 @@ from smolkit.testing import FakeRunner, FakeSmolvm, PretendEngine
 ROUNDS = 9
 
 
-def best(action: Callable[[], object], times: int) -> float:
-    """Milliseconds that it takes, at the best of some rounds that do it so often."""
-    found = []
+def best(times: int, *actions: Callable[[], object]) -> list[float]:
+    """Milliseconds that each takes, at the best of some rounds in which they take turns and do it so often."""
+    found: list[list[float]] = [[] for _ in actions]
     for _ in range(ROUNDS):
-        started = time.perf_counter()
-        for _ in range(times):
-            action()
-        found.append((time.perf_counter() - started) / times * 1000)
-    return min(found)
+        for action, took in zip(actions, found, strict=True):
+            started = time.perf_counter()
+            for _ in range(times):
+                action()
+            took.append((time.perf_counter() - started) / times * 1000)
+    return [min(took) for took in found]
 
 
 def life(client: Smolvm) -> Callable[[], object]:
@@ -59,10 +60,10 @@ def main() -> None:
             ("FakeRunner", Smolvm(runner=scripted), 50),
             ("PretendEngine", Smolvm(runner=SubprocessRunner(program, version="1.32.2")), 3),
         ):
-            print(f"  {name:15}{best(life(client), times):8.2f}")
-        without, plain = (best(starting(folder, *options), 1) for options in (["-p", "no:smolkit"], []))
+            print(f"  {name:15}{best(times, life(client))[0]:8.2f}")
+        without, plain = best(1, starting(folder, "-p", "no:smolkit"), starting(folder))
         print("a pytest with one test, ms (the plugin's aim: below 20 more)")
-        print(f"  without it     {without:8.0f}\n  with it        {plain:8.0f}  (+{plain - without:.0f})")
+        print(f"  without it     {without:8.0f}\n  with it        {plain:8.0f}  ({plain - without:+.0f})")
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ if __name__ == "__main__":
     table(
         "one python -c ...",
         {code: importing(code) for code in PROGRAMS},
-        "attrs, subprocess",
+        "import attrs, subprocess",
         IMPORTS,
         1,
     )
