@@ -95,7 +95,11 @@ def _undo_if_ours(name: str, dialect: Dialect, marks: Marks, error: SmolvmError)
 
 def branch_many(command: Branch, names: list[str], dialect: Dialect) -> Steps[None]:
     """Makes several branches; they run. After an interrupt none is left. (A batch that fails undoes itself.)"""
-    yield from once(command)
+    try:
+        yield from once(command)
+    except OutcomeUnknownError as error:
+        error.add_note(f"machines {names[0]!r} to {names[-1]!r} may have been made all the same: client.ls() tells")
+        raise
     try:
         yield Settle()
     except BaseException as error:

@@ -27,11 +27,9 @@ class World:
 
     Attributes:
         client: Its client.
-        is_fake: Whether it is the fake.
     """
 
     client: Smolvm
-    is_fake: bool
 
     @property
     def small(self) -> dict[str, Any]:
@@ -51,10 +49,10 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     if kind == "fake":
         fake = FakeSmolvm(version)
         fake.on("nosuchprogram", FileNotFoundError)
-        yield World(Smolvm(runner=fake), is_fake=True)
+        yield World(Smolvm(runner=fake))
         return
     with throwaway_client(None if version == "newest" else version) as client:
-        yield World(client, is_fake=False)
+        yield World(client)
 
 
 @pytest.fixture(scope="package")

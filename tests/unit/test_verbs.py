@@ -315,6 +315,15 @@ def test_an_interrupt_during_several_branches_leaves_none() -> None:
     assert [Delete("b-0"), Delete("b-1")] == fake.commands[1:]
 
 
+def test_several_branches_of_unknown_outcome(client: Smolvm, fake: FakeRunner) -> None:
+    """Nothing is touched, and a note names what may be there."""
+    fake.answer(Branch, returncode=-9)
+    with pytest.raises(errors.EngineDiedError) as caught:
+        client.machine("a").branch_many(3, "b")
+
+    assert ([Branch], True) == ([type(command) for command in fake.commands], "'b-0' to 'b-2'" in caught.value.__notes__[0])
+
+
 def test_an_ephemeral_machine_is_removed_after_it_served(client: Smolvm, fake: FakeRunner) -> None:
     """The engine's record may outlive its call (1.32.2). Only the engine's own first line names it, never the guest's."""
     fake.answer(Run, stderr="Starting ephemeral machine (vm-9c10cd20)...\nerr", times=1)
