@@ -23,7 +23,6 @@ class Handle:
         _runner: Runner
         _spec: MachineSpec
         _session: str
-        _made: Marks | None
         _warm: bool
 
         def __init__(self, runner: Runner, name: str, *, keep: Keep = False, session: str = "") -> None: ...
@@ -35,6 +34,9 @@ class Handle:
         def _adopt(self, marks: Marks) -> None: ...
 
         def status(self) -> MachineInfo: ...  # noqa: D102
+
+        @property
+        def _mine(self) -> Marks | None: ...
 
         @property
         def _dialect(self) -> Dialect: ...

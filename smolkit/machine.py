@@ -120,6 +120,11 @@ class Machine(MachineTransfers, MachineVerbs):
             )
 
     @property
+    def _mine(self) -> Marks | None:
+        """What to look for before what would harm another machine. A dry run finds nothing."""
+        return self._made if self._runner.plan is None else None
+
+    @property
     def _dialect(self) -> Dialect:
         return self._runner.engine.dialect
 
@@ -225,8 +230,9 @@ class Machine(MachineTransfers, MachineVerbs):
                 made none, and deletes whatever has the name.)
         """
         dialect = self._dialect
-        perform(self._runner, procedures.delete(self.name, dialect, self._made, missing_ok=missing_ok, cascade=cascade))
-        self._made = None
+        perform(self._runner, procedures.delete(self.name, dialect, self._mine, missing_ok=missing_ok, cascade=cascade))
+        if self._runner.plan is None:
+            self._made = None
 
     def status(self) -> MachineInfo:
         """What the engine has on record of the machine, its state first.

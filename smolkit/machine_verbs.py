@@ -30,7 +30,7 @@ class MachineVerbs(Handle):
 
     def _on_own(self, command: Command[T]) -> T:
         """Does what would harm another machine, if the name is not such a one's by now."""
-        return perform(self._runner, procedures.on_own(command, self._dialect, self._made, self.name))
+        return perform(self._runner, procedures.on_own(command, self._dialect, self._mine, self.name))
 
     def branch(self, name: str | None = None, *, keep: Keep = False, **options: Unpack[BranchOptions]) -> Self:
         """Makes a machine that goes on from where this one is, memory and disks; both run on (engine >= 1.0.0).
@@ -111,7 +111,7 @@ class MachineVerbs(Handle):
         from smolkit.commands.verbs import Update  # late: rarely needed
 
         command = Update.of(self.name, options)
-        perform(self._runner, making.update(self.name, command, self._dialect, self._made))
+        perform(self._runner, making.update(self.name, command, self._dialect, self._mine))
 
     def resize(
         self,

@@ -97,11 +97,13 @@ class Process(Generic[T]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None:
-            self.wait()
-        else:
-            self.kill()
-            self._close()
+        try:
+            if error is None:
+                self.wait()
+        finally:
+            if not self._over:
+                self.kill()
+                self._close()
 
     def __del__(self) -> None:
         if getattr(self, "returncode", 0) is None:
@@ -143,8 +145,8 @@ class Process(Generic[T]):
                 self._live.end()
                 continue
             if piece is None:
-                self._over = True
                 self._finish()
+                self._over = True
                 return ("stderr", self._held) if self._held else None
             stream, chunk = piece
             said = self._not_the_engines(chunk) if stream == "stderr" else chunk

@@ -13,8 +13,8 @@ import pytest
 
 from smolkit import Smolvm, SubprocessRunner, errors
 from smolkit.calls import Call
-from smolkit.commands import Create, Delete, Exec, Start
-from smolkit.testing import FakeRunner
+from smolkit.commands import Create, Delete, Exec, Ls, Start
+from smolkit.testing import FakeRunner, FakeSmolvm
 from tests.recorded import as_json
 from tests.samples import commands
 
@@ -53,6 +53,20 @@ def test_an_observer_that_raises_harms_nobody(fake: FakeRunner, caplog: pytest.L
         Smolvm(runner=fake, on_call=broken).machine("m").exec(["true"])
 
     assert "on_call raised" in caplog.text
+
+
+@pytest.mark.parametrize("version", ["1.8.3", "1.32.2"])
+def test_a_dry_run_harms_no_handle(version: str) -> None:
+    """What would have been deleted in it is still deleted at the end of its `with`."""
+    fake = FakeSmolvm(version)
+    client = Smolvm(runner=fake)
+    with client.machine("agent") as machine:
+        with client.dry_run(echo=False) as plan:
+            machine.stop()
+            machine.delete()
+        assert ["Stop", "Delete"] == [type(command).__name__ for command in plan.commands if type(command) is not Ls]
+        assert machine.exec(["true"]).ok
+    assert {} == fake.machines
 
 
 def test_a_dry_run_runs_nothing(fake: FakeRunner, client: Smolvm, capsys: pytest.CaptureFixture[str]) -> None:
