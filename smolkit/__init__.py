@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from smolkit import errors
+    from smolkit.aio import AsyncMachine, AsyncRunner, AsyncSmolvm
     from smolkit.client import Smolvm
     from smolkit.dialect import Dialect, Engine
     from smolkit.errors import SmolvmError
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from smolkit.values import Completed, ExecResult, GuestPath, Invocation, MachineInfo
 
 __all__ = [
+    "AsyncMachine",
+    "AsyncRunner",
+    "AsyncSmolvm",
     "Check",
     "Completed",
     "Dialect",
@@ -44,6 +48,9 @@ __version__ = "0.1.0"
 
 # Where each is. Imported when it is asked for: the pytest plugin is in every pytest, and few of those boot machines.
 _MODULES = {
+    "AsyncMachine": "aio",
+    "AsyncRunner": "aio",
+    "AsyncSmolvm": "aio",
     "Check": "observed",
     "Completed": "values",
     "Dialect": "dialect",

@@ -44,6 +44,8 @@ class Smolvm(EngineVerbs):
             `pip install 'smolkit[engine]'` brings.
         runner: Runs the commands instead, wherever and however it likes: a SubprocessRunner with options of its own
             (`sudo -n` before each command, other variables), a fake in tests.
+        max_processes: How many processes of the engine may run at once (default: any number); further calls wait for
+            their turn. One of `popen` counts until its end.
         on_call: Told of each call of the engine once it has ended: a `smolkit.calls.Call` with command, redacted argv,
             duration and outcome. All clients of one runner share these. What it raises is logged.
     """
@@ -55,14 +57,16 @@ class Smolvm(EngineVerbs):
         program: str | os.PathLike[str] | None = None,
         *,
         runner: Runner | None = None,
+        max_processes: int | None = None,
         on_call: Callable[[Call], object] | None = None,
     ) -> None:
-        if runner is not None and program is not None:
-            raise TypeError("program and runner: give the program to the runner")
+        for name, given in (("program", program), ("max_processes", max_processes)):
+            if runner is not None and given is not None:
+                raise TypeError(f"{name} and runner: give {name} to the runner")
         if runner is None:
             from smolkit.runners.local import SubprocessRunner  # late: a fake's users need no processes
 
-            runner = SubprocessRunner(program)
+            runner = SubprocessRunner(program, max_processes=max_processes)
         self.runner = runner
         if on_call is not None:
             runner.observe(on_call)

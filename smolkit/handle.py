@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from smolkit.aio import AsyncMachine
     from smolkit.commands.create import MachineSpec
     from smolkit.dialect import Dialect
     from smolkit.ownership import Marks
@@ -32,6 +33,8 @@ class Handle:
         def _marks(self) -> Marks: ...
 
         def _adopt(self, marks: Marks) -> None: ...
+
+        def to_async(self) -> AsyncMachine: ...  # noqa: D102
 
         def status(self) -> MachineInfo: ...  # noqa: D102
 

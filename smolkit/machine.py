@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
+    from smolkit.aio import AsyncMachine
     from smolkit.commands import options
     from smolkit.commands.typed import StartOptions
     from smolkit.dialect import Dialect
@@ -118,6 +119,16 @@ class Machine(MachineTransfers, MachineVerbs):
             warnings.warn(
                 f"{self!r} was left without the end of its `with`: it still runs", ResourceWarning, 2, source=self
             )
+
+    def to_sync(self) -> Machine:
+        """Another handle on the same machine, one that does not own it: it deletes it only when it is told to."""
+        return type(self)(self._runner, self.name, self._spec, self._starting)
+
+    def to_async(self) -> AsyncMachine:
+        """The same machine for async code: a handle that does not own it. Needs `pip install 'smolkit[async]'`."""
+        from smolkit.aio import AsyncMachine  # late: it brings the async libraries
+
+        return AsyncMachine(self.to_sync())
 
     @property
     def _mine(self) -> Marks | None:

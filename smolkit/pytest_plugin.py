@@ -16,7 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from smolkit import Machine, Smolvm
+    from smolkit import AsyncMachine, AsyncSmolvm, Machine, Smolvm
     from smolkit.testing import FakeSmolvm
 
 _FAILED: pytest.StashKey[bool] = pytest.StashKey()
@@ -100,6 +100,20 @@ def machine(smolvm: Smolvm, request: pytest.FixtureRequest) -> Iterator[Machine]
     made.__exit__(AssertionError, failure, None)
     for note in getattr(failure, "__notes__", ()):
         print(note)  # noqa: T201  (it is shown with the failure)
+
+
+@pytest.fixture
+def async_smolvm(smolvm: Smolvm) -> AsyncSmolvm:
+    """The twin of `smolvm`, for async tests: an AsyncSmolvm of the same engine."""
+    from smolkit import AsyncSmolvm  # late: it brings the async libraries
+
+    return AsyncSmolvm(runner=smolvm.runner)
+
+
+@pytest.fixture
+def async_machine(machine: Machine) -> AsyncMachine:
+    """The machine of `machine`, for async tests. It is made and deleted outside of their event loop."""
+    return machine.to_async()
 
 
 def _name(test: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, nullcontext
@@ -13,6 +12,7 @@ from smolkit.commands.engine import Version
 from smolkit.dialect import Dialect, Engine
 from smolkit.errors import EngineNotFoundError, ForeignProgramError, SmolvmError
 from smolkit.runners.files import HostFiles
+from smolkit.runners.waiting import Gate, sleep
 from smolkit.values import Completed
 
 if TYPE_CHECKING:
@@ -41,12 +41,11 @@ class InterruptedCall(BaseException):
         self.completed, self.interrupt = completed, interrupt
 
 
-class Runner(HostFiles, ABC):
-    """Runs commands on one engine.
+class AnyRunner(HostFiles, ABC):
+    """What a Runner and an AsyncRunner have in common: argv for the engine's version, and the mapping of its errors.
 
-    A subclass supplies `execute`; argv for the engine's version and the mapping of its errors come from here. What touches
-    the files of the engine's host (`source`, `target`, `read_log`) is for this machine's own, and is to be replaced by a
-    runner whose engine is on another. Runners are safe to share between threads if their `execute` is.
+    What touches the files of the engine's host (`source`, `target`, `read_log`) is for this machine's own, and is to be
+    replaced by a runner whose engine is on another.
 
     Args:
         version: The engine's version, if it is known: it is then not asked for.
@@ -59,11 +58,11 @@ class Runner(HostFiles, ABC):
             Dialect.of(version)
         self._version = version
         self._max_starts = checks.integer("max_starts", max_starts, 1, 2**31 - 1)
-        self._starts = threading.Semaphore(max_starts)
+        self._starts = Gate(max_starts)
         self._engine: Engine | None = None
         self._observers: tuple[Callable[[Call], object], ...] = ()
         self.plan: Plan | None = None  # while there is one, nothing is run
-        self._probing = threading.Lock()
+        self._probing = Gate(1)
 
     def __getstate__(self) -> dict[str, Any]:
         # Where it is unpickled another engine may be: it is asked again.
@@ -71,8 +70,8 @@ class Runner(HostFiles, ABC):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._probing = threading.Lock()
-        self._starts = threading.Semaphore(self._max_starts)
+        self._probing = Gate(1)
+        self._starts = Gate(self._max_starts)
 
     @property
     def host(self) -> str:
@@ -92,7 +91,7 @@ class Runner(HostFiles, ABC):
             EngineNotFoundError, ForeignProgramError, UnsupportedByEngineError: there is none to drive.
         """
         if self._engine is None:
-            with self._probing:
+            with self._probing.turn():
                 try:
                     self._engine = self._engine or self._probe()
                 except EngineNotFoundError:
@@ -108,7 +107,7 @@ class Runner(HostFiles, ABC):
     def _ask_version(self) -> str:
         command = Version()
         try:
-            return command.read(self.execute(command.invocation(_ANY)))
+            return command.read(self.call(command.invocation(_ANY)))
         except ForeignProgramError as error:
             raise ForeignProgramError(f"{self.program} is {error.message}", error.completed) from None
 
@@ -141,7 +140,7 @@ class Runner(HostFiles, ABC):
     def _attempt(self, command: Command[T], invocation: Invocation) -> tuple[T, BaseException | None, int]:
         interrupt = None
         try:
-            completed = self.execute(invocation)
+            completed = self.call(invocation)
         except InterruptedCall as late:
             completed, interrupt = late.completed, late.interrupt
         try:
@@ -191,17 +190,12 @@ class Runner(HostFiles, ABC):
     @contextmanager
     def admission(self) -> Iterator[None]:
         """Waits until a machine may boot; around each command that boots one."""
-        with self._starts:
+        with self._starts.turn():
             yield
 
     @abstractmethod
-    def execute(self, invocation: Invocation) -> Completed:
-        """One call of the engine to its end.
-
-        It gives back whatever happened, bytes exact; a call that it ended itself (at `invocation.timeout` at the latest)
-        has `ended_by` set, and what there was of output. Interrupted by an exception, it ends the call and lets the
-        exception out; or, with `invocation.finish`, it lets the call come to its end and raises InterruptedCall.
-        """
+    def call(self, invocation: Invocation) -> Completed:
+        """One call of the engine to its end, for sync code: by `execute`."""
 
     def follow(self, command: Command[Any], *, stdin: bool) -> Live:
         """Starts a command, for its output to be read as it comes."""
@@ -221,7 +215,7 @@ class Runner(HostFiles, ABC):
         """
         from smolkit.runners.live import Replayed  # late: few calls are followed live
 
-        return Replayed(self.execute, invocation, stdin=stdin)
+        return Replayed(self.call, invocation, stdin=stdin)
 
     def hand_over(self, command: Command[Any]) -> int:
         """Runs a command in the foreground of this program's terminal; its exit status."""
@@ -284,7 +278,32 @@ class Runner(HostFiles, ABC):
         """Waits between two tries: about so long, so that those who met once do not meet again."""
         from random import uniform  # late: slow to import, rarely needed
 
-        time.sleep(seconds * uniform(0.75, 1.25))  # noqa: S311  (no secret)
+        sleep(seconds * uniform(0.75, 1.25))  # noqa: S311  (no secret)
+
+
+class Runner(AnyRunner):
+    """Runs commands on one engine. The extension point: a subclass supplies `execute`, and may supply `open`.
+
+    Runners are safe to share between threads if their `execute` is.
+
+    Args:
+        version: The engine's version, if it is known: it is then not asked for.
+        max_starts: How many machines may boot at once; further ones wait. Many at once thrash the host's disk until they
+            time out (#282).
+    """
+
+    @abstractmethod
+    def execute(self, invocation: Invocation) -> Completed:
+        """One call of the engine to its end.
+
+        It gives back whatever happened, bytes exact; a call that it ended itself (at `invocation.timeout` at the latest)
+        has `ended_by` set, and what there was of output. Interrupted by an exception, it ends the call and lets the
+        exception out; or, with `invocation.finish`, it lets the call come to its end and raises InterruptedCall.
+        """
+
+    def call(self, invocation: Invocation) -> Completed:
+        """As in AnyRunner."""
+        return self.execute(invocation)
 
 
 _NEWEST = "1.32.2"  # that smolkit was tested with

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from smolkit.runners.live import Live
 from smolkit.runners.local import NOTE, without_note
-from smolkit.runners.pipes import GLANCE, Pipes
+from smolkit.runners.pipes import GLANCE, Pipes, ended
 
 if TYPE_CHECKING:
     from smolkit.runners.local import SubprocessRunner
@@ -33,13 +33,15 @@ class Child(Live):
         self._ready: deque[tuple[str, bytes]] = deque()
         self._head: bytes | None = b""  # of stderr, while it may still be the engine's note
         self._child = subprocess.Popen.__new__(subprocess.Popen)
+        runner.processes.enter()
         try:
             runner.spawn(self._child, invocation, pipe_in=stdin)
             self._pipes = Pipes(self._child)
         except BaseException:
             if getattr(self._child, "pid", None) is not None:
                 self.end(kill=True)
-                self._child.wait()
+                ended(self._child)
+            runner.processes.leave()
             raise
 
     def read(self, timeout: float | None) -> tuple[str, bytes] | None:
@@ -101,6 +103,7 @@ class Child(Live):
 
     def close(self) -> Completed:
         """As in Live."""
-        code = self._child.wait()
+        code = ended(self._child)
         self._pipes.close()
+        self._runner.processes.leave()
         return self._runner.completed(self._invocation, code, b"", b"", time.monotonic() - self._started, "")

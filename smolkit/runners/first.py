@@ -12,8 +12,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smolkit.runners import waiting
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+_LOOK = 0.05  # seconds between two looks at a lock
 
 
 def state_folders(env: Mapping[str, str]) -> list[Path]:
@@ -56,5 +60,12 @@ def _locked() -> Iterator[None]:
         yield
         return
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        # An event loop must not be stopped by it.
+        flags = fcntl.LOCK_EX if waiting.loop() is None else fcntl.LOCK_EX | fcntl.LOCK_NB
+        while True:
+            try:
+                fcntl.flock(file, flags)
+                break
+            except BlockingIOError:
+                waiting.sleep(_LOOK)
         yield

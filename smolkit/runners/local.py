@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from smolkit import checks
 from smolkit.errors import EngineNotFoundError
+from smolkit.runners import waiting
 from smolkit.runners.base import InterruptedCall, Runner
-from smolkit.runners.pipes import Pump
+from smolkit.runners.pipes import Pump, ended
+from smolkit.runners.waiting import Gate
 from smolkit.values import Completed, redact
 
 if TYPE_CHECKING:
@@ -69,6 +71,10 @@ class SubprocessRunner(Runner):
             more is cut off: OutputLimitError.
         version: The engine's version, if it is known: `smolvm --version` is then not asked.
         max_starts: How many machines may boot at once through this runner. The first start on a host is alone in any case.
+        max_processes: As for Smolvm.
+
+    Attributes:
+        processes: Where each child of this runner has a place while it runs.
     """
 
     def __init__(
@@ -82,8 +88,13 @@ class SubprocessRunner(Runner):
         output_limit: int = _DEFAULT_LIMIT,
         version: str | None = None,
         max_starts: int = 4,
+        max_processes: int | None = None,
     ) -> None:
         super().__init__(version=version, max_starts=max_starts)
+        self._max_processes = (
+            None if max_processes is None else checks.integer("max_processes", max_processes, 1, 2**31 - 1)
+        )
+        self.processes = Gate(self._max_processes)
         self._named = None if program is None else checks.path("program", program)
         self._prefix = checks.words("prefix", prefix) if prefix else ()
         self._state = None if state_dir is None else os.path.abspath(checks.path("state_dir", state_dir))
@@ -108,7 +119,11 @@ class SubprocessRunner(Runner):
         return f"<SubprocessRunner {self.host}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_found": None}
+        return {**super().__getstate__(), "_found": None, "processes": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.processes = Gate(self._max_processes)
 
     @property
     def program(self) -> str:
@@ -158,6 +173,10 @@ class SubprocessRunner(Runner):
 
     def execute(self, invocation: Invocation) -> Completed:
         """One call of the engine as a child process, to its end: exited, timed out or over the output's limit."""
+        with self.processes.turn():
+            return self._execute(invocation)
+
+    def _execute(self, invocation: Invocation) -> Completed:
         started = time.monotonic()
         deadline = None if invocation.timeout is None else started + invocation.timeout
         # In two steps, so that a child is known whose very start an interrupt meets.
@@ -198,14 +217,21 @@ class SubprocessRunner(Runner):
         """Runs the engine in the foreground of this program's terminal; its exit status."""
         program = self._locate()
         argv = (*self._prefix, program.path, *invocation.argv)
-        return subprocess.run(argv, check=False, env=self._environment(program.env)).returncode
+        child = subprocess.Popen(argv, env=self._environment(program.env))
+        try:
+            return ended(child)
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
 
     def _spawn_unharmed(self, child: subprocess.Popen[bytes], invocation: Invocation, *, pipe_in: bool) -> None:
         """As spawn, where no signal handler's exception can strike between the child's start and our knowing of it.
 
-        Handlers run in the main thread, between any two of its instructions: what is started in another is never lost.
+        Handlers run in the main thread, between any two of its instructions: what is started in another is never lost. (An
+        event loop turns signals into cancellations, which strike where it waits.)
         """
-        if threading.current_thread() is not threading.main_thread():
+        if waiting.loop() is not None or threading.current_thread() is not threading.main_thread():
             self.spawn(child, invocation, pipe_in=pipe_in)
             return
         failures: list[BaseException] = []
@@ -304,7 +330,7 @@ def end(child: subprocess.Popen[bytes], pump: Pump | None) -> None:
             pump.drain(time.monotonic() + _TERM_WAIT)
         else:
             with suppress(subprocess.TimeoutExpired):
-                child.wait(_TERM_WAIT)
+                ended(child, _TERM_WAIT)
         if child.poll() is not None:
             return
     child.returncode = -signal.SIGKILL if child.returncode is None else child.returncode

@@ -7,11 +7,37 @@ import selectors
 import subprocess
 import time
 
+from smolkit.runners import waiting
+
 _CHUNK = 65_536
 # Seconds between looks at whether a silent child still lives: a process of its making may hold its pipes open for ever.
 GLANCE = 0.5
-# For three pipes poll takes fewer system calls than epoll; subprocess chooses so too.
-_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+_BRIEFLY = (0.0005, 0.05)  # seconds between two looks whether one has ended: the first, and the longest
+
+
+def _selector() -> selectors.BaseSelector:
+    """For three pipes poll takes fewer system calls than epoll; but an event loop can wait for the latter."""
+    if waiting.loop() is None and hasattr(selectors, "PollSelector"):
+        return selectors.PollSelector()
+    return selectors.DefaultSelector()
+
+
+def ended(child: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+    """Waits until a child has ended, for its exit status.
+
+    Raises:
+        subprocess.TimeoutExpired: it has not, in so many seconds.
+    """
+    if waiting.loop() is None:
+        return child.wait(timeout)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pause, longest = _BRIEFLY
+    while (code := child.poll()) is None:
+        if deadline is not None and time.monotonic() >= deadline:
+            raise subprocess.TimeoutExpired(child.args, timeout or 0)
+        waiting.sleep(pause)
+        pause = min(pause * 2, longest)
+    return code
 
 
 class Pipes:
@@ -23,7 +49,7 @@ class Pipes:
 
     def __init__(self, child: subprocess.Popen[bytes]) -> None:
         self._child = child
-        self._selector = _Selector()
+        self._selector = _selector()
         for name, pipe in (("stdout", child.stdout), ("stderr", child.stderr)):
             if pipe is not None and not pipe.closed:
                 self._selector.register(pipe, selectors.EVENT_READ, name)
@@ -53,7 +79,7 @@ class Pipes:
     def serve(self, timeout: float | None) -> list[tuple[str, bytes]]:
         """What came within this time, at most one piece of each: the stream's name and bytes, `stdin` and none for room."""
         found = []
-        for key, _ in self._selector.select(timeout):
+        for key, _ in self._select(timeout):
             if key.data == "stdin":
                 found.append(("stdin", b""))
                 continue
@@ -64,6 +90,12 @@ class Pipes:
                 self._selector.unregister(key.fileobj)
                 found.append((key.data, b""))
         return found
+
+    def _select(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout != 0 and (loop := waiting.loop()) is not None:
+            loop.readable(self._selector.fileno(), timeout)  # type: ignore[attr-defined]  # see _selector
+            timeout = 0
+        return self._selector.select(timeout)
 
     def close(self) -> None:
         """Lets go of the pipes."""
@@ -114,7 +146,7 @@ class Pump:
             if not self._serve(GLANCE if left is None else min(left, GLANCE)) and self._child.poll() is not None:
                 return ""
         try:
-            self._child.wait(None if deadline is None else max(0, deadline - time.monotonic()))
+            ended(self._child, None if deadline is None else max(0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             return "timeout"
         return ""
@@ -125,7 +157,7 @@ class Pump:
             if self._pipes.open and self._room >= 0:
                 self._serve(GLANCE / 10)
             else:
-                time.sleep(GLANCE / 10)
+                waiting.sleep(GLANCE / 10)
         while self._room >= 0 and self._pipes.open and self._serve(0):
             pass
 

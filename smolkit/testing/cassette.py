@@ -65,7 +65,7 @@ class Recorder(Runner):
 
     def execute(self, invocation: Invocation) -> Completed:
         """Has it done, and records it."""
-        completed = self._runner.execute(invocation)
+        completed = self._runner.call(invocation)
         hidden = (value.reveal() for _, value in invocation.env)
         self._secrets |= {secret for secret in hidden if len(secret) >= _SHORTEST_SECRET}
         call = {

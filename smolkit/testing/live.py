@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, final
 
 from smolkit.runners.live import Live
+from smolkit.runners.waiting import breathe
 from smolkit.values import Completed
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class LiveCall(Live):
             return self._held.pop()
         if self._pieces is None:
             self._pieces = self._fake.pieces(self._invocation, bytes(self._stdin))
+        breathe()
         before = self._fake.clock()
         piece: tuple[str, bytes] | None = None
         if self._returncode is None:

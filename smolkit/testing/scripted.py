@@ -13,8 +13,9 @@ from attrs import define, evolve, field
 from smolkit.checks import data
 from smolkit.commands.base import Command
 from smolkit.commands.verbs import Cli
-from smolkit.runners.base import Runner
+from smolkit.runners.base import InterruptedCall, Runner
 from smolkit.runners.live import Live, Replayed
+from smolkit.runners.waiting import breathe
 from smolkit.values import Completed, Invocation, redact
 
 T = TypeVar("T")
@@ -133,10 +134,9 @@ class FakeRunner(Runner):
         if missing := [f"  {answer.pattern!r}: {answer.missing} more" for answer in self._answers if answer.missing]:
             raise UnusedAnswerError("the program did not run what it was to run:\n" + "\n".join(missing))
 
-    def attempt(self, command: Command[T]) -> tuple[T, BaseException | None]:
-        """As any runner; execute() is told which command it is for."""
-        self._running[get_ident()] = command
-        return super().attempt(command)
+    def _attempt(self, command: Command[T], invocation: Invocation) -> tuple[T, BaseException | None, int]:
+        self._running[get_ident()] = command  # until execute() takes it, which is the next thing that this thread does
+        return super()._attempt(command, invocation)
 
     def execute(self, invocation: Invocation) -> Completed:
         """The scripted answer. (Another runner that stands on this one gives no command: then its words are one.)
@@ -145,7 +145,14 @@ class FakeRunner(Runner):
             UnexpectedCommandError: there is none.
         """
         command = self._running.pop(get_ident(), None)
-        return self._answer(command or Cli(None, _plain(invocation.argv)), invocation)
+        completed = self._answer(command or Cli(None, _plain(invocation.argv)), invocation)
+        try:
+            breathe()  # a call takes a moment, in which a task may be cancelled
+        except BaseException as interrupt:
+            if not invocation.finish:
+                raise
+            raise InterruptedCall(completed, interrupt) from interrupt
+        return completed
 
     def follow(self, command: Command[Any], *, stdin: bool) -> Live:
         """The scripted answer, given when it is first read; what was written until then is its stdin."""

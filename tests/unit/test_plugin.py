@@ -112,6 +112,26 @@ def test_auto_takes_the_fake_where_nothing_boots(tmp_path: Path) -> None:
     assert (0, True) == (status, "1 passed" in said), said
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_async_tests_have_the_same_fixtures(tmp_path: Path, backend: str) -> None:
+    """With whatever plugin runs them: here anyio's."""
+    code = f"""
+import pytest
+pytestmark = pytest.mark.anyio
+@pytest.fixture
+def anyio_backend(): return {backend!r}
+async def test_it(async_smolvm, async_machine, fake_smolvm):
+    fake_smolvm.on("uname", "6.12")
+    assert (await async_machine.exec(["uname"])).stdout == "6.12"
+    assert [async_machine.name] == [info.name for info in await async_smolvm.ls()]
+    async with async_smolvm.machine("other") as other:
+        assert await other.exists()
+"""
+    status, said = run(tmp_path, code)
+
+    assert (0, True) == (status, "1 passed" in said), said
+
+
 def test_it_costs_nothing_unless_used(tmp_path: Path) -> None:
     """A pytest that uses none of it imports none of smolkit's modules but the plugin."""
     code = """
@@ -120,6 +140,6 @@ def test_nothing():
     found = sorted(name for name in sys.modules if name.startswith("smolkit") or name in {"attr", "attrs"})
     assert ["smolkit", "smolkit.pytest_plugin"] == found
 """
-    status, said = run(tmp_path, code)
+    status, said = run(tmp_path, code, "-p", "no:anyio")  # which brings trio, and trio attrs
 
     assert (0, True) == (status, "1 passed" in said), said

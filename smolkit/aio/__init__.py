@@ -1,0 +1,13 @@
+"""The async twin: the same names and signatures, awaited. Needs `pip install 'smolkit[async]'`; asyncio and trio.
+
+    async with AsyncSmolvm().machine("agent") as m:
+        print((await m.exec(["uname", "-r"])).stdout)
+
+What may reach the engine is awaited; what asks nothing (`client.machine`, `machine.path`, `process.poll`) is not.
+"""
+
+from smolkit.aio.bridge import in_loop, wait_for
+from smolkit.aio.runner import AsyncRunner
+from smolkit.aio.twins import AsyncMachine, AsyncProcess, AsyncSmolvm, AsyncSpawned
+
+__all__ = ["AsyncMachine", "AsyncProcess", "AsyncRunner", "AsyncSmolvm", "AsyncSpawned", "in_loop", "wait_for"]

@@ -1,0 +1,119 @@
+"""The one place where smolkit waits, so that an event loop can go on meanwhile.
+
+A thread that waits is blocked. In a call of the async twin (`smolkit.aio`) what is written here hands the wait over to the
+event loop instead: everything else of smolkit is the same code on both sides.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Event(Protocol):
+    """What one waits for, and another lets happen, from whatever thread."""
+
+    def set(self) -> None:
+        """Lets it happen."""
+
+    def wait(self) -> object:
+        """Waits until it has happened."""
+
+
+class Loop(Protocol):
+    """An event loop, seen from a call that it may leave."""
+
+    def readable(self, fd: int | None, timeout: float | None) -> None:
+        """Waits until there is something to read, or for so many seconds (None: for ever)."""
+
+    @property
+    def event(self) -> Callable[[], Event]:
+        """Makes one to wait for in this call."""
+
+
+_find: Callable[[], Loop | None] | None = None
+
+
+def cooperate(find: Callable[[], Loop | None]) -> None:
+    """From now on this tells the event loop, if any, that the running code may be left for."""
+    global _find  # noqa: PLW0603  (set once, when smolkit.aio is imported)
+    _find = find
+
+
+def loop() -> Loop | None:
+    """The event loop that goes on while this code waits; None: the thread is blocked."""
+    return None if _find is None else _find()
+
+
+def sleep(seconds: float) -> None:
+    """Waits so long."""
+    if (other := loop()) is None:
+        time.sleep(seconds)
+    else:
+        other.readable(None, seconds)
+
+
+def breathe() -> None:
+    """Lets an event loop go on, for what takes no time but stands for something that would."""
+    if (other := loop()) is not None:
+        other.readable(None, 0)
+
+
+class Gate:
+    """Lets so many through at once, threads and tasks alike, in the order in which they came.
+
+    Args:
+        places: How many. None is without a bound.
+    """
+
+    def __init__(self, places: int | None) -> None:
+        self._free = places
+        self._lock = threading.Lock()
+        self._queue: deque[Event] = deque()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Waits for a place, and has it for the block."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def enter(self) -> None:
+        """Waits for a place."""
+        with self._lock:
+            if self._free is None:
+                return
+            if self._free > 0:
+                self._free -= 1
+                return
+            other = loop()
+            turn = threading.Event() if other is None else other.event()
+            self._queue.append(turn)
+        try:
+            turn.wait()
+        except BaseException:
+            with self._lock:
+                still_waits = turn in self._queue
+                if still_waits:
+                    self._queue.remove(turn)
+            if not still_waits:
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Gives the place to who comes next."""
+        with self._lock:
+            while self._queue:
+                with suppress(RuntimeError):  # an event loop that is gone
+                    self._queue.popleft().set()
+                    return
+            if self._free is not None:
+                self._free += 1

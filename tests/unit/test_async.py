@@ -1,0 +1,403 @@
+"""What one does with the async twin, under asyncio and trio."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio import create_task_group
+
+from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Completed, Invocation, Smolvm
+from smolkit.aio import in_loop, wait_for
+from smolkit.errors import ConnectionLostError, ExecTimeoutError, MachineNotFoundError
+from smolkit.runners.live import Live
+from smolkit.testing import FakeRunner, FakeSmolvm, GuestCall, PretendEngine, Recorder, Replayer
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Each of the event loops."""
+    return str(request.param)
+
+
+@pytest.fixture
+def pretend(tmp_path: Path) -> PretendEngine:
+    """An engine of real processes."""
+    return PretendEngine(tmp_path / "engine")
+
+
+async def at_once(number: int, work: Callable[[int], Any]) -> None:
+    """So many of these in a task group."""
+    async with create_task_group() as group:
+        for each in range(number):
+            group.start_soon(work, each)
+
+
+async def test_a_life(tmp_path: Path) -> None:
+    """Create, start, commands, files, a branch, and the end."""
+    fake = FakeSmolvm()
+    client = AsyncSmolvm(runner=fake)
+    (tmp_path / "here").write_text("from here")
+    async with client.machine("agent", branchable=True) as m:
+        assert "hi\n" == (await m.exec(["echo", "hi"], check=True)).stdout
+        assert 3 == (await m.sh("exit 3")).returncode
+        await m.write_text("/root/a", "one")
+        await m.cp(tmp_path / "here", m.path("/root/b"))
+        await m.upload(tmp_path / "here", "/root/c")
+        await m.download("/root/c", tmp_path / "back")
+        assert ["a", "b", "c"] == await m.listdir("/root")
+        assert ("one", "from here") == (await m.read_text("/root/a"), (tmp_path / "back").read_text())
+        async with await m.branch("child") as child:
+            assert isinstance(child, AsyncMachine)
+            assert "one" == await child.read_text("/root/a")
+        assert [m] == [client.machine(info.name) for info in await client.ls()]
+        assert (True, True) == (await m.exists(), (await m.status()).running)
+        await m.wait_until(path="/root/a")
+    assert {} == fake.machines
+    with pytest.raises(MachineNotFoundError):
+        await m.exec(["true"])
+    assert ("1.32.2", True) == ((await client.engine).version, client.is_available())
+
+
+async def test_the_machines_of_the_dead_are_reaped() -> None:
+    """As on the sync side."""
+    fake = FakeSmolvm()
+    client = AsyncSmolvm(runner=fake)
+    machine = client.machine("old", lifetime=10)
+    await machine.create()
+    fake.sleep(60)
+
+    assert ["old"] == [item.machine.name for item in await client.reap(dry_run=True)]
+    assert ["old"] == [item.machine.name for item in await client.reap()]
+    assert [] == await client.owned()
+
+
+async def test_several_branches() -> None:
+    """They are twins too."""
+    fake = FakeSmolvm()
+    async with AsyncSmolvm(runner=fake).machine(branchable=True) as source:
+        both = await source.branch_many(2, "b")
+        assert ["b-0", "b-1"] == [child.name for child in both]
+        for child in both:
+            await child.delete()
+
+
+async def test_200_lives_at_once() -> None:
+    """Each has its own machine, all are gone at the end, and their calls take turns."""
+    fake = FakeSmolvm()
+    client = AsyncSmolvm(runner=fake)
+    most = 0
+
+    async def live(number: int) -> None:
+        nonlocal most
+        async with client.machine(f"m{number}") as m:
+            most = max(most, len(fake.machines))
+            assert f"{number}\n" == (await m.exec(["echo", str(number)])).stdout
+
+    await at_once(200, live)
+    assert {} == fake.machines
+    assert most > 100
+
+
+async def test_commands_at_once_on_one_machine(pretend: PretendEngine) -> None:
+    """They run side by side, by real processes, and no thread is made for them."""
+    threads = set()
+    async with AsyncSmolvm(pretend.program).machine("agent") as m:
+
+        async def command(number: int) -> None:
+            result = await m.exec(["sh", "-c", f"echo {number}; sleep 0.3; head -c 100000 /dev/zero"])
+            threads.add(threading.active_count())
+            assert (f"{number}\n", 100_000) == (result.stdout[:-100_000], result.stdout.count("\0"))
+
+        with anyio.fail_after(8):
+            await at_once(20, command)
+    assert {threading.active_count()} == threads
+
+
+@pytest.mark.parametrize("number", [1, 3])
+async def test_no_more_processes_than_one_wants(pretend: PretendEngine, number: int) -> None:
+    """`max_processes`: the others wait for their turn, live ones count, and a cancelled one takes no turn."""
+    log = pretend.folder / "log"
+    async with AsyncSmolvm(pretend.program, max_processes=number).machine("agent") as m:
+
+        async def command(each: int) -> None:
+            with anyio.move_on_after(0.02 if each == 7 else 60):
+                if each % 2:
+                    await m.exec(["sh", "-c", f"echo + >>{log}; sleep 0.05; echo - >>{log}"])
+                else:
+                    async with await m.popen(["sh", "-c", f"echo + >>{log}; sleep 0.05; echo - >>{log}"]):
+                        pass
+
+        await at_once(12, command)
+    now, most = 0, 0
+    for sign in log.read_text().split():
+        now += 1 if sign == "+" else -1
+        most = max(most, now)
+    assert number == most
+    assert 11 <= log.read_text().count("-")
+
+
+def test_max_processes_holds_for_threads_too(pretend: PretendEngine) -> None:
+    """The same bound, on the sync side."""
+    client = Smolvm(pretend.program, max_processes=2)
+    log = pretend.folder / "log"
+    with client.machine("agent") as m:
+        command = ["sh", "-c", f"echo + >>{log}; sleep 0.05; echo - >>{log}"]
+        threads = [threading.Thread(target=m.exec, args=(command,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert log.read_text().split()[:3] == ["+", "+", "-"]
+    with pytest.raises(TypeError, match="give max_processes to the runner"):
+        Smolvm(runner=FakeRunner(), max_processes=2)
+    with pytest.raises(ValueError, match="max_processes"):
+        Smolvm(max_processes=0)
+
+
+async def test_threads_and_tasks_wait_for_the_same_turns(pretend: PretendEngine) -> None:
+    """One runner, one bound: a thread's turn ends, and a task of an event loop goes on; and the other way round."""
+    client = Smolvm(pretend.program, max_processes=1)
+    with client.machine("agent") as m:
+        done: list[str] = []
+
+        def in_thread() -> None:
+            for _ in range(3):
+                m.exec(["sleep", "0.1"])
+                done.append("thread")
+
+        async def in_task(number: int) -> None:
+            await m.to_async().exec(["sleep", "0.1"])
+            done.append("task")
+
+        thread = threading.Thread(target=in_thread)
+        thread.start()
+        with anyio.fail_after(20):
+            await at_once(3, in_task)
+        await anyio.to_thread.run_sync(thread.join)
+    assert ["task"] * 3 + ["thread"] * 3 == sorted(done)
+
+
+async def test_a_command_is_followed(pretend: PretendEngine) -> None:
+    """Lines come as they are written; one task writes while another one reads."""
+    async with AsyncSmolvm(pretend.program).machine("agent") as m:
+        process = await m.popen(["sh", "-c", "while read line; do echo got $line; done; exit 7"], stdin=True, text=True)
+        lines: list[tuple[str, str]] = []
+        came = anyio.Semaphore(0)
+
+        async def write() -> None:
+            assert process.stdin is not None
+            for number in range(3):
+                await process.stdin.write(f"{number}\n")
+                await came.acquire()
+            await process.stdin.close()
+            assert process.stdin.closed
+
+        with anyio.fail_after(8):
+            async with process, create_task_group() as group:
+                group.start_soon(write)
+                async for line in process:
+                    lines.append(line)
+                    came.release()
+        assert [("stdout", f"got {number}\n") for number in range(3)] == lines
+        assert (7, 7, 7) == (process.returncode, process.poll(), await process.wait())
+        assert ("sh", "-c") == process.args[:2]
+
+
+async def test_a_process_that_is_ended(pretend: PretendEngine) -> None:
+    """By terminate, by kill, by the end of its block; a wait may have a bound."""
+    async with AsyncSmolvm(pretend.program).machine("agent") as m:
+        process = await m.popen(["sleep", "60"])
+        with pytest.raises(TimeoutError):
+            await process.wait(0.05)
+        await process.terminate()
+        assert -15 == await process.wait()
+        process = await m.popen(["sleep", "60"])
+        await process.kill()
+        assert -9 == await process.wait()
+        with pytest.raises(KeyError):
+            async with await m.popen(["sleep", "60"]) as process:
+                raise KeyError
+        assert -9 == process.returncode
+
+
+async def test_a_reading_that_was_given_up_goes_on(pretend: PretendEngine) -> None:
+    """A cancelled iteration loses nothing: the next one has the rest."""
+    async with AsyncSmolvm(pretend.program).machine("agent") as m:
+        process = await m.popen(["sh", "-c", "echo one; sleep 0.3; echo two"], text=True)
+        lines = []
+        for bound in (0.15, 8):
+            with anyio.move_on_after(bound):
+                async for _, line in process:
+                    lines.append(line)
+        assert (["one\n", "two\n"], 0) == (lines, process.returncode)
+
+
+async def test_a_spawned_command() -> None:
+    """It knows its machine, and is asked for."""
+    fake = FakeSmolvm()
+    async with AsyncSmolvm(runner=fake).machine("agent") as m:
+        spawned = await m.spawn(["sleep", "100"])
+        assert (m, True) == (spawned.machine, await spawned.is_running())
+        await spawned.kill()
+        assert not await spawned.is_running()
+        assert (16, True) == (len(spawned.mark), spawned.pid > 0)
+
+
+async def test_timeouts_of_the_guest(pretend: PretendEngine) -> None:
+    """They are errors of smolkit's, as on the sync side."""
+    fake = FakeSmolvm()
+    async with AsyncSmolvm(runner=fake).machine("agent") as m:
+        with pytest.raises(ExecTimeoutError):
+            await m.exec(["sleep", "5"], timeout=1)
+
+
+class Pieces(Live):
+    """Output that comes by and by."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self.invocation, self.left = invocation, [b"one ", b"two"]
+
+    def read(self, timeout: float | None) -> tuple[str, bytes] | None:  # noqa: ARG002
+        """The next piece."""
+        wait_for(partial(anyio.sleep, 0.001))
+        return ("stdout", self.left.pop(0)) if self.left else None
+
+    def write(self, data: bytes) -> None:
+        """Nothing is taken."""
+        raise BrokenPipeError(data)
+
+    def close_stdin(self) -> None:
+        """Nothing to close."""
+
+    def poll(self) -> int | None:
+        """Ended, once all is read."""
+        return None if self.left else 0
+
+    def end(self, *, kill: bool = False) -> None:
+        """It ends by itself."""
+
+    def close(self) -> Completed:
+        """How it ended."""
+        return Completed(self.invocation.argv, 0)
+
+
+class Far(AsyncRunner):
+    """An engine behind a connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[str, ...]] = []
+        self.live = False
+
+    async def execute(self, invocation: Invocation) -> Completed:
+        """Says its version, or hi."""
+        self.asked.append(invocation.argv)
+        await anyio.sleep(0.001)
+        return Completed(invocation.argv, 0, b"smolvm 1.32.2" if invocation.argv == ("--version",) else b"hi\n")
+
+    def open(self, invocation: Invocation, *, stdin: bool) -> Live:
+        """Live, if it is to be."""
+        return Pieces(invocation) if self.live else super().open(invocation, stdin=stdin)
+
+
+async def test_a_runner_of_ones_own() -> None:
+    """An AsyncRunner supplies `execute`, and what it follows live waits by `wait_for`."""
+    runner = Far()
+    m = AsyncSmolvm(runner=runner).machine("agent")
+    assert "hi\n" == (await m.exec(["true"])).stdout
+    for live, expected in ((False, b"hi\n"), (True, b"one two")):
+        runner.live = live
+        async with await m.popen(["true"]) as process:
+            assert expected == b"".join([piece async for _, piece in process])
+    assert ("--version",) == runner.asked[0]
+
+
+async def test_the_engine_is_asked_once_by_many() -> None:
+    """The first one asks, the others wait for its answer."""
+    fake = FakeRunner()
+    fake._version = None
+    fake.answer(["--version"], stdout="smolvm 1.32.2")
+    fake.answer(["machine", "exec"])
+    m = AsyncSmolvm(runner=fake).machine("agent")
+
+    await at_once(10, lambda _: m.exec(["true"]))
+    assert 1 == fake.argvs.count(("--version",))
+
+
+async def test_sync_code_of_ones_own() -> None:
+    """`in_loop` runs a function that uses the sync handles, without blocking the loop."""
+    fake = FakeSmolvm()
+    seen: list[str] = []
+    other = anyio.Event()
+
+    def life(name: str) -> str:
+        with Smolvm(runner=fake).machine(name) as m:
+            return m.exec(["echo", name]).stdout
+
+    async def meanwhile() -> None:
+        seen.append("meanwhile")
+        other.set()
+
+    async with create_task_group() as group:
+        group.start_soon(meanwhile)
+        seen.append(await in_loop(life, name="agent"))
+    assert (["meanwhile", "agent\n"], True) == (seen, other.is_set())
+
+
+async def test_a_handler_of_a_fake_may_wait() -> None:
+    """So tests of async programs decide when a command ends."""
+    fake, go = FakeSmolvm(), anyio.Event()
+
+    @fake.on("agent")
+    def agent(call: GuestCall) -> str:
+        wait_for(go.wait)
+        return "done"
+
+    async with AsyncSmolvm(runner=fake).machine() as m, create_task_group() as group:
+        with anyio.move_on_after(0.02) as scope:
+            await m.exec(["agent"])
+        assert scope.cancelled_caught
+        group.start_soon(anyio.lowlevel.checkpoint)
+        go.set()
+        assert "done" == (await m.exec(["agent"])).stdout
+
+
+async def test_a_cassette_is_recorded_and_played(tmp_path: Path) -> None:
+    """Both ways, on the async side."""
+    fake = FakeSmolvm()
+    with Recorder(fake, tmp_path / "tape.json") as recorder:
+        async with AsyncSmolvm(runner=recorder).machine("agent") as m:
+            await m.exec(["echo", "hi"])
+    async with AsyncSmolvm(runner=Replayer(tmp_path / "tape.json")).machine("agent") as m:
+        assert "hi\n" == (await m.exec(["echo", "hi"])).stdout
+
+
+async def test_observers_and_dry_runs() -> None:
+    """As on the sync side; an observer runs in the caller's context."""
+    calls: list[str] = []
+    fake = FakeSmolvm()
+    client = AsyncSmolvm(runner=fake, on_call=lambda call: calls.append(call.verb))
+    async with client.machine("agent") as m:
+        with client.dry_run(echo=False) as plan:
+            await m.exec(["rm", "-r", "/"])
+            await m.delete()
+    assert ["machine create", "machine start", "machine delete"] == calls
+    assert ["Exec", "Delete"] == [type(command).__name__ for command in plan.commands]
+
+
+async def test_a_machine_that_dies() -> None:
+    """Its errors are the same."""
+    fake = FakeSmolvm()
+    fake.fail("exec", "dies")
+    async with AsyncSmolvm(runner=fake).machine("agent") as m:
+        with pytest.raises(ConnectionLostError):
+            await m.exec(["echo", "hi"])
+    assert {} == fake.machines

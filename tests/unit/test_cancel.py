@@ -1,0 +1,317 @@
+"""Cancelling the async twin: wherever it strikes, nothing is left, and it is not lost either."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Completed, Invocation
+from smolkit.testing import FakeSmolvm, PretendEngine
+
+Work = Callable[[], Coroutine[Any, Any, object]]
+
+
+@pytest.fixture
+def pretend(tmp_path: Path) -> PretendEngine:
+    """An engine of real processes."""
+    return PretendEngine(tmp_path / "engine")
+
+
+async def by_task_cancel(work: Work, wait: Callable[[], Coroutine[Any, Any, object]], times: int) -> bool:
+    """Runs it as a task of asyncio's, and cancels that after a wait, so often. Whether it was."""
+    task = asyncio.ensure_future(work())
+    await wait()
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0)
+    try:
+        await task
+    except asyncio.CancelledError:
+        return True
+    return False
+
+
+async def by_scope(work: Work, wait: Callable[[], Coroutine[Any, Any, object]], times: int) -> bool:
+    """Runs it in a cancel scope of anyio's, which cancels at every wait from then on. Whether it did."""
+    async with anyio.create_task_group() as group:
+
+        async def cancel() -> None:
+            await wait()
+            scope.cancel()
+
+        with anyio.CancelScope() as scope:
+            group.start_soon(cancel)
+            await work()
+            group.cancel_scope.cancel()
+    return scope.cancelled_caught
+
+
+WAYS = [
+    pytest.param("asyncio", by_task_cancel, 1, id="cancel()"),
+    pytest.param("asyncio", by_task_cancel, 50, id="cancel() again and again"),
+    pytest.param("asyncio", by_scope, 1, id="anyio on asyncio"),
+    pytest.param("trio", by_scope, 1, id="trio"),
+]
+
+
+@pytest.mark.parametrize(("backend", "cancelled", "times"), WAYS)
+def test_cancelled_at_every_await_of_a_life(backend: str, cancelled: Any, times: int) -> None:
+    """On the fake, where each call of the engine is a moment: no machine, no half-booted VM, no hang."""
+
+    async def after(steps: int) -> bool:
+        fake = FakeSmolvm()
+
+        async def life() -> None:
+            async with AsyncSmolvm(runner=fake).machine("agent", branchable=True) as m:
+                await m.exec(["echo", "hi"])
+                await m.write_text("/root/a", "x")
+                async with await m.popen(["cat"], stdin=True) as process:
+                    assert process.stdin is not None
+                    await process.stdin.write("hi")
+                    async for _ in process:
+                        pass
+                async with await m.branch():
+                    await m.stop()
+
+        async def wait() -> None:
+            for _ in range(steps):
+                await checkpoint()
+
+        with anyio.fail_after(10):
+            struck: bool = await cancelled(life, wait, times)
+        assert ({}, []) == (fake.machines, fake.leaked), steps
+        return struck
+
+    steps = 0
+    while anyio.run(after, steps, backend=backend):
+        steps += 1
+    assert steps > 12
+
+
+@pytest.mark.parametrize(("backend", "cancelled", "times"), WAYS)
+def test_cancelled_at_any_time_of_a_life_with_processes(backend: str, cancelled: Any, times: int, tmp_path: Path) -> None:
+    """Real processes, which take their time: each is over, the guest's too, and no machine is left."""
+    pretend = PretendEngine(tmp_path / "engine")
+
+    async def after(seconds: float) -> bool:
+        async def life() -> None:
+            async with AsyncSmolvm(pretend.program).machine("agent") as m:
+                await m.exec(["sh", "-c", "sleep 0.02; exec sleep 0.01987"])
+                async with await m.popen(["sleep", "0.01987"]):
+                    pass
+
+        with anyio.fail_after(10):
+            struck: bool = await cancelled(life, lambda: anyio.sleep(seconds), times)
+        assert ([], []) == (pretend.left, running("0.01987")), seconds
+        return struck
+
+    tries = 0
+    while anyio.run(after, tries * 0.004, backend=backend):
+        tries += 1
+    assert tries > 5
+
+
+def running(word: str) -> list[bytes]:
+    """The processes that have this word."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = file.read_bytes().split(b"\0")
+            found += [words[0]] if word.encode() in words else []
+    return found
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_cancelled_command_is_killed_in_the_guest(backend: str, pretend: PretendEngine) -> None:
+    """By a timeout of anyio's or of asyncio's; the machine lives on."""
+
+    async def main() -> None:
+        async with AsyncSmolvm(pretend.program).machine("agent") as m:
+            with anyio.move_on_after(0.1) as scope:
+                await m.exec(["sleep", "61987"])
+            assert (True, []) == (scope.cancelled_caught, running("61987"))
+            with pytest.raises(TimeoutError), anyio.fail_after(0.1):
+                await m.exec(["sleep", "61987"])
+            with anyio.move_on_after(0.1):
+                async with await m.popen(["sleep", "61987"]):
+                    pass
+            if backend == "asyncio":
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        await m.exec(["sleep", "61987"])
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(m.exec(["sleep", "61987"]), 0.1)
+            assert [] == running("61987")
+            assert (await m.exec(["true"])).ok
+
+    anyio.run(main, backend=backend)
+    assert [] == pretend.left
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_one_that_fails_ends_the_others(backend: str, pretend: PretendEngine) -> None:
+    """A task group: an exception in one block tears down the machines of all."""
+
+    async def main() -> None:
+        client = AsyncSmolvm(pretend.program)
+
+        async def live(number: int) -> None:
+            async with client.machine(f"m{number}") as m:
+                await m.exec(["sleep", "0.2" if number == 3 else "60"])
+                raise KeyError(number)
+
+        async with anyio.create_task_group() as group:
+            for number in range(5):
+                group.start_soon(live, number)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        anyio.run(main, backend=backend)
+    assert "[KeyError(3)]" == str(list(caught.value.exceptions))
+    assert [] == pretend.left
+
+
+@pytest.mark.parametrize("cancels", [1, 3])
+@pytest.mark.parametrize("body_fails", [False, True])
+def test_asyncios_cancellation_in_a_teardown_comes_out_after_it(
+    pretend: PretendEngine, cancels: int, body_fails: bool
+) -> None:
+    """The machine is gone, also where the delete had to be tried again, and the task knows that it was cancelled."""
+
+    async def main() -> None:
+        torn = asyncio.Event()
+
+        async def life() -> None:
+            async with AsyncSmolvm(pretend.program).machine("agent"):
+                pretend.fault("delete", "busy")
+                torn.set()
+                if body_fails:
+                    raise KeyError
+
+        task = asyncio.create_task(life())
+        await torn.wait()
+        for _ in range(cancels):
+            await asyncio.sleep(0.03)
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert body_fails == isinstance(caught.value.__context__, KeyError)
+        assert task.cancelled()
+
+    asyncio.run(main())
+    assert ([], 2) == (pretend.left, pretend.calls.count("delete"))
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_teardown_that_fails_under_a_cancellation_is_told(backend: str) -> None:
+    """As a note, on what comes out."""
+    fake = FakeSmolvm()
+    fake.fail("delete", "locked", times=99)
+    notes: list[str] = []
+
+    async def main() -> None:
+        with anyio.move_on_after(0.05):
+            try:
+                async with AsyncSmolvm(runner=fake).machine("agent"):
+                    await anyio.sleep_forever()
+            except anyio.get_cancelled_exc_class() as error:
+                notes.extend(error.__notes__)
+                raise
+
+    anyio.run(main, backend=backend)
+    assert [True] == ["machine 'agent' is left" in note for note in notes]
+
+
+def test_a_coroutine_that_is_dropped_still_tears_down(pretend: PretendEngine) -> None:
+    """Its event loop is gone: the cleaning up blocks the thread instead."""
+
+    async def life() -> None:
+        async with AsyncSmolvm(pretend.program).machine("agent") as m:
+            await m.exec(["sleep", "0.05"])
+
+    async def drive(coroutine: Any, seconds: float) -> bool:
+        """Does as an event loop would, for so long. Whether it came to its end."""
+        until, go_on = time.monotonic() + seconds, partial(coroutine.send, None)
+        with suppress(StopIteration):
+            while True:
+                future, go_on = go_on(), partial(coroutine.send, None)
+                try:
+                    if future is None:
+                        await asyncio.sleep(0)
+                        continue
+                    future._asyncio_future_blocking = False
+                    await asyncio.wait([future], timeout=max(0, until - time.monotonic()))
+                    if not future.done():
+                        return False
+                except asyncio.CancelledError as error:  # a timeout of the coroutine's own
+                    go_on = partial(coroutine.throw, error)
+        return True
+
+    coroutine = life()
+    tries = 0
+    while not asyncio.run(drive(coroutine, tries * 0.005)):
+        coroutine.close()
+        assert [] == pretend.left
+        coroutine = life()
+        tries += 1
+    assert tries > 5
+    assert [] == pretend.left
+
+
+@pytest.mark.parametrize(("backend", "cancelled", "times"), WAYS)
+def test_a_runner_of_ones_own_is_not_cancelled_in_what_has_to_end(backend: str, cancelled: Any, times: int) -> None:
+    """Its `execute` of a create or a delete always comes to its end, and is then undone."""
+    fake = FakeSmolvm()
+
+    class Slow(AsyncRunner):
+        async def execute(self, invocation: Invocation) -> Completed:
+            for _ in range(3):
+                await checkpoint()
+            done = fake.execute(invocation)
+            for _ in range(3):
+                await checkpoint()
+            return done
+
+    async def after(steps: int) -> bool:
+        async def life() -> None:
+            async with AsyncSmolvm(runner=Slow(version="1.32.2")).machine("agent") as m:
+                await m.exec(["true"])
+
+        async def wait() -> None:
+            for _ in range(steps):
+                await checkpoint()
+
+        with anyio.fail_after(10):
+            struck: bool = await cancelled(life, wait, times)
+        assert {} == fake.machines, steps
+        return struck
+
+    steps = 0
+    while anyio.run(after, steps, backend=backend):
+        steps += 1
+    assert steps > 16
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_start_that_is_cancelled_is_undone(backend: str, pretend: PretendEngine) -> None:
+    """`async with` deletes; `start` alone lets it come to its end."""
+
+    async def main() -> AsyncMachine:
+        machine = AsyncSmolvm(pretend.program).machine("agent")
+        await machine.create()
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await machine.start()
+        assert "start" not in pretend.calls  # cancelled before it began
+        return machine
+
+    anyio.run(main, backend=backend)
+    assert ["m-agent"] == pretend.left
