@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -11,14 +12,21 @@ from attrs import frozen
 
 from smolkit import Machine, Smolvm
 from smolkit.testing import FakeSmolvm
+from tests.awaited import awaited
 from tests.engines import OLDER, alive, settle, throwaway_client
 
 NEWEST = "1.32.2"  # that the fake speaks as; the real one is whatever is installed
-ENGINES = [f"fake-{version}" for version in (*OLDER, NEWEST)]
-REAL = [
-    *(pytest.param(f"real-{version}", marks=pytest.mark.older) for version in OLDER),
-    pytest.param("real-newest", marks=pytest.mark.engine),
-]
+FAKES = [f"fake-{version}" for version in (*OLDER, NEWEST)]
+# The async twin is tried on the newest of each, in one event loop or another.
+ASYNC = [f"fake-{NEWEST}-asyncio", f"fake-{NEWEST}-trio", "real-newest-asyncio"]
+REAL = [f"real-{version}" for version in (*OLDER, "newest")]
+ENGINES = sorted([*FAKES, *REAL, *ASYNC], key=len, reverse=True)
+
+
+def mark(engine: str) -> Any:
+    """Real engines are asked for by a mark."""
+    marks = {"fake": (), "real": (pytest.mark.engine if "newest" in engine else pytest.mark.older,)}
+    return pytest.param(engine, marks=marks[engine[:4]])
 
 
 @frozen
@@ -42,17 +50,18 @@ class World:
         return self.client.engine.dialect.supports(feature)
 
 
-@pytest.fixture(scope="package", params=[*ENGINES, *REAL])
+@pytest.fixture(scope="package", params=[mark(engine) for engine in [*FAKES, *ASYNC, *REAL]])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    """One of the engines."""
-    kind, _, version = request.param.partition("-")
-    if kind == "fake":
-        fake = FakeSmolvm(version)
-        fake.on("nosuchprogram", FileNotFoundError)
-        yield World(Smolvm(runner=fake))
-        return
-    with throwaway_client(None if version == "newest" else version) as client:
-        yield World(client)
+    """One of the engines, by one of the twins."""
+    kind, version, loop = (*request.param.split("-"), "")[:3]
+    with ExitStack() as stack:
+        if kind == "fake":
+            fake = FakeSmolvm(version)
+            fake.on("nosuchprogram", FileNotFoundError)
+            client = Smolvm(runner=fake)
+        else:
+            client = stack.enter_context(throwaway_client(None if version == "newest" else version))
+        yield World(stack.enter_context(awaited(client, loop)) if loop else client)
 
 
 @pytest.fixture(scope="package")
@@ -80,7 +89,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report in terminalreporter.stats.get("passed", ()):
         if getattr(report, "when", "") == "call" and "/contract/" in report.nodeid:
             name, _, parameters = report.nodeid.rstrip("]").partition("[")
-            engine = next((part for part in ENGINES + [f"real-{v}" for v in (*OLDER, "newest")] if part in parameters), "")
+            engine = next((part for part in ENGINES if part in parameters), "")
             held[engine] += 1
             behaviours.add((name, parameters.replace(engine, "")))
     if behaviours:

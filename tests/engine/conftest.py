@@ -6,26 +6,34 @@ import itertools
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from smolkit import Machine, Smolvm
+from tests.awaited import awaited
 from tests.engines import again, alive, throwaway_client
 
 Boot = Callable[..., Any]
 _NUMBERS = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def real() -> Iterator[Smolvm]:
-    """A client of the real engine; at the end of the session nothing may be left on it, in `ls` or as a process."""
-    with throwaway_client() as client:
-        yield client
+@pytest.fixture(scope="session", params=["sync", "asyncio"])
+def real(request: pytest.FixtureRequest) -> Iterator[Smolvm]:
+    """A client of the real engine, by one of the twins. At its end nothing may be left, in `ls` or as a process."""
+    with throwaway_client() as client, ExitStack() as stack:
+        yield client if request.param == "sync" else stack.enter_context(awaited(client, request.param))
         assert [] == client.ls()
         assert [] == vmms()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is of neither twin is done once."""
+    twice = [item for item in items if item.get_closest_marker("once") and "[asyncio" in item.name]
+    config.hook.pytest_deselected(items=twice)
+    items[:] = [item for item in items if item not in twice]
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.engine
 EVERY_BYTE = bytes(range(256))
 
 
+@pytest.mark.once
 def test_the_quickstart(real: Smolvm, capfd: pytest.CaptureFixture[str]) -> None:
     """The README's example prints what a real guest said."""
     said: list[str] = []
@@ -143,6 +144,7 @@ def test_output_beyond_the_engines_cap(shared: Machine) -> None:
     assert 13 * 2**20 == len(shared.exec(["dd", "if=/dev/zero", "bs=1M", "count=13"]).stdout_bytes)
 
 
+@pytest.mark.once
 def test_output_is_bounded(state_dir: Path, shared: Machine) -> None:
     """A guest that never stops writing is cut off, and does not fill the host's memory."""
     small = Smolvm(runner=SubprocessRunner(state_dir=state_dir, output_limit=100_000))
@@ -164,6 +166,7 @@ def test_input_env_and_workdir(shared: Machine) -> None:
     assert "" == shared.exec(["cat"]).stdout
 
 
+@pytest.mark.once
 def test_secrets_are_in_the_guest_and_not_on_the_hosts_command_line(shared: Machine) -> None:
     """While an exec with a secret runs, no command line on the host has it."""
     results: list[str] = []
@@ -273,6 +276,7 @@ def test_a_background_child_does_not_hold_exec(shared: Machine) -> None:
     shared.sh("pkill sleep; true")
 
 
+@pytest.mark.once
 def test_a_pickled_handle_is_the_same_machine(shared: Machine) -> None:
     """The copy runs commands there."""
     copy = pickle.loads(pickle.dumps(shared))
@@ -302,6 +306,17 @@ with Smolvm(runner=SubprocessRunner(state_dir=sys.argv[1])).machine("interrupted
     print("started", flush=True)
     m.exec(["sleep", "4325"])
 """
+INTERRUPTED_ASYNC = """
+import asyncio, logging, sys
+from smolkit import AsyncSmolvm, SubprocessRunner
+logging.basicConfig(level=logging.DEBUG, format="%(message)s")
+async def main():
+    client = AsyncSmolvm(runner=SubprocessRunner(state_dir=sys.argv[1]))
+    async with client.machine("interrupted", cpus=1, memory=512) as m:
+        print("started", flush=True)
+        await m.exec(["sleep", "4325"])
+asyncio.run(main())
+"""
 
 
 def wait_for(during: str, program: subprocess.Popen[str], vms: int) -> None:
@@ -313,12 +328,14 @@ def wait_for(during: str, program: subprocess.Popen[str], vms: int) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("during", ["start", "exec"])
-def test_ctrl_c_leaves_nothing(real: Smolvm, state_dir: Path, during: str) -> None:
+@pytest.mark.parametrize("code", [INTERRUPTED, INTERRUPTED_ASYNC], ids=["sync program", "async program"])
+def test_ctrl_c_leaves_nothing(real: Smolvm, state_dir: Path, code: str, during: str) -> None:
     """A program that is interrupted while a machine boots, or runs a command, leaves no machine and no process."""
     before = len(vmms())
     program = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(state_dir)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(state_dir)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     wait_for(during, program, before)
     time.sleep(1)
@@ -331,6 +348,7 @@ def test_ctrl_c_leaves_nothing(real: Smolvm, state_dir: Path, during: str) -> No
     assert before == len(vmms())
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("during", ["start", "exec"])
 def test_an_owner_that_is_killed_is_reaped(real: Smolvm, state_dir: Path, shared: Machine, during: str) -> None:
     """kill -9 tears nothing down; another process finds the machine, ends its VM, and touches no machine of the living."""
@@ -377,6 +395,7 @@ def engine_says(real: Smolvm, *words: str) -> None:
     assert 0 == completed.returncode, completed.stderr
 
 
+@pytest.mark.once
 def test_a_boot_that_fails(state_dir: Path, image: Machine, tmp_path: Path) -> None:
     """A typed error with the end of the console log, the guest's escapes made harmless; nothing is left."""
     rootfs = tmp_path / "rootfs"
@@ -395,6 +414,7 @@ def test_a_boot_that_fails(state_dir: Path, image: Machine, tmp_path: Path) -> N
     assert not machine.exists()
 
 
+@pytest.mark.once
 def test_an_engine_behind_a_prefix(real: Smolvm, state_dir: Path, shared: Machine) -> None:
     """The same machine through `env` as it could be through sudo: words before the program."""
     path = real.engine.path

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.engine
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
+@pytest.mark.once
 def test_the_same_test_runs_on_the_real_engine_by_one_flag(state_dir: Path) -> None:
     """The example's; what needs the fake is skipped."""
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", f"--rootdir={EXAMPLES}"]

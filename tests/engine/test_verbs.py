@@ -83,12 +83,12 @@ def test_output_beyond_the_engines_cap(image: Machine) -> None:
     assert {"stdout": 11_800_000, "stderr": 1000} == totals
 
 
-def test_failures_of_a_process(machine: Machine) -> None:
+def test_failures_of_a_process(real: Smolvm, machine: Machine) -> None:
     """A missing program is the same error for both kinds of machine; a missing machine too."""
     with pytest.raises(errors.ProgramNotFoundError):
         machine.popen(["no-such-program"]).wait()
     with pytest.raises(errors.MachineNotFoundError):
-        list(type(machine)(machine._runner, "missing").popen(["true"]))
+        list(real.machine("missing").popen(["true"]))
 
 
 def test_a_command_that_is_left_to_run(machine: Machine) -> None:
@@ -134,11 +134,11 @@ def test_branches_of_a_running_machine(real: Smolvm, boot: Boot) -> None:
     assert not {"source", "twig", "bough-0", "bough-1"} & {info.name for info in real.ls()}
 
 
-def test_a_machine_that_cannot_be_branched(shared: Machine) -> None:
+def test_a_machine_that_cannot_be_branched(real: Smolvm, shared: Machine) -> None:
     """The engine's own words, as a typed error; nothing is made."""
     with pytest.raises(errors.ConfigError, match="not started as branchable"):
         shared.branch("never")
-    assert not type(shared)(shared._runner, "never").exists()
+    assert not real.machine("never").exists()
 
 
 def test_what_a_machine_tells(shared: Machine) -> None:
@@ -196,7 +196,7 @@ def test_words_of_ones_own(real: Smolvm, shared: Machine) -> None:
         real.cli("machine", "stats", "--name", "missing")
 
 
-def test_secrets_of_a_machine(boot: Boot, tmp_path: Path) -> None:
+def test_secrets_of_a_machine(real: Smolvm, boot: Boot, tmp_path: Path) -> None:
     """Every start and command has them, the engine's record has none; a file's is as the file is then."""
     (tmp_path / "secret").write_text("from a file\n")
     with boot("keeper", secrets={"TOKEN": "t0p-s3cret", "FILE": Secret.file(tmp_path / "secret")}) as machine:
@@ -209,9 +209,10 @@ def test_secrets_of_a_machine(boot: Boot, tmp_path: Path) -> None:
         again(machine.start)
         assert "t0p-s3cret\n" == machine.sh("echo $TOKEN").stdout
         with pytest.raises(errors.ConfigError, match="env_unset"):
-            type(machine)(machine._runner, machine.name).exec(["true"])
+            real.machine(machine.name).exec(["true"])
 
 
+@pytest.mark.once
 def test_calls_are_told(real: Smolvm, state_dir: Path, shared: Machine) -> None:
     """Verb, status and duration of real calls."""
     calls: list[Call] = []
