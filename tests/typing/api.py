@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import assert_type
 
 from smolkit import (
+    AsyncMachine,
+    AsyncSmolvm,
     Check,
     Engine,
     ExecResult,
@@ -16,6 +18,7 @@ from smolkit import (
     Smolvm,
     SubprocessRunner,
 )
+from smolkit.aio import AsyncProcess, in_loop
 from smolkit.calls import Plan
 from smolkit.commands import Exec, Ls
 from smolkit.observed import Stats
@@ -58,6 +61,37 @@ client.machine("agent", branchable=True, secrets={"A": Secret("x")})
 with client.dry_run(echo=False) as plan:
     assert_type(plan, Plan)
 Smolvm(on_call=spans())
+
+
+async def on_the_async_side() -> None:
+    """The same types, awaited."""
+    client = AsyncSmolvm(max_processes=4)
+    assert_type((await client.engine).version, str)
+    assert_type(await client.ls(labels={"a": "b"}), list[MachineInfo])
+    assert_type(client.machine("agent", cpus=1), AsyncMachine)
+    client.machine(mem=512)  # type: ignore[call-arg]
+    async with client.machine() as m:
+        assert_type(m, AsyncMachine)
+        assert_type(m.name, str)
+        assert_type(await m.exec(["true"], check=True, timeout=1.5), ExecResult)
+        assert_type(await m.sh("a | b", env={"A": "b"}), ExecResult)
+        await m.exec("true", chek=True)  # type: ignore[call-arg]
+        await m.cp(Path("x"), m.path("/x") / "y")
+        async for stream, chunk in await m.popen(["true"]):
+            assert_type((stream, chunk), tuple[str, bytes])
+        async with await m.popen(["true"], text=True, stdin=True, timeout=5) as process:
+            assert_type(process, AsyncProcess[str])
+            async for stream, line in process:
+                assert_type((stream, line), tuple[str, str])
+        assert_type(await (await m.spawn(["true"])).is_running(), bool)
+        assert_type(await m.read_text("/x"), str)
+        assert_type(await m.branch("twig", labels={"a": "b"}), AsyncMachine)
+        assert_type(await m.branch_many(2), list[AsyncMachine])
+        assert_type(m.to_sync(), Machine)
+        await m.update(cpu=2)  # type: ignore[call-arg]
+    assert_type(await in_loop(runner.run, Ls()), tuple[MachineInfo, ...])
+    assert_type(await client.run(["true"], cpus=1, timeout=5), ExecResult)
+
 
 runner = SubprocessRunner("/bin/smolvm", prefix=["sudo", "-n"], env={"A": "b"})
 assert_type(runner.run(Ls()), tuple[MachineInfo, ...])

@@ -1,0 +1,95 @@
+"""python -m tests.bench.concurrent
+
+200 commands at once: by threads of the sync client, by tasks of the async one, by `xargs -P` of the raw program. Each is a
+process of its own, in turns. The engine is a program that pretends; its guest's command sleeps half a second.
+
+Peak memory is that of the process that makes the calls (the guests' own is the same for all).
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from smolkit import Smolvm
+from smolkit.testing import PretendEngine
+
+COMMANDS, AT_ONCE, ROUNDS = 200, 16, 5
+NAP = "0.5"
+START = """
+import sys
+from smolkit import SubprocessRunner
+runner = SubprocessRunner(sys.argv[1], version="1.32.2")
+"""
+BOUNDED = START.replace(', version="1.32.2"', f', version="1.32.2", max_processes={AT_ONCE}')
+THREADS = """
+import threading
+from smolkit import Smolvm
+machine = Smolvm(runner=runner).machine("agent")
+threads = [threading.Thread(target=machine.exec, args=(["sleep", sys.argv[2]],)) for _ in range(int(sys.argv[3]))]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+TASKS = """
+import asyncio
+from smolkit import AsyncSmolvm
+async def main():
+    machine = AsyncSmolvm(runner=runner).machine("agent")
+    await asyncio.gather(*(machine.exec(["sleep", sys.argv[2]]) for _ in range(int(sys.argv[3]))))
+asyncio.run(main())
+"""
+
+
+def xargs(program: Path, at_once: int) -> list[str]:
+    """The same calls, raw."""
+    words = f"{program} --error-format json machine exec --name agent -i -- sleep {NAP} </dev/null"
+    return ["sh", "-c", f"seq {COMMANDS} | xargs -P {at_once} -n 1 sh -c '{words}'"]
+
+
+def run(words: list[str]) -> tuple[float, float]:
+    """Seconds, and the MiB of the process at its most."""
+    before = time.perf_counter()
+    child = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = status
+    assert 0 == status, words
+    return time.perf_counter() - before, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    """Prints the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = PretendEngine(Path(folder, "engine")).program
+        machine = Smolvm(program).machine("agent")
+        machine.create()
+        machine.start()
+        words = [str(program), NAP, str(COMMANDS)]
+        ways = {
+            "xargs -P 200": xargs(program, COMMANDS),
+            "threads": [sys.executable, "-c", START + THREADS, *words],
+            "tasks": [sys.executable, "-c", START + TASKS, *words],
+            f"xargs -P {AT_ONCE}": xargs(program, AT_ONCE),
+            f"threads, max_processes={AT_ONCE}": [sys.executable, "-c", BOUNDED + THREADS, *words],
+            f"tasks, max_processes={AT_ONCE}": [sys.executable, "-c", BOUNDED + TASKS, *words],
+            "threads, none": [sys.executable, "-c", START + THREADS, *words[:2], "0"],
+            "tasks, none": [sys.executable, "-c", START + TASKS, *words[:2], "0"],
+        }
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+        for _ in range(ROUNDS):
+            for name, command in ways.items():
+                found[name].append(run(command))
+    print(f"{COMMANDS} commands that sleep {NAP} s: seconds, and MiB at the most")
+    raw = 1.0
+    for name, rounds in found.items():
+        seconds, size = (statistics.median(column) for column in zip(*rounds, strict=True))
+        raw = seconds if name.startswith("xargs") else raw
+        print(f"  {name:28}{seconds:8.2f} ({seconds / raw:4.2f} of xargs){size:8.1f}")
+
+
+if __name__ == "__main__":
+    main()
