@@ -121,7 +121,10 @@ class Machine(MachineTransfers, MachineVerbs):
             )
 
     def to_sync(self) -> Machine:
-        """Another handle on the same machine, one that does not own it: it deletes it only when it is told to."""
+        """Another handle on the same machine, for sync code: it does not own it, and deletes it only when it is told to.
+
+        Its calls block their thread: an event loop's is not the place for them.
+        """
         return type(self)(self._runner, self.name, self._spec, self._starting)
 
     def to_async(self) -> AsyncMachine:

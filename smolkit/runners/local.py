@@ -44,6 +44,7 @@ _PROXY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 # NO_COLOR: no escapes. RUST_LOG: no log lines among the guest's stderr.
 _FIXED = {"NO_COLOR": "1", "RUST_LOG": "off"}
 
+_USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 _TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
 _DEFAULT_LIMIT = 256 * 2**20
 NOTE = b"note: no packed assets found for '"
@@ -272,6 +273,9 @@ class SubprocessRunner(Runner):
         except OSError as error:
             if error.errno == errno.E2BIG:
                 raise ValueError("the command line is longer than this host takes: use input=, or cp a file") from None
+            if error.errno in _USED_UP:
+                error.add_note("max_processes= of the client, or of its SubprocessRunner, bounds how many run at once")
+                raise
             raise EngineNotFoundError(f"cannot run {argv[0]}: {error.strerror}") from error
 
     def completed(  # noqa: PLR0917  (as Completed has them)

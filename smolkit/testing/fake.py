@@ -64,14 +64,15 @@ class _Injected:
 
 @final
 class FakeSmolvm(FakeRunner):
-    """An engine in memory: `Smolvm(runner=FakeSmolvm())`.
+    """An engine in memory: `Smolvm(runner=FakeSmolvm())`, or AsyncSmolvm.
 
     Machines are created, run, branch and end; files go in and out; commands are answered by handlers (`on`), by a few
     programs of its own (true, false, echo, cat, sleep, pwd, test, and `sh -c` of these), or refused with an AssertionError
     that says what to register. Answers come in the engine's own words and statuses, for the version chosen, so that
     smolkit's real argv and its real error mapping run. Time is its own: nothing waits.
 
-    `answer`, from FakeRunner, still scripts what the fake itself does not do, and wins. Several threads may share one.
+    `answer`, from FakeRunner, still scripts what the fake itself does not do, and wins. Several threads may share one, and
+    tasks: to them each call is a moment in which others go on, and handlers wait by `smolkit.aio.wait_for`.
     """
 
     def __init__(self, version: str = "1.32.2") -> None:

@@ -6,6 +6,8 @@ import logging
 import os
 import signal
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +18,7 @@ import pytest
 from smolkit import Invocation, Smolvm, SubprocessRunner, errors
 from smolkit.commands import Exec, Ls, Start
 from smolkit.dialect import Dialect
+from smolkit.testing import PretendEngine
 from smolkit.values import Hidden
 from tests.recorded import NOTE
 
@@ -368,3 +371,32 @@ def test_no_shell_is_between(pretend: Pretend) -> None:
     out = SubprocessRunner(pretend('printf "<%s>" "$@"')).execute(Invocation(words)).stdout.decode()
 
     assert "".join(f"<{word}>" for word in words) == out
+
+
+FEW_FILES = """
+import resource, sys, threading
+from smolkit import Smolvm
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+failures = []
+def command(machine):
+    try:
+        machine.exec(["sleep", "0.5"])
+    except BaseException as error:
+        failures.append(error)
+for options in ({}, {"max_processes": 4}):
+    with Smolvm(sys.argv[1], **options).machine("agent") as machine:
+        threads = [threading.Thread(target=command, args=(machine,)) for _ in range(30)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+    notes = [note for error in failures for note in getattr(error, "__notes__", ())]
+    print({type(error).__name__ for error in failures}, any("max_processes" in note for note in notes))
+    failures.clear()
+"""
+
+
+def test_a_host_that_has_no_more_files_says_what_to_do(tmp_path: Path) -> None:
+    """The builtin error, with the bound that helps; it is not mistaken for a missing engine."""
+    program = PretendEngine(tmp_path / "engine").program
+    done = subprocess.run([sys.executable, "-c", FEW_FILES, program], capture_output=True, text=True, check=True)
+
+    assert "{'OSError'} True\nset() False\n" == done.stdout
