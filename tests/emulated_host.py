@@ -15,7 +15,7 @@ The first run installs Debian packages (as root, or with sudo) and builds an ini
 Nothing else of this machine changes: the kernel is unpacked, not installed. One run at a time; a second one waits.
 
 Environment: EMULATED_HOST_MEMORY (MiB, default 6144), EMULATED_HOST_CPUS (2), EMULATED_HOST_TIMEOUT (seconds for all
-boots, 3600).
+boots, 4500).
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def watch(host: subprocess.Popen[bytes], job: Path, deadline: float) -> None:
             if beats and time.time() > min(beats) + SILENT:
                 raise subprocess.TimeoutExpired("one of its processors", SILENT)
             if time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired("all boots", float(os.environ.get("EMULATED_HOST_TIMEOUT", "3600")))
+                raise subprocess.TimeoutExpired("all boots", float(os.environ.get("EMULATED_HOST_TIMEOUT", "4500")))
             time.sleep(0.2)
     finally:
         host.kill()
@@ -188,7 +188,7 @@ def main() -> int:
     with (CACHE / "lock").open("w") as lock, tempfile.TemporaryDirectory() as job:
         fcntl.flock(lock, fcntl.LOCK_EX)
         build()
-        deadline = time.monotonic() + float(os.environ.get("EMULATED_HOST_TIMEOUT", "3600"))
+        deadline = time.monotonic() + float(os.environ.get("EMULATED_HOST_TIMEOUT", "4500"))
         for boots in range(1, BOOTS + 1):
             status = boot(sys.argv[1:], Path(job), deadline)
             if status is not None:
