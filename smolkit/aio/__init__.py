@@ -1,7 +1,4 @@
-"""The async twin: the same names and signatures, awaited. Needs `pip install 'smolkit[async]'`; asyncio and trio.
-
-    async with AsyncSmolvm().machine("agent") as m:
-        print((await m.exec(["uname", "-r"])).stdout)
+"""The async twin, for asyncio and trio: the same names and signatures, awaited. Needs `pip install 'smolkit[async]'`.
 
 What may reach the engine is awaited; what asks nothing (`client.machine`, `machine.path`, `process.poll`) is not.
 """

@@ -15,9 +15,13 @@ from functools import partial, wraps
 from importlib import import_module
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, final
 
-import anyio
-from anyio.lowlevel import checkpoint
-from greenlet import GreenletExit, getcurrent, greenlet
+try:
+    import anyio
+    from anyio.lowlevel import checkpoint
+    from greenlet import GreenletExit, getcurrent, greenlet
+except ModuleNotFoundError as error:
+    error.add_note("smolkit's async side needs them: pip install 'smolkit[async]'")
+    raise
 
 from smolkit.runners import waiting
 from smolkit.runners.base import InterruptedCall

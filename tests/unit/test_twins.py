@@ -95,6 +95,14 @@ print([name for name in ("asyncio", "anyio", "greenlet", "trio") if name in sys.
     assert "[]\n['anyio', 'greenlet']\n" == done.stdout
 
 
+def test_what_the_async_side_needs_is_named() -> None:
+    """Where anyio or greenlet is not installed."""
+    code = "import sys; sys.modules['greenlet'] = None; from smolkit import AsyncSmolvm"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stderr.endswith("smolkit's async side needs them: pip install 'smolkit[async]'\n")
+
+
 def test_handles_are_the_same_machine_on_both_sides() -> None:
     """to_async and to_sync go there and back; no copy owns the machine."""
     fake = FakeSmolvm()
