@@ -16,8 +16,7 @@ from importlib import import_module
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, final
 
 try:
-    import anyio
-    from anyio.lowlevel import checkpoint
+    import anyio.lowlevel
     from greenlet import GreenletExit, getcurrent, greenlet
 except ModuleNotFoundError as error:
     error.add_note("smolkit's async side needs them: pip install 'smolkit[async]'")
@@ -115,7 +114,7 @@ async def in_loop(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     A cancellation is raised in it where it waits, once. What it then does to clean up is not cancelled again: it is bounded
     by the engine's own times. If the event loop goes away in the middle, the cleaning up blocks the thread.
     """
-    await checkpoint()
+    await anyio.lowlevel.checkpoint()
     return await drive(partial(function, *args, **kwargs), None)
 
 
