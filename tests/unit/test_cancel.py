@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -17,6 +18,8 @@ from anyio.lowlevel import checkpoint
 from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Completed, Invocation
 from smolkit.testing import FakeSmolvm, PretendEngine
 
+NAP = f"0.0198{os.getpid()}"  # seconds, which nobody else on this host sleeps
+LONG = f"6{os.getpid()}"
 Work = Callable[[], Coroutine[Any, Any, object]]
 
 
@@ -105,13 +108,13 @@ def test_cancelled_at_any_time_of_a_life_with_processes(backend: str, cancelled:
     async def after(seconds: float) -> bool:
         async def life() -> None:
             async with AsyncSmolvm(pretend.program).machine("agent") as m:
-                await m.exec(["sh", "-c", "sleep 0.02; exec sleep 0.01987"])
-                async with await m.popen(["sleep", "0.01987"]):
+                await m.exec(["sh", "-c", f"sleep 0.02; exec sleep {NAP}"])
+                async with await m.popen(["sleep", NAP]):
                     pass
 
         with anyio.fail_after(10):
             struck: bool = await cancelled(life, lambda: anyio.sleep(seconds), times)
-        assert ([], []) == (pretend.left, running("0.01987")), seconds
+        assert ([], []) == (pretend.left, running(NAP)), seconds
         return struck
 
     tries = 0
@@ -137,20 +140,20 @@ def test_a_cancelled_command_is_killed_in_the_guest(backend: str, pretend: Prete
     async def main() -> None:
         async with AsyncSmolvm(pretend.program).machine("agent") as m:
             with anyio.move_on_after(0.1) as scope:
-                await m.exec(["sleep", "61987"])
-            assert (True, []) == (scope.cancelled_caught, running("61987"))
+                await m.exec(["sleep", LONG])
+            assert (True, []) == (scope.cancelled_caught, running(LONG))
             with pytest.raises(TimeoutError), anyio.fail_after(0.1):
-                await m.exec(["sleep", "61987"])
+                await m.exec(["sleep", LONG])
             with anyio.move_on_after(0.1):
-                async with await m.popen(["sleep", "61987"]):
+                async with await m.popen(["sleep", LONG]):
                     pass
             if backend == "asyncio":
                 with pytest.raises(TimeoutError):
                     async with asyncio.timeout(0.1):
-                        await m.exec(["sleep", "61987"])
+                        await m.exec(["sleep", LONG])
                 with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(m.exec(["sleep", "61987"]), 0.1)
-            assert [] == running("61987")
+                    await asyncio.wait_for(m.exec(["sleep", LONG]), 0.1)
+            assert [] == running(LONG)
             assert (await m.exec(["true"])).ok
 
     anyio.run(main, backend=backend)
