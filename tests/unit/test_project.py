@@ -105,6 +105,25 @@ def test_only_runners_know_processes_and_clocks(path: Path) -> None:
         assert not {"subprocess", "asyncio"} & imports_of(path)
 
 
+# What blocks a thread, and so an event loop: what waits, waits by `runners.waiting`.
+BLOCKING = re.compile(
+    r"time\.sleep\(|threading\.(?:Lock|Semaphore|Condition|Event)|child\.wait\(|subprocess\.run\(|\.select\("
+)
+BLOCKING_LINES = {
+    "runners.waiting": 3,  # sleep, and a Gate's lock and event
+    "runners.pipes": 2,  # the select, and the wait for a child
+    "runners.local": 1,  # after a kill
+}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_else_blocks_an_event_loop(path: Path) -> None:
+    """Few lines of smolkit may wait by themselves."""
+    found = BLOCKING.findall(path.read_text())
+
+    assert BLOCKING_LINES.get(name_of(path), 0) == len(found), found
+
+
 @pytest.mark.parametrize("module", [smolkit, commands])
 def test_exports_are_sorted_and_complete(module: object) -> None:
     """`__all__` is in order, and has every public class that the module imports."""
