@@ -15,7 +15,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Completed, Invocation
+from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Completed, Invocation, SubprocessRunner
 from smolkit.testing import FakeSmolvm, PretendEngine
 
 NAP = f"0.0198{os.getpid()}"  # seconds, which nobody else on this host sleeps
@@ -318,3 +318,19 @@ def test_a_start_that_is_cancelled_is_undone(backend: str, pretend: PretendEngin
 
     anyio.run(main, backend=backend)
     assert ["m-agent"] == pretend.left
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_cancelled_shell_is_ended(backend: str, tmp_path: Path) -> None:
+    """A terminal that was handed over is taken back."""
+    program = tmp_path / "smolvm"
+    program.write_text(f"#!/bin/sh\nexec sleep {LONG}\n")
+    program.chmod(0o755)
+
+    async def main() -> None:
+        client = AsyncSmolvm(runner=SubprocessRunner(program, version="1.32.2"))
+        with anyio.move_on_after(0.2) as scope:
+            await client.machine("agent").shell()
+        assert (True, []) == (scope.cancelled_caught, running(LONG))
+
+    anyio.run(main, backend=backend)
