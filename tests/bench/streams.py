@@ -28,6 +28,13 @@ import sys; from smolkit import Smolvm, SubprocessRunner
 machine = Smolvm(runner=SubprocessRunner(sys.argv[1], version="1.32.2")).machine("m")
 for stream, chunk in machine.popen(["head", "-c", sys.argv[2], "/dev/zero"]): pass
 """
+AWAITED = """
+import asyncio, sys; from smolkit import AsyncSmolvm, SubprocessRunner
+async def main():
+    machine = AsyncSmolvm(runner=SubprocessRunner(sys.argv[1], version="1.32.2")).machine("m")
+    async for stream, chunk in await machine.popen(["head", "-c", sys.argv[2], "/dev/zero"]): pass
+asyncio.run(main())
+"""
 THEIRS = """
 import subprocess, sys
 child = subprocess.Popen([sys.argv[1], "machine", "exec", "--", "head", "-c", sys.argv[2], "/dev/zero"],
@@ -50,7 +57,7 @@ def stream(program: Path) -> None:
     """Throughput and peak memory of a Process against subprocess."""
     print(f"{SIZE / 1e6:.0f} MB through a pipe      seconds   peak kB")
     rows = {}
-    for name, code in (("subprocess", THEIRS), ("machine.popen", OURS)):
+    for name, code in (("subprocess", THEIRS), ("machine.popen", OURS), ("async machine.popen", AWAITED)):
         command = [sys.executable, "-c", code + PEAK, str(program), str(SIZE)]
         peaks: list[str] = []
 
@@ -59,7 +66,9 @@ def stream(program: Path) -> None:
 
         rows[name] = timed(run)
         print(f"  {name:24}{rows[name]:9.2f} {peaks[-1]:>9}")
-    print(f"  ratio {rows['machine.popen'] / rows['subprocess']:.2f}\n")
+    for name, seconds in rows.items():
+        print(f"  {name} / subprocess: {seconds / rows['subprocess']:.2f}")
+    print()
 
 
 def upload(machine: Machine, folder: Path, calls: list[Call]) -> None:
