@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from smolkit import Machine, errors
+from smolkit import Machine, Smolvm, errors
 from tests.engine.conftest import Boot
 from tests.unit.test_files import NAMES, tree
 
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(params=["shared", "image"])
-def machine(request: pytest.FixtureRequest) -> Machine:
-    """A bare machine, and one made from an image."""
+def machine(real: Smolvm, request: pytest.FixtureRequest) -> Machine:
+    """A bare machine, and one made from an image. (With `real`: pytest sees what else a test has by its arguments only.)"""
     found: Machine = request.getfixturevalue(request.param)
     return found
 

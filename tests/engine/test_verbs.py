@@ -18,8 +18,8 @@ FAMILY = "sleep 4441 & setsid sleep 4442 & echo started; sleep 4443"
 
 
 @pytest.fixture(params=["shared", "image"])
-def machine(request: pytest.FixtureRequest) -> Machine:
-    """A bare machine, and one made from an image."""
+def machine(real: Smolvm, request: pytest.FixtureRequest) -> Machine:
+    """A bare machine, and one made from an image. (With `real`: pytest sees what else a test has by its arguments only.)"""
     found: Machine = request.getfixturevalue(request.param)
     return found
 
