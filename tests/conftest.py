@@ -37,10 +37,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=done)
         items[:] = [item for item in items if item.nodeid not in passed]
     for item in items:
-        for name, tries in (("engine", TRIES), ("older", OLDER_TRIES)):
+        for name, tries, seconds in (("engine", TRIES, 600), ("older", OLDER_TRIES, 300)):
             if item.get_closest_marker(name):
                 item.add_marker(pytest.mark.flaky(reruns=tries - 1, only_rerun=LOST))
-                item.add_marker(pytest.mark.timeout(600))
+                item.add_marker(pytest.mark.timeout(seconds))
 
 
 @pytest.hookimpl(wrapper=True)
