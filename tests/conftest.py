@@ -18,7 +18,8 @@ PASSED = Path(HOST, "passed")
 CALLED: set[str] = set()
 # What a VM that died makes of a test.
 LOST = ["ConnectionLostError", "MachineNotRunningError", "unreachable", r"Timeout \("]
-OLDER_TRIES = 8
+OLDER_LOST = [*LOST, "EngineTimeoutError", "BootFailedError", "ExecTimeoutError"]  # older engines wait for the dead
+OLDER_TRIES = 6
 
 
 @pytest.hookimpl(trylast=True)
@@ -37,9 +38,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=done)
         items[:] = [item for item in items if item.nodeid not in passed]
     for item in items:
-        for name, tries, seconds in (("engine", TRIES, 600), ("older", OLDER_TRIES, 300)):
+        for name, tries, lost, seconds in (("engine", TRIES, LOST, 600), ("older", OLDER_TRIES, OLDER_LOST, 180)):
             if item.get_closest_marker(name):
-                item.add_marker(pytest.mark.flaky(reruns=tries - 1, only_rerun=LOST))
+                item.add_marker(pytest.mark.flaky(reruns=tries - 1, only_rerun=lost))
                 item.add_marker(pytest.mark.timeout(seconds))
 
 
@@ -53,7 +54,7 @@ def pytest_runtest_makereport(
     """
     report = yield
     last = getattr(item, "execution_count", 1) == OLDER_TRIES
-    lost = call.excinfo is not None and re.search("|".join(LOST), repr(call.excinfo.value))
+    lost = call.excinfo is not None and re.search("|".join(OLDER_LOST), repr(call.excinfo.value))
     if HOST and last and lost and report.failed and item.get_closest_marker("older"):
         report.outcome = "skipped"
         report.longrepr = (str(item.path), 0, f"not held: its VM died in {OLDER_TRIES} tries, in the end by {lost[0]}")
