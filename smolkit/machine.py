@@ -125,7 +125,8 @@ class Machine(MachineTransfers, MachineVerbs):
 
         Its calls block their thread: an event loop's is not the place for them.
         """
-        return type(self)(self._runner, self.name, self._spec, self._starting)
+        kind, given = self.__reduce__()  # as a pickled copy
+        return kind(*given)
 
     def to_async(self) -> AsyncMachine:
         """The same machine for async code: a handle that does not own it. Needs `pip install 'smolkit[async]'`."""

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from smolkit.testing.words import Words
     from smolkit.values import Invocation
 
-_EPOCH = 1_767_225_600.0  # when a fake's clock begins: 2026-01-01
-_TIMED_OUT, _CANNOT_START = 124, 255
-
 T = TypeVar("T")
 
 Fault = Literal[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -251,7 +252,7 @@ async def test_a_spawned_command() -> None:
         assert (16, True) == (len(spawned.mark), spawned.pid > 0)
 
 
-async def test_timeouts_of_the_guest(pretend: PretendEngine) -> None:
+async def test_timeouts_of_the_guest() -> None:
     """They are errors of smolkit's, as on the sync side."""
     fake = FakeSmolvm()
     async with AsyncSmolvm(runner=fake).machine("agent") as m:
@@ -384,12 +385,14 @@ async def test_observers_and_dry_runs() -> None:
     """As on the sync side; an observer runs in the caller's context."""
     calls: list[str] = []
     fake = FakeSmolvm()
-    client = AsyncSmolvm(runner=fake, on_call=lambda call: calls.append(call.verb))
+    span: ContextVar[str] = ContextVar("span", default="none")
+    client = AsyncSmolvm(runner=fake, on_call=lambda call: calls.append(f"{call.verb} in {span.get()}"))
+    span.set("mine")
     async with client.machine("agent") as m:
         with client.dry_run(echo=False) as plan:
             await m.exec(["rm", "-r", "/"])
             await m.delete()
-    assert ["machine create", "machine start", "machine delete"] == calls
+    assert ["machine create in mine", "machine start in mine", "machine delete in mine"] == calls
     assert ["Exec", "Delete"] == [type(command).__name__ for command in plan.commands]
 
 
