@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from smolkit.runners.live import Live
 from smolkit.runners.local import NOTE, without_note
-from smolkit.runners.pipes import GLANCE, Pipes, ended
+from smolkit.runners.pipes import Pipes, ended
 
 if TYPE_CHECKING:
     from smolkit.runners.local import SubprocessRunner
@@ -50,11 +50,8 @@ class Child(Live):
         while not self._ready:
             if not self._pipes.open:
                 return None
-            left = GLANCE if deadline is None else min(GLANCE, deadline - time.monotonic())
-            found = self._pipes.serve(max(0, left))
+            found = self._pipes.serve(None if deadline is None else max(0.0, deadline - time.monotonic()))
             self._ready += ((stream, said) for stream, chunk in found if (said := self._said(stream, chunk)))
-            if not found and self._child.poll() is not None:
-                return None  # somebody else holds its pipes
             if not self._ready and deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError
         return self._ready.popleft()
@@ -76,6 +73,8 @@ class Child(Live):
         self._pipes.watch_stdin()
         try:
             while rest:
+                if not self._pipes.takes_stdin:
+                    raise BrokenPipeError(errno.EPIPE, "the command has ended")
                 for stream, chunk in self._pipes.serve(None):
                     if stream == "stdin":
                         rest = rest[os.write(self._child.stdin.fileno(), rest[:_PIECE]) :]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import selectors
+import struct
 import subprocess
+import termios
 import time
+from contextlib import suppress
 
 from smolkit.runners import waiting
 
 _CHUNK = 65_536
-# Seconds between looks at whether a silent child still lives: a process of its making may hold its pipes open for ever.
-GLANCE = 0.5
-_BRIEFLY = (0.0005, 0.05)  # seconds between two looks whether one has ended: the first, and the longest
+# Seconds for which whoever else holds the pipes of a child that has ended is listened to: what it started may hold them for
+# ever, but a program between it and us (`sudo`, a wrapper) may hand its last words on a little later.
+_LINGER = 0.5
+_GLANCE = 0.5  # seconds between two looks whether a silent child has ended, where no pidfd tells (before Linux 5.3, macOS)
+_BRIEFLY = (0.0005, 0.05)  # likewise, while nothing else is waited for: the first, and the longest
 
 
 def _selector() -> selectors.BaseSelector:
@@ -40,35 +46,65 @@ def ended(child: subprocess.Popen[bytes], timeout: float | None = None) -> int:
     return code
 
 
+def _pidfd(child: subprocess.Popen[bytes]) -> int | None:
+    """Becomes readable when the child ends. None where the platform has none, or gives none."""
+    try:
+        return os.pidfd_open(child.pid)
+    except (AttributeError, OSError):
+        return None
+
+
 class Pipes:
     """What is ready on a child's stdout and stderr, and room on its stdin.
 
+    They are read to their end while the child runs, however long that takes. Once it has ended, all that it wrote is read,
+    and what others write into its pipes for _LINGER seconds: then they count as closed, whoever still holds them.
+
     Args:
         child: Started with pipes for stdout and stderr. Those that are closed by now have nothing more to say.
+
+    Attributes:
+        takes_stdin: Whether room on stdin is reported. Not any more, once the child has ended.
     """
 
     def __init__(self, child: subprocess.Popen[bytes]) -> None:
         self._child = child
+        self.takes_stdin = False
         self._selector = _selector()
+        self._outputs = 0  # that are open
+        self._unread: dict[str, int] | None = None  # bytes of each that an ended child left; None while it runs
+        self._until = 0.0  # when, on the monotonic clock, others are not listened to any more
         for name, pipe in (("stdout", child.stdout), ("stderr", child.stderr)):
             if pipe is not None and not pipe.closed:
                 self._selector.register(pipe, selectors.EVENT_READ, name)
+                self._outputs += 1
+        self._pidfd, self._next_look = _pidfd(child), 0.0
+        if self._pidfd is not None:
+            self._selector.register(self._pidfd, selectors.EVENT_READ, "end")
 
     @property
     def open(self) -> bool:
-        """Whether any pipe may still have something."""
-        return bool(self._selector.get_map())
+        """Whether any of its output may still come."""
+        return self._outputs > 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the child has been seen to end."""
+        return self._unread is not None
 
     def watch_stdin(self) -> None:
         """From now on room on stdin is reported too."""
         assert self._child.stdin is not None  # noqa: S101  (for the type checker: the caller made it)
-        os.set_blocking(self._child.stdin.fileno(), False)
-        self._selector.register(self._child.stdin, selectors.EVENT_WRITE, "stdin")
+        if self._unread is None:
+            os.set_blocking(self._child.stdin.fileno(), False)
+            self._selector.register(self._child.stdin, selectors.EVENT_WRITE, "stdin")
+            self.takes_stdin = True
 
     def leave_stdin(self) -> None:
         """Room on stdin is not reported any more."""
-        if self._child.stdin is not None and self._child.stdin in self._selector.get_map():
+        if self.takes_stdin and self._child.stdin is not None:
             self._selector.unregister(self._child.stdin)
+            self.takes_stdin = False
 
     def close_stdin(self) -> None:
         """The child sees the end of its stdin."""
@@ -77,19 +113,61 @@ class Pipes:
             self._child.stdin.close()
 
     def serve(self, timeout: float | None) -> list[tuple[str, bytes]]:
-        """What came within this time, at most one piece of each: the stream's name and bytes, `stdin` and none for room."""
+        """What came within this time, at most one piece of each: the stream's name and bytes, `stdin` and none for room.
+
+        Nothing may come although there was time: then something else happened, the child's end for one.
+        """
         found = []
-        for key, _ in self._select(timeout):
+        ready = self._select(self._bound(timeout))
+        for key, _ in ready:
             if key.data == "stdin":
                 found.append(("stdin", b""))
-                continue
-            chunk = os.read(key.fd, _CHUNK)
-            if chunk:
-                found.append((key.data, chunk))
-            else:
+            elif key.data == "end":
                 self._selector.unregister(key.fileobj)
-                found.append((key.data, b""))
+                self._has_ended()
+            else:
+                found.append((key.data, self._read(key)))
+        if self._pidfd is None and self._unread is None and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _GLANCE
+            if self._child.poll() is not None:
+                self._has_ended()
+        if self._unread is not None and time.monotonic() >= self._until:
+            self._let_go()
         return found
+
+    def _bound(self, timeout: float | None) -> float | None:
+        bounds = [] if timeout is None else [timeout]
+        if self._unread is not None:
+            bounds.append(max(0.0, self._until - time.monotonic()))
+        elif self._pidfd is None:
+            bounds.append(max(0.0, self._next_look - time.monotonic()))
+        return min(bounds) if bounds else None
+
+    def _read(self, key: selectors.SelectorKey) -> bytes:
+        chunk = os.read(key.fd, _CHUNK)
+        if not chunk:
+            self._leave(key)
+        elif self._unread is not None:
+            self._unread[key.data] -= len(chunk)
+        return chunk
+
+    def _has_ended(self) -> None:
+        """The child has. What it wrote is in the pipes by now, before all that others still write."""
+        self.leave_stdin()
+        self._until = time.monotonic() + _LINGER
+        self._unread = {}
+        for key in self._selector.get_map().values():
+            (self._unread[key.data],) = struct.unpack("i", fcntl.ioctl(key.fd, termios.FIONREAD, b"\0" * 4))
+
+    def _let_go(self) -> None:
+        """Others have had their time: a pipe from which all that is the child's was read is at its end."""
+        assert self._unread is not None  # noqa: S101  (for the type checker: the child has ended)
+        for key in [key for key in self._selector.get_map().values() if self._unread[key.data] <= 0]:
+            self._leave(key)
+
+    def _leave(self, key: selectors.SelectorKey) -> None:
+        self._selector.unregister(key.fileobj)
+        self._outputs -= 1
 
     def _select(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout != 0 and (loop := waiting.loop()) is not None:
@@ -100,6 +178,9 @@ class Pipes:
     def close(self) -> None:
         """Lets go of the pipes."""
         self._selector.close()
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
         for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
             if pipe is not None:
                 pipe.close()
@@ -137,14 +218,13 @@ class Pump:
 
     def run(self, deadline: float | None) -> str:
         """Serves the pipes until the child has ended, and gives "" then; else why it stopped: Completed's `ended_by`."""
-        while self._pipes.open:
+        while self._pipes.open or self._pipes.takes_stdin:
             if self._room < 0:
                 return "output limit"
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            left = None if deadline is None or self._pipes.ended else deadline - time.monotonic()
+            if left is not None and left <= 0 and self._child.poll() is None:
                 return "timeout"
-            if not self._serve(GLANCE if left is None else min(left, GLANCE)) and self._child.poll() is not None:
-                return ""
+            self._serve(left)
         try:
             ended(self._child, None if deadline is None else max(0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -155,9 +235,10 @@ class Pump:
         """Keeps what a child that is being ended still writes, until it has ended; never longer than to the deadline."""
         while self._child.poll() is None and time.monotonic() < deadline:
             if self._pipes.open and self._room >= 0:
-                self._serve(GLANCE / 10)
+                self._serve(deadline - time.monotonic())
             else:
-                waiting.sleep(GLANCE / 10)
+                with suppress(subprocess.TimeoutExpired):
+                    ended(self._child, deadline - time.monotonic())
         while self._room >= 0 and self._pipes.open and self._serve(0):
             pass
 
@@ -165,9 +246,9 @@ class Pump:
         """Lets go of the pipes."""
         self._pipes.close()
 
-    def _serve(self, timeout: float) -> bool:
+    def _serve(self, timeout: float | None) -> bool:
         """One round of what is ready; whether anything was."""
-        found = self._pipes.serve(timeout)
+        found = self._pipes.serve(None if timeout is None else max(0.0, timeout))
         for stream, chunk in found:
             if stream == "stdin":
                 self._write()

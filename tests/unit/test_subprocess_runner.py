@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,83 @@ def test_a_child_that_holds_the_pipes_does_not_hold_us(pretend: Pretend) -> None
 
     assert 5 == done.returncode
     assert 5 > time.monotonic() - started
+
+
+@contextmanager
+def looking_away(seconds: float) -> Iterator[None]:
+    """A signal handler that keeps the main thread from its wait for so long, a little after it has begun to wait."""
+
+    def away(number: int, frame: object) -> None:
+        time.sleep(seconds)
+
+    before = signal.signal(signal.SIGALRM, away)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(params=["pidfd", "no pidfd"])
+def pidfd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the system's way to wait for a process, and on hosts that have none."""
+    if request.param == "no pidfd":
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("timeout", [None, 0.4])
+def test_what_is_written_at_the_last_moment_is_read(
+    pretend: Pretend, pidfd: None, timeout: float | None, *, live: bool
+) -> None:
+    """A program that writes and ends while nobody looks, until all the bounds on a wait have passed."""
+    runner = SubprocessRunner(pretend("sleep 0.2; echo out; echo err >&2"), version="1.32.2")
+    invocation = Invocation((), timeout=timeout)
+    found = {"stdout": b"", "stderr": b""}
+    with looking_away(1.5):
+        if live:
+            call = runner.open(invocation, stdin=False)
+            while (piece := call.read(None)) is not None:
+                found[piece[0]] += piece[1]
+            done = call.close()
+        else:
+            done = runner.execute(invocation)
+            found = {"stdout": done.stdout, "stderr": done.stderr}
+
+    assert {"stdout": b"out\n", "stderr": b"err\n"} == found
+    assert (0, "") == (done.returncode, done.ended_by)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_what_is_left_in_the_pipes_is_read_before_others_are_cut_off(pretend: Pretend, pidfd: None, *, live: bool) -> None:
+    """A child of the program's that writes on and on, after it: the program's own output is whole, and the call ends."""
+    script = "head -c 60000 /dev/zero; echo 'the end' >&2; { sleep 0.1; exec yes; } & echo $! >&2"
+    runner = SubprocessRunner(pretend(script), version="1.32.2")
+    if live:
+        call = runner.open(Invocation(()), stdin=False)
+        pieces = list(iter(lambda: call.read(None), None))
+        call.close()
+        out, err = (b"".join(chunk for name, chunk in pieces if name == stream) for stream in ("stdout", "stderr"))
+    else:
+        done = runner.execute(Invocation(()))
+        out, err = done.stdout, done.stderr
+    os.kill(int(err.split()[-1]), signal.SIGKILL)
+
+    assert out.startswith(b"\0" * 60_000)
+    assert err.startswith(b"the end\n")
+
+
+def test_a_child_that_takes_over_the_stdin_does_not_hold_the_writer(pretend: Pretend) -> None:
+    """It never reads: what is written after the program's end is a broken pipe, as it is without such a child."""
+    runner = SubprocessRunner(pretend("exec 3<&0; sleep 4327 <&3 >/dev/null 2>&1 & echo $!"), version="1.32.2")
+    call = runner.open(Invocation(()), stdin=True)
+    piece = call.read(None)
+    assert piece is not None
+    with pytest.raises(BrokenPipeError):
+        call.write(b"x" * 1_000_000)
+    os.kill(int(piece[1]), signal.SIGKILL)
+    assert 0 == call.close().returncode
 
 
 def test_a_program_that_closes_its_pipes_is_waited_for(pretend: Pretend) -> None:
