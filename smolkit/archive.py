@@ -23,16 +23,17 @@ _CLASHES = (FileExistsError, NotADirectoryError, IsADirectoryError, FileNotFound
 
 
 def files_of(source: str) -> Iterator[tuple[str, str]]:
-    """Every file and folder of a tree, folders first: its path, and its name in the tree. Links are not followed."""
+    """Every file and directory of a tree: its path, and its name in the tree. Symlinks are not followed.
+
+    What a directory has comes right after it: a guest's tar that is not root's makes one read-only once it is past that.
+    """
     for folder, folders, files in os.walk(source):
         folders.sort()
+        if folder != source:
+            yield folder, os.path.relpath(folder, source)
         for name in sorted(files) + [name for name in folders if os.path.islink(os.path.join(folder, name))]:
             path = os.path.join(folder, name)
             yield path, os.path.relpath(path, source)
-        for name in folders:
-            path = os.path.join(folder, name)
-            if not os.path.islink(path):
-                yield path, os.path.relpath(path, source)
 
 
 def size_of(source: str) -> int:
