@@ -41,6 +41,7 @@ def test_the_quickstart(real: Smolvm, capfd: pytest.CaptureFixture[str]) -> None
     assert "fake" not in said[-1]
 
 
+@pytest.mark.twin
 def test_a_lifecycle_step_by_step(real: Smolvm, boot: Boot) -> None:
     """create, start, exec, stop, start, delete: each does what it says, and a start of what runs does nothing."""
     with boot("steps") as machine:
@@ -116,6 +117,7 @@ def test_a_bare_machine_has_one_user(shared: Machine) -> None:
         shared.exec(["id"], user="daemon")
 
 
+@pytest.mark.twin
 def test_a_timeout_ends_the_command_in_the_guest(shared: Machine) -> None:
     """The error has what was written before, without the engine's own line; in the guest nothing runs on."""
     with pytest.raises(errors.ExecTimeoutError) as caught:
@@ -130,6 +132,7 @@ def test_a_timeout_ends_the_command_in_the_guest(shared: Machine) -> None:
     assert "4321" not in shared.exec(["ps"]).stdout
 
 
+@pytest.mark.twin
 def test_output_is_exact_and_its_streams_apart(shared: Machine, image: Machine) -> None:
     """All 256 byte values, on both streams."""
     for machine in (shared, image):
@@ -185,6 +188,7 @@ def test_secrets_are_in_the_guest_and_not_on_the_hosts_command_line(shared: Mach
     assert b"s3cr3t-value" not in seen
 
 
+@pytest.mark.twin
 def test_cp_both_ways(shared: Machine, tmp_path: Path) -> None:
     """What comes back is byte for byte what went in, whatever the names; an empty side is a no-op."""
     source, back = tmp_path / "a:b c\n-ü", tmp_path / "-back: x"
@@ -227,6 +231,7 @@ def test_a_name_that_is_taken(real: Smolvm, shared: Machine) -> None:
     assert shared.exec(["true"]).ok
 
 
+@pytest.mark.twin
 def test_a_body_that_raises(real: Smolvm, boot: Boot) -> None:
     """The body's exception comes out, with no note where teardown went well, and the machine is gone."""
     with pytest.raises(KeyError) as caught, boot("raises"):
@@ -299,7 +304,8 @@ def test_a_start_that_is_given_up_leaves_no_process(real: Smolvm) -> None:
 
 
 INTERRUPTED = """
-import logging, sys
+import logging, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from smolkit import Smolvm, SubprocessRunner
 logging.basicConfig(level=logging.DEBUG, format="%(message)s")
 with Smolvm(runner=SubprocessRunner(state_dir=sys.argv[1])).machine("interrupted", cpus=1, memory=512) as m:
@@ -307,7 +313,8 @@ with Smolvm(runner=SubprocessRunner(state_dir=sys.argv[1])).machine("interrupted
     m.exec(["sleep", "4325"])
 """
 INTERRUPTED_ASYNC = """
-import asyncio, logging, sys
+import asyncio, logging, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from smolkit import AsyncSmolvm, SubprocessRunner
 logging.basicConfig(level=logging.DEBUG, format="%(message)s")
 async def main():

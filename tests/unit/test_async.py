@@ -18,6 +18,7 @@ from smolkit.aio import in_loop, wait_for
 from smolkit.errors import ConnectionLostError, ExecTimeoutError, MachineNotFoundError
 from smolkit.runners.live import Live
 from smolkit.testing import FakeRunner, FakeSmolvm, GuestCall, PretendEngine, Recorder, Replayer
+from tests.processes import LONGEST, until
 
 pytestmark = pytest.mark.anyio
 
@@ -110,53 +111,90 @@ async def test_200_lives_at_once() -> None:
 async def test_commands_at_once_on_one_machine(pretend: PretendEngine) -> None:
     """They run side by side, by real processes, and no thread is made for them."""
     threads = set()
+    met = f"echo >>{pretend.folder}/met; while [ $(wc -l <{pretend.folder}/met) -lt 20 ]; do sleep 0.02; done"
     async with AsyncSmolvm(pretend.program).machine("agent") as m:
 
         async def command(number: int) -> None:
-            result = await m.exec(["sh", "-c", f"echo {number}; sleep 0.3; head -c 100000 /dev/zero"])
+            result = await m.exec(["sh", "-c", f"echo {number}; {met}; head -c 100000 /dev/zero"])
             threads.add(threading.active_count())
             assert (f"{number}\n", 100_000) == (result.stdout[:-100_000], result.stdout.count("\0"))
 
-        with anyio.fail_after(8):
+        with anyio.fail_after(LONGEST):
             await at_once(20, command)
     assert {threading.active_count()} == threads
+
+
+class Visits:
+    """A command that writes down when it comes and goes; it goes only once so many are there, and the test lets them.
+
+    Attributes:
+        command: It.
+    """
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self._log, self._go, self._number = folder / "log", folder / "go", number
+        full = f'[ "$(grep -c + {self._log})" -ge {number} ] && [ -e {self._go} ]'
+        self.command = ["sh", "-c", f"echo + >>{self._log}; until {full}; do sleep 0.01; done; echo - >>{self._log}"]
+
+    @property
+    def came(self) -> int:
+        """How many have come."""
+        return self._log.read_text().count("+") if self._log.exists() else 0
+
+    @property
+    def full(self) -> bool:
+        """Whether so many are there, or more."""
+        return self.came >= self._number
+
+    def go(self) -> None:
+        """Let them go."""
+        self._go.touch()
+
+    @property
+    def most_at_once(self) -> int:
+        """How many were there at the same time, at the most."""
+        signs = self._log.read_text().split()
+        return max(signs[:end].count("+") - signs[:end].count("-") for end in range(len(signs) + 1))
 
 
 @pytest.mark.parametrize("number", [1, 3])
 async def test_no_more_processes_than_one_wants(pretend: PretendEngine, number: int) -> None:
     """`max_processes`: the others wait for their turn, live ones count, and a cancelled one takes no turn."""
-    log = pretend.folder / "log"
+    visits = Visits(pretend.folder, number)
     async with AsyncSmolvm(pretend.program, max_processes=number).machine("agent") as m:
 
         async def command(each: int) -> None:
-            with anyio.move_on_after(0.02 if each == 7 else 60):
-                if each % 2:
-                    await m.exec(["sh", "-c", f"echo + >>{log}; sleep 0.05; echo - >>{log}"])
-                else:
-                    async with await m.popen(["sh", "-c", f"echo + >>{log}; sleep 0.05; echo - >>{log}"]):
-                        pass
+            if each % 2:
+                await m.exec(visits.command)
+            else:
+                async with await m.popen(visits.command):
+                    pass
 
-        await at_once(12, command)
-    now, most = 0, 0
-    for sign in log.read_text().split():
-        now += 1 if sign == "+" else -1
-        most = max(most, now)
-    assert number == most
-    assert 11 <= log.read_text().count("-")
+        with anyio.fail_after(LONGEST):
+            async with create_task_group() as group:
+                for each in range(6 + number):
+                    group.start_soon(command, each)
+                await anyio.to_thread.run_sync(until, lambda: visits.full)
+                with anyio.move_on_after(0.1) as scope:
+                    await m.exec(visits.command)
+                assert (True, number) == (scope.cancelled_caught, visits.came)
+                visits.go()
+    assert (number, 6 + number) == (visits.most_at_once, visits.came)
 
 
 def test_max_processes_holds_for_threads_too(pretend: PretendEngine) -> None:
     """The same bound, on the sync side."""
     client = Smolvm(pretend.program, max_processes=2)
-    log = pretend.folder / "log"
+    visits = Visits(pretend.folder, 2)
     with client.machine("agent") as m:
-        command = ["sh", "-c", f"echo + >>{log}; sleep 0.05; echo - >>{log}"]
-        threads = [threading.Thread(target=m.exec, args=(command,)) for _ in range(8)]
+        threads = [threading.Thread(target=m.exec, args=(visits.command,)) for _ in range(8)]
         for thread in threads:
             thread.start()
+        until(lambda: visits.full)
+        visits.go()
         for thread in threads:
             thread.join()
-    assert log.read_text().split()[:3] == ["+", "+", "-"]
+    assert (2, 8) == (visits.most_at_once, visits.came)
     with pytest.raises(TypeError, match="give max_processes to the runner"):
         Smolvm(runner=FakeRunner(), max_processes=2)
     with pytest.raises(ValueError, match="max_processes"):
@@ -180,7 +218,7 @@ async def test_threads_and_tasks_wait_for_the_same_turns(pretend: PretendEngine)
 
         thread = threading.Thread(target=in_thread)
         thread.start()
-        with anyio.fail_after(20):
+        with anyio.fail_after(LONGEST):
             await at_once(3, in_task)
         await anyio.to_thread.run_sync(thread.join)
     assert ["task"] * 3 + ["thread"] * 3 == sorted(done)
@@ -201,7 +239,7 @@ async def test_a_command_is_followed(pretend: PretendEngine) -> None:
             await process.stdin.close()
             assert process.stdin.closed
 
-        with anyio.fail_after(8):
+        with anyio.fail_after(LONGEST):
             async with process, create_task_group() as group:
                 group.start_soon(write)
                 async for line in process:
@@ -232,12 +270,14 @@ async def test_a_process_that_is_ended(pretend: PretendEngine) -> None:
 async def test_a_reading_that_was_given_up_goes_on(pretend: PretendEngine) -> None:
     """A cancelled iteration loses nothing: the next one has the rest."""
     async with AsyncSmolvm(pretend.program).machine("agent") as m:
-        process = await m.popen(["sh", "-c", "echo one; sleep 0.3; echo two"], text=True)
+        script = f"echo one; until [ -e {pretend.folder}/go ]; do sleep 0.01; done; echo two"
+        process = await m.popen(["sh", "-c", script], text=True)
         lines = []
-        for bound in (0.15, 8):
+        for bound in (0.3, LONGEST):
             with anyio.move_on_after(bound):
                 async for _, line in process:
                     lines.append(line)
+            (pretend.folder / "go").touch()
         assert (["one\n", "two\n"], 0) == (lines, process.returncode)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 from smolkit import Smolvm, SubprocessRunner
 from smolkit.testing import PretendEngine
+from tests.conftest import Table
+from tests.processes import until_idle
 
 STEPS = ("create", "start", "stop", "exec", "delete")
 # What happens, as the pretend engine's two files have it: the signals to the program that owns the machine, or the fault.
@@ -32,11 +31,12 @@ from smolkit import Smolvm, SubprocessRunner
 
 class Impatient(SubprocessRunner):
     def execute(self, invocation):
-        return super().execute(evolve(invocation, timeout=1.0 if {hangs} else invocation.timeout))
+        return super().execute(evolve(invocation, timeout=3.0 if {hangs} else invocation.timeout))
 
 def end(number, frame):
     raise {{signal.SIGTERM: SystemExit, signal.SIGUSR1: RuntimeError}}[number]
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, end)
 signal.signal(signal.SIGUSR1, end)
 with Smolvm(runner=Impatient(sys.argv[1], version="1.32.2")).machine("m") as machine:
@@ -55,8 +55,7 @@ def cell(folder: Path, step: str, fault: str) -> tuple[str, str]:
         engine.fault(step, fault)  # type: ignore[arg-type]
     code = OWNER.format(hangs="hang" in fault)
     subprocess.run([sys.executable, "-c", code, engine.program], check=False, stderr=subprocess.DEVNULL)
-    if fault in STRIKES:
-        time.sleep(1.5)  # the engine's call outlives its caller
+    until_idle(engine)  # its call outlives a caller that is killed
     first = engine.left
     Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2")).reap()
     return " ".join(first), " ".join(engine.left)
@@ -72,7 +71,7 @@ MAY_LEAVE = {
 }
 
 
-def test_the_fault_matrix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_fault_matrix(tmp_path: Path, table: Table) -> None:
     """Nothing is left at the end of the program; of one that could not see to it, nothing after another one's reap()."""
     faults = (*STRIKES, *FAULTS)
     cells = [(fault, step) for fault in faults for step in STEPS]
@@ -80,11 +79,9 @@ def test_the_fault_matrix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         answers = pool.map(lambda at: cell(tmp_path / "-".join(at).replace(" ", "_"), at[1], at[0]), cells)
         found = dict(zip(cells, answers, strict=True))
 
-    with capsys.disabled():
-        print("\n\nWhat is left, by fault and step (> after reap):\n")
-        for fault in ("", *faults):
-            row = [found[fault, step] if fault else (step, step) for step in STEPS]
-            shown = (" > ".join(part or "nothing" for part in dict.fromkeys(answer)) for answer in row)
-            print(f"{fault:36}" + "".join(f"{text:26}" for text in shown))
+    for fault in ("", *faults):
+        row = [found[fault, step] if fault else (step, step) for step in STEPS]
+        shown = (" > ".join(part or "nothing" for part in dict.fromkeys(answer)) for answer in row)
+        table("what is left, by fault and step (> after reap)", f"{fault:36}" + "".join(f"{text:26}" for text in shown))
     assert {} == {at: left for at, (left, _) in found.items() if left and at not in MAY_LEAVE}
     assert {} == {at: left for at, (_, left) in found.items() if left}

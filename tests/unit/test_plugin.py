@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from smolkit.testing import PretendEngine
+from tests.inner_pytest import run_pytest
 
 
-def run(folder: Path, code: str, *options: str, env: dict[str, str] | None = None) -> tuple[int, str]:
+def run(
+    folder: Path, code: str, *options: str, plugins: tuple[str, ...] = (), env: dict[str, str] | None = None
+) -> tuple[int, str]:
     """A pytest run of this test module: exit status and output."""
     (folder / "test_it.py").write_text(code)
     (folder / "pytest.ini").write_text("[pytest]\n")
-    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-rs", *options]
-    done = subprocess.run(
-        words, cwd=folder, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin", **(env or {})}
-    )
-    return done.returncode, done.stdout + done.stderr
+    return run_pytest(folder, *options, plugins=plugins, env=env)
 
 
 def test_machines_are_fixtures(tmp_path: Path) -> None:
@@ -127,7 +124,7 @@ async def test_it(async_smolvm, async_machine, fake_smolvm):
     async with async_smolvm.machine("other") as other:
         assert await other.exists()
 """
-    status, said = run(tmp_path, code)
+    status, said = run(tmp_path, code, plugins=("anyio.pytest_plugin",))
 
     assert (0, True) == (status, "1 passed" in said), said
 
@@ -140,6 +137,6 @@ def test_nothing():
     found = sorted(name for name in sys.modules if name.startswith("smolkit") or name in {"attr", "attrs"})
     assert ["smolkit", "smolkit.pytest_plugin"] == found
 """
-    status, said = run(tmp_path, code, "-p", "no:anyio")  # which brings trio, and trio attrs
+    status, said = run(tmp_path, code)
 
     assert (0, True) == (status, "1 passed" in said), said

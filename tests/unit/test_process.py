@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from smolkit import Completed, Machine, Smolvm, SubprocessRunner, errors
 from smolkit.commands import Command, Exec, Logs, Spawn
 from smolkit.runners.live import Live, Replayed
 from smolkit.testing import FakeRunner
+from tests.processes import running, until
 from tests.recorded import as_json
 
 
@@ -27,16 +29,16 @@ def said(tmp_path: Path) -> Machine:
     return Smolvm(runner=SubprocessRunner(program, version="1.32.2")).machine("m")
 
 
-def test_pieces_come_as_they_are_written(said: Machine) -> None:
-    """Each with its stream, before the command has ended; the end of the iteration has the status."""
-    process = said.popen(["sh", "-c", "printf one; sleep 0.3; printf two >&2; sleep 0.3; exit 3"])
-    started, times, pieces = time.monotonic(), [], []
-    for stream, chunk in process:
-        times.append(time.monotonic() - started)
-        pieces.append((stream, chunk))
+def test_pieces_come_as_they_are_written(said: Machine, tmp_path: Path) -> None:
+    """Each with its stream, before the command goes on; the end of the iteration has the status."""
+    wait = f"until [ -e {tmp_path}/%s ]; do sleep 0.01; done"
+    process = said.popen(["sh", "-c", f"printf one; {wait % 1}; printf two >&2; {wait % 2}; exit 3"])
+    pieces = []
+    for number, piece in enumerate(process, 1):
+        pieces.append(piece)
+        (tmp_path / str(number)).touch()
 
     assert [("stdout", b"one"), ("stderr", b"two")] == pieces
-    assert times[1] - times[0] > 0.2
     assert 3 == process.returncode == process.wait() == process.poll()
     assert ("sh", "-c") == process.args[:2]
 
@@ -202,11 +204,12 @@ def test_a_renamed_engines_note_is_not_the_guests(tmp_path: Path) -> None:
 
 def test_a_background_child_that_holds_the_pipe_hangs_nobody(said: Machine) -> None:
     """The engine has ended; whoever else has its pipes open is not waited for."""
-    started = time.monotonic()
-    process = said.popen(["sh", "-c", "echo x; sleep 30 &"])
+    nap = f"9{os.getpid()}"
+    process = said.popen(["sh", "-c", f"sleep {nap} & echo $!"])
+    ((_, pid),) = process
 
-    assert [("stdout", b"x\n")] == list(process)
-    assert time.monotonic() - started < 10
+    assert [b"sleep"] == running(nap)
+    os.kill(int(pid), signal.SIGKILL)
 
 
 def test_a_slow_reader_slows_the_writer_down_and_memory_stays_flat(said: Machine, tmp_path: Path) -> None:
@@ -287,13 +290,12 @@ def test_a_mark_finds_a_whole_family(said: Machine) -> None:
         env={**os.environ, "SMOLKIT_SPAWN": "f00d"},
         start_new_session=True,
     )
-    time.sleep(0.2)
-    found = said.sh(FIND.replace("$SMOLKIT_MARK", "f00d"))
-    assert 3 == len(found.stdout.split())
+    find = FIND.replace("$SMOLKIT_MARK", "f00d")
+    until(lambda: 3 == len(said.sh(find).stdout.split()))
 
     assert said.sh(KILL.replace("$SMOLKIT_MARK", "f00d").replace("$SMOLKIT_SIGNAL", "KILL")).ok
     assert -9 == child.wait()
-    assert "" == said.sh(FIND.replace("$SMOLKIT_MARK", "f00d")).stdout
+    until(lambda: "" == said.sh(find).stdout)
 
 
 def test_the_terminal_is_handed_over(tmp_path: Path, client: Smolvm) -> None:

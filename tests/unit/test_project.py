@@ -180,6 +180,7 @@ def test_the_readmes_python_runs(block: str, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "job.sh").write_text("echo hi")
     (tmp_path / "tests").mkdir()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))  # which is an example of a secret
     # A README's `Smolvm()` is the user's; here it is one that boots nothing.
     code = re.sub(r"(?<!Fake)Smolvm\(\)", "Smolvm(runner=_fake)", block)
     names: dict[str, object] = {"_fake": fake, "client": Smolvm(runner=fake), "errors": errors, "Smolvm": Smolvm}

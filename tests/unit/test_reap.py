@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from smolkit.commands import Command, Create, Delete, Ls, Status, Stop
 from smolkit.ownership import CREATION, EXPIRES, OWNER, SESSION, Here, Owner
 from smolkit.runners.here import here, is_alive
 from smolkit.testing import FakeRunner, PretendEngine
+from tests.processes import until_idle
 from tests.recorded import as_json
 
 ME = Owner("aa", "bb", 4026531836, 100, 5000)
@@ -234,7 +234,7 @@ def test_an_owner_that_is_killed_leaves_nothing_that_reap_does_not_find(tmp_path
     engine.strike(verb, "KILL")
     owner = subprocess.run([sys.executable, "-c", OWNER_PROGRAM, str(engine.program)], check=False)
     assert -9 == owner.returncode
-    time.sleep(0.6)  # the engine's call outlives its caller
+    until_idle(engine)  # its call outlives its caller
 
     client = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2"))
     expected = [] if verb == "delete" else ["m"]

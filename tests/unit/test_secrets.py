@@ -9,7 +9,6 @@ import pickle
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ import pytest
 from smolkit import Machine, Secret, Smolvm, SmolvmError, SubprocessRunner, errors
 from smolkit.commands import Create, Exec, Spawn, Start
 from smolkit.testing import FakeRunner
+from tests.processes import running, until
 from tests.recorded import as_json
 
 VALUE = "t0p-s3cret"
@@ -112,17 +112,26 @@ def test_engines_without_a_way_for_secrets() -> None:
     assert VALUE not in repr(fake.invocations)
 
 
+def read(path: Path) -> bytes:
+    """What the file has, if it is still there."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 def test_no_command_line_has_a_secret(tmp_path: Path) -> None:
     """Seen as another user would: in /proc/*/cmdline, while the engine runs."""
-    (tmp_path / "smolvm").write_text("#!/bin/sh\nsleep 1\n")
+    (tmp_path / "smolvm").write_text('#!/bin/sh\nuntil [ -e "${0%/*}/seen" ]; do sleep 0.01; done\n')
     (tmp_path / "smolvm").chmod(0o755)
     machine: Machine = Smolvm(runner=SubprocessRunner(tmp_path / "smolvm", version="1.32.2")).machine(
         "m", secrets={"A": VALUE}
     )
     thread = threading.Thread(target=machine.exec, args=(["true"],), kwargs={"secrets": {"B": VALUE}})
     thread.start()
-    time.sleep(0.4)
-    seen = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    until(lambda: running("B=SMOLKIT_SECRET_B"))
+    seen = [read(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
+    (tmp_path / "seen").touch()
     thread.join()
 
     assert any(b"SMOLKIT_SECRET_B" in line for line in seen)

@@ -12,6 +12,7 @@ import pytest
 
 from smolkit.aio import in_loop
 from smolkit.runners.waiting import Gate
+from tests.processes import LONGEST, until
 
 
 def test_turns_come_in_order() -> None:
@@ -45,14 +46,21 @@ def test_no_bound_is_no_wait() -> None:
     gate.leave()
 
 
-def test_who_is_interrupted_takes_no_place() -> None:
+def test_who_is_interrupted_takes_no_place(ctrl_c: None) -> None:
     """Ctrl-C while it waits: the others go on as if it had not come."""
     gate = Gate(1)
     gate.enter()
-    timer = threading.Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
+
+    def interrupt() -> None:
+        until(lambda: gate._queue)
+        time.sleep(0.05)  # from there to its wait
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
     with pytest.raises(KeyboardInterrupt):
+        thread.start()
         gate.enter()
+    thread.join()
     gate.leave()
     gate.enter()
 
@@ -69,7 +77,7 @@ def test_a_turn_that_came_too_late_goes_on_to_the_next() -> None:
         assert 2 == len(gate._queue)
         gate.leave()
         first.cancel()
-        await asyncio.wait_for(second, 5)
+        await asyncio.wait_for(second, LONGEST)
         with pytest.raises(asyncio.CancelledError):
             await first
 

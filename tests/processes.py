@@ -1,0 +1,45 @@
+"""Processes of this host, and waiting for what they do: by its coming true, not by a guess at how long it takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from smolkit.testing import PretendEngine
+
+LONGEST = 60.0  # seconds that anything may take here, on a host that is busy with other things
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds.
+
+    Raises:
+        TimeoutError: it did not within LONGEST seconds.
+    """
+    deadline = time.monotonic() + LONGEST
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{condition} did not hold within {LONGEST:g} s")
+        time.sleep(0.005)
+
+
+def running(argument: str) -> list[bytes]:
+    """argv[0] of the processes that have this argument."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            argv = file.read_bytes().split(b"\0")
+            found += [argv[0]] if argument.encode() in argv else []
+    return found
+
+
+def until_gone(argument: str) -> None:
+    """Wait until no process has this argument: what a signal ends is gone in the kernel's own time."""
+    until(lambda: not running(argument))
+
+
+def until_idle(engine: PretendEngine) -> None:
+    """Wait until no call of this engine runs: one outlives a caller that is killed."""
+    until_gone(str(engine.program))
