@@ -15,7 +15,7 @@ The first run installs Debian packages (as root, or with sudo) and builds an ini
 Nothing else of this machine changes: the kernel is unpacked, not installed. One run at a time; a second one waits.
 
 Environment: EMULATED_HOST_MEMORY (MiB, default 6144), EMULATED_HOST_CPUS (2), EMULATED_HOST_TIMEOUT (seconds for all
-boots, 4500).
+boots, 4500), EMULATED_HOST_FOLDER (this machine's name of FOLDER, for it to stay; by default it is a temporary one).
 """
 
 from __future__ import annotations
@@ -185,12 +185,13 @@ def main() -> int:
         print(textwrap.dedent(__doc__ or ""), file=sys.stderr)
         return 2
     CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock, tempfile.TemporaryDirectory() as job:
+    with (CACHE / "lock").open("w") as lock, tempfile.TemporaryDirectory() as temporary:
+        job = Path(os.environ.get("EMULATED_HOST_FOLDER") or temporary)
         fcntl.flock(lock, fcntl.LOCK_EX)
         build()
         deadline = time.monotonic() + float(os.environ.get("EMULATED_HOST_TIMEOUT", "4500"))
         for boots in range(1, BOOTS + 1):
-            status = boot(sys.argv[1:], Path(job), deadline)
+            status = boot(sys.argv[1:], job, deadline)
             if status is not None:
                 return status
             print(f"emulated host: it went down by itself (boot {boots} of {BOOTS})", file=sys.stderr)

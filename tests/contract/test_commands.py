@@ -65,12 +65,14 @@ def shown(result: ExecResult) -> tuple[int, str, str]:
     return result.returncode, result.stdout, result.stderr
 
 
+@pytest.mark.differs
 def test_programs_without_a_shell(machine: Machine) -> None:
     """Words are words: nothing is expanded."""
     assert (0, "a  b $GREETING *\n", "") == shown(machine.exec(["echo", "a  b", "$GREETING", "*"]))
     assert (1, "", "") == shown(machine.exec(["false"]))
 
 
+@pytest.mark.differs
 def test_input(machine: Machine) -> None:
     """Exact bytes in and out; without input, nothing to read."""
     data = bytes(range(256)) * 20
@@ -78,6 +80,7 @@ def test_input(machine: Machine) -> None:
     assert (0, "", "") == shown(machine.exec(["cat"]))
 
 
+@pytest.mark.differs
 def test_variables_and_folders(machine: Machine) -> None:
     """Those of the command win over the machine's; the folder is where it runs."""
     script = 'echo "$GREETING $MORE"; pwd; cat here'
@@ -86,12 +89,14 @@ def test_variables_and_folders(machine: Machine) -> None:
     assert (0, "hello a=b c\n/root\nfound\n", "") == shown(result)
 
 
+@pytest.mark.differs
 def test_secrets(machine: Machine) -> None:
     """They are variables of the command, and of no other."""
     assert (0, "s3cr3t\n", "") == shown(machine.sh('echo "$TOKEN"', secrets={"TOKEN": "s3cr3t"}))
     assert (0, "\n", "") == shown(machine.sh('echo "$TOKEN"'))
 
 
+@pytest.mark.differs
 def test_no_such_program(machine: Machine, world: World) -> None:
     """Also where a path, or the folder to run in, is not there."""
     live = world.supports("--error-format")
@@ -101,6 +106,7 @@ def test_no_such_program(machine: Machine, world: World) -> None:
             machine.exec(command, workdir=workdir)
 
 
+@pytest.mark.differs
 def test_a_file_that_is_no_program(machine: Machine) -> None:
     """It may not be run."""
     machine.write_text("/root/text", "no program")
@@ -109,6 +115,7 @@ def test_a_file_that_is_no_program(machine: Machine) -> None:
     assert 126 == machine.sh("/root/text").returncode
 
 
+@pytest.mark.differs
 def test_timeouts(machine: Machine, world: World) -> None:
     """The command is ended; what it wrote is on the error."""
     with pytest.raises(errors.ExecTimeoutError) as caught:
@@ -120,11 +127,13 @@ def test_timeouts(machine: Machine, world: World) -> None:
     assert (0, "", "") == shown(machine.exec(["sleep", "0.1"], timeout=30))
 
 
+@pytest.mark.differs
 def test_a_status_of_124_is_no_timeout(machine: Machine) -> None:
     """It came too early for one."""
     assert 124 == machine.sh("exit 124", timeout=300).returncode
 
 
+@pytest.mark.differs
 def test_a_process(machine: Machine) -> None:
     """Its output comes as it is written; its status at the end."""
     with machine.popen(["sh", "-c", "echo out; echo err >&2; cat; exit 5"], stdin=True) as process:
@@ -137,18 +146,21 @@ def test_a_process(machine: Machine) -> None:
     assert (5, {"stdout": b"out\ngiven", "stderr": b"err\n"}) == (process.returncode, found)
 
 
+@pytest.mark.differs
 def test_a_process_of_no_program(machine: Machine) -> None:
     """As with exec."""
     with pytest.raises(errors.ProgramNotFoundError):
         machine.popen(["nosuchprogram"]).wait()
 
 
+@pytest.mark.differs
 def test_a_process_that_takes_too_long(machine: Machine) -> None:
     """It is ended."""
     with pytest.raises(errors.ExecTimeoutError):
         machine.popen(["sleep", "60"], timeout=3).wait()
 
 
+@pytest.mark.differs
 def test_what_is_left_to_run(machine: Machine) -> None:
     """It runs until it ends, or is ended."""
     spawned = machine.spawn(["sleep", "600"])

@@ -31,6 +31,7 @@ def filled(machine: Machine, path: str) -> str:
     return path
 
 
+@pytest.mark.differs
 def test_writing_and_reading(machine: Machine, folder: str) -> None:
     """Any bytes; what is not said a file keeps."""
     data = bytes(range(256)) * 10
@@ -122,6 +123,7 @@ def test_links(machine: Machine, folder: str, tmp_path: Path) -> None:
     assert machine.exists(f"{folder}/file")
 
 
+@pytest.mark.differs
 def test_trees(machine: Machine, folder: str, tmp_path: Path) -> None:
     """In and out: modes, links, empty folders, and what was there before."""
     source = tmp_path / "source"
@@ -142,6 +144,7 @@ def test_trees(machine: Machine, folder: str, tmp_path: Path) -> None:
     assert "#!/bin/sh\n" == (tmp_path / "tool").read_text()
 
 
+@pytest.mark.differs
 def test_cp(machine: Machine, folder: str, tmp_path: Path) -> None:
     """One file in and out; folders on the way are made."""
     (tmp_path / "in").write_bytes(b"\0\xff" * 100)
@@ -151,6 +154,7 @@ def test_cp(machine: Machine, folder: str, tmp_path: Path) -> None:
     assert 0o644 == stat.S_IMODE(machine.stat(f"{folder}/new/way/out").mode)
 
 
+@pytest.mark.differs
 def test_cp_of_what_is_not_there(machine: Machine, tmp_path: Path) -> None:
     """The host's file stays as it is."""
     (tmp_path / "old").write_text("old")
@@ -159,6 +163,7 @@ def test_cp_of_what_is_not_there(machine: Machine, tmp_path: Path) -> None:
     assert "old" == (tmp_path / "old").read_text()
 
 
+@pytest.mark.differs
 def test_cp_with_permissions(machine: Machine, world: World, tmp_path: Path) -> None:
     """By engines that can."""
     (tmp_path / "in").write_text("in")

@@ -12,6 +12,8 @@ from smolkit import Machine, SmolvmError, errors
 from tests.contract.conftest import World
 from tests.engines import again
 
+pytestmark = pytest.mark.differs
+
 
 @pytest.fixture
 def created(world: World) -> Machine:
@@ -225,10 +227,9 @@ def test_the_whole_life_of_a_machine(world: World) -> None:
     assert "brief" not in {info.name for info in world.client.ls()}
 
 
+@pytest.mark.newest
 def test_branches(world: World) -> None:
     """Files and labels go along; then each is its own; what has branches is not deleted but with them."""
-    if not world.supports("delete -f refuses a branch source"):
-        pytest.skip("branches are held on the newest engine: no older one was shown to make them here")
     golden = world.client.machine("golden", **world.small, labels={"team": "ci"})
     golden.create()
     try:

@@ -63,6 +63,7 @@ def test_files_of_the_kernel(machine: Machine) -> None:
     assert machine.read_text("/proc/version").startswith("Linux version")
 
 
+@pytest.mark.twin
 def test_trees_go_in_and_come_out_whole(machine: Machine, tmp_path: Path) -> None:
     """Modes, links, empty folders, names of any bytes, both ways."""
     source = tmp_path / "source"

@@ -38,6 +38,7 @@ def gone(machine: Machine) -> bool:
     return False
 
 
+@pytest.mark.twin
 @pytest.mark.parametrize("end", ["terminate", "kill"])
 def test_a_process_that_is_killed_is_gone_in_the_guest(machine: Machine, end: str) -> None:
     """With its children, also one that left for a session of its own."""
@@ -60,6 +61,7 @@ def test_a_timeout_ends_the_whole_family(machine: Machine) -> None:
     assert gone(machine)
 
 
+@pytest.mark.twin
 def test_a_conversation(machine: Machine) -> None:
     """What is written is answered before the input is closed; the status is the command's."""
     with machine.popen(["sh", "-c", "while read line; do echo got $line; done; exit 3"], stdin=True, text=True) as process:
