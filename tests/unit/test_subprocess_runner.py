@@ -215,6 +215,7 @@ def test_an_interrupt_ends_and_reaps_the_program(pretend: Pretend, tmp_path: Pat
 
     def strike_once_it_runs() -> None:
         until((tmp_path / "ready").exists)
+        time.sleep(0.3)  # until its start is over here, too
         os.kill(os.getpid(), signal.SIGUSR1)
 
     runner = SubprocessRunner(pretend(f"echo $$ >{tmp_path}/pid; echo >{tmp_path}/ready; exec sleep 4325"))
