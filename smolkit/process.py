@@ -86,8 +86,8 @@ class Process(Generic[T]):
         self._decoders = {"stdout": decoder("replace"), "stderr": decoder("replace")}
         self._rests = {"stdout": "", "stderr": ""}
         self.args = command.command or ("logs",)
-        self.returncode: int | None = None
         self.stdin = Input(self._live) if stdin else None
+        self.returncode: int | None = None
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode={self.returncode}"

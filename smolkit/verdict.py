@@ -18,13 +18,16 @@ The engine exits 1 for every failure of its own, and the guest's command may exi
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve
 
 from smolkit import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smolkit.values import Completed
 
 _Error = TypeVar("_Error", bound=errors.SmolvmError)
@@ -153,14 +156,20 @@ def _json_message(stderr: str) -> str | None:
     start = last.rfind('{"error":{')
     if start < 0:
         return None
-    import json  # late: it costs as much as a dozen of our classes, and most calls succeed
-
     try:
-        error: dict[str, str] = json.loads(last[start:])["error"]
+        error: dict[str, str] = json_reader()(last[start:])["error"]
     except (ValueError, RecursionError):  # a guest can write anything, however deep
         return None
     well_formed = set(error) == {"code", "message"} and all(isinstance(part, str) for part in error.values())
     return error["message"] if well_formed else None
+
+
+@cache
+def json_reader() -> Callable[[str], Any]:
+    """`json.loads`, kept: at the exit of the interpreter nothing is imported any more, not even once again."""
+    import json  # late: it costs as much as a dozen of our classes, and most calls succeed
+
+    return json.loads
 
 
 def _text_message(stderr: str) -> str:

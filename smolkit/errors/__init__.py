@@ -10,6 +10,7 @@ SmolvmError
 │   ├── EngineDiedError          it was killed by a signal
 │   └── ExecOutcomeUnknownError  (also an ExecTimeoutError) nor did the guest's command, as far as is known
 ├── EngineBusyError              a lock or a directory was in use; the call had no effect
+│   └── HostLimitError           this host had no descriptor, process or memory left for the engine
 ├── InvalidNameError             not a machine name (also a ValueError)
 ├── ConfigError                  the engine refused a setting: an image, a host name, a mount, a user
 ├── CopyError                    cp could not read the one file or write the other
@@ -59,6 +60,7 @@ from smolkit.errors.engine import (
     EngineNotFoundError,
     EngineTimeoutError,
     ForeignProgramError,
+    HostLimitError,
     OutcomeUnknownError,
     UnknownEngineError,
     UnsupportedByEngineError,
@@ -125,6 +127,7 @@ __all__ = [
     "GuestIsADirectoryError",
     "GuestNotADirectoryError",
     "GuestPermissionError",
+    "HostLimitError",
     "HypervisorUnavailableError",
     "InvalidNameError",
     "MachineExistsError",

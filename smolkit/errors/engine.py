@@ -65,6 +65,12 @@ class EngineBusyError(SmolvmError):
     hint = "try again in a moment"
 
 
+class HostLimitError(EngineBusyError):
+    """This host had no file descriptor, process or memory left to run the engine with. Nothing was run."""
+
+    hint = "max_processes= of the client bounds how many of the engine's processes run at once; `ulimit -a` has the limits"
+
+
 class ConfigError(SmolvmError):
     """The engine refused a setting that smolkit cannot check: a host that does not resolve, an image that is not there."""
 
