@@ -173,7 +173,12 @@ class Process(Generic[T]):
         self.returncode = completed.returncode
         if not (self._told and completed.returncode < 0):
             self._failure = self._command.failure(
-                evolve(completed, stdout=b"-" if self._wrote else b"", stderr=self._tail, ended_by=self._ended_by)
+                evolve(
+                    completed,
+                    stdout=b"-" if self._wrote else b"",
+                    stderr=self._tail,
+                    ended_by=self._ended_by or completed.ended_by,
+                )
             )
         if self._failure is not None:
             self._held = self._held.partition(_ERROR)[0]

@@ -8,6 +8,8 @@ SmolvmError
 ├── OutcomeUnknownError          the engine did not come to an end of its own
 │   ├── EngineTimeoutError       it did not answer in time and was ended
 │   ├── EngineDiedError          it was killed by a signal
+│   ├── StatusLostError          other code of this program took its exit status
+│   ├── EngineOutputLimitError   (also an OutputLimitError) it wrote too much and was ended
 │   └── ExecOutcomeUnknownError  (also an ExecTimeoutError) nor did the guest's command, as far as is known
 ├── EngineBusyError              a lock or a directory was in use; the call had no effect
 │   └── HostLimitError           this host had no descriptor, process or memory left for the engine
@@ -51,6 +53,7 @@ raised before any process starts.
 
 from smolkit.errors.base import (
     SmolvmError,
+    add_note,
     tail,
 )
 from smolkit.errors.engine import (
@@ -62,6 +65,7 @@ from smolkit.errors.engine import (
     ForeignProgramError,
     HostLimitError,
     OutcomeUnknownError,
+    StatusLostError,
     UnknownEngineError,
     UnsupportedByEngineError,
     UsageError,
@@ -69,6 +73,7 @@ from smolkit.errors.engine import (
 from smolkit.errors.execution import (
     CommandFailedError,
     ConnectionLostError,
+    EngineOutputLimitError,
     ExecError,
     ExecOutcomeUnknownError,
     ExecTimeoutError,
@@ -115,6 +120,7 @@ __all__ = [
     "EngineBusyError",
     "EngineDiedError",
     "EngineNotFoundError",
+    "EngineOutputLimitError",
     "EngineTimeoutError",
     "ExecError",
     "ExecOutcomeUnknownError",
@@ -145,10 +151,12 @@ __all__ = [
     "SmolvmError",
     "StartError",
     "StartInProgressError",
+    "StatusLostError",
     "UnknownEngineError",
     "UnsafeArchiveError",
     "UnsupportedByEngineError",
     "UsageError",
     "WaitTimeoutError",
+    "add_note",
     "tail",
 ]

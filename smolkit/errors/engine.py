@@ -59,6 +59,15 @@ class EngineDiedError(OutcomeUnknownError):
     hint = "look at the machine with client.ls() before going on; was the host out of memory?"
 
 
+class StatusLostError(OutcomeUnknownError):
+    """The engine ended, and its exit status was lost: SIGCHLD is ignored here, or a handler of it reaps every child."""
+
+    hint = (
+        "signal.signal(signal.SIGCHLD, signal.SIG_DFL), or a handler that reaps its own children only: os.waitpid(pid, "
+        "...), not os.waitpid(-1, ...)"
+    )
+
+
 class EngineBusyError(SmolvmError):
     """The engine's database or a machine's directory was in use. The call had no effect and may be repeated."""
 

@@ -47,7 +47,7 @@ class Child(Live):
         """As in Live."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._ready:
-            if not self._pipes.open:
+            if not (self._pipes.open and self._child.is_own):  # what a fork reads, its parent does not get
                 return None
             found = self._pipes.serve(None if deadline is None else max(0.0, deadline - time.monotonic()))
             self._ready += ((stream, said) for stream, chunk in found if (said := self._said(stream, chunk)))

@@ -64,6 +64,11 @@ class ChildProcess:
         return bool(self._pids)
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is this process's, not that of one that this was forked from."""
+        return os.getpid() == self._parent
+
+    @property
     def pid(self) -> int:
         """Its process id, and that of its process group."""
         return self._pids[0]
@@ -132,7 +137,7 @@ class ChildProcess:
 
     def _look(self) -> None:
         try:
-            if os.getpid() != self._parent:
+            if not self.is_own:
                 raise ChildProcessError  # noqa: TRY301  (it is not ours to wait for)
             (self._look_only if hasattr(os, "waitid") else self._look_and_reap)()
         except ChildProcessError:

@@ -88,6 +88,32 @@ def test_the_hosts_timeout_kills_what_does_not_end(pretend: Pretend) -> None:
     assert gone(int(done.stdout))
 
 
+@pytest.mark.parametrize("hidden", ["", ">/dev/null 2>&1"])
+def test_the_hosts_timeout_ends_those_that_outlive_the_program(pretend: Pretend, hidden: str) -> None:
+    """It ends at SIGTERM; what it started and what ignores that does not: SIGKILL, whether it holds our pipes or not."""
+    stubborn = f"trap '' TERM; echo $$ >pid; exec sleep 4328 {hidden}"
+    script = f'cd "$(dirname "$0")"; sh -c "{stubborn.replace("$", chr(92) + "$")}" & echo hi; wait'
+    program = pretend(script)
+    done = SubprocessRunner(program).execute(Invocation((), timeout=1))
+
+    assert ("timeout", b"hi\n", -signal.SIGTERM) == (done.ended_by, done.stdout, done.returncode)
+    assert gone(int((program.parent / "pid").read_text()))
+
+
+def test_a_program_that_has_ended_is_signalled_no_more(pretend: Pretend, mocker: object) -> None:
+    """Once its status was given back its number may be anybody's; until then it is a zombie's."""
+    call = SubprocessRunner(pretend("exit 3"), version="1.32.2").open(Invocation(()), stdin=False)
+    while call.poll() is None:
+        time.sleep(0.01)
+    call.end(kill=True)
+    assert 3 == call.close().returncode == call.poll()
+    kill = mocker.patch("os.killpg")  # type: ignore[attr-defined]
+    call.end(kill=True)
+    call.end()
+
+    assert 0 == kill.call_count
+
+
 def test_a_child_that_holds_the_pipes_does_not_hold_us(pretend: Pretend) -> None:
     """The call ends with the program, not with whom it left behind."""
     runner = SubprocessRunner(pretend("sleep 4323 & echo $!; exit 5"))
