@@ -62,10 +62,7 @@ class EngineDiedError(OutcomeUnknownError):
 class StatusLostError(OutcomeUnknownError):
     """The engine ended, and its exit status was lost: SIGCHLD is ignored here, or a handler of it reaps every child."""
 
-    hint = (
-        "signal.signal(signal.SIGCHLD, signal.SIG_DFL), or a handler that reaps its own children only: os.waitpid(pid, "
-        "...), not os.waitpid(-1, ...)"
-    )
+    hint = "set SIGCHLD to signal.SIG_DFL, or let its handler wait for the pids of its own children only"
 
 
 class EngineBusyError(SmolvmError):
