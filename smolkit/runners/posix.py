@@ -15,7 +15,8 @@ from functools import partial
 from io import FileIO
 from itertools import chain, cycle, repeat, starmap
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import finalize
 
 from smolkit.runners import waiting
 from smolkit.verdict import json_reader
@@ -57,6 +58,9 @@ class ChildProcess:
         self._parent, self._is_reaped, self._leads = os.getpid(), False, True
         self._status: int | None = None
         self._lock = RLock()  # a signal handler may come back here
+        # No __del__, which Python would call for each child, and swallow a Ctrl-C in.
+        self._finalizer = finalize(self, _dropped, vars(self))
+        self._finalizer.atexit = False
 
     @property
     def is_started(self) -> bool:
@@ -159,17 +163,20 @@ class ChildProcess:
 
     def signal(self, number: int) -> None:
         """Sends a signal to its whole process group; harmless once it is reaped, or where that is not allowed (sudo)."""
+        if not (self._pids and self.is_own):  # in a fork the lock may be held by a thread that it does not have
+            return
         with self._lock:
-            if self._pids:
-                self._look()  # other code of this program may have reaped it
-            if self._pids and not self._is_reaped:
+            self._look()  # other code of this program may have reaped it
+            if not self._is_reaped:
                 with suppress(ProcessLookupError, PermissionError):
                     (os.killpg if self._leads else os.kill)(self.pid, number)
 
     def reap(self) -> None:
         """Lets go of it, once it has ended; before that, it is reaped when it has."""
+        if not (self._pids and self.is_own):
+            return
         with self._lock:
-            if self._pids and not self._is_reaped:
+            if not self._is_reaped:
                 pid = self.pid
                 self._is_reaped = True  # first: a signal handler that strikes after the next call signals no stranger
                 _reap(pid)
@@ -180,12 +187,15 @@ class ChildProcess:
         if self.pidfd is not None:
             pidfd, self.pidfd = self.pidfd, None
             os.close(pidfd)
+        self._finalizer.detach()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_lock"):  # else an interrupt kept it from being made
-            self.signal(signal.SIGKILL)
-            self.reap()
-            self.close()
+
+def _dropped(state: dict[str, Any]) -> None:
+    child = ChildProcess.__new__(ChildProcess)
+    vars(child).update(state)
+    child.signal(signal.SIGKILL)
+    child.reap()
+    child.close()
 
 
 def _close(files: Iterable[FileIO]) -> None:
