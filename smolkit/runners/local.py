@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from smolkit import checks
-from smolkit.errors import EngineNotFoundError
+from smolkit.errors import EngineNotFoundError, SmolvmError
 from smolkit.runners.base import USED_UP, InterruptedCall, Runner
 from smolkit.runners.pipes import Pump
 from smolkit.runners.posix import ChildProcess, reserve
@@ -190,9 +190,9 @@ class SubprocessRunner(Runner):
             return call.run()
         except BaseException as interrupt:  # noqa: BLE001  (raised in any case)
             try:
-                if not (invocation.finish and call.child.is_started):
+                if not (invocation.finish and (call.child.is_started or _is_interrupt(interrupt))):
                     raise
-                # It goes on where it was. A second interrupt ends it at once.
+                # It goes on where it was, even before its start: a teardown may hang on it. A second interrupt ends it.
                 raise InterruptedCall(call.run(), interrupt) from interrupt
             finally:
                 call.end()  # on every way out the engine is ended, and reaped
@@ -273,6 +273,11 @@ def without_note(stderr: bytes, program: str) -> bytes:
     if name in _ITS_OWN_NAMES:
         return stderr
     return re.sub(rb"\A" + NOTE + re.escape(os.fsencode(name)) + rb"'[^\n]*\n", b"", stderr)
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether this was raised by a signal handler, and not by what keeps a child from being started."""
+    return not isinstance(error, (OSError, SmolvmError, ValueError))
 
 
 def _found(program: str, env: Mapping[str, str]) -> str:
