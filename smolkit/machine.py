@@ -95,7 +95,7 @@ class Machine(MachineTransfers, MachineVerbs):
         return type(self), (self._runner, self.name, self._spec, self._starting)
 
     def __enter__(self) -> Self:
-        made = self._made
+        made = self._made if self._made is not None and self._made.are_own else None
         marks = made or self._marks()
         start, spec = Start(self.name, chosen=self._starting, carried=self._spec.carried), None if made else self._spec
         self._made = None  # a start that fails deletes it
@@ -107,13 +107,13 @@ class Machine(MachineTransfers, MachineVerbs):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._inside = False
         made, self._made = self._made, None
-        if made is not None:
+        if made is not None and made.are_own:  # what was forked inside the block and leaves it leaves the machine
             left = procedures.leave(self.name, self._dialect, made, self._keep, error, branchable=self._branchable)
             perform(self._runner, left)
 
     def __del__(self) -> None:
         # No engine calls here: it may run anywhere, at any time, and nobody would see them fail.
-        if getattr(self, "_inside", False):
+        if getattr(self, "_inside", False) and (self._made is None or self._made.are_own):
             import warnings  # late: only where something went wrong
 
             warnings.warn(

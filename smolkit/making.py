@@ -14,6 +14,7 @@ from smolkit.errors import (
     PolicyNotRecordedError,
     SmolvmError,
     UnknownEngineError,
+    add_note,
     tail,
 )
 from smolkit.procedures import (
@@ -67,7 +68,7 @@ def _make(
     except SmolvmError:
         raise
     except BaseException as error:
-        error.add_note(f"machine {name!r} may have been created all the same: client.ls() tells")
+        add_note(error, f"machine {name!r} may have been created all the same: client.ls() tells")
         raise
     try:
         if check is not None:
@@ -85,12 +86,12 @@ def _undo_if_ours(name: str, dialect: Dialect, marks: Marks, error: SmolvmError)
     except MachineNotFoundError:
         return
     except SmolvmError as failure:
-        error.add_note(f"whether machine {name!r} was created is not known either: {failure.message}")
+        add_note(error, f"whether machine {name!r} was created is not known either: {failure.message}")
         return
     if marks.labels and dialect.supports("machine create --label") and marks.are_on(found, labels=True):
         note(error, (yield from discard(name, dialect)))
     else:
-        error.add_note(f"there is a machine {name!r}; it could not be told to be this handle's, and was not touched")
+        add_note(error, f"there is a machine {name!r}; it could not be told to be this handle's, and was not touched")
 
 
 def branch_many(command: Branch, names: list[str], dialect: Dialect) -> Steps[None]:
@@ -98,7 +99,7 @@ def branch_many(command: Branch, names: list[str], dialect: Dialect) -> Steps[No
     try:
         yield from once(command)
     except OutcomeUnknownError as error:
-        error.add_note(f"machines {names[0]!r} to {names[-1]!r} may have been made all the same: client.ls() tells")
+        add_note(error, f"machines {names[0]!r} to {names[-1]!r} may have been made all the same: client.ls() tells")
         raise
     try:
         yield Settle()
@@ -141,7 +142,7 @@ def add_logs(error: SmolvmError, name: str, files: tuple[str, ...]) -> Steps[Non
         folder: str = yield DataDir(name)
         for file in files:
             if said := tail((yield ReadLog(f"{folder}/{file}", -_LOG_TAIL))):
-                error.add_note(f"the end of {file} of machine {name!r}:\n{said}")
+                add_note(error, f"the end of {file} of machine {name!r}:\n{said}")
 
 
 def console(name: str) -> Steps[bytes]:
@@ -165,7 +166,7 @@ def enter(start_it: Start, spec: MachineSpec | None, dialect: Dialect, marks: Ma
     except BaseException as error:
         if keep:
             note(error, (yield from try_each([stop_patiently(name)])))  # its half-booted VM would be invisible
-            error.add_note(how_to_enter(name))
+            add_note(error, how_to_enter(name))
         else:
             note(error, (yield from discard(name, dialect, half_booted=True)))
         raise

@@ -65,10 +65,17 @@ class Marks:
     Attributes:
         labels: Its labels, CREATION among them; none where the engine gave it none.
         at: When it was made, in seconds since the epoch.
+        pid: The process that made it. A fork of that has its handles, as it would have pickled ones: it owns nothing.
     """
 
     labels: tuple[tuple[str, str], ...]
     at: float
+    pid: int = field(factory=os.getpid, eq=False)
+
+    @property
+    def are_own(self) -> bool:
+        """Whether this process made the machine, not one that this was forked from."""
+        return self.pid == os.getpid()
 
     def are_on(self, machine: MachineInfo, *, labels: bool) -> bool:
         """Whether this is the machine. Without labels: whether it is not clearly younger."""

@@ -26,6 +26,7 @@ from smolkit.errors import (
     OutcomeUnknownError,
     SmolvmError,
     UnsupportedByEngineError,
+    add_note,
 )
 from smolkit.ownership import CLOCKS_DIFFER
 from smolkit.steps import Now, Pause, Steps
@@ -58,7 +59,7 @@ def leave(
     """Ends and deletes the machine after a body that ended so, unless it is to be kept, or branches of it live."""
     if keep is True or (keep == "on_error" and body is not None):
         if body is not None:
-            body.add_note(how_to_enter(name))
+            add_note(body, how_to_enter(name))
         return
     failures = yield from _end(name, dialect, marks, trusted=body is None, branchable=branchable)
     if body is None and failures:
@@ -69,7 +70,7 @@ def leave(
         note(body, failures)
 
 
-def _end(name: str, dialect: Dialect, marks: Marks, *, trusted: bool, branchable: bool) -> Steps[list[SmolvmError]]:
+def _end(name: str, dialect: Dialect, marks: Marks, *, trusted: bool, branchable: bool) -> Steps[list[Exception]]:
     """Discards the machine, if it is the one with these marks and nothing hangs on it. The failures."""
     try:
         # A short block without a failure is taken at its word: to look is one call more.
@@ -85,8 +86,11 @@ def _end(name: str, dialect: Dialect, marks: Marks, *, trusted: bool, branchable
     except SmolvmError as error:
         message = f"machine {name!r} is left: it is not known whether branches of it live: {error.message}"
         return [CleanupError(message, error.completed)]
+    except Exception as error:  # noqa: BLE001  (likewise in try_each)
+        add_note(error, _may_be_left(name))
+        return [error]
     except BaseException as error:
-        error.add_note(_may_be_left(name))
+        add_note(error, _may_be_left(name))
         raise
 
 
@@ -120,7 +124,7 @@ def how_to_enter(name: str) -> str:
     )
 
 
-def discard(name: str, dialect: Dialect, *, half_booted: bool = False) -> Steps[list[SmolvmError]]:
+def discard(name: str, dialect: Dialect, *, half_booted: bool = False) -> Steps[list[Exception]]:
     """Ends and deletes the machine, trying every step. The failures, in order.
 
     `delete -f` alone ends a running machine from 0.8.1 on. After a start that failed or was killed it leaves the
@@ -132,13 +136,13 @@ def discard(name: str, dialect: Dialect, *, half_booted: bool = False) -> Steps[
     return (yield from try_each(steps))
 
 
-def try_each(steps: list[Steps[None]]) -> Steps[list[SmolvmError]]:
+def try_each(steps: list[Steps[None]]) -> Steps[list[Exception]]:
     """Does these one after the other; the failures, in order."""
-    failures = []
+    failures: list[Exception] = []
     for step in steps:
         try:
             yield from step
-        except SmolvmError as error:
+        except Exception as error:  # noqa: BLE001  (what a runner raises that is no SmolvmError hides nothing either)
             failures.append(error)
     return failures
 
@@ -166,7 +170,7 @@ def stop_patiently(name: str) -> Steps[None]:
     except SmolvmError:
         raise
     except BaseException as error:
-        error.add_note(_may_be_left(name))
+        add_note(error, _may_be_left(name))
         raise
 
 
@@ -219,7 +223,7 @@ def _delete(name: str, *, missing_ok: bool, cascade: bool = False) -> Steps[None
         if not (yield from _is_gone(name)):
             raise
     except BaseException as error:
-        error.add_note(_may_be_left(name))
+        add_note(error, _may_be_left(name))
         raise
 
 
@@ -267,7 +271,7 @@ def lookup(name: str) -> Steps[MachineInfo]:
     raise MachineNotFoundError(f"machine {name!r} is not in the engine's list")
 
 
-def note(error: BaseException, failures: list[SmolvmError]) -> None:
+def note(error: BaseException, failures: list[Exception]) -> None:
     """Makes notes on the error of what failed after it."""
     for failure in failures:
-        error.add_note(f"and then, while the machine was being removed: {failure}")
+        add_note(error, f"and then, while the machine was being removed: {failure}")

@@ -86,8 +86,8 @@ class Process(Generic[T]):
         self._decoders = {"stdout": decoder("replace"), "stderr": decoder("replace")}
         self._rests = {"stdout": "", "stderr": ""}
         self.args = command.command or ("logs",)
-        self.returncode: int | None = None
         self.stdin = Input(self._live) if stdin else None
+        self.returncode: int | None = None
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode={self.returncode}"
@@ -173,7 +173,12 @@ class Process(Generic[T]):
         self.returncode = completed.returncode
         if not (self._told and completed.returncode < 0):
             self._failure = self._command.failure(
-                evolve(completed, stdout=b"-" if self._wrote else b"", stderr=self._tail, ended_by=self._ended_by)
+                evolve(
+                    completed,
+                    stdout=b"-" if self._wrote else b"",
+                    stderr=self._tail,
+                    ended_by=self._ended_by or completed.ended_by,
+                )
             )
         if self._failure is not None:
             self._held = self._held.partition(_ERROR)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smolkit.commands.machine import Ls
-from smolkit.errors import MachineNotFoundError, SmolvmError
+from smolkit.errors import MachineNotFoundError
 from smolkit.ownership import Reapable
 from smolkit.procedures import discard, note, status
 
@@ -44,7 +44,7 @@ def _ancestors(name: str, parents: Mapping[str, str | None]) -> list[str]:
 
 def reap(found: list[Reapable], dialect: Dialect) -> Steps[None]:
     """Ends and deletes these machines; each is looked at once more, in case its name is another's by now."""
-    failures: list[SmolvmError] = []
+    failures: list[Exception] = []
     for item in found:
         name = item.machine.name
         try:

@@ -123,7 +123,8 @@ class Completed:
         returncode: The engine's exit status; -N if signal N killed it.
         stdout, stderr: The exact bytes, without the note that a renamed engine puts before everything.
         duration: Seconds from start to end, by the host's monotonic clock.
-        ended_by: Why the runner ended it before its time: "timeout", "output limit", or "" where it did not.
+        ended_by: Why its exit status says nothing: "timeout" or "output limit", at which the runner ended it; "reaped
+            elsewhere", where other code of this program took the status; "" where it does.
     """
 
     argv: tuple[str, ...] = field(repr=_shown_argv)

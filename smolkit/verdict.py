@@ -18,13 +18,16 @@ The engine exits 1 for every failure of its own, and the guest's command may exi
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve
 
 from smolkit import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smolkit.values import Completed
 
 _Error = TypeVar("_Error", bound=errors.SmolvmError)
@@ -99,7 +102,7 @@ def verdict(completed: Completed, guest: tuple[str, ...] = (), timeout: float | 
         shown = evolve(completed, stderr=re.sub(_TIMED_OUT, b"", completed.stderr))
         message = f"the guest's command did not end within {timeout:g} s and was killed"
         return errors.ExecTimeoutError(message, shown, timeout, guest_ended=True)
-    stderr = re.sub(_NOISE, "", completed.stderr[-_LOOK:].decode("utf-8", "replace"))
+    stderr = _words(completed)
     if guest and completed.returncode == _CANNOT_START:
         return _not_started(completed, stderr.strip("\n"), guest[0])
     if not guest or _is_engines(completed, stderr):
@@ -107,12 +110,22 @@ def verdict(completed: Completed, guest: tuple[str, ...] = (), timeout: float | 
     return None
 
 
+def _words(completed: Completed) -> str:
+    return re.sub(_NOISE, "", completed.stderr[-_LOOK:].decode("utf-8", "replace"))
+
+
 def _ended(completed: Completed, guest: tuple[str, ...], timeout: float | None) -> errors.SmolvmError:
     """What it means that the engine did not come to an end of its own."""
     if not completed.ended_by:
         return errors.EngineDiedError(f"the engine was killed by signal {-completed.returncode}", completed)
+    if completed.ended_by == "reaped elsewhere":
+        # What the engine says of its failure shows it without a status; what a guest says shows nothing.
+        message = None if guest else _json_message(_words(completed))
+        said = "the engine's exit status was taken by other code of this program"
+        return errors.StatusLostError(said, completed) if message is None else _named(completed, message)
     if completed.ended_by != "timeout":
-        return errors.OutputLimitError("the output passed the runner's limit and the engine was ended", completed)
+        kind = errors.OutputLimitError if guest else errors.EngineOutputLimitError
+        return kind("the output passed the runner's limit and the engine was ended", completed)
     if guest and timeout is not None:
         message = f"the guest's command did not end within {timeout:g} s, nor did the engine answer; it was ended"
         return errors.ExecOutcomeUnknownError(message, completed, timeout, guest_ended=False)
@@ -153,14 +166,20 @@ def _json_message(stderr: str) -> str | None:
     start = last.rfind('{"error":{')
     if start < 0:
         return None
-    import json  # late: it costs as much as a dozen of our classes, and most calls succeed
-
     try:
-        error: dict[str, str] = json.loads(last[start:])["error"]
+        error: dict[str, str] = json_reader()(last[start:])["error"]
     except (ValueError, RecursionError):  # a guest can write anything, however deep
         return None
     well_formed = set(error) == {"code", "message"} and all(isinstance(part, str) for part in error.values())
     return error["message"] if well_formed else None
+
+
+@cache
+def json_reader() -> Callable[[str], Any]:
+    """`json.loads`, kept: at the exit of the interpreter nothing is imported any more, not even once again."""
+    import json  # late: it costs as much as a dozen of our classes, and most calls succeed
+
+    return json.loads
 
 
 def _text_message(stderr: str) -> str:

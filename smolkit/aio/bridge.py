@@ -25,6 +25,8 @@ except ModuleNotFoundError as error:
 from smolkit.runners import waiting
 from smolkit.runners.base import InterruptedCall
 
+_LOOK = 0.02  # seconds between two looks at a file that cannot be waited for
+
 S_co = TypeVar("S_co", covariant=True)
 T = TypeVar("T")
 A = TypeVar("A")
@@ -101,7 +103,11 @@ async def _readable(fd: int | None, seconds: float | None) -> None:
         if fd is None:
             await anyio.sleep_forever()
             return
-        own = os.dup(fd)  # one task may write while another reads: each waits by itself
+        try:
+            own = os.dup(fd)  # one task may write while another reads: each waits by itself
+        except OSError:  # this program has used up its descriptors
+            await anyio.sleep(_LOOK)
+            return
         try:
             await anyio.wait_readable(own)
         finally:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
+from smolkit.errors import SmolvmError, StatusLostError
 from smolkit.values import Invocation
 from smolkit.verdict import verdict
 
@@ -28,12 +30,14 @@ class Command(ABC, Generic[T_co]):
         BOUND: The host's limit in seconds, None for none.
         BOOTS: Whether it boots a VM: runners let only so many of these run at once.
         FINISH: Whether an interrupt waits for the call's end (see Invocation).
+        PROVES: Whether an answer that can be read shows that the call succeeded, where its exit status was lost.
     """
 
     __slots__ = ()
     BOUND: ClassVar[float | None] = QUICK
     BOOTS: ClassVar[bool] = False
     FINISH: ClassVar[bool] = False
+    PROVES: ClassVar[bool] = False
 
     @abstractmethod
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
@@ -58,6 +62,9 @@ class Command(ABC, Generic[T_co]):
             SmolvmError: the call failed; which one is decided by `smolkit.verdict`.
         """
         if failure := verdict(completed):
+            if self.PROVES and isinstance(failure, StatusLostError):
+                with suppress(SmolvmError):
+                    return self.answer(completed)
             raise failure
         return self.answer(completed)
 

@@ -24,6 +24,7 @@ class Version(Command[str]):
     """`smolvm --version`: the same in every version, so it needs no dialect."""
 
     BOUND: ClassVar[float | None] = 30.0
+    PROVES: ClassVar[bool] = True
 
     def argv(self, dialect: Dialect | None = None) -> tuple[str, ...]:
         return ("--version",)

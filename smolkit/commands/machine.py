@@ -151,6 +151,7 @@ class Status(Command[MachineInfo]):
     """`machine status --json` (engine >= 0.8.0; free of side effects from 1.15.0 on)."""
 
     FINISH: ClassVar[bool] = True  # a teardown may hang on it
+    PROVES: ClassVar[bool] = True
 
     name: str = field(converter=checks.name)
 
@@ -172,6 +173,7 @@ class Ls(Command[tuple[MachineInfo, ...]]):
     """
 
     FINISH: ClassVar[bool] = True
+    PROVES: ClassVar[bool] = True
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "ls", "--json")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from smolkit.errors import UnknownEngineError
 from smolkit.values import MachineInfo
+from smolkit.verdict import json_reader
 
 if TYPE_CHECKING:
     from smolkit.observed import ExitInfo
@@ -19,13 +20,11 @@ def json_of(completed: Completed, opening: str) -> Any:
     Raises:
         UnknownEngineError: it is none.
     """
-    import json  # late: exec does not need it
-
     text = completed.stdout.decode("utf-8", "replace")
     # Up to 0.7.2 log lines stood on stdout too: the answer begins at the first line that opens it.
     start = 0 if text.startswith(opening) else text.find(f"\n{opening}") + 1
     try:
-        return json.loads(text[start:])
+        return json_reader()(text[start:])
     except (ValueError, RecursionError) as error:
         raise UnknownEngineError(f"the engine's answer is not JSON: {error}", completed) from None
 

@@ -8,8 +8,11 @@ SmolvmError
 ├── OutcomeUnknownError          the engine did not come to an end of its own
 │   ├── EngineTimeoutError       it did not answer in time and was ended
 │   ├── EngineDiedError          it was killed by a signal
+│   ├── StatusLostError          other code of this program took its exit status
+│   ├── EngineOutputLimitError   (also an OutputLimitError) it wrote too much and was ended
 │   └── ExecOutcomeUnknownError  (also an ExecTimeoutError) nor did the guest's command, as far as is known
 ├── EngineBusyError              a lock or a directory was in use; the call had no effect
+│   └── HostLimitError           this host had no descriptor, process or memory left for the engine
 ├── InvalidNameError             not a machine name (also a ValueError)
 ├── ConfigError                  the engine refused a setting: an image, a host name, a mount, a user
 ├── CopyError                    cp could not read the one file or write the other
@@ -50,6 +53,7 @@ raised before any process starts.
 
 from smolkit.errors.base import (
     SmolvmError,
+    add_note,
     tail,
 )
 from smolkit.errors.engine import (
@@ -59,7 +63,9 @@ from smolkit.errors.engine import (
     EngineNotFoundError,
     EngineTimeoutError,
     ForeignProgramError,
+    HostLimitError,
     OutcomeUnknownError,
+    StatusLostError,
     UnknownEngineError,
     UnsupportedByEngineError,
     UsageError,
@@ -67,6 +73,7 @@ from smolkit.errors.engine import (
 from smolkit.errors.execution import (
     CommandFailedError,
     ConnectionLostError,
+    EngineOutputLimitError,
     ExecError,
     ExecOutcomeUnknownError,
     ExecTimeoutError,
@@ -113,6 +120,7 @@ __all__ = [
     "EngineBusyError",
     "EngineDiedError",
     "EngineNotFoundError",
+    "EngineOutputLimitError",
     "EngineTimeoutError",
     "ExecError",
     "ExecOutcomeUnknownError",
@@ -125,6 +133,7 @@ __all__ = [
     "GuestIsADirectoryError",
     "GuestNotADirectoryError",
     "GuestPermissionError",
+    "HostLimitError",
     "HypervisorUnavailableError",
     "InvalidNameError",
     "MachineExistsError",
@@ -142,10 +151,12 @@ __all__ = [
     "SmolvmError",
     "StartError",
     "StartInProgressError",
+    "StatusLostError",
     "UnknownEngineError",
     "UnsafeArchiveError",
     "UnsupportedByEngineError",
     "UsageError",
     "WaitTimeoutError",
+    "add_note",
     "tail",
 ]

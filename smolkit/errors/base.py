@@ -22,6 +22,16 @@ def tail(output: bytes) -> str:
     return "\n".join("".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line) for line in lines)
 
 
+def add_note(error: BaseException, text: str) -> None:
+    """Makes a note on an exception, or where it takes none (a frozen class) logs it as a warning; never raises."""
+    try:
+        error.add_note(text)
+    except Exception:  # noqa: BLE001  (a note must not hide what it is about)
+        import logging  # late: only where something went wrong
+
+        logging.getLogger("smolkit").warning("%s: %s", type(error).__name__, text)
+
+
 class SmolvmError(Exception):
     """The root of the tree, and the evidence: what failed, the command line (values of env hidden), exit status, output.
 

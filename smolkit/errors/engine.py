@@ -59,10 +59,22 @@ class EngineDiedError(OutcomeUnknownError):
     hint = "look at the machine with client.ls() before going on; was the host out of memory?"
 
 
+class StatusLostError(OutcomeUnknownError):
+    """The engine ended, and its exit status was lost: SIGCHLD is ignored here, or a handler of it reaps every child."""
+
+    hint = "set SIGCHLD to signal.SIG_DFL, or let its handler wait for the pids of its own children only"
+
+
 class EngineBusyError(SmolvmError):
     """The engine's database or a machine's directory was in use. The call had no effect and may be repeated."""
 
     hint = "try again in a moment"
+
+
+class HostLimitError(EngineBusyError):
+    """This host had no file descriptor, process or memory left to run the engine with. Nothing was run."""
+
+    hint = "max_processes= of the client bounds how many of the engine's processes run at once; `ulimit -a` has the limits"
 
 
 class ConfigError(SmolvmError):

@@ -91,6 +91,12 @@ class OutputLimitError(ExecError):
     hint = "let the command write to a file in the guest and cp it, or raise SubprocessRunner(output_limit=...)"
 
 
+class EngineOutputLimitError(OutputLimitError, OutcomeUnknownError):
+    """The engine itself wrote more than may be kept in memory, and was ended; what it had done by then is not known."""
+
+    hint = "raise SubprocessRunner(output_limit=...), and look at the machine with client.ls() before going on"
+
+
 class ConnectionLostError(ExecError):
     """The machine was stopped, deleted or killed while the command ran in it."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, nullcontext
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from smolkit import checks
 from smolkit.commands.engine import Version
 from smolkit.dialect import Dialect, Engine
-from smolkit.errors import EngineNotFoundError, ForeignProgramError, SmolvmError
+from smolkit.errors import EngineNotFoundError, ForeignProgramError, HostLimitError, SmolvmError
 from smolkit.runners.files import HostFiles
 from smolkit.runners.waiting import Gate, sleep
 from smolkit.values import Completed
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from smolkit.values import Invocation
 
 T = TypeVar("T")
+
+USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})  # what a host may lack to run the engine
 
 
 class InterruptedCall(BaseException):
@@ -107,7 +111,7 @@ class AnyRunner(HostFiles, ABC):
     def _ask_version(self) -> str:
         command = Version()
         try:
-            return command.read(self.call(command.invocation(_ANY)))
+            return command.read(self._called(command.invocation(_ANY)))
         except ForeignProgramError as error:
             raise ForeignProgramError(f"{self.program} is {error.message}", error.completed) from None
 
@@ -140,7 +144,7 @@ class AnyRunner(HostFiles, ABC):
     def _attempt(self, command: Command[T], invocation: Invocation) -> tuple[T, BaseException | None, int]:
         interrupt = None
         try:
-            completed = self.call(invocation)
+            completed = self._called(invocation)
         except InterruptedCall as late:
             completed, interrupt = late.completed, late.interrupt
         try:
@@ -171,10 +175,13 @@ class AnyRunner(HostFiles, ABC):
         """Tells the observers of a call that has ended. What they raise is logged, and harms nobody."""
         if not self._observers:
             return
-        from smolkit.calls import Call  # late: few programs observe
-        from smolkit.values import redact
+        try:
+            from smolkit.calls import Call  # late: few programs observe
+            from smolkit.values import redact
 
-        call = Call(command, redact(invocation.argv), self.clock() - started, returncode, error)
+            call = Call(command, redact(invocation.argv), self.clock() - started, returncode, error)
+        except ImportError:  # the interpreter exits
+            return
         for observer in self._observers:
             try:
                 observer(call)
@@ -197,6 +204,14 @@ class AnyRunner(HostFiles, ABC):
     def call(self, invocation: Invocation) -> Completed:
         """One call of the engine to its end, for sync code: by `execute`."""
 
+    def _called(self, invocation: Invocation) -> Completed:
+        try:
+            return self.call(invocation)
+        except OSError as error:
+            if error.errno not in USED_UP:
+                raise
+            raise _exhausted(error) from error
+
     def follow(self, command: Command[Any], *, stdin: bool) -> Live:
         """Starts a command, for its output to be read as it comes."""
         if self.plan is not None:
@@ -205,7 +220,12 @@ class AnyRunner(HostFiles, ABC):
             invocation = command.invocation(self.engine.dialect)
             self.plan.add(command, invocation)
             return Replayed(lambda done: Completed(done.argv, 0, command.nothing()), invocation, stdin=stdin)
-        return self.open(command.invocation(self.engine.dialect), stdin=stdin)
+        try:
+            return self.open(command.invocation(self.engine.dialect), stdin=stdin)
+        except OSError as error:
+            if error.errno not in USED_UP:
+                raise
+            raise _exhausted(error) from error
 
     def open(self, invocation: Invocation, *, stdin: bool) -> Live:
         """Starts a call of the engine, for its output to be read as it comes; with a stdin to write to, or /dev/null.
@@ -276,9 +296,11 @@ class AnyRunner(HostFiles, ABC):
 
     def pause(self, seconds: float) -> None:
         """Waits between two tries: about so long, so that those who met once do not meet again."""
-        from random import uniform  # late: slow to import, rarely needed
+        sleep(seconds * (0.75 + os.urandom(1)[0] / 510))  # not by random, which a teardown could not import any more
 
-        sleep(seconds * uniform(0.75, 1.25))  # noqa: S311  (no secret)
+
+def _exhausted(error: OSError) -> HostLimitError:
+    return HostLimitError(f"this host has nothing left to run the engine with: {error.strerror}")
 
 
 class Runner(AnyRunner):

@@ -5,15 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
 import time
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from smolkit.runners.live import Live
-from smolkit.runners.local import NOTE, without_note
-from smolkit.runners.pipes import Pipes, ended
+from smolkit.runners.local import NOTE, end, without_note
+from smolkit.runners.pipes import Pipes
+from smolkit.runners.posix import ChildProcess
 
 if TYPE_CHECKING:
     from smolkit.runners.local import SubprocessRunner
@@ -32,15 +31,15 @@ class Child(Live):
         self._started = time.monotonic()
         self._ready: deque[tuple[str, bytes]] = deque()
         self._head: bytes | None = b""  # of stderr, while it may still be the engine's note
-        self._child = subprocess.Popen.__new__(subprocess.Popen)
+        self._child = ChildProcess()
         runner.processes.enter()
         try:
-            runner.spawn(self._child, invocation, pipe_in=stdin)
+            self._child.open_pipes(stdin=stdin)
             self._pipes = Pipes(self._child)
+            runner.spawn(self._child, invocation)
         except BaseException:
-            if getattr(self._child, "pid", None) is not None:
-                self.end(kill=True)
-                ended(self._child)
+            end(self._child)
+            self._child.close()
             runner.processes.leave()
             raise
 
@@ -48,7 +47,7 @@ class Child(Live):
         """As in Live."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._ready:
-            if not self._pipes.open:
+            if not (self._pipes.open and self._child.is_own):  # what a fork reads, its parent does not get
                 return None
             found = self._pipes.serve(None if deadline is None else max(0.0, deadline - time.monotonic()))
             self._ready += ((stream, said) for stream, chunk in found if (said := self._said(stream, chunk)))
@@ -97,12 +96,13 @@ class Child(Live):
 
     def end(self, *, kill: bool = False) -> None:
         """As in Live, and of all its process group."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._child.pid, signal.SIGKILL if kill else signal.SIGTERM)
+        self._child.signal(signal.SIGKILL if kill else signal.SIGTERM)
 
     def close(self) -> Completed:
         """As in Live."""
-        code = ended(self._child)
+        code = self._child.wait()
+        self._child.reap()
         self._pipes.close()
         self._runner.processes.leave()
-        return self._runner.completed(self._invocation, code, b"", b"", time.monotonic() - self._started, "")
+        duration, ended_by = time.monotonic() - self._started, "reaped elsewhere" if self._child.lost else ""
+        return self._runner.completed(self._invocation, code, b"", b"", duration, ended_by)

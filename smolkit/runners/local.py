@@ -7,17 +7,16 @@ import os
 import re
 import shlex
 import signal
-import subprocess
-import threading
+import sys
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from smolkit import checks
-from smolkit.errors import EngineNotFoundError
-from smolkit.runners import waiting
-from smolkit.runners.base import InterruptedCall, Runner
-from smolkit.runners.pipes import Pump, ended
+from smolkit.errors import EngineNotFoundError, SmolvmError
+from smolkit.runners.base import USED_UP, InterruptedCall, Runner
+from smolkit.runners.pipes import Pump
+from smolkit.runners.posix import ChildProcess, reserve
 from smolkit.runners.waiting import Gate
 from smolkit.values import Completed, redact
 
@@ -44,7 +43,6 @@ _PROXY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 # NO_COLOR: no escapes. RUST_LOG: no log lines among the guest's stderr.
 _FIXED = {"NO_COLOR": "1", "RUST_LOG": "off"}
 
-_USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 _TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
 _DEFAULT_LIMIT = 256 * 2**20
 NOTE = b"note: no packed assets found for '"
@@ -107,7 +105,7 @@ class SubprocessRunner(Runner):
                 "state_dir behind a prefix: few hand on variables; let it be [..., 'env', 'SMOLVM_DATA_DIR=...']"
             )
         self._inherit_proxy = inherit_proxy
-        self._limit = checks.integer("output_limit", output_limit, 1, 2**63 - 1)
+        self.output_limit = checks.integer("output_limit", output_limit, 1, 2**63 - 1)
         self._found: Program | None = None
 
     @property
@@ -175,38 +173,29 @@ class SubprocessRunner(Runner):
     def execute(self, invocation: Invocation) -> Completed:
         """One call of the engine as a child process, to its end: exited, timed out or over the output's limit."""
         with self.processes.turn():
-            return self._execute(invocation)
+            if not invocation.finish:
+                return self._execute(invocation)
+            reserve.fill()
+            try:
+                return self._execute(invocation)
+            except OSError as error:  # nothing was started
+                if error.errno not in {errno.EMFILE, errno.ENFILE}:
+                    raise
+            with reserve.lent():
+                return self._execute(invocation)
 
     def _execute(self, invocation: Invocation) -> Completed:
-        started = time.monotonic()
-        deadline = None if invocation.timeout is None else started + invocation.timeout
-        # In two steps, so that a child is known whose very start an interrupt meets.
-        child = subprocess.Popen.__new__(subprocess.Popen)
-        pump, interrupt = None, None
+        call = _Call(self, invocation)
         try:
+            return call.run()
+        except BaseException as interrupt:  # noqa: BLE001  (raised in any case)
             try:
-                spawn = self._spawn_unharmed if invocation.finish else self.spawn
-                spawn(child, invocation, pipe_in=invocation.stdin is not None)
-                pump = Pump(child, invocation.stdin, self._limit)
-                ended_by = pump.run(deadline)
-            except BaseException as error:
-                if not (invocation.finish and _is_started(child)):
+                if not (invocation.finish and (call.child.is_started or _is_interrupt(interrupt))):
                     raise
-                interrupt = error
-                pump = pump or Pump(child, invocation.stdin, self._limit)
-                ended_by = pump.run(deadline)  # a second interrupt ends it at once
-        finally:
-            # On every way out, an interrupt's too: the engine is ended, and reaped.
-            if _is_started(child) and child.returncode is None:
-                end(child, pump)
-            if pump is not None:
-                pump.close()
-        completed = self.completed(
-            invocation, child.returncode, pump.stdout, pump.stderr, time.monotonic() - started, ended_by
-        )
-        if interrupt is not None:
-            raise InterruptedCall(completed, interrupt) from interrupt
-        return completed
+                # It goes on where it was, even before its start: a teardown may hang on it. A second interrupt ends it.
+                raise InterruptedCall(call.run(), interrupt) from interrupt
+            finally:
+                call.end()  # on every way out the engine is ended, and reaped
 
     def open(self, invocation: Invocation, *, stdin: bool) -> Live:
         """Starts a call of the engine as a child process, for its output to be read as it comes."""
@@ -216,67 +205,34 @@ class SubprocessRunner(Runner):
 
     def interact(self, invocation: Invocation) -> int:
         """Runs the engine in the foreground of this program's terminal; its exit status."""
-        program = self._locate()
-        argv = (*self._prefix, program.path, *invocation.argv)
-        child = subprocess.Popen(argv, env=self._environment(program.env))
+        child = ChildProcess()
         try:
-            return ended(child)
+            self.spawn(child, invocation)
+            return child.wait()
         except BaseException:
-            child.kill()
-            child.wait()
+            child.signal(signal.SIGKILL)
             raise
+        finally:
+            if child.is_started:
+                child.wait()
+            child.reap()
+            child.close()
 
-    def _spawn_unharmed(self, child: subprocess.Popen[bytes], invocation: Invocation, *, pipe_in: bool) -> None:
-        """As spawn, where no signal handler's exception can strike between the child's start and our knowing of it.
-
-        Handlers run in the main thread, between any two of its instructions: what is started in another is never lost. (An
-        event loop turns signals into cancellations, which strike where it waits.)
-        """
-        if waiting.loop() is not None or threading.current_thread() is not threading.main_thread():
-            self.spawn(child, invocation, pipe_in=pipe_in)
-            return
-        failures: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                self.spawn(child, invocation, pipe_in=pipe_in)
-            except BaseException as error:  # noqa: BLE001  (raised below)
-                failures.append(error)
-
-        thread = threading.Thread(target=work)
-        try:
-            thread.start()
-            thread.join()
-        except BaseException:
-            if thread.ident is not None:
-                thread.join()
-            raise
-        if failures:
-            raise failures[0]
-
-    def spawn(self, child: subprocess.Popen[bytes], invocation: Invocation, *, pipe_in: bool) -> None:
-        """Starts the engine as this child, which was made without being started."""
+    def spawn(self, child: ChildProcess, invocation: Invocation) -> None:
+        """Starts the engine as this child, whose pipes are open."""
         program = self._locate()
-        argv = (*self._prefix, program.path, *invocation.argv)
+        env = self._environment({**program.env, **{key: value.reveal() for key, value in invocation.env}})
+        # argv[0] of a program without a prefix is what its usage texts call it.
+        argv = (*self._prefix, program.path if self._prefix else "smolvm", *invocation.argv)
+        first = self._prefix[0] if self._prefix else program.path
         try:
-            # argv[0] of a program without a prefix is what its usage texts call it.
-            child.__init__(  # type: ignore[misc]
-                argv if self._prefix else ("smolvm", *invocation.argv),
-                executable=None if self._prefix else program.path,
-                stdin=subprocess.PIPE if pipe_in else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=self._environment({**program.env, **{key: value.reveal() for key, value in invocation.env}}),
-                process_group=0,
-                bufsize=0,
-            )
+            child.start(_found(first, env) if self._prefix else first, argv, env)
         except OSError as error:
             if error.errno == errno.E2BIG:
                 raise ValueError("the command line is longer than this host takes: use input=, or cp a file") from None
-            if error.errno in _USED_UP:
-                error.add_note("max_processes= of the client, or of its SubprocessRunner, bounds how many run at once")
+            if error.errno in USED_UP:
                 raise
-            raise EngineNotFoundError(f"cannot run {argv[0]}: {error.strerror}") from error
+            raise EngineNotFoundError(f"cannot run {first}: {error.strerror}") from error
 
     def completed(  # noqa: PLR0917  (as Completed has them)
         self, invocation: Invocation, returncode: int, stdout: bytes, stderr: bytes, duration: float, ended_by: str
@@ -289,10 +245,9 @@ class SubprocessRunner(Runner):
         return completed
 
     def _log(self, argv: tuple[str, ...], completed: Completed) -> None:
-        import logging  # late: a tenth of smolkit's import
-
-        log = logging.getLogger("smolkit")
-        if log.isEnabledFor(logging.DEBUG):
+        # A tenth of smolkit's import; who has not imported it does not listen.
+        logging = sys.modules.get("logging")
+        if logging is not None and (log := logging.getLogger("smolkit")).isEnabledFor(logging.DEBUG):
             program = argv[: len(argv) - len(completed.argv)]
             line = shlex.join((*program, *redact(completed.argv)))
             # The line can be pasted into a shell as it stands.
@@ -320,21 +275,69 @@ def without_note(stderr: bytes, program: str) -> bytes:
     return re.sub(rb"\A" + NOTE + re.escape(os.fsencode(name)) + rb"'[^\n]*\n", b"", stderr)
 
 
-def _is_started(child: subprocess.Popen[bytes]) -> bool:
-    return getattr(child, "pid", None) is not None
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether this was raised by a signal handler, and not by what keeps a child from being started."""
+    return not isinstance(error, (OSError, SmolvmError, ValueError))
 
 
-def end(child: subprocess.Popen[bytes], pump: Pump | None) -> None:
-    """SIGTERM to the child's group, a wait, SIGKILL, a wait. What it still writes meanwhile is kept by the pump."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        # Gone already, or another user's (sudo): then closing its pipes is all that can be done.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, number)
-        if pump is not None:
-            pump.drain(time.monotonic() + _TERM_WAIT)
-        else:
-            with suppress(subprocess.TimeoutExpired):
-                ended(child, _TERM_WAIT)
-        if child.poll() is not None:
-            return
-    child.returncode = -signal.SIGKILL if child.returncode is None else child.returncode
+def _found(program: str, env: Mapping[str, str]) -> str:
+    """The program of this name, on the PATH that it will have."""
+    from shutil import which  # late: few engines are behind a prefix
+
+    if (found := which(program, path=env.get("PATH"))) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
+    return found
+
+
+class _Call:
+    """One call of the engine as a child process, which can be run on from where an interrupt struck."""
+
+    def __init__(self, runner: SubprocessRunner, invocation: Invocation) -> None:
+        self._runner, self._invocation = runner, invocation
+        self._started = time.monotonic()
+        self._deadline = None if invocation.timeout is None else self._started + invocation.timeout
+        self._pump: Pump | None = None
+        self._ended_by: str | None = None
+        self.child = ChildProcess()
+
+    def run(self) -> Completed:
+        """Starts the child, if it is not started, and serves it to its end."""
+        if self._pump is None:
+            self.child.open_pipes(stdin=self._invocation.stdin is not None)
+            self._pump = Pump(self.child, self._invocation.stdin, self._runner.output_limit)
+        if not self.child.is_started:
+            self._runner.spawn(self.child, self._invocation)
+        if self._ended_by is None:
+            self._ended_by = self._pump.run(self._deadline)
+        self.end()
+        return self._completed(self._pump)
+
+    def _completed(self, pump: Pump) -> Completed:
+        code = self.child.poll()
+        code = -signal.SIGKILL if code is None else code  # another user's (sudo), who may be told but not ended
+        ended_by = self._ended_by or ("reaped elsewhere" if self.child.lost else "")
+        duration = time.monotonic() - self._started
+        return self._runner.completed(self._invocation, code, pump.stdout, pump.stderr, duration, ended_by)
+
+    def end(self) -> None:
+        """Ends the child, if it has not ended, and lets go of it and its pipes."""
+        end(self.child, self._pump)
+        if self._pump is not None:
+            self._pump.close()
+        self.child.close()
+
+
+def end(child: ChildProcess, pump: Pump | None = None) -> None:
+    """SIGTERM to the child's group, a wait, SIGKILL to who is left of it, a wait; and it is reaped.
+
+    What it still writes meanwhile is kept by the pump.
+    """
+    if child.is_started and child.poll() is None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            child.signal(number)  # where that is not allowed (sudo), closing its pipes is all that can be done
+            if pump is not None:
+                pump.drain(time.monotonic() + _TERM_WAIT)
+            elif child.poll() is None:
+                with suppress(TimeoutError):
+                    child.wait(_TERM_WAIT)
+    child.reap()

@@ -6,19 +6,21 @@ import fcntl
 import os
 import selectors
 import struct
-import subprocess
 import termios
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from smolkit.runners import waiting
+
+if TYPE_CHECKING:
+    from smolkit.runners.posix import ChildProcess
 
 _CHUNK = 65_536
 # Seconds for which whoever else holds the pipes of a child that has ended is listened to: what it started may hold them for
 # ever, but a program between it and us (`sudo`, a wrapper) may hand its last words on a little later.
 _LINGER = 0.5
 _GLANCE = 0.5  # seconds between two looks whether a silent child has ended, where no pidfd tells (before Linux 5.3, macOS)
-_BRIEFLY = (0.0005, 0.05)  # likewise, while nothing else is waited for: the first, and the longest
 
 
 def _selector() -> selectors.BaseSelector:
@@ -28,30 +30,9 @@ def _selector() -> selectors.BaseSelector:
     return selectors.DefaultSelector()
 
 
-def ended(child: subprocess.Popen[bytes], timeout: float | None = None) -> int:
-    """Waits until a child has ended, for its exit status.
-
-    Raises:
-        subprocess.TimeoutExpired: it has not, in so many seconds.
-    """
-    if waiting.loop() is None:
-        return child.wait(timeout)
-    deadline = None if timeout is None else time.monotonic() + timeout
-    pause, longest = _BRIEFLY
-    while (code := child.poll()) is None:
-        if deadline is not None and time.monotonic() >= deadline:
-            raise subprocess.TimeoutExpired(child.args, timeout or 0)
-        waiting.sleep(pause)
-        pause = min(pause * 2, longest)
-    return code
-
-
-def _pidfd(child: subprocess.Popen[bytes]) -> int | None:
-    """Becomes readable when the child ends. None where the platform has none, or gives none."""
-    try:
-        return os.pidfd_open(child.pid)
-    except (AttributeError, OSError):
-        return None
+def _unread(pipe: int) -> int:
+    (found,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))
+    return int(found)
 
 
 class Pipes:
@@ -61,13 +42,14 @@ class Pipes:
     and what others write into its pipes for _LINGER seconds: then they count as closed, whoever still holds them.
 
     Args:
-        child: Started with pipes for stdout and stderr. Those that are closed by now have nothing more to say.
+        child: With pipes for stdout and stderr, not started yet: all that this takes of the host is had before there is a
+            process that could not be served. Pipes that are closed by now have nothing more to say.
 
     Attributes:
         takes_stdin: Whether room on stdin is reported. Not any more, once the child has ended.
     """
 
-    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+    def __init__(self, child: ChildProcess) -> None:
         self._child = child
         self.takes_stdin = False
         self._selector = _selector()
@@ -78,9 +60,8 @@ class Pipes:
             if pipe is not None and not pipe.closed:
                 self._selector.register(pipe, selectors.EVENT_READ, name)
                 self._outputs += 1
-        self._pidfd, self._next_look = _pidfd(child), 0.0
-        if self._pidfd is not None:
-            self._selector.register(self._pidfd, selectors.EVENT_READ, "end")
+        self._watches_end = False  # by the child's pidfd
+        self._next_look = 0.0
 
     @property
     def open(self) -> bool:
@@ -118,16 +99,18 @@ class Pipes:
         Nothing may come although there was time: then something else happened, the child's end for one.
         """
         found = []
+        if not self._watches_end and self._child.pidfd is not None:
+            self._watch_end(self._child.pidfd)
         ready = self._select(self._bound(timeout))
         for key, _ in ready:
             if key.data == "stdin":
                 found.append(("stdin", b""))
             elif key.data == "end":
-                self._selector.unregister(key.fileobj)
                 self._has_ended()
+                self._selector.unregister(key.fileobj)
             else:
                 found.append((key.data, self._read(key)))
-        if self._pidfd is None and self._unread is None and time.monotonic() >= self._next_look:
+        if not self._watches_end and self._unread is None and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + _GLANCE
             if self._child.poll() is not None:
                 self._has_ended()
@@ -139,7 +122,7 @@ class Pipes:
         bounds = [] if timeout is None else [timeout]
         if self._unread is not None:
             bounds.append(max(0.0, self._until - time.monotonic()))
-        elif self._pidfd is None:
+        elif not self._watches_end:
             bounds.append(max(0.0, self._next_look - time.monotonic()))
         return min(bounds) if bounds else None
 
@@ -155,9 +138,13 @@ class Pipes:
         """The child has. What it wrote is in the pipes by now, before all that others still write."""
         self.leave_stdin()
         self._until = time.monotonic() + _LINGER
-        self._unread = {}
-        for key in self._selector.get_map().values():
-            (self._unread[key.data],) = struct.unpack("i", fcntl.ioctl(key.fd, termios.FIONREAD, b"\0" * 4))
+        keys = [key for key in self._selector.get_map().values() if key.data != "end"]
+        self._unread = {key.data: _unread(key.fd) for key in keys}
+
+    def _watch_end(self, pidfd: int) -> None:
+        with suppress(KeyError):  # an interrupt came between these two lines
+            self._selector.register(pidfd, selectors.EVENT_READ, "end")
+        self._watches_end = True
 
     def _let_go(self) -> None:
         """Others have had their time: a pipe from which all that is the child's was read is at its end."""
@@ -178,12 +165,7 @@ class Pipes:
     def close(self) -> None:
         """Lets go of the pipes."""
         self._selector.close()
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
-        for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
-            if pipe is not None:
-                pipe.close()
+        self._child.close()
 
 
 class Pump:
@@ -192,12 +174,12 @@ class Pump:
     `subprocess.communicate` does the same without a bound on memory, and waits for whoever else holds the pipes open.
 
     Args:
-        child: Started with pipes for stdout and stderr, and for stdin if there is data for it.
+        child: With pipes for stdout and stderr, and for stdin if there is data for it; not started yet.
         data: For its stdin; None where that is no pipe.
         limit: Bytes of output, both streams together, after which it is not read any further.
     """
 
-    def __init__(self, child: subprocess.Popen[bytes], data: bytes | None, limit: int) -> None:
+    def __init__(self, child: ChildProcess, data: bytes | None, limit: int) -> None:
         self._child = child
         self._pipes = Pipes(child)
         self._rest = memoryview(data or b"")
@@ -226,19 +208,17 @@ class Pump:
                 return "timeout"
             self._serve(left)
         try:
-            ended(self._child, None if deadline is None else max(0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+            self._child.wait(None if deadline is None else max(0, deadline - time.monotonic()))
+        except TimeoutError:
             return "timeout"
         return ""
 
     def drain(self, deadline: float) -> None:
-        """Keeps what a child that is being ended still writes, until it has ended; never longer than to the deadline."""
-        while self._child.poll() is None and time.monotonic() < deadline:
-            if self._pipes.open and self._room >= 0:
-                self._serve(deadline - time.monotonic())
-            else:
-                with suppress(subprocess.TimeoutExpired):
-                    ended(self._child, deadline - time.monotonic())
+        """Keeps what a child that is being ended still writes, and those it started; never longer than to the deadline."""
+        while self._room >= 0 and self._pipes.open and (left := deadline - time.monotonic()) > 0:
+            self._serve(left)
+        with suppress(TimeoutError):
+            self._child.wait(max(0.0, deadline - time.monotonic()))
         while self._room >= 0 and self._pipes.open and self._serve(0):
             pass
 

@@ -6,6 +6,7 @@ event loop instead: everything else of smolkit is the same code on both sides.
 
 from __future__ import annotations
 
+import select
 import threading
 import time
 from collections import deque
@@ -57,6 +58,16 @@ def sleep(seconds: float) -> None:
         time.sleep(seconds)
     else:
         other.readable(None, seconds)
+
+
+def readable(fd: int, timeout: float | None) -> None:
+    """Waits until there is something to read, or for so many seconds (None: for ever); now and then for less."""
+    if (other := loop()) is not None:
+        other.readable(fd, timeout)
+        return
+    ready = select.poll()
+    ready.register(fd, select.POLLIN)
+    ready.poll(None if timeout is None else timeout * 1000)
 
 
 def breathe() -> None:

@@ -32,7 +32,8 @@ RANKS = [
     {"runners", "runners.files", "runners.waiting"},
     {"runners.base"},
     {"runners.live"},
-    {"runners.find", "runners.pipes", "runners.first", "runners.here", "runners.ports"},
+    {"runners.find", "runners.posix", "runners.first", "runners.here", "runners.ports"},
+    {"runners.pipes"},
     {"runners.doctor"},
     {"runners.local"},
     {"runners.child"},
@@ -101,18 +102,16 @@ def test_only_runners_know_processes_and_clocks(path: Path) -> None:
     """The pure core imports nothing that does I/O."""
     if rank_of(name_of(path)) < rank_of("runners.base"):
         assert set() == (imports_of(path) & IMPURE) - ({"pathlib"} if name_of(path) == "values" else set())
-    if name_of(path) not in {"runners.local", "runners.pipes", "runners.child", "aio.bridge"}:
+    if name_of(path) != "aio.bridge":
         assert not {"subprocess", "asyncio"} & imports_of(path)
 
 
 # What blocks a thread, and so an event loop: what waits, waits by `runners.waiting`.
-BLOCKING = re.compile(
-    r"time\.sleep\(|threading\.(?:Lock|Semaphore|Condition|Event)|child\.wait\(|subprocess\.run\(|\.select\("
-)
+BLOCKING = re.compile(r"time\.sleep\(|threading\.(?:Lock|Semaphore|Condition|Event)|os\.wait|\.select\(|\.poll\(\w")
 BLOCKING_LINES = {
-    "runners.waiting": 3,  # sleep, and a Gate's lock and event
-    "runners.pipes": 2,  # the select, and the wait for a child
-    "runners.local": 1,  # after a kill
+    "runners.waiting": 4,  # sleep, the wait for a file, and a Gate's lock and event
+    "runners.pipes": 1,  # the select, which does not wait in an event loop
+    "runners.posix": 4,  # looks at a child that do not wait
 }
 
 

@@ -1,0 +1,244 @@
+"""Child processes that cannot be lost, mistaken for another, or said to have succeeded."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+
+from smolkit import Machine, Smolvm, SubprocessRunner
+from smolkit.runners.child import Child
+from smolkit.runners.local import _Call
+from smolkit.runners.posix import LOST, ChildProcess
+from smolkit.testing import PretendEngine
+
+SLEEP = ("/bin/sleep", ("sleep", "60"))
+
+
+@pytest.fixture
+def child() -> Iterator[ChildProcess]:
+    """One that sleeps for a minute."""
+    child = ChildProcess()
+    child.open_pipes(stdin=False)
+    child.start(*SLEEP, {})
+    yield child
+    child.signal(signal.SIGKILL)
+    child.wait()
+    child.reap()
+    child.close()
+
+
+def run_true() -> None:
+    """Another child, from its start to its end."""
+    child = ChildProcess()
+    child.start("/bin/true", ("true",), {})
+    child.wait()
+    child.reap()
+    child.close()
+
+
+def children(states: str = "RSDTtZ") -> set[int]:
+    """The processes that are this one's, dead ones too."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+        except OSError:  # gone by now
+            continue
+        if int(parent) == os.getpid() and state in states:
+            found.add(int(stat.parent.name))
+    return found
+
+
+def living() -> set[int]:
+    """Those that live, and go on living."""
+    deadline = time.monotonic() + 0.8
+    while (found := children("RSDTt")) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return found
+
+
+def interrupted_at(point: int, codes: set[CodeType]) -> Callable[[FrameType, str, Any], Any]:
+    """A trace function that is a Ctrl-C before the so manieth instruction in these functions."""
+    seen = 0
+
+    def instruction(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal seen
+        if event == "opcode":
+            seen += 1
+            if seen == point:
+                raise KeyboardInterrupt
+        return instruction
+
+    def call(frame: FrameType, event: str, arg: Any) -> Any:
+        if frame.f_code not in codes:
+            return None
+        frame.f_trace_opcodes = True
+        return instruction
+
+    return call
+
+
+def create(machine: Machine) -> None:
+    """It is undone."""
+    machine.create()
+
+
+def command(machine: Machine) -> None:
+    """It is ended, before its time."""
+    machine.exec(["sleep", "1"])
+
+
+def followed(machine: Machine) -> None:
+    """Likewise."""
+    with machine.popen(["sleep", "1"]) as process:
+        process.wait()
+
+
+START = [ChildProcess.open_pipes, ChildProcess.start, _Call.run]
+
+
+@pytest.mark.parametrize(
+    ("work", "functions"),
+    [(create, START), (command, START), (followed, [*START[:2], Child.__init__, SubprocessRunner.open])],
+)
+def test_an_interrupt_at_any_instruction_of_a_start(
+    tmp_path: Path, work: Callable[[Machine], None], functions: list[Any]
+) -> None:
+    """There is never a child that nobody knows, nor a machine."""
+    engine = PretendEngine(tmp_path)
+    machine = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2")).machine("m")
+    if work is not create:
+        machine.create()
+        machine.start()
+    others = children()
+    expected, codes, point, over = (engine.left, living()), {function.__code__ for function in functions}, 0, False
+    while not over:
+        point += 1
+        before = sys.gettrace()
+        sys.settrace(interrupted_at(point, codes))
+        try:
+            work(machine)
+            over = True
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        if over and work is create:
+            machine.delete()
+        assert expected == (engine.left, living()), f"instruction {point}"
+    assert point > 100
+    run_true()  # reaps what had only just been killed
+    assert set() == children("Z") - others
+
+
+def test_a_dead_child_keeps_its_number_until_it_is_reaped(child: ChildProcess) -> None:
+    """Its end is seen and waited for as often as one likes, and signals meet nobody else."""
+    child.signal(signal.SIGTERM)
+
+    assert -signal.SIGTERM == child.wait() == child.poll() == child.wait(0)
+    child.signal(signal.SIGKILL)
+    assert ") Z" in Path(f"/proc/{child.pid}/stat").read_text()
+    child.reap()
+    assert not Path(f"/proc/{child.pid}").exists()
+
+
+def test_no_signal_is_sent_to_a_number_that_was_given_back(child: ChildProcess, mocker: Any) -> None:
+    """Not after it was reaped by us; nor by others, who did not say so."""
+    other = ChildProcess()
+    other.start("/bin/true", ("true",), {})
+    os.waitpid(other.pid, 0)
+    child.signal(signal.SIGKILL)
+    child.wait()
+    child.reap()
+    killers = [mocker.patch(f"os.{name}") for name in ("kill", "killpg")]
+    child.signal(signal.SIGKILL)
+    other.signal(signal.SIGKILL)
+
+    assert [0, 0] == [killer.call_count for killer in killers]
+    assert (LOST, True) == (other.poll(), other.lost)
+
+
+def test_a_signal_handler_that_meets_a_reap_signals_nobody(child: ChildProcess, mocker: Any) -> None:
+    """It may kill what it likes in the very moment in which the number is given back."""
+    child.signal(signal.SIGKILL)
+    child.wait()
+    kill, waitpid = mocker.patch("os.killpg"), os.waitpid
+
+    def struck(*args: int) -> tuple[int, int]:
+        answer = waitpid(*args)
+        child.signal(signal.SIGKILL)
+        return answer
+
+    mocker.patch("os.waitpid", struck)
+    child.reap()
+    assert 0 == kill.call_count
+
+
+def test_a_child_that_is_dropped_is_killed() -> None:
+    """And reaped, now or when the next one starts."""
+    child = ChildProcess()
+    child.open_pipes(stdin=True)
+    child.start(*SLEEP, {})
+    pid = child.pid
+    del child
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        run_true()
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_child_is_waited_for_in_time(child: ChildProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the system's way to wait for one, and without."""
+    with pytest.raises(TimeoutError):
+        child.wait(0.05)
+    child.close()
+    with pytest.raises(TimeoutError):
+        child.wait(0.05)
+
+
+def test_where_python_cannot_look_without_reaping(child: ChildProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS, before 3.13: the status is as exact, and there is no signal after it."""
+    monkeypatch.delattr(os, "waitid")
+    assert child.poll() is None
+    child.signal(signal.SIGTERM)
+
+    assert -signal.SIGTERM == child.wait() == child.poll()
+    child.signal(signal.SIGKILL)
+    child.reap()
+
+
+def test_what_a_child_inherits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three files, no blocked signals, and none ignored that it is ended by or needs; the others as they are."""
+    script = "ls /dev/fd/ | wc -l; cat /proc/self/status | grep -E 'SigBlk|SigIgn'; cat"
+    extra = os.dup(2)
+    os.set_inheritable(extra, True)  # noqa: FBT003  (as it is)
+    ignored = [signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGHUP]
+    before = [signal.signal(number, signal.SIG_IGN) for number in ignored]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    child = ChildProcess()
+    try:
+        child.open_pipes(stdin=False)
+        child.start("/bin/sh", ("sh", "-c", script), {"PATH": os.environ["PATH"]})
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in zip(ignored, before, strict=True):
+            signal.signal(number, handler)
+        os.close(extra)
+    assert child.stdout is not None
+    files, blocked, ignoring = child.stdout.readall().decode().splitlines()
+    child.wait()
+    child.reap()
+    child.close()
+
+    assert 4 == int(files)  # with the one that ls reads
+    assert 0 == int(blocked.split()[1], 16)
+    ours = int(ignoring.split()[1], 16)
+    assert [False, False, False, True] == [bool(ours & (1 << (number - 1))) for number in ignored]

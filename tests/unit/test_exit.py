@@ -1,0 +1,38 @@
+"""Teardown at the exit of the interpreter: no thread can be started then, and in the end nothing imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from smolkit.testing import PretendEngine
+
+PROGRAM = """
+import atexit, contextlib, sys, weakref
+from smolkit import Smolvm, SubprocessRunner
+client = Smolvm(runner=SubprocessRunner(sys.argv[1], version="1.32.2"))
+def block(body):
+    with client.machine("m") as machine:
+        body(machine)
+        yield machine
+"""
+WAYS = {
+    "atexit": "machine = client.machine('m'); machine.create(); machine.start(); atexit.register(machine.delete)",
+    "ExitStack": "stack = contextlib.ExitStack(); stack.enter_context(client.machine('m')); atexit.register(stack.close)",
+    "finalize": "machine = client.machine('m'); machine.create(); weakref.finalize(block, machine.delete)",
+    "a generator": "blocks = block(lambda machine: machine.exec(['true'])); next(blocks)",
+    "a generator that is observed": "client.runner.observe(print); blocks = block(lambda machine: None); next(blocks)",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_the_exit_of_the_interpreter_ends_is_removed(way: str, tmp_path: Path) -> None:
+    """By whatever Python still calls then; and it says nothing."""
+    engine = PretendEngine(tmp_path)
+    code = PROGRAM + WAYS[way]
+    done = subprocess.run([sys.executable, "-c", code, engine.program], capture_output=True, text=True, check=True)
+
+    assert ([], "") == (engine.left, done.stderr)

@@ -1,0 +1,283 @@
+"""Faults of this host: descriptors, processes and exit statuses that are not to be had. Nothing is left, nothing masked."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import anyio
+import pytest
+
+from smolkit import AsyncSmolvm, Smolvm, SubprocessRunner, errors
+from smolkit.commands import Create, Delete, Exec, Start
+from smolkit.testing import FakeRunner, PretendEngine
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> PretendEngine:
+    """A program that pretends."""
+    return PretendEngine(tmp_path / "engine")
+
+
+@pytest.fixture
+def pretend(engine: PretendEngine) -> Smolvm:
+    """A client of it."""
+    return Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2"))
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """This process can open nothing."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, limits[0]), limits[1]))
+    used: list[int] = []
+    try:
+        while True:
+            used.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for fd in used:
+            os.close(fd)
+
+
+def test_a_program_without_descriptors_removes_its_machine(engine: PretendEngine, pretend: Smolvm) -> None:
+    """Those that were kept for it serve; the body's own exception comes out, with nothing to add; and so again."""
+    for _ in range(3):
+        with ExitStack() as stack, pytest.raises(ValueError, match="mine") as caught, pretend.machine("m") as machine:
+            stack.enter_context(no_descriptors())
+            with pytest.raises(errors.HostLimitError, match="Too many open files"):
+                machine.exec(["true"])
+            with pytest.raises(errors.HostLimitError):
+                machine.popen(["true"])
+            raise ValueError("mine")
+        assert ([], []) == (engine.left, getattr(caught.value, "__notes__", []))
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_async_program_without_descriptors_removes_its_machine(
+    engine: PretendEngine, pretend: Smolvm, backend: str
+) -> None:
+    """Likewise, where an event loop waits for the engine."""
+
+    async def main() -> None:
+        machine = AsyncSmolvm(runner=pretend.runner).machine("m")
+        await machine.__aenter__()
+        with no_descriptors():
+            await machine.__aexit__(ValueError, ValueError("mine"), None)
+
+    anyio.run(main, backend=backend)
+    assert [] == engine.left
+
+
+def failing(times: int, number: int, verbs: Collection[str] = ()) -> Callable[..., int]:
+    """posix_spawn that fails so often, as where there are too many processes; or so often for each of these verbs."""
+    spawn, seen = os.posix_spawn, Counter[str]()
+
+    def fail(program: str, argv: tuple[str, ...], env: dict[str, str], **options: Any) -> int:
+        verb = next((verb for verb in verbs if verb in argv), "")
+        seen[verb] += 1
+        if seen[verb] <= times and bool(verb) == bool(verbs):
+            raise OSError(number, os.strerror(number))
+        return spawn(program, argv, env, **options)
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
+def test_a_fault_that_passes_is_tried_again(
+    engine: PretendEngine, pretend: Smolvm, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """In the delete at a block's end, in the stop and delete of a rollback, and in create: it had no effect."""
+    monkeypatch.setattr("os.posix_spawn", failing(2, number))
+    with pretend.machine("m"):
+        monkeypatch.setattr("os.posix_spawn", failing(2, number))
+    assert [] == engine.left
+
+    engine.fault("start", "fail")
+    machine = pretend.machine("m")
+    machine.create()
+    monkeypatch.setattr("os.posix_spawn", failing(1, number, {"stop", "delete"}))
+    with pytest.raises(errors.UnknownEngineError, match="it broke"), machine:
+        raise AssertionError("the body ran")
+    assert [] == engine.left
+
+
+def test_a_fault_that_stays_masks_nothing(engine: PretendEngine, pretend: Smolvm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The body's exception has a note of the machine that is left; without one it is a CleanupError."""
+    monkeypatch.setattr(pretend.runner, "pause", lambda seconds: None)
+    spawn = os.posix_spawn
+    with pytest.raises(ValueError, match="mine") as caught, pretend.machine("m"):
+        monkeypatch.setattr("os.posix_spawn", failing(10**6, errno.EAGAIN))
+        raise ValueError("mine")
+    assert "machine 'm' is left: this host has nothing left" in "".join(caught.value.__notes__)
+
+    monkeypatch.setattr("os.posix_spawn", spawn)
+    pretend.machine("m").delete()
+    with pytest.raises(errors.CleanupError, match="is left: this host") as cleanup, pretend.machine("m"):
+        monkeypatch.setattr("os.posix_spawn", failing(10**6, errno.EAGAIN))
+    assert isinstance(cleanup.value.__cause__, errors.HostLimitError)
+
+
+@pytest.mark.parametrize("kind", [errno.EMFILE, errno.EAGAIN])
+def test_any_runners_faults_are_such(client: Smolvm, fake: FakeRunner, kind: int) -> None:
+    """A runner of one's own raises what the system raises: it is named, and tried again where that is harmless."""
+    fault = OSError(kind, "used up")
+    fake.answer(Create, [fault, ""])
+    fake.answer(Delete, [fault, ""])
+    fake.answer(Exec, [fault])
+    fake.answer(["machine"])
+    with pytest.raises(errors.HostLimitError) as caught, client.machine("m") as machine:
+        machine.exec(["true"])
+
+    assert fault is caught.value.__cause__
+    assert [Create("m")] * 2 + [Start("m")] == fake.commands[:3]
+    assert [Delete("m")] * 2 == fake.commands[-2:]
+
+
+def test_what_is_no_smolvm_error_masks_nothing(client: Smolvm, fake: FakeRunner) -> None:
+    """A runner of one's own that breaks in the teardown: rules 3 to 5 hold for that too."""
+    fake.answer(Delete, OSError("the transport broke"))
+    fake.answer(["machine"])
+
+    with pytest.raises(ValueError, match="mine") as caught, client.machine("m"):
+        raise ValueError("mine")
+    assert "the transport broke" in "".join(caught.value.__notes__)
+    with pytest.raises(OSError, match="the transport broke"), client.machine("m"):
+        pass
+
+
+@dataclass(frozen=True)
+class FrozenError(Exception):
+    """It takes no attribute, and so no note."""
+
+    number: int = 1
+
+
+class RefusingError(Exception):
+    """Likewise, with words of its own."""
+
+    def add_note(self, text: str) -> NoReturn:  # noqa: ARG002
+        """Refused."""
+        raise RuntimeError("no notes, please")
+
+
+@pytest.mark.parametrize("error", [FrozenError(), RefusingError()])
+def test_an_exception_that_takes_no_notes_comes_out(
+    engine: PretendEngine, pretend: Smolvm, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was to be noted on it is logged."""
+    engine.fault("delete", "fail")
+    with pytest.raises(type(error)) as caught, pretend.machine("m"):
+        raise error
+    assert caught.value is error
+    assert "while the machine was being removed: machine 'm' is left" in caplog.text
+
+    with pytest.raises(type(error)), pretend.machine("k", keep="on_error"):
+        raise error
+    assert "smolvm machine shell --name k" in caplog.text
+
+
+def test_the_output_limit_in_create_leaves_nothing(tmp_path: Path) -> None:
+    """The engine is ended in the middle, whatever it had done: it is looked up, and undone."""
+    engine = PretendEngine(tmp_path)
+    text = engine.program.read_text()
+    engine.program.write_text(text.replace('>"m-$name" ;;', '>"m-$name"; [ "$verb" = create ] && exec yes ;;', 1))
+    client = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2", output_limit=10_000))
+
+    with pytest.raises(errors.OutputLimitError) as caught, client.machine("m"):
+        raise AssertionError("the body ran")
+    assert isinstance(caught.value, errors.OutcomeUnknownError)
+    assert [] == engine.left
+
+
+LOST = """
+import os, signal, sys
+from contextlib import suppress
+from smolkit import Smolvm, SubprocessRunner, SmolvmError
+def reap(number, frame):
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+signal.signal(signal.SIGCHLD, {handler})
+client = Smolvm(runner=SubprocessRunner(sys.argv[1]))
+try:
+    with client.machine("m") as machine:
+        print("entered")
+except SmolvmError as error:
+    print(type(error).__name__, getattr(error, "__notes__", []))
+"""
+
+
+@pytest.mark.parametrize("handler", ["signal.SIG_IGN", "reap"])
+@pytest.mark.parametrize(("taken", "expected"), [(True, "MachineExistsError []\n"), (False, "StatusLostError []\n")])
+def test_a_status_that_nobody_gave_is_no_success(
+    engine: PretendEngine, handler: str, expected: str, *, taken: bool
+) -> None:
+    """Where other code takes the statuses of all children: another's machine is not touched, and none of ours is left."""
+    if taken:
+        (engine.folder / "state/m-m").touch()
+    code = LOST.format(handler=handler)
+    done = subprocess.run([sys.executable, "-c", code, engine.program], capture_output=True, text=True, check=True)
+
+    assert (expected, ["m-m"] if taken else []) == (done.stdout, engine.left)
+
+
+def test_sigchld_that_is_ignored_from_the_block_on(engine: PretendEngine, pretend: Smolvm) -> None:
+    """The teardown does what it can without statuses, which is all; a command's status is an error, not 0."""
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        with pretend.machine("m") as machine:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            with pytest.raises(errors.StatusLostError, match="taken by other code"):
+                machine.exec(["true"])
+            with pytest.raises(errors.StatusLostError):
+                machine.popen(["true"]).wait()
+            assert ["m"] == [info.name for info in pretend.ls()]
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert [] == engine.left
+
+
+FORKED = """
+import os, sys
+from smolkit import Smolvm, SubprocessRunner
+client = Smolvm(runner=SubprocessRunner(sys.argv[1], version="1.32.2"))
+pid = None
+try:
+    with client.machine("m") as machine, machine.popen(["sh", "-c", "read x; echo $x"], stdin=True) as process:
+        if (pid := os.fork()) == 0:
+            {ends}
+        assert os.waitpid(pid, 0)[1] == 0
+        assert machine.exec(["true"]).ok
+        process.stdin.write("lives\\n")
+        print(b"".join(chunk for _, chunk in process))
+except BaseException as error:
+    if pid != 0:
+        raise
+    print("child", error, flush=True)
+    os._exit(0)
+print("end", flush=True)
+"""
+
+
+@pytest.mark.parametrize("ends", ["raise ValueError('mine')", "sys.exit('mine')"])
+def test_a_fork_that_leaves_the_block_leaves_the_machine(engine: PretendEngine, ends: str) -> None:
+    """And its parent's commands: it has the handle as it would have a pickled one."""
+    code = FORKED.format(ends=ends)
+    done = subprocess.run([sys.executable, "-c", code, engine.program], capture_output=True, text=True, check=False)
+
+    assert ("child mine\nb'lives\\n'\nend\n", "") == (done.stdout, done.stderr)
+    assert ["create", "start", "exec", "exec", "delete"] == sorted(engine.calls, key=engine.calls.index)
+    assert [] == engine.left
