@@ -15,7 +15,7 @@ from smolkit.commands.options import choose
 from smolkit.engine_verbs import EngineVerbs
 from smolkit.errors import MachineRunningError
 from smolkit.machine import Machine
-from smolkit.ownership import SESSION, fresh_name
+from smolkit.ownership import SESSION
 from smolkit.steps import perform
 
 if TYPE_CHECKING:
@@ -87,10 +87,11 @@ class Smolvm(EngineVerbs):
 
         Args:
             name: 1 to 128 of `A-Z a-z 0-9 _ -`. Default: a fresh one.
-            keep: Whether a `with` leaves the machine at its end: always (True; no `reap()` takes it either), or when it
-                ends with an exception ("on_error"), which then has a note on how to get into the machine.
-            lifetime: Seconds from its creation after which anybody's `reap()` may remove it, whoever lives (engine
-                >= 1.8.0).
+            keep: Whether a `with` leaves the machine at its end: always (True), or when it ends with an exception
+                ("on_error"), which then has a note on how to get into the machine. Either way it has no owner: no `reap()`
+                takes it because a process is gone.
+            lifetime: Seconds from its creation after which anybody's `reap()` may remove it, whoever lives, and also
+                with `keep` (engine >= 1.8.0).
             options: What it is to be made of, if this handle makes it: see `smolkit.commands.typed.MachineOptions`. And how
                 it is to be started: `smolkit.commands.typed.StartOptions`.
 
@@ -101,7 +102,7 @@ class Smolvm(EngineVerbs):
         starting = {key: value for key, value in options.items() if key in tables.START}
         spec = MachineSpec.of({key: value for key, value in options.items() if key not in starting})
         chosen = choose("a machine", tables.START, starting)
-        named = fresh_name() if name is None else name
+        named = self.runner.named(name, keep)
         return Machine(self.runner, named, spec, chosen, keep=keep, session=self.session, lifetime=lifetime)
 
     def owned(self) -> list[MachineInfo]:
@@ -111,9 +112,11 @@ class Smolvm(EngineVerbs):
     def reap(self, *, dry_run: bool = False) -> list[Reapable]:
         """Removes the machines that smolkit made and nobody wants: their process is gone, or their lifetime is over.
 
-        A machine of another host, container or product is never touched, nor one that was made with keep=True, nor one
-        whose owner cannot be judged from here. Engines below 1.8.0 have no labels: there only machines with fresh names
-        (`client.machine()`) are found, and keep=True is not known.
+        Only what can be proved to be nobody's: a machine of another host, container or product is never touched, nor one
+        that was made with `keep` (but by the end of its lifetime), nor a branch that has its source's labels, nor what a
+        machine that stays was branched from. Where the engine has no labels (below 1.8.0, of branches below 1.29.0) only
+        machines with fresh names (`client.machine()`, `machine.branch()`) are found: the name has the process in it that
+        made the handle.
 
         Args:
             dry_run: Only say which, and why.

@@ -266,6 +266,12 @@ class AnyRunner(HostFiles, ABC):
 
         return here()
 
+    def named(self, name: str | None, keep: object) -> str:
+        """The name, or a fresh one; what is to be kept has none that tells of an owner."""
+        from smolkit.ownership import fresh_name  # late: likewise
+
+        return fresh_name(None if keep else self.here().me) if name is None else name
+
     def now(self) -> float:
         """The time, in seconds since the epoch."""
         return time.time()

@@ -28,10 +28,16 @@ _VERSION = 1
 _KEY = "smolkit cassette"
 _SHORTEST_SECRET = 4  # characters: shorter ones cannot be told from other text
 # What differs from run to run: names that smolkit makes up, its labels, and names beside a file.
+_OWNER = r"[0-9a-f]{8}-[0-9a-f]{8}-\d+-\d+"
+_MARKS = {"session": "[0-9a-f]{16}", "creation": "[0-9a-f]{16}", "owner": _OWNER, "expires": r"\d+"}
 _VARIABLE = re.compile(
-    r"smolkit-\d+-[0-9a-f]{12}"
-    r"|(?<=smolkit\.session=)[0-9a-f]{16}|(?<=smolkit\.creation=)[0-9a-f]{16}|(?<=smolkit\.owner=)[0-9a-f.]+"
-    r"|(?<=smolkit\.expires=)\d+|(?<=\.)[0-9a-f]{12}(?=\.part)"
+    "|".join(
+        [
+            rf"smolkit-(?:{_OWNER}-)?[0-9a-f]{{12}}",
+            *(rf"(?<=smolkit\.{mark}=)(?:{value}|none)" for mark, value in _MARKS.items()),
+            r"(?<=\.)[0-9a-f]{12}(?=\.part)",
+        ]
+    )
 )
 
 
