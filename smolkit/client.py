@@ -48,6 +48,10 @@ class Smolvm(EngineVerbs):
             their turn. One of `popen` counts until its end.
         on_call: Told of each call of the engine once it has ended: a `smolkit.calls.Call` with command, redacted argv,
             duration and outcome. All clients of one runner share these. What it raises is logged.
+        watchdog: Whether a small process of its own, started with this process's first machine, removes the machines that
+            this process leaves, at once and however it ends: killed, by `os._exit`, with its terminal, or of itself. All
+            clients of one runner share it. It removes what `reap()` in another process would remove: not what was made
+            with `keep`. Off by default, since programs may leave machines for others to find.
     """
 
     __slots__ = ("runner", "session")
@@ -59,6 +63,7 @@ class Smolvm(EngineVerbs):
         runner: Runner | None = None,
         max_processes: int | None = None,
         on_call: Callable[[Call], object] | None = None,
+        watchdog: bool = False,
     ) -> None:
         for name, given in (("program", program), ("max_processes", max_processes)):
             if runner is not None and given is not None:
@@ -70,6 +75,8 @@ class Smolvm(EngineVerbs):
         self.runner = runner
         if on_call is not None:
             runner.observe(on_call)
+        if watchdog:
+            runner.watch()
         self.session = os.urandom(8).hex()
 
     def __repr__(self) -> str:

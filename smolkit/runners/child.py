@@ -11,8 +11,8 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from smolkit.runners.find import NOTE, without_note
 from smolkit.runners.live import Live
-from smolkit.runners.local import NOTE, without_note
 from smolkit.runners.pipes import Pipes, ended
 
 if TYPE_CHECKING:

@@ -22,6 +22,9 @@ from smolkit.testing.scripted import UnexpectedCommandError, UnusedAnswerError
 from smolkit.values import Completed, redact
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from smolkit.commands.base import Command
     from smolkit.values import Invocation
 
 _VERSION = 1
@@ -68,6 +71,14 @@ class Recorder(Runner):
     def program(self) -> str:
         """The other runner's."""
         return self._runner.program
+
+    def watch(self) -> None:
+        """The other runner's."""
+        self._runner.watch()
+
+    def watching(self, command: Command[Any]) -> AbstractContextManager[None]:
+        """The other runner's."""
+        return self._runner.watching(command)
 
     def execute(self, invocation: Invocation) -> Completed:
         """Has it done, and records it."""
@@ -151,6 +162,9 @@ class Replayer(Runner):
         self._ordered = ordered
         self._names: dict[str, str] = {}  # what was recorded, and what it is called now
         self._passed = 0.0
+
+    def watch(self) -> None:
+        """No-op: there are no machines."""
 
     def execute(self, invocation: Invocation) -> Completed:
         """The recorded answer.

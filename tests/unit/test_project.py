@@ -32,10 +32,10 @@ RANKS = [
     {"runners", "runners.files", "runners.waiting"},
     {"runners.base"},
     {"runners.live"},
-    {"runners.find", "runners.pipes", "runners.first", "runners.here", "runners.ports"},
+    {"runners.find", "runners.pipes", "runners.first", "runners.here", "runners.ports", "runners.watchdog"},
     {"runners.doctor"},
     {"runners.local"},
-    {"runners.child"},
+    {"runners.child", "runners.orphans"},
     {"process", "handle", "archive"},
     {"testing"},
     {"machine_commands", "machine_verbs", "engine_verbs"},
@@ -101,7 +101,7 @@ def test_only_runners_know_processes_and_clocks(path: Path) -> None:
     """The pure core imports nothing that does I/O."""
     if rank_of(name_of(path)) < rank_of("runners.base"):
         assert set() == (imports_of(path) & IMPURE) - ({"pathlib"} if name_of(path) == "values" else set())
-    if name_of(path) not in {"runners.local", "runners.pipes", "runners.child", "aio.bridge"}:
+    if name_of(path) not in {"runners.local", "runners.pipes", "runners.child", "runners.watchdog", "aio.bridge"}:
         assert not {"subprocess", "asyncio"} & imports_of(path)
 
 
@@ -113,6 +113,7 @@ BLOCKING_LINES = {
     "runners.waiting": 3,  # sleep, and a Gate's lock and event
     "runners.pipes": 2,  # the select, and the wait for a child
     "runners.local": 1,  # after a kill
+    "runners.watchdog": 1,  # for a shell that ends at once
 }
 
 
