@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import pty
 import signal
 import subprocess
 import sys
@@ -135,17 +134,16 @@ def test_machines_go_at_once_however_their_process_ends(engine: PretendEngine, e
 
 def test_machines_go_with_their_terminal(engine: PretendEngine) -> None:
     """What is closed is the terminal: its session gets SIGHUP, and the watchdog is in another."""
-    argv, env = command(engine, HOLDING)
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve(argv[0], argv, env)  # noqa: S606
-    said = b""
-    while b"ready" not in said:
-        said += os.read(terminal, 1000)
-    os.close(terminal)
-
-    assert (pid, signal.SIGHUP) == os.waitpid(pid, 0)
-    assert until(lambda: engine.left == FOREIGN), engine.left
+    terminal, far = os.openpty()
+    # What the leader of a session opens becomes its terminal.
+    with owner(engine, f"{HOLDING}os.open({os.ttyname(far)!r}, os.O_RDWR); print('ready', flush=True); ready()") as process:
+        go_on(process)
+        assert process.stdout is not None
+        assert "ready\n" == process.stdout.readline()
+        os.close(terminal)
+        assert -signal.SIGHUP == process.wait()
+        assert until(lambda: engine.left == FOREIGN), engine.left
+    os.close(far)
 
 
 @pytest.mark.parametrize("verb", ["create", "start", "exec", "delete"])
