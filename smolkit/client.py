@@ -15,7 +15,7 @@ from smolkit.commands.options import choose
 from smolkit.engine_verbs import EngineVerbs
 from smolkit.errors import MachineRunningError
 from smolkit.machine import Machine
-from smolkit.ownership import SESSION, fresh_name
+from smolkit.ownership import SESSION
 from smolkit.steps import perform
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ class Smolvm(EngineVerbs):
             their turn. One of `popen` counts until its end.
         on_call: Told of each call of the engine once it has ended: a `smolkit.calls.Call` with command, redacted argv,
             duration and outcome. All clients of one runner share these. What it raises is logged.
+        watchdog: Whether a small process of its own, started with this process's first machine, removes the machines that
+            this process leaves, at once and however it ends: killed, by `os._exit`, with its terminal, or of itself. All
+            clients of one runner share it. It removes what `reap()` in another process would remove: not what was made
+            with `keep`. Off by default, since programs may leave machines for others to find.
     """
 
     __slots__ = ("runner", "session")
@@ -59,6 +63,7 @@ class Smolvm(EngineVerbs):
         runner: Runner | None = None,
         max_processes: int | None = None,
         on_call: Callable[[Call], object] | None = None,
+        watchdog: bool = False,
     ) -> None:
         for name, given in (("program", program), ("max_processes", max_processes)):
             if runner is not None and given is not None:
@@ -70,6 +75,8 @@ class Smolvm(EngineVerbs):
         self.runner = runner
         if on_call is not None:
             runner.observe(on_call)
+        if watchdog:
+            runner.watch()
         self.session = os.urandom(8).hex()
 
     def __repr__(self) -> str:
@@ -87,10 +94,11 @@ class Smolvm(EngineVerbs):
 
         Args:
             name: 1 to 128 of `A-Z a-z 0-9 _ -`. Default: a fresh one.
-            keep: Whether a `with` leaves the machine at its end: always (True; no `reap()` takes it either), or when it
-                ends with an exception ("on_error"), which then has a note on how to get into the machine.
-            lifetime: Seconds from its creation after which anybody's `reap()` may remove it, whoever lives (engine
-                >= 1.8.0).
+            keep: Whether a `with` leaves the machine at its end: always (True), or when it ends with an exception
+                ("on_error"), which then has a note on how to get into the machine. Either way it has no owner: no `reap()`
+                takes it because a process is gone.
+            lifetime: Seconds from its creation after which anybody's `reap()` may remove it, whoever lives, and also
+                with `keep` (engine >= 1.8.0).
             options: What it is to be made of, if this handle makes it: see `smolkit.commands.typed.MachineOptions`. And how
                 it is to be started: `smolkit.commands.typed.StartOptions`.
 
@@ -101,7 +109,7 @@ class Smolvm(EngineVerbs):
         starting = {key: value for key, value in options.items() if key in tables.START}
         spec = MachineSpec.of({key: value for key, value in options.items() if key not in starting})
         chosen = choose("a machine", tables.START, starting)
-        named = fresh_name() if name is None else name
+        named = self.runner.named(name, keep)
         return Machine(self.runner, named, spec, chosen, keep=keep, session=self.session, lifetime=lifetime)
 
     def owned(self) -> list[MachineInfo]:
@@ -111,9 +119,11 @@ class Smolvm(EngineVerbs):
     def reap(self, *, dry_run: bool = False) -> list[Reapable]:
         """Removes the machines that smolkit made and nobody wants: their process is gone, or their lifetime is over.
 
-        A machine of another host, container or product is never touched, nor one that was made with keep=True, nor one
-        whose owner cannot be judged from here. Engines below 1.8.0 have no labels: there only machines with fresh names
-        (`client.machine()`) are found, and keep=True is not known.
+        Only what can be proved to be nobody's: a machine of another host, container or product is never touched, nor one
+        that was made with `keep` (but by the end of its lifetime), nor a branch that has its source's labels, nor what a
+        machine that stays was branched from. Where the engine has no labels (below 1.8.0, of branches below 1.29.0) only
+        machines with fresh names (`client.machine()`, `machine.branch()`) are found: the name has the process in it that
+        made the handle.
 
         Args:
             dry_run: Only say which, and why.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, final
+from functools import partial
+from typing import TYPE_CHECKING, Any, final
 
 from smolkit import checks, making, procedures, waits
 from smolkit.commands import tables
@@ -15,12 +16,12 @@ from smolkit.commands.options import choose
 from smolkit.errors import MachineNotFoundError
 from smolkit.machine_transfers import MachineTransfers
 from smolkit.machine_verbs import MachineVerbs
-from smolkit.ownership import CREATION, EXPIRES, OWNER, SESSION, Marks
+from smolkit.ownership import CREATION, EXPIRES, MACHINE, NONE, OWNER, SESSION, Marks
 from smolkit.steps import perform
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -91,8 +92,10 @@ class Machine(MachineTransfers, MachineVerbs):
     def __hash__(self) -> int:
         return hash((self.name, self._runner.host))
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Runner, str, MachineSpec, options.Chosen]]:
-        return type(self), (self._runner, self.name, self._spec, self._starting)
+    def __reduce__(self) -> tuple[Callable[..., Machine], tuple[Any, ...]]:
+        # What the copy makes is to be labelled as what this handle makes.
+        as_this = partial(type(self), keep=self._keep, session=self._session, lifetime=self._lifetime)
+        return as_this, (self._runner, self.name, self._spec, self._starting)
 
     def __enter__(self) -> Self:
         made = self._made if self._made is not None and self._made.are_own else None
@@ -144,14 +147,13 @@ class Machine(MachineTransfers, MachineVerbs):
         return self._runner.engine.dialect
 
     def _marks(self) -> Marks:
-        """What says whose the machine is, and which."""
+        """What says whose the machine is, and which. Made for one create: no two have the same."""
         here = self._runner.here()
-        marks = [(SESSION, self._session), (CREATION, os.urandom(8).hex())]
-        if self._keep is not True:  # what is to stay has no owner to outlive
-            marks.append((OWNER, str(here.me)))
-        if self._lifetime is not None:
-            marks.append((EXPIRES, str(math.ceil(here.now + self._lifetime))))
-        return Marks(tuple((key, mark) for key, mark in marks if mark), here.now)
+        # What is to stay has no owner to outlive. Whether a block will fail is not known yet, and no label is ever changed.
+        owner = NONE if self._keep or here.me is None else str(here.me)
+        expires = NONE if self._lifetime is None else str(math.ceil(here.now + self._lifetime))
+        labels = {MACHINE: self.name, SESSION: self._session or NONE, CREATION: os.urandom(8).hex()}
+        return Marks(tuple({**labels, OWNER: owner, EXPIRES: expires}.items()), here.now)
 
     def _woke(self) -> None:
         """A command ran in the machine."""

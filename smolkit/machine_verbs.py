@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from smolkit import checks, making, procedures
 from smolkit.handle import Handle
-from smolkit.ownership import Marks, fresh_name
+from smolkit.ownership import MACHINE, Marks
 from smolkit.steps import perform
 
 if TYPE_CHECKING:
@@ -52,36 +52,47 @@ class MachineVerbs(Handle):
         """
         from smolkit.commands.verbs import Branch  # late: rarely needed
 
-        child = type(self)(self._runner, fresh_name() if name is None else name, keep=keep, session=self._session)
-        marks = child._marks()  # noqa: SLF001  (one of this class)
-        labels = dict(options.get("labels") or {})
-        if self._dialect.supports("machine branch --label"):
-            labels.update(marks.labels)
-        else:
-            marks = Marks((), marks.at)  # it inherits its source's
-        command = Branch.of(child.name, {**options, "labels": labels or None}, operands=[self.name])
+        child = type(self)(self._runner, self._runner.named(name, keep), keep=keep, session=self._session)
+        marks = self._branch_marks(child._marks())  # noqa: SLF001  (one of this class)
+        command = Branch.of(child.name, _labelled(options, marks), operands=[self.name])
         perform(self._runner, making.branch(child.name, command, self._dialect, marks))
         child._adopt(marks)  # noqa: SLF001
         return child
 
-    def branch_many(self, count: int, prefix: str | None = None, **options: Unpack[BranchOptions]) -> list[Self]:
+    def branch_many(
+        self, count: int, prefix: str | None = None, *, keep: Keep = False, **options: Unpack[BranchOptions]
+    ) -> list[Self]:
         """Makes several such machines from one moment of this one: PREFIX-0, PREFIX-1 and so on (engine >= 1.7.7).
 
         The moment is when this machine's workload runs `smolvm-branch-ready`; with no_wait_ready=True, it is now.
+
+        Args:
+            count: How many, 1 to 10,000.
+            prefix: Of their names. Default: a fresh one.
+            keep: As for `client.machine`, of each.
+            options: See `smolkit.commands.typed.BranchOptions`.
 
         Returns:
             Them. They run, or wait with hold=True for `release()`. Each can be used as a context manager.
         """
         from smolkit.commands.verbs import Branch  # late: rarely needed
 
-        prefix = fresh_name() if prefix is None else checks.name(prefix)
+        prefix = checks.name(self._runner.named(prefix, keep))
         names = [f"{prefix}-{number}" for number in range(checks.integer("count", count, 1, 10_000))]
-        children = [type(self)(self._runner, name, session=self._session) for name in names]
-        command = Branch.of(None, {**options, "count": count, "name_prefix": prefix}, operands=[self.name])
-        perform(self._runner, making.branch_many(command, names, self._dialect))
+        children = [type(self)(self._runner, name, keep=keep, session=self._session) for name in names]
+        marks = self._branch_marks(children[0]._marks(), f"{prefix}-*{count}")  # noqa: SLF001  (one of this class)
+        given = {**_labelled(options, marks), "count": count, "name_prefix": prefix}
+        perform(self._runner, making.branch_many(Branch.of(None, given, operands=[self.name]), names, self._dialect))
         for child in children:
-            child._adopt(Marks((), self._runner.now()))  # noqa: SLF001
+            child._adopt(Marks(marks.labels, self._runner.now()))  # noqa: SLF001
         return children
+
+    def _branch_marks(self, marks: Marks, machine: str | None = None) -> Marks:
+        """These marks, if a branch can be given them, and be it several of them; else it has its source's, and none."""
+        if not self._dialect.supports("machine branch --label"):
+            return Marks((), marks.at)
+        labels = dict(marks.labels)
+        return Marks(tuple({**labels, MACHINE: machine or labels[MACHINE]}.items()), marks.at)
 
     def url(self, port: int, scheme: str = "http") -> str:
         """The address on the host of a port of the guest that is published: `http://127.0.0.1:18080`.
@@ -285,3 +296,9 @@ class MachineVerbs(Handle):
         from smolkit.commands.verbs import NetworkTest  # late: rarely needed
 
         return self._runner.run(NetworkTest.of(self.name, operands=() if url is None else (checks.text("url", url),)))
+
+
+def _labelled(options: BranchOptions, marks: Marks) -> dict[str, Any]:
+    """The options of a branch, its marks among the labels."""
+    labels = {**(options.get("labels") or {}), **dict(marks.labels)}
+    return {**options, "labels": labels or None}

@@ -1,8 +1,10 @@
 """Whose machine is it, and is that process still there? Pure: what is known of this host comes from the runner.
 
 Machines that smolkit makes are labelled (engine >= 1.8.0) before they exist to anyone else: with their owner, the client's
-session and, where asked, the time until which they are wanted. Engines without labels have only the name that
-`client.machine()` makes, `smolkit-PID-...`: it does not tell hosts apart, nor a process from a later one of its number.
+session and, where asked, the time until which they are wanted. A branch inherits the labels of its source, and engines
+before 1.29.0 cannot give it others: so the labels also say of which machine they speak, and of no other are they believed.
+
+Where labels say nothing, a name that `client.machine()` made up does: it has the owner in it, too.
 """
 
 from __future__ import annotations
@@ -18,14 +20,18 @@ if TYPE_CHECKING:
 
     from smolkit.values import MachineInfo
 
+MACHINE = "smolkit.machine"  # of which all the others speak: its name, or PREFIX-*COUNT for a batch of branches
 OWNER, SESSION, EXPIRES = "smolkit.owner", "smolkit.session", "smolkit.expires"
 CREATION = "smolkit.creation"  # of this one create: what else this process makes under the same name has another
 CLOCKS_DIFFER = 60.0  # seconds, at the most, that the engine's host may be ahead of this one
 
 
-def fresh_name() -> str:
-    """A name for a machine that nobody named: its form tells by whom it was made, where engines have no labels."""
-    return f"smolkit-{os.getpid()}-{os.urandom(6).hex()}"
+NONE = "none"  # the value of a label that has nothing to say: if it were left out, a branch would inherit its source's
+
+
+def fresh_name(owner: Owner | None) -> str:
+    """A name for a machine that nobody named. The owner in it, if any, is who may be held to have made it."""
+    return "-".join(("smolkit", *([] if owner is None else [str(owner)]), os.urandom(6).hex()))
 
 
 @final
@@ -34,27 +40,49 @@ class Owner:
     """The process that made a machine.
 
     Attributes:
-        host: The host's id, which survives a reboot; "" where it has none.
-        boot: The id of the host's current boot.
-        space: Its process id namespace: containers of one host count their processes apart.
-        pid: Its number there.
-        started: When it started, in the kernel's ticks since the boot: with it, a number that is used again fools nobody.
+        place: Where its number and its clock count: a digest of the host's id and name, and of the process's namespaces of
+            process ids and of time. In another place nothing can be told of it.
+        boot: A digest of the id of the host's current boot.
+        pid: Its number.
+        started: When it started, in the kernel's ticks since the boot: guards against PID reuse. 0 where it is not known.
     """
 
-    host: str
+    place: str
     boot: str
-    space: int
     pid: int
     started: int
 
     def __str__(self) -> str:
-        return f"{self.host}.{self.boot}.{self.space}.{self.pid}.{self.started}"
+        return f"{self.place}-{self.boot}-{self.pid}-{self.started}"
 
     @classmethod
     def parse(cls, text: str) -> Owner | None:
         """The owner that a label names, or None: it is none of smolkit's."""
-        found = re.fullmatch(r"([0-9a-f]*)\.([0-9a-f]*)\.(\d{1,20})\.(\d{1,10})\.(\d{1,20})", text)
-        return found and cls(found[1], found[2], int(found[3]), int(found[4]), int(found[5]))
+        found = re.fullmatch(r"([0-9a-f]{8})-([0-9a-f]{8})-(\d{1,10})-(\d{1,20})", text)
+        return found and cls(found[1], found[2], int(found[3]), int(found[4]))
+
+    @classmethod
+    def of(cls, machine: MachineInfo, *, labels: bool) -> Owner | None:
+        """The owner of a machine, or None: it has none, or it cannot be proved.
+
+        Args:
+            machine: Its record.
+            labels: Whether the engine has labels.
+        """
+        if labels and are_own(machine):
+            return cls.parse(machine.labels.get(OWNER, ""))
+        found = re.fullmatch(r"smolkit-(.+)-[0-9a-f]{12}(-\d{1,5})?", machine.name)
+        return found and cls.parse(found[1])
+
+
+def are_own(machine: MachineInfo) -> bool:
+    """Whether the machine's labels speak of it, and not of what it was branched from."""
+    named = machine.labels.get(MACHINE, "")
+    batch = re.fullmatch(r"(.+)-\*(\d{1,5})", named)
+    if batch is None:
+        return named == machine.name
+    prefix, _, number = machine.name.rpartition("-")
+    return prefix == batch[1] and bool(re.fullmatch(r"\d{1,5}", number)) and int(number) < int(batch[2])
 
 
 @final
@@ -100,33 +128,34 @@ class Reapable:
 
 @frozen
 class Here:
-    """What a runner's host knows: who asks, what time it is, and which of its processes are alive (pid, started)."""
+    """What a runner's host knows.
 
-    me: Owner
+    Attributes:
+        me: Who asks; None where this host cannot tell (no /proc): then nobody's owner can be judged.
+        now: The time, in seconds since the epoch.
+        is_alive: Which processes of this place are there, by number and start (0: whenever that was).
+        booted: When this host was booted, in seconds since the epoch; None where it has no id that outlives a boot.
+    """
+
+    me: Owner | None
     now: float
     is_alive: Callable[[int, int], bool] = field(eq=False)
+    booted: float | None = None
 
     def reason_to_reap(self, machine: MachineInfo, *, labels: bool) -> str:
-        """Why the machine may go, or "": its owner lives, or cannot be judged from here, or it is not smolkit's."""
-        if not labels:
-            return self._by_name(machine.name)
-        expires = machine.labels.get(EXPIRES, "")
+        """Why the machine may go, or "": nobody wants it is what cannot be proved."""
+        expires = machine.labels.get(EXPIRES, "") if labels and are_own(machine) else ""
         if re.fullmatch(r"\d{1,12}", expires) and int(expires) <= self.now:
             return f"its time was up {self.now - int(expires):.0f} s ago"
-        owner = Owner.parse(machine.labels.get(OWNER, ""))
-        return "" if owner is None else self._by_owner(owner)
-
-    def _by_name(self, name: str) -> str:
-        found = re.fullmatch(r"smolkit-(\d{1,10})-[0-9a-f]+", name)
-        if found is None or self.is_alive(int(found[1]), 0):
-            return ""
-        return f"by its name, process {found[1]} made it, and is gone"
-
-    def _by_owner(self, owner: Owner) -> str:
-        if not owner.host or owner.host != self.me.host:
+        owner = Owner.of(machine, labels=labels)
+        if owner is None or self.me is None or owner.place != self.me.place:
             return ""
         if owner.boot != self.me.boot:
-            return f"process {owner.pid} made it before the host was booted"
-        if owner.space != self.me.space or self.is_alive(owner.pid, owner.started):
+            return self._before_boot(owner, machine.created_at)
+        return "" if self.is_alive(owner.pid, owner.started) else f"process {owner.pid} made it, and is gone"
+
+    def _before_boot(self, owner: Owner, created_at: int | None) -> str:
+        """Another boot's id is no proof: containers may be given one of their own."""
+        if self.booted is None or created_at is None or created_at >= self.booted or self.is_alive(owner.pid, 0):
             return ""
-        return f"process {owner.pid} made it, and is gone"
+        return f"process {owner.pid} made it before the host was booted"

@@ -93,7 +93,7 @@ def machine(smolvm: Smolvm, request: pytest.FixtureRequest) -> Iterator[Machine]
     made.__enter__()
     request.node.stash[_MACHINES] = [made]
     yield made
-    if not request.node.stash.get(_FAILED, False):
+    if not request.node.stash[_FAILED]:
         made.__exit__(None, None, None)
         return
     failure = AssertionError("the test failed")
@@ -123,15 +123,22 @@ def _name(test: str) -> str:
     return f"{readable or 'test'}-{os.urandom(6).hex()}"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Forgets an earlier run of the same test: a rerun that passes keeps nothing."""
+    item.stash[_FAILED], item.stash[_MACHINES] = False, []
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Adds the consoles of a failed test's machines to its report."""
     report = yield
-    if report.failed and _MACHINES in item.stash and call.when == "call":
+    machines = item.stash.get(_MACHINES, [])
+    if report.failed and machines and call.when != "teardown":
         item.stash[_FAILED] = True
-        report.sections += [(f"console of machine {made.name!r}", _console(made)) for made in item.stash[_MACHINES]]
+        report.sections += [(f"console of machine {made.name!r}", _console(made)) for made in machines]
     return report
 
 

@@ -23,13 +23,21 @@ def reapable(here: Here, dialect: Dialect) -> Steps[list[Reapable]]:
 
     What a machine that stays was branched from stays too: its disks depend on it.
     """
-    labels = dialect.supports("machine create --label")
+    labels, tells_parents = dialect.supports("machine create --label"), dialect.supports("parents in ls")
     machines: tuple[MachineInfo, ...] = yield Ls()
     parents = {info.name: info.parent for info in machines}
-    reasons = {info.name: here.reason_to_reap(info, labels=labels) for info in machines}
+    reasons = {
+        info.name: here.reason_to_reap(info, labels=labels) if tells_parents or not _is_branchable(info) else ""
+        for info in machines
+    }
     needed = {name for info in machines if not reasons[info.name] for name in _ancestors(info.name, parents)}
     found = [Reapable(info, reasons[info.name]) for info in machines if reasons[info.name] and info.name not in needed]
     return sorted(found, key=lambda item: -len(_ancestors(item.machine.name, parents)))
+
+
+def _is_branchable(machine: MachineInfo) -> bool:
+    """Whether branches of it may live, where the engine does not tell of which machine one is."""
+    return bool(machine.raw.get("forkable")) or machine.state == "frozen"
 
 
 def _ancestors(name: str, parents: Mapping[str, str | None]) -> list[str]:

@@ -196,8 +196,17 @@ class AsyncSmolvm(Twin[Smolvm]):
         runner: Runner | AsyncRunner | None = None,
         max_processes: int | None = None,
         on_call: Callable[[Call], object] | None = None,
+        watchdog: bool = False,
     ) -> None:
-        super().__init__(Smolvm(program, runner=cast("Runner", runner), max_processes=max_processes, on_call=on_call))
+        super().__init__(
+            Smolvm(
+                program,
+                runner=cast("Runner", runner),
+                max_processes=max_processes,
+                on_call=on_call,
+                watchdog=watchdog,
+            )
+        )
 
     @property
     async def engine(self) -> Engine:

@@ -19,6 +19,7 @@ from smolkit.values import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from smolkit.calls import Call, Plan
     from smolkit.commands.base import Command
@@ -143,16 +144,17 @@ class AnyRunner(HostFiles, ABC):
 
     def _attempt(self, command: Command[T], invocation: Invocation) -> tuple[T, BaseException | None, int]:
         interrupt = None
-        try:
-            completed = self._called(invocation)
-        except InterruptedCall as late:
-            completed, interrupt = late.completed, late.interrupt
-        try:
-            return command.read(completed), interrupt, completed.returncode
-        except SmolvmError as failure:
-            if interrupt is not None:
-                raise interrupt from failure
-            raise
+        with self.watching(command):
+            try:
+                completed = self._called(invocation)
+            except InterruptedCall as late:
+                completed, interrupt = late.completed, late.interrupt
+            try:
+                return command.read(completed), interrupt, completed.returncode
+            except SmolvmError as failure:
+                if interrupt is not None:
+                    raise interrupt from failure
+                raise
 
     def _observed(self, command: Command[T], invocation: Invocation) -> tuple[T, BaseException | None]:
         started = self.clock()
@@ -189,6 +191,18 @@ class AnyRunner(HostFiles, ABC):
                 import logging  # late: only where something went wrong
 
                 logging.getLogger("smolkit").exception("on_call raised")
+
+    def watch(self) -> None:
+        """From now on a watchdog removes the machines that this process leaves behind: `Smolvm(watchdog=True)`.
+
+        Raises:
+            NotImplementedError: nothing but this process can reach the engine.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no watchdog: it is for engines that a SubprocessRunner runs")
+
+    def watching(self, command: Command[Any]) -> AbstractContextManager[None]:  # noqa: ARG002  (for subclasses)
+        """Around each call of the engine: keeps the watchdog up to date, if there is one."""
+        return nullcontext()
 
     def observe(self, observer: Callable[[Call], object]) -> None:
         """From now on the observer is told of each call, once it has ended."""
@@ -285,6 +299,12 @@ class AnyRunner(HostFiles, ABC):
         from smolkit.runners.here import here  # late: only where a machine is made or reaped
 
         return here()
+
+    def named(self, name: str | None, keep: object) -> str:
+        """The name, or a fresh one; what is to be kept has none that tells of an owner."""
+        from smolkit.ownership import fresh_name  # late: likewise
+
+        return fresh_name(None if keep else self.here().me) if name is None else name
 
     def now(self) -> float:
         """The time, in seconds since the epoch."""

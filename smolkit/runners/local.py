@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shlex
 import signal
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from smolkit import checks
@@ -22,7 +21,9 @@ from smolkit.values import Completed, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
+    from smolkit.commands.base import Command
     from smolkit.dialect import Engine
     from smolkit.observed import Check
     from smolkit.runners.find import Program
@@ -45,8 +46,6 @@ _FIXED = {"NO_COLOR": "1", "RUST_LOG": "off"}
 
 _TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
 _DEFAULT_LIMIT = 256 * 2**20
-NOTE = b"note: no packed assets found for '"
-_ITS_OWN_NAMES = frozenset({"smolvm", "smolvm-bin"})
 
 
 class SubprocessRunner(Runner):
@@ -107,6 +106,7 @@ class SubprocessRunner(Runner):
         self._inherit_proxy = inherit_proxy
         self.output_limit = checks.integer("output_limit", output_limit, 1, 2**63 - 1)
         self._found: Program | None = None
+        self._is_watched = False
 
     @property
     def host(self) -> str:
@@ -203,6 +203,23 @@ class SubprocessRunner(Runner):
 
         return Child(self, invocation, stdin=stdin)
 
+    def watch(self) -> None:
+        """As in Runner. Unpickled runners are watched, too, in their own process."""
+        from smolkit.runners.watchdog import require  # late: few programs have one
+
+        require()
+        self._is_watched = True
+
+    def watching(self, command: Command[Any]) -> AbstractContextManager[None]:
+        """As in Runner."""
+        if not self._is_watched:
+            return nullcontext()
+        from smolkit.runners.watchdog import describe, watching  # late: likewise
+
+        return watching(
+            self.host, lambda: describe(self.here().me, self.engine, self._prefix, self._environment({})), command
+        )
+
     def interact(self, invocation: Invocation) -> int:
         """Runs the engine in the foreground of this program's terminal; its exit status."""
         child = ChildProcess()
@@ -238,6 +255,8 @@ class SubprocessRunner(Runner):
         self, invocation: Invocation, returncode: int, stdout: bytes, stderr: bytes, duration: float, ended_by: str
     ) -> Completed:
         """How a child of this runner ended: without the note of a renamed engine, and logged."""
+        from smolkit.runners.find import without_note  # late: imported by now
+
         program = self._locate()
         stderr = without_note(stderr, program.path)
         completed = Completed(invocation.argv, returncode, stdout, stderr, duration, ended_by)
@@ -263,16 +282,6 @@ class SubprocessRunner(Runner):
         if key.startswith(_INHERITED_PREFIXES):
             return key not in _REFUSED
         return key in _INHERITED or (self._inherit_proxy and key.lower() in _PROXY)
-
-
-def without_note(stderr: bytes, program: str) -> bytes:
-    """A program of another name begins with a note that it carries no pack (1.7.1 to 1.32.2). It is not the guest's."""
-    if not stderr.startswith(NOTE):
-        return stderr
-    name = os.path.basename(os.path.realpath(program))
-    if name in _ITS_OWN_NAMES:
-        return stderr
-    return re.sub(rb"\A" + NOTE + re.escape(os.fsencode(name)) + rb"'[^\n]*\n", b"", stderr)
 
 
 def _is_interrupt(error: BaseException) -> bool:

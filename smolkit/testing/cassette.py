@@ -22,16 +22,25 @@ from smolkit.testing.scripted import UnexpectedCommandError, UnusedAnswerError
 from smolkit.values import Completed, redact
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from smolkit.commands.base import Command
     from smolkit.values import Invocation
 
 _VERSION = 1
 _KEY = "smolkit cassette"
 _SHORTEST_SECRET = 4  # characters: shorter ones cannot be told from other text
 # What differs from run to run: names that smolkit makes up, its labels, and names beside a file.
+_OWNER = r"[0-9a-f]{8}-[0-9a-f]{8}-\d+-\d+"
+_MARKS = {"session": "[0-9a-f]{16}", "creation": "[0-9a-f]{16}", "owner": _OWNER, "expires": r"\d+"}
 _VARIABLE = re.compile(
-    r"smolkit-\d+-[0-9a-f]{12}"
-    r"|(?<=smolkit\.session=)[0-9a-f]{16}|(?<=smolkit\.creation=)[0-9a-f]{16}|(?<=smolkit\.owner=)[0-9a-f.]+"
-    r"|(?<=smolkit\.expires=)\d+|(?<=\.)[0-9a-f]{12}(?=\.part)"
+    "|".join(
+        [
+            rf"smolkit-(?:{_OWNER}-)?[0-9a-f]{{12}}",
+            *(rf"(?<=smolkit\.{mark}=)(?:{value}|none)" for mark, value in _MARKS.items()),
+            r"(?<=\.)[0-9a-f]{12}(?=\.part)",
+        ]
+    )
 )
 
 
@@ -62,6 +71,14 @@ class Recorder(Runner):
     def program(self) -> str:
         """The other runner's."""
         return self._runner.program
+
+    def watch(self) -> None:
+        """The other runner's."""
+        self._runner.watch()
+
+    def watching(self, command: Command[Any]) -> AbstractContextManager[None]:
+        """The other runner's."""
+        return self._runner.watching(command)
 
     def execute(self, invocation: Invocation) -> Completed:
         """Has it done, and records it."""
@@ -145,6 +162,9 @@ class Replayer(Runner):
         self._ordered = ordered
         self._names: dict[str, str] = {}  # what was recorded, and what it is called now
         self._passed = 0.0
+
+    def watch(self) -> None:
+        """No-op: there are no machines."""
 
     def execute(self, invocation: Invocation) -> Completed:
         """The recorded answer.

@@ -87,6 +87,9 @@ class FakeRunner(Runner):
         self._answers: list[_Answer] = []
         self._running: dict[int, Command[Any]] = {}  # by thread: what execute() is called for
 
+    def watch(self) -> None:
+        """No-op: its machines end with this process."""
+
     @property
     def argvs(self) -> list[tuple[str, ...]]:
         """The engine's arguments of every call, in order, without the `--error-format json` of newer engines."""

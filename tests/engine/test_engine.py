@@ -373,6 +373,27 @@ def test_an_owner_that_is_killed_is_reaped(real: Smolvm, state_dir: Path, shared
     assert gone_to(before)
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("during", ["start", "exec"])
+def test_the_machines_of_a_killed_owner_go_by_themselves(
+    real: Smolvm, state_dir: Path, shared: Machine, during: str
+) -> None:
+    """With a watchdog nobody calls reap: machine and VM are gone soon, and no machine of the living."""
+    before = len(vmms())
+    code = INTERRUPTED.replace("state_dir=sys.argv[1])", "state_dir=sys.argv[1]), watchdog=True")
+    program = subprocess.Popen([sys.executable, "-c", code, str(state_dir)], stdout=subprocess.PIPE, text=True)
+    wait_for(during, program, before)
+    program.kill()
+    program.communicate()
+
+    deadline = time.monotonic() + 60
+    while real.machine("interrupted").exists() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert not real.machine("interrupted").exists()
+    assert shared.exec(["true"]).ok
+    assert gone_to(before)
+
+
 def gone_to(number: int) -> bool:
     """Whether no more VMs than these are left, within a minute: an engine's start outlives its caller."""
     deadline = time.monotonic() + 60

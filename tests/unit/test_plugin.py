@@ -62,9 +62,9 @@ def test_fails(machine, fake_smolvm):
 
 
 @pytest.mark.parametrize(
-    ("option", "kept"), [("never", []), ("on-failure", ["m-test-fails"]), ("always", ["m-test-fails", "m-test-passes"])]
+    ("option", "names"), [("never", []), ("on-failure", ["m-test-fails"]), ("always", ["m-test-fails", "m-test-passes"])]
 )
-def test_machines_may_be_kept(tmp_path: Path, option: str, kept: list[str]) -> None:
+def test_machines_may_be_kept(tmp_path: Path, option: str, names: list[str]) -> None:
     """Of failed tests, or of all; a note says how to get in."""
     engine = PretendEngine(tmp_path / "engine")
     code = """
@@ -82,8 +82,62 @@ def test_needs_the_fake(fake_smolvm): assert False
     assert 1 == status
     assert "1 failed, 1 passed, 1 skipped" in said
     assert "this test needs the fake" in said
-    assert kept == sorted(name.rpartition("-")[0] for name in engine.left if name.startswith("m-"))
+    assert names == kept(engine)
     assert ("smolvm machine shell --name test-fails-" in said) == (option != "never")
+
+
+KEPT = """
+import pathlib
+def test_flaky(machine):
+    again = pathlib.Path("again")
+    if not again.exists():
+        again.touch()
+        assert False
+"""
+
+
+def kept(engine: PretendEngine) -> list[str]:
+    """The machines that are left, without what is random in their names."""
+    return sorted(name.rpartition("-")[0] for name in engine.left if name.startswith("m-"))
+
+
+def test_a_rerun_that_passes_keeps_nothing(tmp_path: Path) -> None:
+    """Only the machine of the try that failed stays."""
+    engine = PretendEngine(tmp_path / "engine")
+    env = {"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)}
+    status, said = run(tmp_path, KEPT, "--smolvm=real", "--keep-machines=on-failure", "--reruns=1", env=env)
+
+    assert (0, True) == (status, "1 passed, 1 rerun" in said), said
+    assert ["m-test-flaky"] == kept(engine)
+
+
+def test_what_was_kept_outlives_later_sessions(tmp_path: Path) -> None:
+    """Their reap takes what killed sessions left, not what somebody wants to look at."""
+    engine = PretendEngine(tmp_path / "engine")
+    env = {"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)}
+    for _ in range(3):  # the first fails, the others pass
+        said = run(tmp_path, KEPT, "--smolvm=real", "--keep-machines=on-failure", env=env)[1]
+
+    assert "1 passed" in said, said
+    assert ["m-test-flaky"] == kept(engine)
+
+
+def test_a_test_whose_setup_fails_keeps_its_machine(tmp_path: Path) -> None:
+    """It failed with a machine, whichever fixture it was."""
+    engine = PretendEngine(tmp_path / "engine")
+    code = """
+import pytest
+
+@pytest.fixture
+def prepared(machine): raise RuntimeError
+
+def test_it(prepared): pass
+"""
+    env = {"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)}
+    status, said = run(tmp_path, code, "--smolvm=real", "--keep-machines=on-failure", env=env)
+
+    assert (1, True) == (status, "console of machine 'test-it-" in said), said
+    assert ["m-test-it"] == kept(engine)
 
 
 def test_the_session_ends_with_a_reap(tmp_path: Path) -> None:

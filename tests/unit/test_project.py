@@ -32,11 +32,11 @@ RANKS = [
     {"runners", "runners.files", "runners.waiting"},
     {"runners.base"},
     {"runners.live"},
-    {"runners.find", "runners.posix", "runners.first", "runners.here", "runners.ports"},
+    {"runners.find", "runners.posix", "runners.first", "runners.here", "runners.ports", "runners.watchdog"},
     {"runners.pipes"},
     {"runners.doctor"},
     {"runners.local"},
-    {"runners.child"},
+    {"runners.child", "runners.orphans"},
     {"process", "handle", "archive"},
     {"testing"},
     {"machine_commands", "machine_verbs", "engine_verbs"},
@@ -102,7 +102,7 @@ def test_only_runners_know_processes_and_clocks(path: Path) -> None:
     """The pure core imports nothing that does I/O."""
     if rank_of(name_of(path)) < rank_of("runners.base"):
         assert set() == (imports_of(path) & IMPURE) - ({"pathlib"} if name_of(path) == "values" else set())
-    if name_of(path) != "aio.bridge":
+    if name_of(path) not in {"runners.watchdog", "aio.bridge"}:
         assert not {"subprocess", "asyncio"} & imports_of(path)
 
 

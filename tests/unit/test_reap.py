@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from subprocess import DEVNULL, PIPE
+from typing import Any, Literal
 
 import pytest
 from attrs import evolve
 
-from smolkit import Completed, Invocation, MachineInfo, Smolvm, SubprocessRunner, errors
+from smolkit import Completed, Invocation, MachineInfo, Smolvm, SubprocessRunner, errors, reaping
 from smolkit.commands import Command, Create, Delete, Ls, Status, Stop
-from smolkit.ownership import CREATION, EXPIRES, OWNER, SESSION, Here, Owner
+from smolkit.ownership import MACHINE, NONE, OWNER, Here, Owner, fresh_name
 from smolkit.runners.here import here, is_alive
-from smolkit.testing import FakeRunner, PretendEngine
+from smolkit.steps import perform
+from smolkit.testing import FakeRunner, FakeSmolvm, PretendEngine
 from tests.processes import until_idle
 from tests.recorded import as_json
 
-ME = Owner("aa", "bb", 4026531836, 100, 5000)
-HERE = Here(ME, 1_000_000.0, lambda pid, started: (pid, started) in {(100, 5000), (200, 7000), (200, 0)})
+ME = Owner("aaaaaaaa", "bbbbbbbb", 100, 5000)
+HERE = Here(ME, 1_000_000.0, lambda pid, started: (pid, started) in {(100, 5000), (200, 7000), (200, 0)}, 500_000.0)
+GONE = evolve(ME, pid=300)
+EARLIER = evolve(GONE, boot="cccccccc")  # an owner of another boot
 
 
-def judged(owner: Owner | str | None, *, name: str = "m", expires: str = "", labels: bool = True) -> str:
-    """Why the machine of this owner may go."""
-    marks = {OWNER: str(owner)} if owner else {}
-    return HERE.reason_to_reap(MachineInfo(name, labels=marks | ({EXPIRES: expires} if expires else {})), labels=labels)
+def judged(owner: Owner | str, name: str = "m", *, labels: bool = True, **marks: str | int) -> str:
+    """Why the machine of this owner may go. Labels of it, and what else is on record, by keyword."""
+    found = {MACHINE: name, OWNER: str(owner), **{f"smolkit.{key}": str(mark) for key, mark in marks.items()}}
+    return HERE.reason_to_reap(MachineInfo(name, labels=found, created_at=499_999), labels=labels)
 
 
 @pytest.mark.parametrize(
@@ -35,73 +44,220 @@ def judged(owner: Owner | str | None, *, name: str = "m", expires: str = "", lab
     [
         (ME, ""),
         (evolve(ME, pid=200, started=7000), ""),
-        (evolve(ME, pid=300), "process 300 made it, and is gone"),
+        (GONE, "process 300 made it, and is gone"),
         (evolve(ME, pid=200, started=6999), "process 200 made it, and is gone"),
-        (evolve(ME, boot="cc"), "process 100 made it before the host was booted"),
-        (evolve(ME, host="dd", pid=300), ""),
-        (evolve(ME, host="", pid=300), ""),
-        (evolve(ME, space=1, pid=300), ""),
+        (evolve(GONE, place="dddddddd"), ""),
+        (evolve(EARLIER, place="dddddddd"), ""),
         ("somebody-else", ""),
         ("aa.bb.1.2", ""),
-        ("aa.bb.1.2." + "9" * 5000, ""),
-        (None, ""),
+        ("aaaaaaaa-bbbbbbbb-1-" + "9" * 5000, ""),
+        ("none", ""),
+        ("", ""),
     ],
 )
-def test_only_machines_of_dead_processes_of_this_host_may_go(owner: Owner | str | None, reason: str) -> None:
-    """A number that is used again, a reboot, another host, another container, another product: each is told apart."""
+def test_only_machines_of_dead_processes_of_this_place_may_go(owner: Owner | str, reason: str) -> None:
+    """A number that is used again, another host or container, another product: each is told apart."""
     assert reason == judged(owner)
 
 
+@pytest.mark.parametrize(
+    ("owner", "created_at", "booted", "reason"),
+    [
+        (EARLIER, 499_999, 500_000.0, "process 300 made it before the host was booted"),
+        (EARLIER, 500_000, 500_000.0, ""),  # since this boot, by who takes it for another one: in a container
+        (EARLIER, None, 500_000.0, ""),
+        (EARLIER, 499_999, None, ""),
+        (evolve(EARLIER, pid=200), 499_999, 500_000.0, ""),  # a process of that number is there
+    ],
+)
+def test_a_boot_that_is_over(owner: Owner, created_at: int | None, booted: float | None, reason: str) -> None:
+    """Another boot's id alone proves nothing, since containers have their own: the machine is older than this boot."""
+    machine = MachineInfo("m", labels={MACHINE: "m", OWNER: str(owner)}, created_at=created_at)
+
+    assert reason == evolve(HERE, booted=booted).reason_to_reap(machine, labels=True)
+
+
+def test_a_host_that_tells_nothing_of_itself_judges_nobody() -> None:
+    """Without /proc there is no telling a container from another."""
+    machine = MachineInfo("m", labels={MACHINE: "m", OWNER: str(GONE)}, created_at=1)
+
+    assert "" == evolve(HERE, me=None).reason_to_reap(machine, labels=True)
+
+
 def test_a_machine_whose_time_is_up_may_go() -> None:
-    """Whoever lives; a time that is none is not one that is up."""
-    assert "its time was up 10 s ago" == judged(ME, expires="999990")
-    assert "" == judged(ME, expires="1000001")
+    """Whoever lives, or has none; a time that is none is not one that is up."""
+    assert "its time was up 10 s ago" == judged(ME, expires=999_990)
+    assert "its time was up 10 s ago" == judged("none", expires=999_990)
+    assert "" == judged(ME, expires=1_000_001)
     assert "" == judged(ME, expires="soon")
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
+    ("name", "machine", "own"),
     [
-        ("smolkit-300-0a1b", "by its name, process 300 made it, and is gone"),
-        ("smolkit-200-0a1b", ""),
-        ("mine", ""),
-        ("smolkit-x-1", ""),
+        ("m", "m", True),
+        ("twig", "m", False),
+        ("m", "", False),
+        ("b-0", "b-*3", True),
+        ("b-2", "b-*3", True),
+        ("b-3", "b-*3", False),
+        ("b", "b-*3", False),
+        ("b-x", "b-*3", False),
+        ("c-0", "b-*3", False),
+        ("c-0", "c", False),
     ],
 )
-def test_engines_without_labels_have_names(name: str, reason: str) -> None:
-    """Weaker, and only for names that smolkit made up."""
-    assert reason == judged(None, name=name, labels=False)
+def test_labels_are_believed_of_no_other_machine_than_they_name(name: str, machine: str, own: bool) -> None:
+    """A branch inherits its source's, whoever makes it and however: neither owner nor time is its own."""
+    assert own == bool(judged(GONE, name, machine=machine))
+    assert own == bool(judged("none", name, machine=machine, expires=1))
+
+
+@pytest.mark.parametrize("suffix", ["", "-0", "-17"])
+@pytest.mark.parametrize(
+    ("owner", "reason"),
+    [
+        (GONE, "process 300 made it, and is gone"),
+        (ME, ""),
+        (evolve(ME, pid=200, started=6999), "process 200 made it, and is gone"),
+        (evolve(GONE, place="dddddddd"), ""),
+        (None, ""),
+    ],
+)
+def test_names_that_were_made_up_tell_the_owner_where_labels_do_not(owner: Owner | None, reason: str, suffix: str) -> None:
+    """On engines without labels, and of branches that have their source's. It is proved as by a label, or not at all."""
+    name = fresh_name(owner) + suffix
+
+    assert reason == judged("none", name, labels=False)
+    assert reason == judged(ME, name, machine="golden")
+    assert "" == judged("none", name)
+
+
+@pytest.mark.parametrize(
+    "name", ["mine", "smolkit-x-1", "smolkit-300-0a1b2c3d4e5f", f"smolkit-{GONE}", f"{GONE}-0a1b2c3d4e5f"]
+)
+def test_other_names_tell_nothing(name: str) -> None:
+    """Whatever they look like."""
+    assert "" == judged("none", name, labels=False)
 
 
 def test_owners_are_written_and_read() -> None:
-    """As a label's value."""
+    """As a label's value, and as a part of a name that every engine takes."""
     assert ME == Owner.parse(str(ME))
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,100}", fresh_name(evolve(ME, pid=2**32, started=2**63)))
+
+
+def me() -> Owner:
+    """This process."""
+    found = here().me
+    assert found is not None
+    return found
+
+
+def started(pid: int) -> int:
+    """When a process started, in ticks since the boot."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
 def test_this_process_is_alive_and_an_ended_one_is_not() -> None:
     """By number and by start."""
-    now = here()
     child = subprocess.Popen(["sleep", "60"])
-    started = int(Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19])
+    since = started(child.pid)
 
-    assert (os.getpid(), True) == (now.me.pid, now.is_alive(now.me.pid, now.me.started))
-    assert is_alive(child.pid, started)
-    assert not is_alive(child.pid, started - 1)
+    assert (os.getpid(), True) == (me().pid, here().is_alive(me().pid, me().started))
+    assert is_alive(child.pid, since)
+    assert not is_alive(child.pid, since - 1)
     child.kill()
     child.wait()
-    assert not is_alive(child.pid, started)
+    assert not is_alive(child.pid, since)
     assert not is_alive(child.pid, 0)
     assert is_alive(1, 0)
 
 
+def test_a_zombie_is_dead() -> None:
+    """It ended, and its parent has not asked: it holds nothing any more."""
+    child = subprocess.Popen(["sleep", "60"])
+    since = started(child.pid)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+    assert (False, False) == (is_alive(child.pid, since), is_alive(child.pid, 0))
+    child.wait()
+
+
+def test_a_process_whose_first_thread_ended_is_alive() -> None:
+    """The kernel shows it as a zombie, and its other threads go on."""
+    code = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start()"
+    code += "; ctypes.CDLL(None).pthread_exit(0)"
+    with subprocess.Popen([sys.executable, "-c", code]) as child:
+        stat = Path(f"/proc/{child.pid}/stat")
+        deadline = time.monotonic() + 30
+        while stat.read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < deadline:
+            time.sleep(0.01)
+        alive = is_alive(child.pid, started(child.pid))
+        child.kill()
+
+    assert alive
+
+
+WHO = "from smolkit.runners.here import here; print(here().me, here().booted, flush=True); input()"
+
+
+@contextmanager
+def elsewhere(*unshare: str) -> Iterator[str]:
+    """A living process in namespaces of its own: what it calls itself. Skips where this user may not make them."""
+    argv = ["unshare", *unshare, sys.executable, "-c", WHO]
+    with subprocess.Popen(argv, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline().split()
+        if not said:
+            pytest.skip(f"no namespaces here: {' '.join(argv[:3])}")
+        try:
+            yield said[0]
+        finally:
+            process.communicate("\n")
+
+
+@pytest.mark.parametrize(
+    "unshare",
+    [
+        ["--user", "--map-root-user", "--pid", "--fork", "--mount-proc"],
+        ["--user", "--map-root-user", "--pid", "--fork"],  # with the host's /proc, which counts otherwise
+        ["--user", "--map-root-user", "--time", "--boottime", "100000"],
+        ["--user", "--map-root-user", "--uts", "sh", "-c", 'hostname other; exec "$@"', "sh"],
+    ],
+    ids=["pids", "pids with the host's proc", "time", "hostname"],
+)
+@pytest.mark.parametrize("labels", [True, False])
+def test_a_living_process_of_another_place_keeps_its_machines(unshare: list[str], labels: bool) -> None:
+    """Containers, and clocks of their own: its number or its start is another here."""
+    with elsewhere(*unshare) as owner:
+        name = "m" if labels else f"smolkit-{owner}-0a1b2c3d4e5f"
+        machine = MachineInfo(name, created_at=1, labels={MACHINE: name, OWNER: owner})
+
+        assert "" == here().reason_to_reap(machine, labels=labels)
+
+
+def test_a_container_with_a_boot_id_of_its_own_keeps_its_machines(tmp_path: Path) -> None:
+    """As systemd-nspawn gives them: what it makes is made since the boot that it does not know of."""
+    (tmp_path / "id").write_text("00000000-0000-0000-0000-000000000000")
+    script = f'mount --bind {tmp_path}/id /proc/sys/kernel/random/boot_id && exec "$@"'
+    with elsewhere("--user", "--map-root-user", "--mount", "sh", "-c", script, "sh") as owner:
+        machine = MachineInfo("m", created_at=int(time.time()), labels={MACHINE: "m", OWNER: owner})
+
+        assert me().boot not in owner
+        assert "" == here().reason_to_reap(machine, labels=True)
+        assert "" == here().reason_to_reap(evolve(machine, created_at=1), labels=True)
+
+
 def record(name: str, **labels: str) -> dict[str, object]:
     """A machine as ls has it."""
-    return {"name": name, "created_at": 1, "labels": labels}
+    return {"name": name, "created_at": 1, "labels": {MACHINE: name, **labels}}
 
 
 def test_reap_says_what_it_does_and_does_it(client: Smolvm, fake: FakeRunner) -> None:
     """First dry, then stop and delete for each; what changed in between is left alone."""
-    gone = str(evolve(here().me, pid=2**22 + 1))
+    gone = str(evolve(me(), pid=2**22 + 1))
     machines = [record("a", **{OWNER: gone}), record("b"), record("c", **{OWNER: gone}), record("d", **{OWNER: gone})]
     fake.answer(Ls(), stdout=json.dumps(machines))
     fake.answer(Status("a"), stdout=json.dumps(machines[0]))
@@ -119,10 +275,10 @@ def test_reap_says_what_it_does_and_does_it(client: Smolvm, fake: FakeRunner) ->
 
 def test_reap_spares_what_living_machines_were_branched_from(client: Smolvm, fake: FakeRunner) -> None:
     """Their disks depend on it, through all generations; of a whole family that may go, branches go first."""
-    gone = {OWNER: str(evolve(here().me, pid=2**22 + 1))}
+    gone = {OWNER: str(evolve(me(), pid=2**22 + 1))}
     family = [("a", None), ("b", "a"), ("c", "b"), ("x", None), ("y", "x"), ("z", "y"), ("loop", "loop")]
     machines = [record(name, **gone) | {"parent_machine": parent} for name, parent in family]
-    machines[2]["labels"] = {OWNER: str(here().me)}
+    machines[2]["labels"] = {MACHINE: "c", OWNER: str(me())}
     fake.answer(Ls(), stdout=json.dumps(machines))
 
     assert ["z", "loop", "y", "x"] == [item.machine.name for item in client.reap(dry_run=True)]
@@ -130,7 +286,7 @@ def test_reap_spares_what_living_machines_were_branched_from(client: Smolvm, fak
 
 def test_reap_tries_every_machine(client: Smolvm, fake: FakeRunner) -> None:
     """The first failure is raised, the others are notes on it."""
-    gone = str(evolve(here().me, pid=2**22 + 1))
+    gone = str(evolve(me(), pid=2**22 + 1))
     machines = [record("a", **{OWNER: gone}), record("b", **{OWNER: gone})]
     fake.answer(Ls(), stdout=json.dumps(machines))
     fake.answer(Status("a"), stdout=json.dumps(machines[0]))
@@ -198,16 +354,84 @@ def test_a_delete_whose_outcome_is_not_known_is_repeated(client: Smolvm, fake: F
     assert [Delete("m"), Delete("m")] == fake.commands
 
 
-def test_machines_to_be_kept_have_no_owner(client: Smolvm, fake: FakeRunner) -> None:
-    """They are smolkit's, and nobody's to reap; a lifetime is a label too."""
+def labels_of(argv: tuple[str, ...]) -> dict[str, str]:
+    """The labels in a command line, without their `smolkit.`"""
+    pairs = [argv[at + 1].partition("=") for at, word in enumerate(argv) if word == "--label"]
+    return {key.removeprefix("smolkit."): value for key, _, value in pairs}
+
+
+@pytest.mark.parametrize("keep", [True, "on_error"])
+def test_machines_to_be_kept_have_no_owner(client: Smolvm, fake: FakeRunner, keep: bool | Literal["on_error"]) -> None:
+    """They are smolkit's, and nobody's to reap, by label or by name, also when another process makes them."""
+    fake.answer(["machine"])
+    made = client.machine("m", keep=keep)
+    made.create()
+    pickle.loads(pickle.dumps(client.machine("n", keep=keep)))._runner.answer(["machine"])
+    kept, other = client.machine(keep=keep), client.machine()
+    kept.create()
+    other.create()
+    first, second, third = (labels_of(argv) for argv in fake.argvs)
+
+    assert (NONE, NONE, str(me())) == (first["owner"], second["owner"], third["owner"])
+    assert ("m", kept.name) == (first["machine"], second["machine"])
+    assert (False, True) == (str(me()) in kept.name, str(me()) in other.name)
+    assert 1 == len({labels["session"] for labels in (first, second, third)})
+
+
+def test_a_kept_machine_may_have_a_lifetime(client: Smolvm, fake: FakeRunner) -> None:
+    """It outlives its block and its process, and not that."""
     fake.answer(["machine"])
     client.machine("m", keep=True, lifetime=60).create()
-    client.machine("n").create()
-    labels = [[word.partition("=")[0] for word in argv if word.startswith("smolkit.")] for argv in fake.argvs]
 
-    assert [[SESSION, CREATION, EXPIRES], [SESSION, CREATION, OWNER]] == labels
+    assert NONE == labels_of(fake.argvs[0])["owner"]
+    assert 0 <= int(labels_of(fake.argvs[0])["expires"]) - time.time() <= 61
     with pytest.raises(ValueError, match="lifetime is a positive number"):
         client.machine("m", lifetime=0)
+
+
+def test_a_copy_makes_what_the_handle_would_make() -> None:
+    """Another process that unpickles a handle keeps what is to be kept, for as long."""
+    machine = Smolvm("/no/such/smolvm").machine("m", keep="on_error", lifetime=60)
+    copy = pickle.loads(pickle.dumps(machine))
+
+    assert (machine._keep, machine._lifetime, machine._session) == (copy._keep, copy._lifetime, copy._session)
+    assert machine == copy.to_sync()
+
+
+@pytest.mark.parametrize("version", ["1.7.9", "1.14.0", "1.28.1", "1.29.0", "1.32.2"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_branch_is_reaped_as_its_own_machine_and_no_other(version: str, keep: bool) -> None:
+    """Not because its source's owner is gone or its source's time is up: by its own labels, or by its own name."""
+    fake = FakeSmolvm(version)
+    client = Smolvm(runner=fake)
+    golden = client.machine("golden", lifetime=60)
+    golden.create()
+    golden.start(branchable=True)
+    twigs = [golden.branch("twig", keep=keep), golden.branch(keep=keep)]
+    if version == "1.32.2":
+        twigs += golden.branch_many(2, "bough", keep=keep, no_wait_ready=True)
+    names = {"golden", *(twig.name for twig in twigs)}
+    fake.sleep(61)
+    assert not {item.machine.name for item in client.reap(dry_run=True)} - {"golden"}
+
+    able = {name for name in names if name.startswith("smolkit") or fake.engine.dialect.supports("machine branch --label")}
+    found = {info.name for info in client.ls() if AFTER.reason_to_reap(info, labels=version != "1.7.9")}
+    assert (set() if keep else able - {"golden"}) == found - {"golden"}
+
+
+AFTER = Here(here().me, time.time(), lambda pid, started: False)  # when all processes of this place are gone
+
+
+@pytest.mark.parametrize(("version", "found"), [("1.7.9", []), ("1.13.1", []), ("1.14.0", ["golden"])])
+def test_what_may_have_branches_stays_where_the_engine_does_not_tell(version: str, found: list[str]) -> None:
+    """Engines that name no parents would delete it from under them."""
+    fake = FakeRunner(version)
+    name = fresh_name(GONE) if version == "1.7.9" else "golden"
+    golden = {"name": name, "state": "frozen", "forkable": True, "labels": {MACHINE: name, OWNER: str(GONE)}}
+    fake.answer(Ls(), stdout=json.dumps([golden, {"name": "twig"}]))
+    reapable = perform(fake, reaping.reapable(HERE, fake.engine.dialect))
+
+    assert found == [item.machine.name for item in reapable]
 
 
 def test_engines_without_labels_are_not_given_any() -> None:
