@@ -58,9 +58,10 @@ class MachineVerbs(Handle):
         if self._dialect.supports("machine branch --label"):
             labels.update(marks.labels)
         else:
-            marks = Marks((), marks.at)  # it inherits its source's
+            marks = Marks((), marks.at, marks.since)  # it inherits its source's
         command = Branch.of(child.name, {**options, "labels": labels or None}, operands=[self.name])
-        perform(self._runner, making.branch(child.name, command, self._dialect, marks))
+        dialect = self._dialect
+        perform(self._runner, making.branch(child.name, command, dialect, marks), making.undo([child.name], dialect))
         child._adopt(marks)  # noqa: SLF001
         return child
 
@@ -78,9 +79,9 @@ class MachineVerbs(Handle):
         names = [f"{prefix}-{number}" for number in range(checks.integer("count", count, 1, 10_000))]
         children = [type(self)(self._runner, name, session=self._session) for name in names]
         command = Branch.of(None, {**options, "count": count, "name_prefix": prefix}, operands=[self.name])
-        perform(self._runner, making.branch_many(command, names, self._dialect))
+        perform(self._runner, making.branch_many(command, names), making.undo(names, self._dialect))
         for child in children:
-            child._adopt(Marks((), self._runner.now()))  # noqa: SLF001
+            child._adopt(Marks((), self._runner.now(), self._runner.clock()))  # noqa: SLF001
         return children
 
     def url(self, port: int, scheme: str = "http") -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 OWNER, SESSION, EXPIRES = "smolkit.owner", "smolkit.session", "smolkit.expires"
 CREATION = "smolkit.creation"  # of this one create: what else this process makes under the same name has another
-CLOCKS_DIFFER = 60.0  # seconds, at the most, that the engine's host may be ahead of this one
+CLOCKS_DIFFER = 60.0  # seconds, at the most, between the clocks of the engine's host and of this one
 
 
 def fresh_name() -> str:
@@ -65,16 +65,18 @@ class Marks:
     Attributes:
         labels: Its labels, CREATION among them; none where the engine gave it none.
         at: When it was made, in seconds since the epoch.
+        since: The same by the runner's monotonic clock.
     """
 
     labels: tuple[tuple[str, str], ...]
     at: float
+    since: float
 
     def are_on(self, machine: MachineInfo, *, labels: bool) -> bool:
-        """Whether this is the machine. Without labels: whether it is not clearly younger."""
+        """Whether this is the machine. Without labels: whether it was made at about that time."""
         if labels and self.labels:
             return machine.labels.get(CREATION) == dict(self.labels)[CREATION]
-        return machine.created_at is None or machine.created_at <= self.at + CLOCKS_DIFFER
+        return machine.created_at is None or abs(machine.created_at - self.at) <= CLOCKS_DIFFER
 
 
 @final

@@ -174,8 +174,7 @@ class SubprocessRunner(Runner):
 
     def execute(self, invocation: Invocation) -> Completed:
         """One call of the engine as a child process, to its end: exited, timed out or over the output's limit."""
-        with self.processes.turn():
-            return self._execute(invocation)
+        return self.processes.during(lambda: self._execute(invocation))
 
     def _execute(self, invocation: Invocation) -> Completed:
         started = time.monotonic()
