@@ -12,7 +12,7 @@ from smolkit.commands.base import LONG
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.machine import Start, Stop
 from smolkit.commands.options import choose
-from smolkit.errors import MachineNotFoundError, MachineReplacedError
+from smolkit.errors import CleanupError, MachineNotFoundError, MachineReplacedError
 from smolkit.machine_transfers import MachineTransfers
 from smolkit.machine_verbs import MachineVerbs
 from smolkit.ownership import CREATION, EXPIRES, OWNER, SESSION, Marks
@@ -105,7 +105,7 @@ class Machine(MachineTransfers, MachineVerbs):
             perform(self._runner, making.enter(start, spec, dialect, marks, self._keep), undo)
         except BaseException as error:
             self._inside = False
-            self._made = made if isinstance(error, MachineReplacedError) else None
+            self._made = made if isinstance(error, (MachineReplacedError, CleanupError)) else None
             raise
         return self
 

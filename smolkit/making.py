@@ -17,7 +17,7 @@ from smolkit.errors import (
     tail,
 )
 from smolkit.lookup import check_same, insist, lookup
-from smolkit.procedures import discard, end, halt, how_to_enter, note, once, patiently, try_each
+from smolkit.procedures import discard, end, halt, how_to_enter, may_be_left, note, once, patiently, try_each
 from smolkit.steps import ReadLog, Settle
 
 if TYPE_CHECKING:
@@ -158,11 +158,14 @@ def enter(start_it: Start, spec: MachineSpec | None, dialect: Dialect, marks: Ma
         else:
             yield from check_same(start_it.name, dialect, marks)
         is_there = True
+        yield Settle()
         yield from start(start_it)
         yield Settle()
     except BaseException as error:
         if is_there:
             yield from not_entered(start_it.name, dialect, marks, keep, trusted=spec is not None)(error)
+        elif spec is None and not isinstance(error, SmolvmError):
+            error.add_note(may_be_left(start_it.name))
         raise
 
 

@@ -89,6 +89,11 @@ def leave(
         raise body
     if body is not None:
         note(body, failures)
+        try:
+            yield Settle()
+        except BaseException as interrupt:  # it comes out in the body's place
+            note(interrupt, failures)
+            raise
 
 
 def end(
@@ -111,7 +116,7 @@ def end(
         message = f"machine {name!r} is left: it is not known whether branches of it live: {error.message}"
         return [CleanupError(message, error.completed)]
     except BaseException as error:
-        error.add_note(_may_be_left(name))
+        error.add_note(may_be_left(name))
         raise
 
 
@@ -122,7 +127,13 @@ def _check_unless(name: str, dialect: Dialect, marks: Marks, *, trusted: bool) -
 
 def halt(name: str, dialect: Dialect, marks: Marks, *, trusted: bool) -> Steps[None]:
     """Stop the machine, as `end` ends it."""
-    yield from _check_unless(name, dialect, marks, trusted=trusted)
+    try:
+        yield from _check_unless(name, dialect, marks, trusted=trusted)
+    except SmolvmError:
+        raise
+    except BaseException as error:
+        error.add_note(may_be_left(name))
+        raise
     yield from stop_patiently(name)
 
 
@@ -180,7 +191,7 @@ def stop_patiently(name: str) -> Steps[None]:
     except SmolvmError:
         raise
     except BaseException as error:
-        error.add_note(_may_be_left(name))
+        error.add_note(may_be_left(name))
         raise
 
 
@@ -221,11 +232,12 @@ def _delete(name: str, *, missing_ok: bool, cascade: bool = False) -> Steps[None
         if not (yield from _is_gone(name)):
             raise
     except BaseException as error:
-        error.add_note(_may_be_left(name))
+        error.add_note(may_be_left(name))
         raise
 
 
-def _may_be_left(name: str) -> str:
+def may_be_left(name: str) -> str:
+    """The note about a machine of which it is not known whether it is gone."""
     return f"machine {name!r} may still be there: client.ls() tells"
 
 
