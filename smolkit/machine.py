@@ -7,13 +7,13 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
-from smolkit import checks, making, procedures, waits
+from smolkit import checks, lookup, making, procedures, waits
 from smolkit.commands import tables
 from smolkit.commands.base import LONG
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.machine import Start, Stop
 from smolkit.commands.options import choose
-from smolkit.errors import MachineNotFoundError
+from smolkit.errors import CleanupError, MachineNotFoundError, MachineReplacedError
 from smolkit.machine_transfers import MachineTransfers
 from smolkit.machine_verbs import MachineVerbs
 from smolkit.ownership import CREATION, EXPIRES, MACHINE, NONE, OWNER, SESSION, Marks
@@ -99,20 +99,42 @@ class Machine(MachineTransfers, MachineVerbs):
 
     def __enter__(self) -> Self:
         made = self._made if self._made is not None and self._made.are_own else None
-        marks = made or self._marks()
-        start, spec = Start(self.name, chosen=self._starting, carried=self._spec.carried), None if made else self._spec
-        self._made = None  # a start that fails deletes it
-        perform(self._runner, making.enter(start, spec, self._dialect, marks, self._keep))
-        self._made = marks
-        self._inside = True
+        dialect = self._dialect
+        marks, spec = made or self._marks(), None if made else self._spec
+        start = Start(self.name, chosen=self._starting, carried=self._spec.carried)
+        undo = making.not_entered(self.name, dialect, marks, self._keep, trusted=spec is not None)
+        # Before it is so: after it is, an interrupt finds no line of ours to strike in.
+        self._made, self._inside = marks, True
+        try:
+            perform(self._runner, making.enter(start, spec, dialect, marks, self._keep), undo)
+        except BaseException as error:
+            self._inside = False
+            self._made = made if isinstance(error, (MachineReplacedError, CleanupError)) else None
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._inside = False
-        made, self._made = self._made, None
+        try:
+            told: list[bool] = []
+            self._leave(error, told)
+        except BaseException:
+            if not told:  # it struck before the first line that bears one
+                self._leave(error, told)
+            raise
+        finally:
+            self._inside = False
+
+    def _leave(self, error: BaseException | None, told: list[bool]) -> None:
+        made = self._made
         if made is not None and made.are_own:  # what was forked inside the block and leaves it leaves the machine
-            left = procedures.leave(self.name, self._dialect, made, self._keep, error, branchable=self._branchable)
-            perform(self._runner, left)
+            leave = procedures.leave(
+                self.name, self._dialect, made, self._keep, error, branchable=self._branchable, told=told
+            )
+            try:
+                perform(self._runner, leave)
+            finally:
+                if told:  # whether it is another's now: then it is still not this handle's to delete
+                    self._made = made if told[0] else None
 
     def __del__(self) -> None:
         # No engine calls here: it may run anywhere, at any time, and nobody would see them fail.
@@ -153,7 +175,7 @@ class Machine(MachineTransfers, MachineVerbs):
         owner = NONE if self._keep or here.me is None else str(here.me)
         expires = NONE if self._lifetime is None else str(math.ceil(here.now + self._lifetime))
         labels = {MACHINE: self.name, SESSION: self._session or NONE, CREATION: os.urandom(8).hex()}
-        return Marks(tuple({**labels, OWNER: owner, EXPIRES: expires}.items()), here.now)
+        return Marks(tuple({**labels, OWNER: owner, EXPIRES: expires}.items()), here.now, self._runner.clock())
 
     def _woke(self) -> None:
         """A command ran in the machine."""
@@ -170,9 +192,13 @@ class Machine(MachineTransfers, MachineVerbs):
             MachineExistsError: the name is taken; nothing was touched.
             PolicyNotRecordedError: the engine did not record the network policy as asked; the machine is gone again.
         """
-        marks = self._marks()
-        perform(self._runner, making.create(self.name, self._spec, self._dialect, marks))
-        self._made = marks
+        made, marks, dialect = self._made, self._marks(), self._dialect
+        self._made = marks  # before it is so, as in __enter__
+        try:
+            perform(self._runner, making.create(self.name, self._spec, dialect, marks), making.undo([self.name], dialect))
+        except BaseException:
+            self._made = made
+            raise
 
     def start(self, *, timeout: float | None = LONG, **options: Unpack[StartOptions]) -> None:
         """Starts the machine; returns when an exec would answer. Nothing happens if it runs.
@@ -257,7 +283,7 @@ class Machine(MachineTransfers, MachineVerbs):
         Raises:
             MachineNotFoundError: there is none.
         """
-        return perform(self._runner, procedures.status(self.name, self._dialect))
+        return perform(self._runner, lookup.status(self.name, self._dialect))
 
     def exists(self, path: str | os.PathLike[str] | GuestPath | None = None) -> bool:
         """Whether the engine has such a machine, in whatever state; with a path, whether the machine has that file.

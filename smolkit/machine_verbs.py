@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from attrs import evolve
+
 from smolkit import checks, making, procedures
 from smolkit.handle import Handle
 from smolkit.ownership import MACHINE, Marks
@@ -53,9 +55,9 @@ class MachineVerbs(Handle):
         from smolkit.commands.verbs import Branch  # late: rarely needed
 
         child = type(self)(self._runner, self._runner.named(name, keep), keep=keep, session=self._session)
-        marks = self._branch_marks(child._marks())  # noqa: SLF001  (one of this class)
+        marks, dialect = self._branch_marks(child._marks()), self._dialect  # noqa: SLF001  (one of this class)
         command = Branch.of(child.name, _labelled(options, marks), operands=[self.name])
-        perform(self._runner, making.branch(child.name, command, self._dialect, marks))
+        perform(self._runner, making.branch(child.name, command, dialect, marks), making.undo([child.name], dialect))
         child._adopt(marks)  # noqa: SLF001
         return child
 
@@ -82,17 +84,18 @@ class MachineVerbs(Handle):
         children = [type(self)(self._runner, name, keep=keep, session=self._session) for name in names]
         marks = self._branch_marks(children[0]._marks(), f"{prefix}-*{count}")  # noqa: SLF001  (one of this class)
         given = {**_labelled(options, marks), "count": count, "name_prefix": prefix}
-        perform(self._runner, making.branch_many(Branch.of(None, given, operands=[self.name]), names, self._dialect))
+        command = Branch.of(None, given, operands=[self.name])
+        perform(self._runner, making.branch_many(command, names), making.undo(names, self._dialect))
         for child in children:
-            child._adopt(Marks(marks.labels, self._runner.now()))  # noqa: SLF001
+            child._adopt(Marks(marks.labels, self._runner.now(), self._runner.clock()))  # noqa: SLF001
         return children
 
     def _branch_marks(self, marks: Marks, machine: str | None = None) -> Marks:
         """These marks, if a branch can be given them, and be it several of them; else it has its source's, and none."""
         if not self._dialect.supports("machine branch --label"):
-            return Marks((), marks.at)
+            return evolve(marks, labels=())
         labels = dict(marks.labels)
-        return Marks(tuple({**labels, MACHINE: machine or labels[MACHINE]}.items()), marks.at)
+        return evolve(marks, labels=tuple({**labels, MACHINE: machine or labels[MACHINE]}.items()))
 
     def url(self, port: int, scheme: str = "http") -> str:
         """The address on the host of a port of the guest that is published: `http://127.0.0.1:18080`.

@@ -17,17 +17,8 @@ from smolkit.errors import (
     add_note,
     tail,
 )
-from smolkit.procedures import (
-    check_same,
-    discard,
-    how_to_enter,
-    lookup,
-    note,
-    once,
-    patiently,
-    stop_patiently,
-    try_each,
-)
+from smolkit.lookup import check_same, insist, lookup
+from smolkit.procedures import discard, end, halt, how_to_enter, may_be_left, note, once, patiently, try_each
 from smolkit.steps import ReadLog, Settle
 
 if TYPE_CHECKING:
@@ -49,7 +40,8 @@ _LOG_TAIL = 16_384  # bytes
 def create(name: str, spec: MachineSpec, dialect: Dialect, marks: Marks) -> Steps[None]:
     """Creates the machine, and makes sure that its network policy is recorded as asked; if not, it is gone again."""
     check = spec.check_recorded if spec.has_policy else None
-    yield from _make(name, patiently(Create(name, spec, marks=marks.labels)), check, dialect, marks)
+    making = patiently(Create(name, spec, marks=marks.labels), settle=True)
+    yield from _make(name, making, check, dialect, marks)
 
 
 def branch(name: str, command: Branch, dialect: Dialect, marks: Marks) -> Steps[None]:
@@ -60,53 +52,56 @@ def branch(name: str, command: Branch, dialect: Dialect, marks: Marks) -> Steps[
 def _make(
     name: str, making: Steps[None], check: Callable[[MachineInfo], None] | None, dialect: Dialect, marks: Marks
 ) -> Steps[None]:
+    is_made = False
     try:
         yield from making
-    except (OutcomeUnknownError, UnknownEngineError) as error:
-        yield from _undo_if_ours(name, dialect, marks, error)
-        raise
-    except SmolvmError:
-        raise
-    except BaseException as error:
-        add_note(error, f"machine {name!r} may have been created all the same: client.ls() tells")
-        raise
-    try:
+        is_made = True
         if check is not None:
             check((yield from lookup(name)))
         yield Settle()
     except BaseException as error:
-        note(error, (yield from discard(name, dialect)))
+        if is_made:
+            note(error, (yield from discard(name, dialect)))
+        elif not isinstance(error, SmolvmError) or isinstance(error, (OutcomeUnknownError, UnknownEngineError)):
+            yield from _undo_if_ours(name, dialect, marks, error)
         raise
 
 
-def _undo_if_ours(name: str, dialect: Dialect, marks: Marks, error: SmolvmError) -> Steps[None]:
+def _undo_if_ours(name: str, dialect: Dialect, marks: Marks, error: BaseException) -> Steps[None]:
     """After a create of which it is not known what it did: what stands under the name is removed if its marks are ours."""
     try:
-        found = yield from lookup(name)
+        found = yield from insist(lambda: lookup(name))
     except MachineNotFoundError:
         return
     except SmolvmError as failure:
         add_note(error, f"whether machine {name!r} was created is not known either: {failure.message}")
         return
+    except BaseException as late:
+        add_note(late, f"machine {name!r} may have been created all the same: client.ls() tells")
+        raise
     if marks.labels and dialect.supports("machine create --label") and marks.are_on(found, labels=True):
         note(error, (yield from discard(name, dialect)))
     else:
         add_note(error, f"there is a machine {name!r}; it could not be told to be this handle's, and was not touched")
 
 
-def branch_many(command: Branch, names: list[str], dialect: Dialect) -> Steps[None]:
-    """Makes several branches; they run. After an interrupt none is left. (A batch that fails undoes itself.)"""
+def branch_many(command: Branch, names: list[str]) -> Steps[None]:
+    """Makes several branches; they run. (A batch that fails undoes itself.)"""
     try:
         yield from once(command)
     except OutcomeUnknownError as error:
         add_note(error, f"machines {names[0]!r} to {names[-1]!r} may have been made all the same: client.ls() tells")
         raise
-    try:
-        yield Settle()
-    except BaseException as error:
+
+
+def undo(names: list[str], dialect: Dialect) -> Callable[[BaseException], Steps[None]]:
+    """What removes machines that were made just now, because of this exception."""
+
+    def remove(error: BaseException) -> Steps[None]:
         for name in names:
             note(error, (yield from discard(name, dialect)))
-        raise
+
+    return remove
 
 
 def run(command: Run, dialect: Dialect) -> Steps[ExecResult]:
@@ -157,19 +152,38 @@ def enter(start_it: Start, spec: MachineSpec | None, dialect: Dialect, marks: Ma
 
     With spec=None it was created before, with these marks.
     """
-    name = start_it.name
-    if spec is not None:
-        yield from create(name, spec, dialect, marks)
+    is_there = False
     try:
+        if spec is not None:
+            yield from create(start_it.name, spec, dialect, marks)
+        else:
+            yield from check_same(start_it.name, dialect, marks)
+        is_there = True
+        yield Settle()
         yield from start(start_it)
         yield Settle()
     except BaseException as error:
+        if is_there:
+            yield from not_entered(start_it.name, dialect, marks, keep, trusted=spec is not None)(error)
+        elif spec is None and not isinstance(error, SmolvmError):
+            add_note(error, may_be_left(start_it.name))
+        raise
+
+
+def not_entered(
+    name: str, dialect: Dialect, marks: Marks, keep: Keep, *, trusted: bool
+) -> Callable[[BaseException], Steps[None]]:
+    """What removes a machine whose `with` does not begin, because of this exception; or ends it, if it is to be kept."""
+
+    def remove(error: BaseException) -> Steps[None]:
         if keep:
-            note(error, (yield from try_each([stop_patiently(name)])))  # its half-booted VM would be invisible
+            # A half-booted VM would be invisible.
+            note(error, (yield from try_each([halt(name, dialect, marks, trusted=trusted)])))
             add_note(error, how_to_enter(name))
         else:
-            note(error, (yield from discard(name, dialect, half_booted=True)))
-        raise
+            note(error, (yield from end(name, dialect, marks, trusted=trusted, half_booted=True)))
+
+    return remove
 
 
 def update(name: str, command: Update, dialect: Dialect, marks: Marks | None) -> Steps[None]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MACHINE = "smolkit.machine"  # of which all the others speak: its name, or PREFIX-*COUNT for a batch of branches
 OWNER, SESSION, EXPIRES = "smolkit.owner", "smolkit.session", "smolkit.expires"
 CREATION = "smolkit.creation"  # of this one create: what else this process makes under the same name has another
-CLOCKS_DIFFER = 60.0  # seconds, at the most, that the engine's host may be ahead of this one
+CLOCKS_DIFFER = 60.0  # seconds, at the most, between the clocks of the engine's host and of this one
 
 
 NONE = "none"  # the value of a label that has nothing to say: if it were left out, a branch would inherit its source's
@@ -93,11 +93,13 @@ class Marks:
     Attributes:
         labels: Its labels, CREATION among them; none where the engine gave it none.
         at: When it was made, in seconds since the epoch.
+        since: The same by the runner's monotonic clock.
         pid: The process that made it. A fork of that has its handles, as it would have pickled ones: it owns nothing.
     """
 
     labels: tuple[tuple[str, str], ...]
     at: float
+    since: float
     pid: int = field(factory=os.getpid, eq=False)
 
     @property
@@ -106,10 +108,10 @@ class Marks:
         return self.pid == os.getpid()
 
     def are_on(self, machine: MachineInfo, *, labels: bool) -> bool:
-        """Whether this is the machine. Without labels: whether it is not clearly younger."""
+        """Whether this is the machine. Without labels: whether it was made at about that time."""
         if labels and self.labels:
             return machine.labels.get(CREATION) == dict(self.labels)[CREATION]
-        return machine.created_at is None or machine.created_at <= self.at + CLOCKS_DIFFER
+        return machine.created_at is None or abs(machine.created_at - self.at) <= CLOCKS_DIFFER
 
 
 @final

@@ -1,22 +1,29 @@
 """What takes more than one engine call to end and to look at: pure generators of steps (see `smolkit.steps`).
 
-Teardown's rules, in the order in which they win:
-1. Only what this handle made is undone: "already exists" at create deletes nothing, nor is a machine that was made anew
-   under the name by somebody else.
-2. A `with` that fails after create rolls back itself.
-3. Every step is tried; "not found" while deleting is success; what is busy is tried again; then `ls` decides.
-4. The body's exception always wins: what fails in teardown becomes notes on it.
-5. Without one, the first failure of the teardown is raised and the rest are notes on it.
-6. keep=True and keep="on_error" leave the machine, with a note on how to get into it.
-7. An interrupt during create, start, stop or delete lets that step end. What was made is then removed, and the interrupt
-   raised. A second one ends the step at once; if that leaves something in doubt, a note says what.
+What is left, and what comes out, when something fails: the rules, in the order in which they win.
+
+1. Only what this handle made is undone: a name that is taken is left alone, and so is a machine that somebody else made
+   under the name since. Before anything that would harm it there is a look at the machine, which is tried again where it
+   fails; a machine of which it cannot be told whose it is stays, and the error says so. (A `with` that takes less than ten
+   seconds and does not fail is taken at its word.)
+2. `keep` leaves a machine that was made: True always, "on_error" after a failure, with a note on how to get into it. A
+   create that failed or was interrupted made none: it is undone.
+3. Else a `with` that fails or is interrupted, wherever it is, leaves nothing. (`create` and `branch` alone undo
+   themselves, too; `start`, `stop` and `delete` alone come to their end.)
+4. Every step of an undoing is tried, whatever became of those before it: "not found" while deleting is success, what is
+   busy is tried again, what was cut short is repeated, then `ls` decides.
+5. An interrupt (Ctrl-C, whatever a signal handler raises, a cancellation) waits for the step that it meets, and for what
+   is then to be undone; a pause between two tries it ends. A second one during the same step ends that at once; of a stop
+   or a delete, the rest is dropped, and a note says what may be left.
+6. What comes out is the interrupt; without one, the body's exception; without that, the first failure. None is lost: an
+   interrupt has the body's exception as its context, and every further failure is a note on what comes out.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from smolkit.commands.machine import Delete, Ls, Status, Stop
+from smolkit.commands.machine import Delete, Ls, Stop
 from smolkit.errors import (
     CleanupError,
     EngineBusyError,
@@ -28,8 +35,8 @@ from smolkit.errors import (
     UnsupportedByEngineError,
     add_note,
 )
-from smolkit.ownership import CLOCKS_DIFFER
-from smolkit.steps import Now, Pause, Steps
+from smolkit.lookup import age, check_branches, check_same
+from smolkit.steps import Pause, Settle, Steps
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -37,7 +44,6 @@ if TYPE_CHECKING:
     from smolkit.commands.base import Command
     from smolkit.dialect import Dialect
     from smolkit.ownership import Marks
-    from smolkit.values import MachineInfo
 
     Keep = bool | Literal["on_error"]
 
@@ -54,66 +60,85 @@ def once(command: Command[T]) -> Steps[T]:
 
 
 def leave(
-    name: str, dialect: Dialect, marks: Marks, keep: Keep, body: BaseException | None, *, branchable: bool
+    name: str,
+    dialect: Dialect,
+    marks: Marks,
+    keep: Keep,
+    body: BaseException | None,
+    *,
+    branchable: bool,
+    told: list[bool],
 ) -> Steps[None]:
-    """Ends and deletes the machine after a body that ended so, unless it is to be kept, or branches of it live."""
+    """End and delete the machine after a body that ended so, unless it is to be kept, or branches of it live.
+
+    What became of it goes into `told` as soon as it is known: whether the name is another machine's.
+    """
     if keep is True or (keep == "on_error" and body is not None):
+        told.append(False)
         if body is not None:
             add_note(body, how_to_enter(name))
         return
-    failures = yield from _end(name, dialect, marks, trusted=body is None, branchable=branchable)
+    try:
+        failures = yield from end(name, dialect, marks, trusted=body is None, branchable=branchable)
+    except BaseException:
+        told.append(False)  # who insists is let go
+        raise
+    told.append(any(isinstance(failure, MachineReplacedError) for failure in failures))
     if body is None and failures:
         body, *failures = failures
         note(body, failures)
         raise body
     if body is not None:
         note(body, failures)
+        try:
+            yield Settle()
+        except BaseException as interrupt:  # it comes out in the body's place
+            note(interrupt, failures)
+            raise
 
 
-def _end(name: str, dialect: Dialect, marks: Marks, *, trusted: bool, branchable: bool) -> Steps[list[Exception]]:
-    """Discards the machine, if it is the one with these marks and nothing hangs on it. The failures."""
+def end(
+    name: str, dialect: Dialect, marks: Marks, *, trusted: bool, branchable: bool = False, half_booted: bool = False
+) -> Steps[list[Exception]]:
+    """Discard the machine, if it is the one with these marks and nothing hangs on it. The failures.
+
+    A machine that is trusted is taken at its word where it was made just now: to look is one call more.
+    """
     try:
-        # A short block without a failure is taken at its word: to look is one call more.
-        if not trusted or (yield Now()) > marks.at + _TRUST:
-            yield from check_same(name, dialect, marks)
+        yield from _check_unless(name, dialect, marks, trusted=trusted)
         if branchable:
             yield from check_branches(name, dialect)
-        return (yield from discard(name, dialect))
+        return (yield from discard(name, dialect, half_booted=half_booted))
     except MachineNotFoundError:
         return []
-    except (MachineReplacedError, MachineHasBranchesError) as error:
+    except (MachineReplacedError, MachineHasBranchesError, CleanupError) as error:
         return [error]
     except SmolvmError as error:
         message = f"machine {name!r} is left: it is not known whether branches of it live: {error.message}"
         return [CleanupError(message, error.completed)]
     except Exception as error:  # noqa: BLE001  (likewise in try_each)
-        add_note(error, _may_be_left(name))
+        add_note(error, may_be_left(name))
         return [error]
     except BaseException as error:
-        add_note(error, _may_be_left(name))
+        add_note(error, may_be_left(name))
         raise
 
 
-def check_same(name: str, dialect: Dialect, marks: Marks | None) -> Steps[None]:
-    """Looks whether the machine is still the one that was made with these marks.
+def _check_unless(name: str, dialect: Dialect, marks: Marks, *, trusted: bool) -> Steps[None]:
+    if not trusted or (yield from age(marks)) > _TRUST:
+        yield from check_same(name, dialect, marks)
 
-    Raises:
-        MachineNotFoundError: there is none.
-        MachineReplacedError: it is another one. A look that fails otherwise is no sign of that.
-    """
-    labels = dialect.supports("machine create --label")
-    if marks is None or not (labels or (yield Now()) > marks.at + CLOCKS_DIFFER):
-        return
+
+def halt(name: str, dialect: Dialect, marks: Marks, *, trusted: bool) -> Steps[None]:
+    """Stop the machine, as `end` ends it."""
     try:
-        info = yield from status(name, dialect)
-    except MachineNotFoundError:
-        raise
+        yield from _check_unless(name, dialect, marks, trusted=trusted)
     except SmolvmError:
-        return
-    if not marks.are_on(info, labels=labels):
-        raise MachineReplacedError(
-            f"machine {name!r} is not the one that this handle made: that is gone, and the name was used again"
-        )
+        raise
+    except BaseException as error:
+        add_note(error, may_be_left(name))
+        raise
+    yield from stop_patiently(name)
 
 
 def how_to_enter(name: str) -> str:
@@ -170,7 +195,7 @@ def stop_patiently(name: str) -> Steps[None]:
     except SmolvmError:
         raise
     except BaseException as error:
-        add_note(error, _may_be_left(name))
+        add_note(error, may_be_left(name))
         raise
 
 
@@ -195,18 +220,6 @@ def delete(name: str, dialect: Dialect, marks: Marks | None, *, missing_ok: bool
     yield from _delete(name, missing_ok=missing_ok, cascade=cascade)
 
 
-def check_branches(name: str, dialect: Dialect) -> Steps[None]:
-    """Looks for machines that were branched from this one, where the engine would delete it from under them.
-
-    Raises:
-        MachineHasBranchesError: there are some.
-    """
-    if dialect.supports("delete -f refuses a branch source") or not dialect.supports("parents in ls"):
-        return
-    if branches := [info.name for info in (yield Ls()) if info.parent == name]:
-        raise MachineHasBranchesError(f"machine {name!r} is what {', '.join(branches)} were branched from")
-
-
 def _delete(name: str, *, missing_ok: bool, cascade: bool = False) -> Steps[None]:
     """What is busy is tried again, and where the answer leaves a doubt `ls` decides."""
     try:
@@ -223,21 +236,27 @@ def _delete(name: str, *, missing_ok: bool, cascade: bool = False) -> Steps[None
         if not (yield from _is_gone(name)):
             raise
     except BaseException as error:
-        add_note(error, _may_be_left(name))
+        add_note(error, may_be_left(name))
         raise
 
 
-def _may_be_left(name: str) -> str:
+def may_be_left(name: str) -> str:
+    """The note about a machine of which it is not known whether it is gone."""
     return f"machine {name!r} may still be there: client.ls() tells"
 
 
-def patiently(command: Command[None]) -> Steps[None]:
-    """Tries a command again that had no effect because something of the engine's was in use; never more than so often."""
+def patiently(command: Command[None], *, settle: bool = False) -> Steps[None]:
+    """Tries a command again that had no effect because something of the engine's was in use; never more than so often.
+
+    With settle, an interrupt ends the tries: there is nothing to undo.
+    """
     for pause in _PAUSES:
         try:
             yield command
         except EngineBusyError:
             yield Pause(pause)
+            if settle:
+                yield Settle()
         else:
             return
     yield command
@@ -248,27 +267,6 @@ def _is_gone(name: str) -> Steps[bool]:
         return name not in {info.name for info in (yield Ls())}
     except SmolvmError:
         return False
-
-
-def status(name: str, dialect: Dialect) -> Steps[MachineInfo]:
-    """What the engine has on record of the machine, asked in the way that changes nothing."""
-    if dialect.supports("status without side effects"):
-        info: MachineInfo = yield Status(name)
-        return info
-    return (yield from lookup(name))
-
-
-def lookup(name: str) -> Steps[MachineInfo]:
-    """What `ls` has of the machine.
-
-    Raises:
-        MachineNotFoundError: it has no such machine.
-    """
-    machines: tuple[MachineInfo, ...] = yield Ls()
-    for info in machines:
-        if info.name == name:
-            return info
-    raise MachineNotFoundError(f"machine {name!r} is not in the engine's list")
 
 
 def note(error: BaseException, failures: list[Exception]) -> None:

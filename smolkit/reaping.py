@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from smolkit.commands.machine import Ls
 from smolkit.errors import MachineNotFoundError
+from smolkit.lookup import status
 from smolkit.ownership import Reapable
-from smolkit.procedures import discard, note, status
+from smolkit.procedures import discard, note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

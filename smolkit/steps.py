@@ -1,27 +1,39 @@
 """What a procedure of several engine calls is made of: a generator yields steps and is sent their answers.
 
 The generators are pure, so that sync and async share every decision; `perform` drives one with a runner, sync.
+
+How interrupts are handled, by whom:
+- `smolkit.runners.interrupts` keeps what signal handlers raise between any two lines of a procedure.
+- A runner lets a call come to its end that may not be cut short, and says InterruptedCall; its second interrupt ends it.
+- `Runner.attempt` gives back the call's failure *and* its interrupt. Of a call that an interrupt, or whatever else came out
+  of `execute`, has cut short, the failure is that its outcome is not known.
+- `perform` throws failures into the procedure at once, and keeps interrupts until it asks for them (Settle) or ends.
+- The procedure undoes what it did, by `try` as any code.
+- An event loop's cancellations reach all this as exceptions of what waits (`smolkit.aio.bridge`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from inspect import GEN_CLOSED, getgeneratorstate
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
 
 from smolkit.commands.base import Command
+from smolkit.errors import SmolvmError, add_note
+from smolkit.runners.waiting import hold
 
 if TYPE_CHECKING:
     from smolkit.runners.base import Runner
+    from smolkit.runners.interrupts import Held
 
 T = TypeVar("T")
 
 
 @frozen
 class Pause:
-    """A step: wait so many seconds."""
+    """A step: wait so many seconds. An interrupt ends the wait at once, and is kept."""
 
     seconds: float
 
@@ -50,47 +62,85 @@ Step = Command[Any] | Pause | Now | Clock | ReadLog | Settle
 Steps = Generator[Step, Any, T]
 
 
-def perform(runner: Runner, steps: Steps[T]) -> T:
-    """The procedure's result, its steps done by the runner one after the other.
+def perform(runner: Runner, steps: Steps[T], undo: Callable[[BaseException], Steps[None]] | None = None) -> T:
+    """Do the steps one after the other, and give the procedure's result.
 
-    An interrupt that a step outlived is kept for the next Settle, or for the end.
+    Interrupts (what a signal handler raises, and what a runner says that a call outlived) are kept for the next Settle, or
+    for the end. There the first one is raised, from the procedure's own failure if there is one.
+
+    Args:
+        runner: What does the steps.
+        steps: The procedure.
+        undo: Take back what the procedure did, where an interrupt keeps its result from the caller: this one.
     """
-    interrupt: BaseException | None = None
+    held, done = hold(), False
+    try:
+        result = _run(runner, steps, held)
+        done = True
+        held.settle()
+        return result  # noqa: TRY300  (an interrupt in this very line undoes it, too)
+    except BaseException as error:
+        if done and undo is not None:
+            _run(runner, undo(error), held)
+        held.release()
+        if held.kept and held.kept[0] is not error:
+            _take_its_place(held.kept[0], error)
+        raise
+
+
+def _run(runner: Runner, steps: Steps[T], held: Held) -> T:
     resume, given = steps.send, None
     while True:
         try:
             step = resume(given)
             resume, given = steps.send, None
-            if isinstance(step, Settle):
-                late, interrupt = interrupt, None
-                _settle(late)
-            else:
-                given, late = _do(runner, step)
-                interrupt = interrupt or late
+            given = _do(runner, step, held)
         except BaseException as error:
             # While it is not over the procedure decides, also about an interrupt that struck in these very lines.
             if getgeneratorstate(steps) != GEN_CLOSED:
                 resume, given = steps.throw, error
-            elif not isinstance(error, StopIteration):
-                raise
-            elif interrupt is not None:
-                raise interrupt from None
-            else:
+            elif isinstance(error, StopIteration):
                 result: T = error.value
                 return result
+            else:
+                raise
 
 
-def _settle(interrupt: BaseException | None) -> None:
-    if interrupt is not None:
-        raise interrupt
-
-
-def _do(runner: Runner, step: Command[Any] | Pause | Now | Clock | ReadLog) -> tuple[object, BaseException | None]:
+def _do(runner: Runner, step: Step, held: Held) -> object:
     if isinstance(step, Command):
-        return runner.attempt(step)
+        return _call(runner, step, held)
     if isinstance(step, ReadLog):
-        return runner.read_log(step.path, step.start), None
+        return runner.read_log(step.path, step.start)
     if isinstance(step, (Now, Clock)):
-        return (runner.now() if isinstance(step, Now) else runner.clock()), None
-    runner.pause(step.seconds)
-    return None, None
+        return runner.now() if isinstance(step, Now) else runner.clock()
+    if isinstance(step, Pause):
+        try:
+            runner.pause(step.seconds)
+        except BaseException as interrupt:  # noqa: BLE001  (it ends the pause, and is raised later)
+            held.kept.append(interrupt)
+    elif held.kept:
+        raise held.kept.pop(0)
+    return None
+
+
+def _call(runner: Runner, command: Command[Any], held: Held) -> object:
+    before = held.count
+    done = runner.attempt(command)
+    if done.interrupt is not None:
+        if done.returncode is None and held.count > before + 1:
+            raise done.interrupt  # a second one ended the call: who insists is let go
+        held.kept.append(done.interrupt)
+    if done.failure is not None:
+        raise done.failure
+    return done.answer
+
+
+def _take_its_place(interrupt: BaseException, error: BaseException) -> None:
+    """Raise the interrupt instead of a failure, all of whose words it has."""
+    for text in getattr(error, "__notes__", ()):
+        add_note(interrupt, text)
+    if error.__cause__ is interrupt:  # the failure is nothing but that there was an interrupt
+        raise interrupt
+    if isinstance(error, SmolvmError):
+        add_note(interrupt, f"and before it came out: {error.message}")
+    raise interrupt from error

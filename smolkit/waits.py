@@ -11,7 +11,7 @@ from smolkit.commands.execute import Exec
 from smolkit.commands.machine import DataDir
 from smolkit.errors import ExecTimeoutError, ProgramNotFoundError, WaitTimeoutError
 from smolkit.making import add_logs
-from smolkit.steps import Clock, Pause, ReadLog
+from smolkit.steps import Clock, Pause, ReadLog, Settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,6 +71,7 @@ def wait_until(name: str, what: str, look: Probe, timeout: float) -> Steps[None]
             raise error
         pause = min(next(pauses, _PAUSES[-1]), left)
         yield Pause(pause)
+        yield Settle()
         left -= pause
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from itertools import pairwise
 from typing import Any
 
 from smolkit import Secret
@@ -60,6 +62,7 @@ from smolkit.commands import (
 from smolkit.commands.options import choose
 from smolkit.commands.tables import START
 from smolkit.commands.verb import Verb
+from smolkit.testing import FakeRunner
 
 # One value for each option of machine create that the engine's parser takes.
 CREATE_OPTIONS: dict[str, Any] = {
@@ -314,3 +317,16 @@ def commands(name: str = "agent") -> list[Command[Any]]:
         Update.of(name, {"env": {"K": "v"}}),
         Run.of(None, {"env": {"K": "v"}, "timeout": 1.5, "input": "x"}, command=["cat"]),
     ]
+
+
+def marked(fake: FakeRunner, name: str) -> dict[str, Any]:
+    """The record of a machine as it was made last through this fake, with its labels: nobody has replaced it."""
+    made = [argv for argv in fake.argvs if argv[1] in {"create", "branch"} and name in argv]
+    words = made[-1] if made else ()
+    labels = dict(word.split("=", 1) for flag, word in pairwise(words) if flag == "--label")
+    return {"name": name, "state": "running", "labels": labels}
+
+
+def stays_ours(fake: FakeRunner) -> None:
+    """From now on the engine says of each machine that it is the one which was made."""
+    fake.answer(Status, lambda command: json.dumps(marked(fake, command.name)))

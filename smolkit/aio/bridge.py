@@ -8,6 +8,7 @@ by tasks, which asyncio's `cancel()` would end in the middle of a call that has 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import copy_context
@@ -139,28 +140,54 @@ async def leave(end: Callable[..., None], *error: Any) -> None:
 
 async def drive(function: Callable[[], T], late: list[BaseException] | None) -> T:
     """Does what the call waits for, until its end. Given a list for them, cancellations are kept there."""
-    call, cleans = _Call(function), late is not None
-    resume, wanted = call.switch, call.switch()
+    call, cleans, outer = _Call(function), late is not None, sys.exc_info()[1]
+    struck: list[BaseException] = []  # what signal handlers raised in the call
+    wanted = _resume(call.switch, (), struck)
     while not call.dead:
         wait, finish = wanted
+        resume: Callable[..., Any] = call.switch
         try:
+            if struck and not cleans:
+                raise struck.pop(0)  # noqa: TRY301  (as if it had come while the call waits)
             if cleans or finish:
                 given, interrupt = await _to_its_end(wait)
                 if interrupt is not None and late is not None:
                     late.append(interrupt)
-                elif interrupt is not None and not cleans:
+                # A scope's cancellation comes again at the next wait; but a call whose result it is to undo ends here.
+                interrupt = interrupt or (None if cleans else await _pending())
+                if interrupt is not None and not cleans:
                     raise InterruptedCall(given, interrupt)  # noqa: TRY301  (the call decides about that, too)
             else:
                 given = await wait()
-            resume = call.switch
         except BaseException as error:  # noqa: BLE001  (the call decides)
-            call.is_left = GeneratorExit in {type(error), type(error.__context__)}
-            cleans = cleans or call.is_left or isinstance(error, (anyio.get_cancelled_exc_class(), InterruptedCall))
+            call.is_left = _is_left(error, outer)
+            cleans = cleans or call.is_left or not isinstance(error, Exception)
             resume, given = call.throw, GreenletExit() if call.is_left else error
-        wanted = resume(given)
+        wanted = _resume(resume, (given,), struck)
     if call.is_left:
         raise _Dropped
+    if struck:
+        raise struck[0]
     return wanted  # type: ignore[no-any-return]  # what the function gave
+
+
+def _resume(resume: Callable[..., Any], given: tuple[Any, ...], struck: list[BaseException]) -> Any:
+    """Lets the call go on until it waits. A signal handler's exception (the second Ctrl-C in `asyncio.run`) is kept."""
+    held = waiting.hold()
+    try:
+        return resume(*given)
+    finally:
+        held.release()
+        struck += held.kept
+
+
+def _is_left(error: BaseException, outer: BaseException | None) -> bool:
+    """Whether the task was dropped: what it awaits is closed, and may say so by an error of its own.
+
+    An exception that was being handled before, as in the `finally` of an async generator that is closed, is none of that.
+    """
+    inner = error.__context__ if error.__context__ is not outer else None
+    return GeneratorExit in {type(error), type(inner)}
 
 
 async def _to_its_end(wait: Callable[[], Awaitable[T]]) -> tuple[T, BaseException | None]:
@@ -176,10 +203,19 @@ async def _to_its_end(wait: Callable[[], Awaitable[T]]) -> tuple[T, BaseExceptio
             while not task.done():
                 try:
                     await asyncio.wait([task])
-                except asyncio.CancelledError as error:
+                except (asyncio.CancelledError, KeyboardInterrupt) as error:
                     late = late or error
             answer = task.result()
     return answer, late
+
+
+async def _pending() -> BaseException | None:
+    """The cancellation by a scope that waited while there was a shield."""
+    try:
+        await anyio.lowlevel.checkpoint_if_cancelled()
+    except anyio.get_cancelled_exc_class() as error:
+        return error
+    return None
 
 
 class Twin(Generic[S_co]):

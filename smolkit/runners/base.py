@@ -9,13 +9,16 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from attrs import evolve
+
 from smolkit import checks
 from smolkit.commands.engine import Version
 from smolkit.dialect import Dialect, Engine
 from smolkit.errors import EngineNotFoundError, ForeignProgramError, HostLimitError, SmolvmError
+from smolkit.runners.attempts import Attempt, cut_short
 from smolkit.runners.files import HostFiles
-from smolkit.runners.waiting import Gate, sleep
-from smolkit.values import Completed
+from smolkit.runners.waiting import Gate, holding_interrupts, interruptible, sleep
+from smolkit.values import Completed, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,49 +125,61 @@ class AnyRunner(HostFiles, ABC):
         Raises:
             SmolvmError: it failed, or the engine is too old for it, or there is no engine.
         """
-        answer, interrupt = self.attempt(command)
-        if interrupt is not None:
-            raise interrupt
-        return answer
+        if command.BOOTS:  # it waits for a place at a gate
+            return holding_interrupts(lambda _: self.attempt(command)).result()
+        return self.attempt(command).result()
 
-    def attempt(self, command: Command[T]) -> tuple[T, BaseException | None]:
-        """What the command's answer means, and an interrupt that came meanwhile, for a caller who has to undo it first.
+    def attempt(self, command: Command[T]) -> Attempt[T]:
+        """One call to its end, for a caller who has something to do before a failure or an interrupt is raised.
 
         Raises:
-            SmolvmError: it failed. If an interrupt came meanwhile, that is raised, from the failure.
+            UnsupportedByEngineError, EngineNotFoundError: nothing was run.
+            BaseException: the call was interrupted, and does not wait for its end (`Command.FINISH`).
         """
         invocation = command.invocation(self.engine.dialect)
         if self.plan is not None:
             self.plan.add(command, invocation)
-            return command.answer(Completed(invocation.argv, 0, command.nothing())), None
-        with self.admission() if command.BOOTS else nullcontext():
-            if not self._observers:
-                return self._attempt(command, invocation)[:2]
-            return self._observed(command, invocation)
-
-    def _attempt(self, command: Command[T], invocation: Invocation) -> tuple[T, BaseException | None, int]:
-        interrupt = None
-        with self.watching(command):
-            try:
-                completed = self._called(invocation)
-            except InterruptedCall as late:
-                completed, interrupt = late.completed, late.interrupt
-            try:
-                return command.read(completed), interrupt, completed.returncode
-            except SmolvmError as failure:
-                if interrupt is not None:
-                    raise interrupt from failure
-                raise
-
-    def _observed(self, command: Command[T], invocation: Invocation) -> tuple[T, BaseException | None]:
-        started = self.clock()
+            return Attempt(command.answer(Completed(invocation.argv, 0, command.nothing())))
+        started = self.clock() if self._observers else 0.0
         try:
-            answer, interrupt, code = self._attempt(command, invocation)
+            done = self._surrounded(command, invocation)
         except BaseException as error:
             self.tell(command, invocation, started, getattr(error, "returncode", None), error)
             raise
-        self.tell(command, invocation, started, code, interrupt)
-        return answer, interrupt
+        try:
+            self.tell(command, invocation, started, done.returncode, done.interrupt or done.failure)
+        except BaseException as error:  # noqa: BLE001  (an observer's, or it struck in one: what was done is known)
+            done = evolve(done, interrupt=done.interrupt or error)
+        return done
+
+    def _surrounded(self, command: Command[T], invocation: Invocation) -> Attempt[T]:
+        """A call, in what is around it and has to see its failure: the first start of a host, and the watchdog."""
+        done: list[Attempt[T]] = []
+        try:
+            with self.admission() if command.BOOTS else nullcontext(), self.watching(command):
+                done.append(self._attempt(command, invocation))
+                done[0].raise_failure()
+        except SmolvmError:
+            if not done:
+                raise
+        return done[0]
+
+    def _attempt(self, command: Command[T], invocation: Invocation) -> Attempt[T]:
+        interrupt = None
+        try:
+            completed = interruptible(lambda: self._called(invocation))
+        except InterruptedCall as late:
+            completed, interrupt = late.completed, late.interrupt
+        except SmolvmError:
+            raise
+        except BaseException as error:
+            if not invocation.finish:
+                raise
+            return cut_short(invocation, error)
+        try:
+            return Attempt(command.read(completed), None, interrupt, completed.returncode)
+        except SmolvmError as failure:
+            return Attempt(None, failure, interrupt, completed.returncode)
 
     def tell(
         self,
@@ -179,7 +194,6 @@ class AnyRunner(HostFiles, ABC):
             return
         try:
             from smolkit.calls import Call  # late: few programs observe
-            from smolkit.values import redact
 
             call = Call(command, redact(invocation.argv), self.clock() - started, returncode, error)
         except ImportError:  # the interpreter exits
@@ -316,7 +330,8 @@ class AnyRunner(HostFiles, ABC):
 
     def pause(self, seconds: float) -> None:
         """Waits between two tries: about so long, so that those who met once do not meet again."""
-        sleep(seconds * (0.75 + os.urandom(1)[0] / 510))  # not by random, which a teardown could not import any more
+        seconds *= 0.75 + os.urandom(1)[0] / 510  # not by random, which a teardown could not import any more
+        interruptible(lambda: sleep(seconds))
 
 
 def _exhausted(error: OSError) -> HostLimitError:

@@ -64,7 +64,7 @@ def _locked() -> Iterator[None]:
         flags = fcntl.LOCK_EX if waiting.loop() is None else fcntl.LOCK_EX | fcntl.LOCK_NB
         while True:
             try:
-                fcntl.flock(file, flags)
+                waiting.interruptible(lambda: fcntl.flock(file, flags))
                 break
             except BlockingIOError:
                 waiting.sleep(_LOOK)

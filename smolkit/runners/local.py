@@ -172,17 +172,20 @@ class SubprocessRunner(Runner):
 
     def execute(self, invocation: Invocation) -> Completed:
         """One call of the engine as a child process, to its end: exited, timed out or over the output's limit."""
-        with self.processes.turn():
-            if not invocation.finish:
-                return self._execute(invocation)
-            reserve.fill()
-            try:
-                return self._execute(invocation)
-            except OSError as error:  # nothing was started
-                if error.errno not in {errno.EMFILE, errno.ENFILE}:
-                    raise
-            with reserve.lent():
-                return self._execute(invocation)
+        return self.processes.during(lambda: self._execute_or_retry(invocation))
+
+    def _execute_or_retry(self, invocation: Invocation) -> Completed:
+        """A call that has to come to its end may use the descriptors that are kept for it."""
+        if not invocation.finish:
+            return self._execute(invocation)
+        reserve.fill()
+        try:
+            return self._execute(invocation)
+        except OSError as error:  # nothing was started
+            if error.errno not in {errno.EMFILE, errno.ENFILE}:
+                raise
+        with reserve.lent():
+            return self._execute(invocation)
 
     def _execute(self, invocation: Invocation) -> Completed:
         call = _Call(self, invocation)

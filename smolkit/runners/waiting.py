@@ -11,10 +11,14 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from smolkit.runners.interrupts import Held, holding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 
 
 class Event(Protocol):
@@ -50,6 +54,36 @@ def cooperate(find: Callable[[], Loop | None]) -> None:
 def loop() -> Loop | None:
     """The event loop that goes on while this code waits; None: the thread is blocked."""
     return None if _find is None else _find()
+
+
+def _hears_signals() -> bool:
+    return threading.current_thread() is threading.main_thread() and loop() is None
+
+
+def hold() -> Held:
+    """From now on keep what signal handlers raise in this code (see `smolkit.runners.interrupts`)."""
+    return Held(active=_hears_signals())
+
+
+def holding_interrupts(function: Callable[[Held], T]) -> T:
+    """Call this while interrupts are held; those that came are raised after it."""
+    held = hold()
+    try:
+        given = function(held)
+        held.settle()
+        return given  # noqa: TRY300  (as long as this may be interrupted, somebody has to release)
+    except BaseException as error:
+        held.release()
+        if held.kept:
+            raise held.kept[0] from error
+        raise
+
+
+def interruptible(function: Callable[[], T]) -> T:
+    """Call what waits: an interrupt that comes meanwhile is raised in it, also where interrupts are held."""
+    if holding and _hears_signals():
+        return holding[-1].let_out(function)
+    return function()
 
 
 def sleep(seconds: float) -> None:
@@ -90,12 +124,23 @@ class Gate:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Waits for a place, and has it for the block."""
+        """Waits for a place, and has it for the block. Where a signal handler may raise, interrupts must be held."""
         self.enter()
         try:
             yield
         finally:
             self.leave()
+
+    def during(self, function: Callable[[], T]) -> T:
+        """Waits for a place, and has it while the function runs; no interrupt loses it."""
+        if self._free is None:
+            return function()
+
+        def work(held: Held) -> T:
+            with self.turn():
+                return held.let_out(function)
+
+        return holding_interrupts(work)
 
     def enter(self) -> None:
         """Waits for a place."""
@@ -109,7 +154,7 @@ class Gate:
             turn = threading.Event() if other is None else other.event()
             self._queue.append(turn)
         try:
-            turn.wait()
+            interruptible(turn.wait)
         except BaseException:
             with self._lock:
                 still_waits = turn in self._queue

@@ -13,6 +13,7 @@ from attrs import define, evolve, field
 from smolkit.checks import data
 from smolkit.commands.base import Command
 from smolkit.commands.verbs import Cli
+from smolkit.runners.attempts import Attempt
 from smolkit.runners.base import InterruptedCall, Runner
 from smolkit.runners.live import Live, Replayed
 from smolkit.runners.waiting import breathe
@@ -137,7 +138,7 @@ class FakeRunner(Runner):
         if missing := [f"  {answer.pattern!r}: {answer.missing} more" for answer in self._answers if answer.missing]:
             raise UnusedAnswerError("the program did not run what it was to run:\n" + "\n".join(missing))
 
-    def _attempt(self, command: Command[T], invocation: Invocation) -> tuple[T, BaseException | None, int]:
+    def _attempt(self, command: Command[T], invocation: Invocation) -> Attempt[T]:
         self._running[get_ident()] = command  # until execute() takes it, which is the next thing that this thread does
         return super()._attempt(command, invocation)
 

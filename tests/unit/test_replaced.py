@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from smolkit import Machine, Smolvm, errors
+from smolkit import Machine, Smolvm, SmolvmError, errors
 from smolkit.commands import Create, Delete, Exec, Ls, Start, Status, Stop
 from smolkit.commands.base import Command
 from smolkit.ownership import CREATION
-from smolkit.testing import FakeRunner
+from smolkit.testing import FakeRunner, FakeSmolvm
 from tests.recorded import as_json
 
 
@@ -122,12 +122,33 @@ def test_a_machine_that_is_gone_is_an_error_unless_told_not_to_be(machine: Machi
         machine.stop()
 
 
-def test_a_look_that_fails_is_no_sign_of_another_machine(machine: Machine, fake: Aging) -> None:
-    """What was asked is done."""
-    fake.answer(Status, returncode=1, stderr=as_json("X", "it broke"))
+def test_a_look_that_fails_once_is_tried_again(machine: Machine, fake: Aging) -> None:
+    """It is no sign of another machine, nor that there is none."""
+    fake.answer(Status, returncode=1, stderr=as_json("X", "it broke"), times=1)
+    recorded(fake, made(fake))
     machine.delete()
 
-    assert [Status, Delete] == verbs(fake)
+    assert [Status, Status, Delete] == verbs(fake)
+
+
+@pytest.mark.parametrize("broken", [Status, (Status, Ls)])
+@pytest.mark.parametrize("record", ["own", "other"])
+def test_without_a_look_nothing_is_done(machine: Machine, fake: Aging, broken: Any, record: str) -> None:
+    """Where status goes on failing `ls` is asked; where that fails too, nothing is touched, and the error says so."""
+    fake.answer(lambda command: isinstance(command, broken), returncode=1, stderr=as_json("X", "it broke"))
+    recorded(fake, made(fake) if record == "own" else OTHER)
+    looks = [Status, Status, Status, Ls]
+
+    if broken is Status and record == "own":
+        machine.stop()
+        assert [*looks, Stop] == verbs(fake)
+        return
+    kind = errors.MachineReplacedError if broken is Status else errors.CleanupError
+    harms: list[Callable[[], object]] = [machine.stop, lambda: machine.delete(missing_ok=True)]
+    for harm in harms:
+        with pytest.raises(kind):
+            harm()
+    assert looks * 2 == verbs(fake)
 
 
 def run(client: Smolvm, fake: Aging, record: dict[str, Any] | None, age: float, fails: bool) -> list[type[Command[Any]]]:
@@ -185,3 +206,68 @@ def test_engines_without_labels_have_the_time_of_creation(age: float, *, replace
         return
     machine.delete()
     assert [Delete] == verbs(fake)
+
+
+class SetBack(Aging):
+    """A fake whose time goes on, while the date that it has stands, or goes back."""
+
+    def now(self) -> float:
+        """The time, so much earlier."""
+        return FakeRunner.now(self) - self.age
+
+    def clock(self) -> float:
+        """A monotonic clock."""
+        return super().clock() + self.age
+
+
+def test_a_clock_that_was_set_back_lets_no_long_block_be_trusted() -> None:
+    """How long it took is told by a monotonic clock."""
+    fake = SetBack()
+    with pytest.raises(errors.MachineReplacedError):
+        run(Smolvm(runner=fake), fake, OTHER, age=3600, fails=False)
+
+
+def test_an_older_machine_under_the_name_is_another_one() -> None:
+    """Engines without labels: the date was set back since, and another machine made."""
+    fake = SetBack("1.7.9")
+    fake.answer(lambda command: not isinstance(command, Ls))
+    machine = Smolvm(runner=fake).machine("m")
+    machine.create()
+    fake.age = 3600
+    recorded(fake, {"name": "m", "created_at": int(fake.now())})
+
+    with pytest.raises(errors.MachineReplacedError):
+        machine.stop()
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("fault", ["boot timeout", ""])
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_start_that_fails_undoes_nobody_elses_machine(when: str, fault: str, *, keep: bool) -> None:
+    """Another replaces it before `with`, or while it starts: the other one is neither stopped nor deleted."""
+    fake = FakeSmolvm()
+    machine = Smolvm(runner=fake).machine("m", keep=keep)
+    machine.create()
+    other = Smolvm(runner=fake).machine("m")
+
+    def replace(_: Command[Any] | None = None) -> int:
+        Smolvm(runner=fake).machine("m").delete()
+        other.create()
+        return 1
+
+    if when == "before":
+        replace()
+        other.start()
+    else:
+        fake.answer(Start, replace, times=1)
+    if fault and when == "before":
+        fake.fail("start", fault)  # type: ignore[arg-type]
+
+    with pytest.raises(SmolvmError), machine:
+        raise AssertionError("the body ran")
+    made = other._made
+    assert made is not None and dict(made.labels).items() <= fake.machines["m"].record["labels"].items()
+    assert {"before": "running", "during": "created"}[when] == fake.machines["m"].state
+    if when == "before":
+        with pytest.raises(errors.MachineReplacedError):
+            machine.delete()

@@ -11,7 +11,7 @@ from smolkit import Smolvm, SmolvmError, errors
 from smolkit.commands import Create, DataDir, Delete, Exec, Ls, Start, Status, Stop
 from smolkit.testing import FakeRunner
 from tests.recorded import as_json
-from tests.samples import create
+from tests.samples import create, stays_ours
 
 FAILED: dict[str, Any] = {"returncode": 1, "stderr": as_json("SMOLVM_ERROR", "agent operation failed: it broke")}
 NOT_FOUND: dict[str, Any] = {"returncode": 1, "stderr": as_json("NOT_FOUND", "vm not found: m")}
@@ -37,7 +37,7 @@ def test_a_name_that_exists_is_not_deleted(client: Smolvm, fake: FakeRunner) -> 
 
 
 def test_a_start_that_fails_rolls_back(client: Smolvm, fake: FakeRunner) -> None:
-    """Rule 2: stop, which ends a half-booted VM, then delete; nothing is added to the error where that went well."""
+    """Rule 3: stop, which ends a half-booted VM, then delete; nothing is added to the error where that went well."""
     fake.answer(Start, **FAILED)
     fake.answer(["machine"])
 
@@ -49,7 +49,7 @@ def test_a_start_that_fails_rolls_back(client: Smolvm, fake: FakeRunner) -> None
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), OSError("pipe")])
 def test_a_start_that_is_interrupted_rolls_back(client: Smolvm, fake: FakeRunner, error: BaseException) -> None:
-    """Rule 2 holds for what is no SmolvmError too; the caller sees the same exception."""
+    """Rule 3 holds for what is no SmolvmError too; the caller sees the same exception."""
     fake.answer(Start, error=error)
     fake.answer(["machine"])
 
@@ -60,7 +60,7 @@ def test_a_start_that_is_interrupted_rolls_back(client: Smolvm, fake: FakeRunner
 
 
 def test_every_step_of_a_rollback_is_tried(client: Smolvm, fake: FakeRunner) -> None:
-    """Rule 3: a stop that fails (thrice: what it leaves is invisible) skips no delete; failures are notes on the first."""
+    """Rule 4: a stop that fails (thrice: what it leaves is invisible) skips no delete; failures are notes on the first."""
     fake.answer(Start, **BOOT)
     fake.answer(DataDir, **FAILED)
     fake.answer(Stop, **FAILED)
@@ -78,7 +78,7 @@ def test_every_step_of_a_rollback_is_tried(client: Smolvm, fake: FakeRunner) -> 
 
 
 def test_a_machine_that_is_gone_already(client: Smolvm, fake: FakeRunner) -> None:
-    """Rule 3: "not found" while deleting is success."""
+    """Rule 4: "not found" while deleting is success."""
     fake.answer(Delete, **NOT_FOUND)
     fake.answer(["machine"])
 
@@ -89,6 +89,7 @@ def test_a_machine_that_is_gone_already(client: Smolvm, fake: FakeRunner) -> Non
 
 def test_a_machine_that_the_body_deleted(client: Smolvm, fake: FakeRunner) -> None:
     """It is not deleted again: the name may be somebody else's by then."""
+    stays_ours(fake)
     fake.answer(["machine"])
 
     with client.machine("m") as m:
@@ -98,6 +99,7 @@ def test_a_machine_that_the_body_deleted(client: Smolvm, fake: FakeRunner) -> No
 
 def test_a_machine_that_the_body_made_anew(client: Smolvm, fake: FakeRunner) -> None:
     """What the handle made last is what it undoes."""
+    stays_ours(fake)
     fake.answer(["machine"])
 
     with client.machine("m") as m:
@@ -110,7 +112,7 @@ def test_a_machine_that_the_body_made_anew(client: Smolvm, fake: FakeRunner) -> 
     "words", ["database error: database is locked", "remove vm directory: Directory not empty (os error 39)"]
 )
 def test_what_is_busy_is_tried_again(client: Smolvm, fake: FakeRunner, words: str) -> None:
-    """Rule 3: after a pause each time."""
+    """Rule 4: after a pause each time."""
     fake.answer(Delete, returncode=1, stderr=as_json("STORAGE_ERROR", words), times=2)
     fake.answer(["machine"])
 
@@ -135,7 +137,7 @@ def test_a_create_that_meets_a_lock_is_tried_again(client: Smolvm, fake: FakeRun
 
 
 def test_what_stays_busy_is_an_error(client: Smolvm, fake: FakeRunner) -> None:
-    """Rule 3: the tries are bounded, and then ls decides; the machine is there."""
+    """Rule 4: the tries are bounded, and then ls decides; the machine is there."""
     fake.answer(Delete, **BUSY)
     fake.answer(Ls(), stdout='[{"name": "m"}]')
     fake.answer(["machine"])
@@ -147,7 +149,7 @@ def test_what_stays_busy_is_an_error(client: Smolvm, fake: FakeRunner) -> None:
 
 
 def test_a_doubtful_delete_is_decided_by_ls(client: Smolvm, fake: FakeRunner) -> None:
-    """Rule 3: an error of delete whose machine is gone is no error."""
+    """Rule 4: an error of delete whose machine is gone is no error."""
     fake.answer(Delete, **FAILED)
     fake.answer(Ls(), stdout="[]")
     fake.answer(["machine"])
@@ -158,7 +160,7 @@ def test_a_doubtful_delete_is_decided_by_ls(client: Smolvm, fake: FakeRunner) ->
 
 
 def test_a_doubt_stays_where_ls_fails_too(client: Smolvm, fake: FakeRunner) -> None:
-    """Rule 3: a failing ls is never "no machines": delete's own error is raised."""
+    """Rule 4: a failing ls is never "no machines": delete's own error is raised."""
     fake.answer(Delete, **FAILED)
     fake.answer(Ls(), returncode=1, stderr=as_json("X", "ls broke"))
     fake.answer(["machine"])
@@ -169,7 +171,8 @@ def test_a_doubt_stays_where_ls_fails_too(client: Smolvm, fake: FakeRunner) -> N
 
 @pytest.mark.parametrize("error", [KeyError("mine"), KeyboardInterrupt(), SystemExit(1), GeneratorExit()])
 def test_the_bodys_exception_wins(client: Smolvm, fake: FakeRunner, error: BaseException) -> None:
-    """Rule 4: the very same exception, with a note of what failed after it."""
+    """Rule 6: the very same exception, with a note of what failed after it."""
+    stays_ours(fake)
     fake.answer(Delete, **FAILED)
     fake.answer(Ls(), stdout='[{"name": "m"}]')
     fake.answer(["machine"])
@@ -181,7 +184,7 @@ def test_the_bodys_exception_wins(client: Smolvm, fake: FakeRunner, error: BaseE
 
 
 def test_without_one_the_first_failure_is_raised() -> None:
-    """Rule 5: never a group; the others are notes on it. (An engine whose teardown has two steps.)"""
+    """Rule 6: never a group; the others are notes on it. (An engine whose teardown has two steps.)"""
     fake = FakeRunner("0.8.0")
     fake.answer(Stop, returncode=1, stderr="Error: agent operation failed: stop broke\n")
     fake.answer(Delete, returncode=1, stderr="Error: agent operation failed: delete broke\n")
@@ -291,7 +294,8 @@ def test_a_policy_that_cannot_be_read_back(client: Smolvm, fake: FakeRunner) -> 
     [(True, False, False), (True, True, False), ("on_error", False, True), ("on_error", True, False), (False, True, True)],
 )
 def test_machines_that_are_to_be_kept(client: Smolvm, fake: FakeRunner, *, keep: Any, fails: bool, deleted: bool) -> None:
-    """Rule 6: left as they are; an exception has the line that gets one in."""
+    """Rule 2: left as they are; an exception has the line that gets one in."""
+    stays_ours(fake)
     fake.answer(["machine"])
     said = ""
     try:
@@ -306,7 +310,7 @@ def test_machines_that_are_to_be_kept(client: Smolvm, fake: FakeRunner, *, keep:
 
 
 def test_a_machine_that_did_not_boot_is_kept_without_its_process(client: Smolvm, fake: FakeRunner) -> None:
-    """Rule 6: its record and logs stay; a half-booted VM, which no record shows, does not."""
+    """Rule 2: its record and logs stay; a half-booted VM, which no record shows, does not."""
     fake.answer(Start, **FAILED)
     fake.answer(["machine"])
 

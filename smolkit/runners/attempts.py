@@ -1,0 +1,58 @@
+"""What becomes of one call of the engine, for a caller who has something to do before that is raised."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from attrs import frozen
+
+from smolkit.errors import OutcomeUnknownError, SmolvmError
+
+if TYPE_CHECKING:
+    from smolkit.values import Invocation
+
+T = TypeVar("T")
+
+
+@frozen
+class Attempt(Generic[T]):
+    """How a call went: its failure and its interrupt are not raised, but given back.
+
+    Attributes:
+        answer: What the engine's answer means, if there is no failure.
+        failure: Why there is none.
+        interrupt: What interrupted the call, which went on to its end. It is still to be raised.
+        returncode: The engine's exit status; None where none is known.
+    """
+
+    answer: T | None
+    failure: SmolvmError | None = None
+    interrupt: BaseException | None = None
+    returncode: int | None = None
+
+    def result(self) -> T:
+        """The answer.
+
+        Raises:
+            BaseException: the interrupt, from the failure if both came.
+            SmolvmError: the failure.
+        """
+        if self.interrupt is not None and self.failure is not None and self.failure.__cause__ is not self.interrupt:
+            raise self.interrupt from self.failure
+        if self.interrupt is not None:
+            raise self.interrupt
+        self.raise_failure()
+        return self.answer  # type: ignore[return-value]  # there is one, as there is no failure
+
+    def raise_failure(self) -> None:
+        """Raise the failure, if there is one."""
+        if self.failure is not None:
+            raise self.failure
+
+
+def cut_short(invocation: Invocation, error: BaseException) -> Attempt[Any]:
+    """A call out of which came what is no answer: an interrupt that its runner did not bear, or a fault of the runner."""
+    words = invocation.argv[2:] if invocation.argv[:1] == ("--error-format",) else invocation.argv
+    failure = OutcomeUnknownError(f"{' '.join(words[:2])} was cut short: what it had done by then is not known")
+    failure.__cause__ = error
+    return Attempt(None, failure, error)
