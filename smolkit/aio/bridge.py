@@ -131,21 +131,43 @@ async def leave(end: Callable[..., None], *error: Any) -> None:
     if isinstance(error[1], _Dropped) or (isinstance(error[1], GeneratorExit) and not _library()):
         end(*error)
         return
+    begun: list[bool] = []
+
+    def work() -> None:
+        begun.append(True)
+        end(*error)
+
     try:
-        await drive(partial(end, *error), late)
+        await drive(work, late)
+    except BaseException:
+        if not begun:  # a signal handler's, before there was anybody to bear it
+            await drive(work, late)
+        raise
     finally:
         if late:
             raise late[0]
 
 
-async def drive(function: Callable[[], T], late: list[BaseException] | None) -> T:
+async def drive(  # noqa: C901  (a helper's entry would be one more line for a signal to strike in)
+    function: Callable[[], T], late: list[BaseException] | None
+) -> T:
     """Does what the call waits for, until its end. Given a list for them, cancellations are kept there."""
     call, cleans, outer = _Call(function), late is not None, sys.exc_info()[1]
     struck: list[BaseException] = []  # what signal handlers raised in the call
-    wanted = _resume(call.switch, (), struck)
-    while not call.dead:
+    resume: Callable[..., Any] = call.switch
+    arguments: tuple[Any, ...] = ()
+    while True:
+        try:
+            wanted = _resume(resume, arguments, struck)
+        except BaseException as error:
+            if call.dead:
+                raise
+            struck.append(error)  # it came before the call could go on
+            continue
+        if call.dead:
+            break
         wait, finish = wanted
-        resume: Callable[..., Any] = call.switch
+        resume = call.switch
         try:
             if struck and not cleans:
                 raise struck.pop(0)  # noqa: TRY301  (as if it had come while the call waits)
@@ -163,7 +185,7 @@ async def drive(function: Callable[[], T], late: list[BaseException] | None) -> 
             call.is_left = _is_left(error, outer)
             cleans = cleans or call.is_left or not isinstance(error, Exception)
             resume, given = call.throw, GreenletExit() if call.is_left else error
-        wanted = _resume(resume, (given,), struck)
+        arguments = (given,)
     if call.is_left:
         raise _Dropped
     if struck:

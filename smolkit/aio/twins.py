@@ -96,8 +96,8 @@ class AsyncMachine(Twin[Machine]):
     """One machine, by its name: the twin of `smolkit.Machine`. Made by `AsyncSmolvm.machine`.
 
     Wherever one of its calls is cancelled, nothing is left that the sync call would not leave after a Ctrl-C: a command is
-    killed in the guest; a create, or the start of an `async with`, comes to its end and is undone. The end of `async with` is never cancelled in its
-    middle, and bounded. One handle may be used by many tasks.
+    killed in the guest; a create, or the start of an `async with`, comes to its end and is undone. The end of `async with`
+    is never cancelled in its middle, and bounded. One handle may be used by many tasks.
     """
 
     name: str

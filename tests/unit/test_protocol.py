@@ -147,7 +147,8 @@ def points(life: Callable[[], object], strike: Callable[[FrameType], bool]) -> i
 class Strike:
     """A signal at the so-and-so-many-th call; not where no line of ours could bear it."""
 
-    BARE = frozenset({"__exit__", "__del__"})  # at the very entry; in a finalizer, whose exceptions Python drops
+    # At the very entry of a block's end; in a finalizer, whose exceptions Python drops.
+    BARE = frozenset({"__exit__", "__aexit__", "leave", "__del__"})
 
     def __init__(self, at: int) -> None:
         self.at, self.asked, self.done = at, 0, False
@@ -274,3 +275,26 @@ def test_asyncios_cancellation_of_a_rollback_is_not_lost(engine: PretendEngine) 
 
     asyncio.run(main())
     assert [] == engine.left
+
+
+def test_a_second_interrupt_in_an_event_loop() -> None:
+    """asyncio.run cancels at the first Ctrl-C and raises at the second, in whatever runs: nothing is left in silence."""
+    wrong, at, strike = [], 0, Strike(0)
+    while strike.asked >= at:
+        at += 1
+        fake, strike = FakeSmolvm(), Strike(at)
+
+        async def main(fake: FakeSmolvm = fake) -> None:
+            async with AsyncSmolvm(runner=fake).machine("m"):
+                interrupt()
+                await asyncio.sleep(60)
+
+        notes: list[str] = []
+        try:
+            points(lambda main=main: asyncio.run(main()), strike)  # type: ignore[misc]
+        except KeyboardInterrupt as error:
+            notes = getattr(error, "__notes__", [])
+        if fake.machines and "machine 'm' may" not in "".join(notes):
+            wrong.append(at)
+    assert at > 100
+    assert [] == wrong
