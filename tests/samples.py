@@ -321,7 +321,8 @@ def commands(name: str = "agent") -> list[Command[Any]]:
 
 def marked(fake: FakeRunner, name: str) -> dict[str, Any]:
     """The record of a machine as it was made last through this fake, with its labels: nobody has replaced it."""
-    made = [argv for argv in fake.argvs if argv[1] in {"create", "branch"} and name in argv]
+    names = {name, name.rpartition("-")[0]}  # its own, or the prefix of its batch
+    made = [argv for argv in fake.argvs if argv[1] in {"create", "branch"} and names & set(argv)]
     words = made[-1] if made else ()
     labels = dict(word.split("=", 1) for flag, word in pairwise(words) if flag == "--label")
     return {"name": name, "state": "running", "labels": labels}

@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
     raise
 
 from smolkit.runners import waiting
-from smolkit.runners.base import InterruptedCall
+from smolkit.runners.attempts import InterruptedCall
 
 _LOOK = 0.02  # seconds between two looks at a file that cannot be waited for
 

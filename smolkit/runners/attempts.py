@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import frozen
 
-from smolkit.errors import OutcomeUnknownError, SmolvmError
+from smolkit.errors import HostLimitError, OutcomeUnknownError, SmolvmError
 
 if TYPE_CHECKING:
-    from smolkit.values import Invocation
+    from collections.abc import Iterator
+
+    from smolkit.values import Completed, Invocation
 
 T = TypeVar("T")
+
+USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})  # what a host may lack to run the engine
+
+
+class InterruptedCall(BaseException):
+    """Raised by `execute` for a call that was interrupted and that it let come to its end (`Invocation.finish`).
+
+    Attributes:
+        completed: How it ended.
+        interrupt: What is still to be raised.
+    """
+
+    def __init__(self, completed: Completed, interrupt: BaseException) -> None:
+        super().__init__(completed, interrupt)
+        self.completed, self.interrupt = completed, interrupt
 
 
 @frozen
@@ -56,3 +75,14 @@ def cut_short(invocation: Invocation, error: BaseException) -> Attempt[Any]:
     failure = OutcomeUnknownError(f"{' '.join(words[:2])} was cut short: what it had done by then is not known")
     failure.__cause__ = error
     return Attempt(None, failure, error)
+
+
+@contextmanager
+def host_limits() -> Iterator[None]:
+    """What the host has no more of, to start a call with, is an error of smolkit's."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in USED_UP:
+            raise
+        raise HostLimitError(f"this host has nothing left to run the engine with: {error.strerror}") from error

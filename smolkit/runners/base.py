@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from abc import ABC, abstractmethod
@@ -14,8 +13,8 @@ from attrs import evolve
 from smolkit import checks
 from smolkit.commands.engine import Version
 from smolkit.dialect import Dialect, Engine
-from smolkit.errors import EngineNotFoundError, ForeignProgramError, HostLimitError, SmolvmError
-from smolkit.runners.attempts import Attempt, cut_short
+from smolkit.errors import EngineNotFoundError, ForeignProgramError, SmolvmError
+from smolkit.runners.attempts import Attempt, InterruptedCall, cut_short, host_limits
 from smolkit.runners.files import HostFiles
 from smolkit.runners.waiting import Gate, holding_interrupts, interruptible, sleep
 from smolkit.values import Completed, redact
@@ -32,21 +31,6 @@ if TYPE_CHECKING:
     from smolkit.values import Invocation
 
 T = TypeVar("T")
-
-USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})  # what a host may lack to run the engine
-
-
-class InterruptedCall(BaseException):
-    """Raised by `execute` for a call that was interrupted and that it let come to its end (`Invocation.finish`).
-
-    Attributes:
-        completed: How it ended.
-        interrupt: What is still to be raised.
-    """
-
-    def __init__(self, completed: Completed, interrupt: BaseException) -> None:
-        super().__init__(completed, interrupt)
-        self.completed, self.interrupt = completed, interrupt
 
 
 class AnyRunner(HostFiles, ABC):
@@ -233,12 +217,8 @@ class AnyRunner(HostFiles, ABC):
         """One call of the engine to its end, for sync code: by `execute`."""
 
     def _called(self, invocation: Invocation) -> Completed:
-        try:
+        with host_limits():
             return self.call(invocation)
-        except OSError as error:
-            if error.errno not in USED_UP:
-                raise
-            raise _exhausted(error) from error
 
     def follow(self, command: Command[Any], *, stdin: bool) -> Live:
         """Starts a command, for its output to be read as it comes."""
@@ -248,12 +228,8 @@ class AnyRunner(HostFiles, ABC):
             invocation = command.invocation(self.engine.dialect)
             self.plan.add(command, invocation)
             return Replayed(lambda done: Completed(done.argv, 0, command.nothing()), invocation, stdin=stdin)
-        try:
+        with host_limits():
             return self.open(command.invocation(self.engine.dialect), stdin=stdin)
-        except OSError as error:
-            if error.errno not in USED_UP:
-                raise
-            raise _exhausted(error) from error
 
     def open(self, invocation: Invocation, *, stdin: bool) -> Live:
         """Starts a call of the engine, for its output to be read as it comes; with a stdin to write to, or /dev/null.
@@ -332,10 +308,6 @@ class AnyRunner(HostFiles, ABC):
         """Waits between two tries: about so long, so that those who met once do not meet again."""
         seconds *= 0.75 + os.urandom(1)[0] / 510  # not by random, which a teardown could not import any more
         interruptible(lambda: sleep(seconds))
-
-
-def _exhausted(error: OSError) -> HostLimitError:
-    return HostLimitError(f"this host has nothing left to run the engine with: {error.strerror}")
 
 
 class Runner(AnyRunner):

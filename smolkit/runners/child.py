@@ -9,9 +9,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from smolkit.runners.call import end
 from smolkit.runners.find import NOTE, without_note
 from smolkit.runners.live import Live
-from smolkit.runners.local import end
 from smolkit.runners.pipes import Pipes
 from smolkit.runners.posix import ChildProcess
 

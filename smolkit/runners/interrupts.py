@@ -9,6 +9,8 @@ Blocking the signals would not do: another thread would take them, and the handl
 
 from __future__ import annotations
 
+# Not `signal`, whose getsignal takes a hundred times as long, to make enums.
+from _signal import getsignal, signal, valid_signals  # type: ignore[import-not-found]
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 if TYPE_CHECKING:
@@ -47,9 +49,6 @@ class Held:
             self._hold()
 
     def _replace(self) -> None:
-        # Not `signal.getsignal`: it takes a hundred times as long, to make enums.
-        from _signal import getsignal, signal, valid_signals  # type: ignore[import-not-found]
-
         if self not in holding:
             holding.append(self)
         for number in valid_signals():
@@ -91,8 +90,6 @@ class Held:
             self.release()
 
     def _give_back(self) -> None:
-        from _signal import getsignal, signal
-
         for number in tuple(self._handlers):
             if getsignal(number) == self._handle:
                 signal(number, self._handlers[number])

@@ -7,14 +7,14 @@ import os
 import shlex
 import signal
 import sys
-import time
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from smolkit import checks
 from smolkit.errors import EngineNotFoundError, SmolvmError
-from smolkit.runners.base import USED_UP, InterruptedCall, Runner
-from smolkit.runners.pipes import Pump
+from smolkit.runners.attempts import USED_UP, InterruptedCall
+from smolkit.runners.base import Runner
+from smolkit.runners.call import Call
 from smolkit.runners.posix import ChildProcess, reserve
 from smolkit.runners.waiting import Gate
 from smolkit.values import Completed, redact
@@ -44,7 +44,6 @@ _PROXY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 # NO_COLOR: no escapes. RUST_LOG: no log lines among the guest's stderr.
 _FIXED = {"NO_COLOR": "1", "RUST_LOG": "off"}
 
-_TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
 _DEFAULT_LIMIT = 256 * 2**20
 
 
@@ -188,7 +187,7 @@ class SubprocessRunner(Runner):
             return self._execute(invocation)
 
     def _execute(self, invocation: Invocation) -> Completed:
-        call = _Call(self, invocation)
+        call = Call(self, invocation)
         try:
             return call.run()
         except BaseException as interrupt:  # noqa: BLE001  (raised in any case)
@@ -287,11 +286,6 @@ class SubprocessRunner(Runner):
         return key in _INHERITED or (self._inherit_proxy and key.lower() in _PROXY)
 
 
-def _is_interrupt(error: BaseException) -> bool:
-    """Whether this was raised by a signal handler, and not by what keeps a child from being started."""
-    return not isinstance(error, (OSError, SmolvmError, ValueError))
-
-
 def _found(program: str, env: Mapping[str, str]) -> str:
     """The program of this name, on the PATH that it will have."""
     from shutil import which  # late: few engines are behind a prefix
@@ -301,55 +295,6 @@ def _found(program: str, env: Mapping[str, str]) -> str:
     return found
 
 
-class _Call:
-    """One call of the engine as a child process, which can be run on from where an interrupt struck."""
-
-    def __init__(self, runner: SubprocessRunner, invocation: Invocation) -> None:
-        self._runner, self._invocation = runner, invocation
-        self._started = time.monotonic()
-        self._deadline = None if invocation.timeout is None else self._started + invocation.timeout
-        self._pump: Pump | None = None
-        self._ended_by: str | None = None
-        self.child = ChildProcess()
-
-    def run(self) -> Completed:
-        """Starts the child, if it is not started, and serves it to its end."""
-        if self._pump is None:
-            self.child.open_pipes(stdin=self._invocation.stdin is not None)
-            self._pump = Pump(self.child, self._invocation.stdin, self._runner.output_limit)
-        if not self.child.is_started:
-            self._runner.spawn(self.child, self._invocation)
-        if self._ended_by is None:
-            self._ended_by = self._pump.run(self._deadline)
-        self.end()
-        return self._completed(self._pump)
-
-    def _completed(self, pump: Pump) -> Completed:
-        code = self.child.poll()
-        code = -signal.SIGKILL if code is None else code  # another user's (sudo), who may be told but not ended
-        ended_by = self._ended_by or ("reaped elsewhere" if self.child.lost else "")
-        duration = time.monotonic() - self._started
-        return self._runner.completed(self._invocation, code, pump.stdout, pump.stderr, duration, ended_by)
-
-    def end(self) -> None:
-        """Ends the child, if it has not ended, and lets go of it and its pipes."""
-        end(self.child, self._pump)
-        if self._pump is not None:
-            self._pump.close()
-        self.child.close()
-
-
-def end(child: ChildProcess, pump: Pump | None = None) -> None:
-    """SIGTERM to the child's group, a wait, SIGKILL to who is left of it, a wait; and it is reaped.
-
-    What it still writes meanwhile is kept by the pump.
-    """
-    if child.is_started and child.poll() is None:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            child.signal(number)  # where that is not allowed (sudo), closing its pipes is all that can be done
-            if pump is not None:
-                pump.drain(time.monotonic() + _TERM_WAIT)
-            elif child.poll() is None:
-                with suppress(TimeoutError):
-                    child.wait(_TERM_WAIT)
-    child.reap()
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether this was raised by a signal handler, and not by what keeps a child from being started."""
+    return not isinstance(error, (OSError, SmolvmError, ValueError))

@@ -13,8 +13,8 @@ from attrs import define, evolve, field
 from smolkit.checks import data
 from smolkit.commands.base import Command
 from smolkit.commands.verbs import Cli
-from smolkit.runners.attempts import Attempt
-from smolkit.runners.base import InterruptedCall, Runner
+from smolkit.runners.attempts import Attempt, InterruptedCall
+from smolkit.runners.base import Runner
 from smolkit.runners.live import Live, Replayed
 from smolkit.runners.waiting import breathe
 from smolkit.values import Completed, Invocation, redact

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from smolkit import Machine, Smolvm, SubprocessRunner
+from smolkit.runners.call import Call
 from smolkit.runners.child import Child
-from smolkit.runners.local import _Call
 from smolkit.runners.posix import LOST, ChildProcess
 from smolkit.testing import PretendEngine
 
@@ -102,7 +102,7 @@ def followed(machine: Machine) -> None:
         process.wait()
 
 
-START = [ChildProcess.open_pipes, ChildProcess.start, _Call.run]
+START = [ChildProcess.open_pipes, ChildProcess.start, Call.run]
 
 
 @pytest.mark.parametrize(

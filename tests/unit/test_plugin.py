@@ -105,7 +105,15 @@ def test_a_rerun_that_passes_keeps_nothing(tmp_path: Path) -> None:
     """Only the machine of the try that failed stays."""
     engine = PretendEngine(tmp_path / "engine")
     env = {"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)}
-    status, said = run(tmp_path, KEPT, "--smolvm=real", "--keep-machines=on-failure", "--reruns=1", env=env)
+    status, said = run(
+        tmp_path,
+        KEPT,
+        "--smolvm=real",
+        "--keep-machines=on-failure",
+        "--reruns=1",
+        plugins=("pytest_rerunfailures",),
+        env=env,
+    )
 
     assert (0, True) == (status, "1 passed, 1 rerun" in said), said
     assert ["m-test-flaky"] == kept(engine)

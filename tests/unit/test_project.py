@@ -40,6 +40,7 @@ RANKS = [
     {"runners.live"},
     {"runners.find", "runners.posix", "runners.first", "runners.here", "runners.ports", "runners.watchdog"},
     {"runners.pipes"},
+    {"runners.call"},
     {"runners.doctor"},
     {"runners.local"},
     {"runners.child", "runners.orphans"},

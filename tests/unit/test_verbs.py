@@ -15,7 +15,7 @@ from smolkit import Completed, Invocation, Smolvm, errors
 from smolkit.commands import Branch, Create, DataDir, Delete, Ls, Run, Start, Status, Stop, Update
 from smolkit.observed import EgressEvent, ExitInfo
 from smolkit.ownership import CREATION
-from smolkit.runners.base import InterruptedCall
+from smolkit.runners.attempts import InterruptedCall
 from smolkit.testing import FakeRunner
 from tests.recorded import as_json
 from tests.samples import marked, stays_ours
