@@ -69,12 +69,13 @@ class Attempt(Generic[T]):
             raise self.failure
 
 
-def cut_short(invocation: Invocation, error: BaseException) -> Attempt[Any]:
+def cut_short(invocation: Invocation, error: BaseException, *, is_interrupt: bool) -> Attempt[Any]:
     """A call out of which came what is no answer: an interrupt that its runner did not bear, or a fault of the runner."""
     words = invocation.argv[2:] if invocation.argv[:1] == ("--error-format",) else invocation.argv
-    failure = OutcomeUnknownError(f"{' '.join(words[:2])} was cut short: what it had done by then is not known")
+    by = "" if is_interrupt else f" by {error!r}"
+    failure = OutcomeUnknownError(f"{' '.join(words[:2])} was cut short{by}: what it had done by then is not known")
     failure.__cause__ = error
-    return Attempt(None, failure, error)
+    return Attempt(None, failure, error if is_interrupt else None)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from smolkit.dialect import Dialect, Engine
 from smolkit.errors import EngineNotFoundError, ForeignProgramError, SmolvmError
 from smolkit.runners.attempts import Attempt, InterruptedCall, cut_short, host_limits
 from smolkit.runners.files import HostFiles
-from smolkit.runners.waiting import Gate, holding_interrupts, interruptible, sleep
+from smolkit.runners.waiting import Gate, holding_interrupts, interruptible, sleep, struck
 from smolkit.values import Completed, redact
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class AnyRunner(HostFiles, ABC):
         return done[0]
 
     def _attempt(self, command: Command[T], invocation: Invocation) -> Attempt[T]:
-        interrupt = None
+        interrupt, before = None, struck()
         try:
             completed = interruptible(lambda: self._called(invocation))
         except InterruptedCall as late:
@@ -159,7 +159,7 @@ class AnyRunner(HostFiles, ABC):
         except BaseException as error:
             if not invocation.finish:
                 raise
-            return cut_short(invocation, error)
+            return cut_short(invocation, error, is_interrupt=struck() > before or not isinstance(error, Exception))
         try:
             return Attempt(command.read(completed), None, interrupt, completed.returncode)
         except SmolvmError as failure:

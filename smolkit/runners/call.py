@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import time
 from contextlib import suppress
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from smolkit.runners.local import SubprocessRunner
     from smolkit.values import Completed, Invocation
 
+NOTE = b"note: no packed assets found for '"
+_ITS_OWN_NAMES = frozenset({"smolvm", "smolvm-bin"})
 _TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
 
 
@@ -70,3 +74,13 @@ def end(child: ChildProcess, pump: Pump | None = None) -> None:
                 with suppress(TimeoutError):
                     child.wait(_TERM_WAIT)
     child.reap()
+
+
+def without_note(stderr: bytes, program: str) -> bytes:
+    """A program of another name begins with a note that it carries no pack (1.7.1 to 1.32.2). It is not the guest's."""
+    if not stderr.startswith(NOTE):
+        return stderr
+    name = os.path.basename(os.path.realpath(program))
+    if name in _ITS_OWN_NAMES:
+        return stderr
+    return re.sub(rb"\A" + NOTE + re.escape(os.fsencode(name)) + rb"'[^\n]*\n", b"", stderr)

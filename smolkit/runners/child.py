@@ -9,8 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from smolkit.runners.call import end
-from smolkit.runners.find import NOTE, without_note
+from smolkit.runners.call import NOTE, end, without_note
 from smolkit.runners.live import Live
 from smolkit.runners.pipes import Pipes
 from smolkit.runners.posix import ChildProcess

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import shutil
 import stat
 from pathlib import Path
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VARIABLE = "SMOLKIT_SMOLVM"
-NOTE = b"note: no packed assets found for '"
-_ITS_OWN_NAMES = frozenset({"smolvm", "smolvm-bin"})
 
 
 @frozen
@@ -68,13 +65,3 @@ def _bundled_environment(path: str) -> Program:
     """The smolmachines package's program has its libraries beside it, and looks for them where SMOLVM_LIB_DIR says."""
     folder = Path(path).resolve().parent
     return Program(path, {"SMOLVM_LIB_DIR": str(folder)} if (folder / "libkrun.so").exists() else {})
-
-
-def without_note(stderr: bytes, program: str) -> bytes:
-    """A program of another name begins with a note that it carries no pack (1.7.1 to 1.32.2). It is not the guest's."""
-    if not stderr.startswith(NOTE):
-        return stderr
-    name = os.path.basename(os.path.realpath(program))
-    if name in _ITS_OWN_NAMES:
-        return stderr
-    return re.sub(rb"\A" + NOTE + re.escape(os.fsencode(name)) + rb"'[^\n]*\n", b"", stderr)

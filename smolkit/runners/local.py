@@ -14,7 +14,7 @@ from smolkit import checks
 from smolkit.errors import EngineNotFoundError, SmolvmError
 from smolkit.runners.attempts import USED_UP, InterruptedCall
 from smolkit.runners.base import Runner
-from smolkit.runners.call import Call
+from smolkit.runners.call import Call, without_note
 from smolkit.runners.posix import ChildProcess, reserve
 from smolkit.runners.waiting import Gate
 from smolkit.values import Completed, redact
@@ -257,8 +257,6 @@ class SubprocessRunner(Runner):
         self, invocation: Invocation, returncode: int, stdout: bytes, stderr: bytes, duration: float, ended_by: str
     ) -> Completed:
         """How a child of this runner ended: without the note of a renamed engine, and logged."""
-        from smolkit.runners.find import without_note  # late: imported by now
-
         program = self._locate()
         stderr = without_note(stderr, program.path)
         completed = Completed(invocation.argv, returncode, stdout, stderr, duration, ended_by)

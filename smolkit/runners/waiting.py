@@ -86,6 +86,11 @@ def interruptible(function: Callable[[], T]) -> T:
     return function()
 
 
+def struck() -> int:
+    """How many exceptions signal handlers have raised in this code since interrupts are held."""
+    return holding[-1].count if holding and _hears_signals() else 0
+
+
 def sleep(seconds: float) -> None:
     """Waits so long."""
     if (other := loop()) is None:
