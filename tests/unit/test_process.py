@@ -253,6 +253,16 @@ def test_every_word_of_exec_is_said(client: Smolvm, fake: FakeRunner) -> None:
     assert (words, b"question") == (fake.argvs[0], fake.invocations[0].stdin)
 
 
+def test_what_a_scripted_answer_cannot_take_is_not_lost_in_silence(client: Smolvm, fake: FakeRunner) -> None:
+    """Once the answer is given, a write is refused."""
+    fake.answer(Exec, stdout="answer")
+    with client.machine("m").popen(["cat"], stdin=True) as process:
+        assert [("stdout", b"answer")] == list(process)
+        assert process.stdin is not None
+        with pytest.raises(BrokenPipeError, match="only what is written before the first read"):
+            process.stdin.write("too late")
+
+
 def test_commands_that_are_left_to_run(client: Smolvm, fake: FakeRunner) -> None:
     """They carry a mark of their own, by which they and all that they started are found."""
     fake.answer(Spawn, stdout="615\n", times=1)
