@@ -54,6 +54,7 @@ from smolkit.commands import (
     Status,
     Stop,
     Sync,
+    Terminal,
     Update,
     Version,
 )
@@ -308,6 +309,7 @@ def commands(name: str = "agent") -> list[Command[Any]]:
         Cp(os.devnull, f"{name}:/x", mode=0o600, uid=1, gid=2),
         Cli(None, ("machine", "ls")),
         Shell(name),
+        Terminal(name, ["sh"], env={"A": "b"}, workdir="/", user="root", secrets={"S": "x"}),
         Spawn(name, ["sleep", "1"], env={"A": "b"}, workdir="/", user="root", secrets={"S": "x"}),
         *verbs(name),
         Branch.of(None, {"env": {"K": "v"}}, operands=[name]),

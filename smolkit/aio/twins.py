@@ -126,6 +126,7 @@ class AsyncMachine(Twin[Machine]):
     sh = awaited(Machine.sh)
     spawn = awaited(giving(AsyncSpawned, Machine.spawn))
     shell = awaited(Machine.shell)
+    terminal = awaited(Machine.terminal)
     if TYPE_CHECKING:
 
         @overload

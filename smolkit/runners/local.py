@@ -214,17 +214,21 @@ class SubprocessRunner(Runner):
 
         return Child(self, invocation, stdin=stdin)
 
-    def interact(self, invocation: Invocation) -> int:
-        """Runs the engine in the foreground of this program's terminal; its exit status."""
-        program = self._locate()
+    def interact(self, invocation: Invocation) -> Completed:
+        """Runs the engine in the foreground of this program's terminal. What it says on stderr is kept, and is its own."""
+        program, started = self._locate(), time.monotonic()
         argv = (*self._prefix, program.path, *invocation.argv)
-        child = subprocess.Popen(argv, env=self._environment(program.env))
+        env = self._environment({**program.env, **{key: value.reveal() for key, value in invocation.env}})
+        child = subprocess.Popen(argv, stderr=subprocess.PIPE, env=env)
+        pump = Pump(child, None, self._limit)
         try:
-            return ended(child)
-        except BaseException:
-            child.kill()
-            child.wait()
-            raise
+            pump.run(None)
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+            pump.close()
+        return self.completed(invocation, child.returncode, b"", pump.stderr, time.monotonic() - started, "")
 
     def _spawn_unharmed(self, child: subprocess.Popen[bytes], invocation: Invocation, *, pipe_in: bool) -> None:
         """As spawn, where no signal handler's exception can strike between the child's start and our knowing of it.

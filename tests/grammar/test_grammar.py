@@ -46,7 +46,6 @@ LEFT_OUT = {
     "machine run --name": "only with --detach",
     "machine run --tty": "nobody is at the terminal of an ephemeral machine; machine.shell() hands one over",
     "machine exec --stream": "-i is live too, and without its cap of 11 MiB (1.32.2)",
-    "machine exec --tty": "machine.shell() hands the terminal over",
     "machine ls --quiet": "ls() has the names",
     "machine ls --verbose": "the JSON has more",
     "pack run --tty": "as for machine run",
@@ -62,7 +61,7 @@ ALSO: dict[str, set[str]] = {
     "machine data-dir": {"--name"},
     "machine cp": {"--mode", "--uid", "--gid"},
     "machine exec": {"--name", "--env", "--secret-env", "--secret-file", "--secret-keychain", "--workdir", "--user"}
-    | {"--timeout", "--interactive", "--detach"},
+    | {"--timeout", "--interactive", "--tty", "--detach"},
     "machine shell": {"--name"},
     "machine run": {"--env", "--timeout", "--interactive"},
     "pack run": {"--env", "--timeout", "--interactive", "--info"},
@@ -170,6 +169,20 @@ def test_a_missing_machine_is_a_typed_error(real: Smolvm, verb: str) -> None:
     """Each verb's own words for it are one error."""
     with pytest.raises(errors.MachineNotFoundError):
         getattr(real.machine("missing"), verb)()
+
+
+@pytest.mark.parametrize("hand_over", [Machine.shell, lambda machine: machine.terminal(["true"])])
+def test_a_terminal_of_machines_that_do_not_run(
+    real: Smolvm, hand_over: Callable[[Machine], int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped and missing are told apart, as with exec, and nothing of the engine's words reaches the terminal."""
+    real.machine("created").create()
+
+    with pytest.raises(errors.MachineNotFoundError):
+        hand_over(real.machine("missing"))
+    with pytest.raises(errors.MachineNotRunningError):
+        hand_over(real.machine("created"))
+    assert ("", "") == capfd.readouterr()
 
 
 def test_exec_and_cp_of_machines_that_do_not_run(real: Smolvm, tmp_path: Path) -> None:
