@@ -59,6 +59,7 @@ PHRASES: tuple[tuple[str, type[errors.SmolvmError]], ...] = (
     (r"(?:vm exec|streaming exec)[^\n]*: No such file or directory \(os error 2\)", errors.ProgramNotFoundError),
     (r"(?:vm exec|streaming exec)[^\n]*: Permission denied \(os error 13\)", errors.ProgramNotExecutableError),
     (r"^config operation failed: [^\n]*machine name ", errors.InvalidNameError),
+    (r"resolve secret '[^']*': env_unset", errors.SecretUnsetError),
     (r"^config operation failed: ", errors.ConfigError),
     (r"^(?:mount source not found|mount operation failed|invalid mount path)", errors.ConfigError),
     (r"^agent operation failed: (?:read|write) (?:local |source )?file: ", errors.CopyError),

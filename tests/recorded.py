@@ -269,6 +269,18 @@ RECORDED: list[tuple[str, str, str, type[errors.SmolvmError]]] = [
     ),
     (
         "1.32.2",
+        "exec with --secret-env G=NO_SUCH",
+        as_json("CONFIG_ERROR", "config operation failed: resolve secret 'G': env_unset"),
+        errors.SecretUnsetError,
+    ),
+    (
+        "1.32.2",
+        "exec with --secret-file G=/no/such",
+        as_json("CONFIG_ERROR", "config operation failed: resolve secret 'G': file_read_failed"),
+        errors.ConfigError,
+    ),
+    (
+        "1.32.2",
         "create -v /nonexist:/x",
         as_json("NOT_FOUND", "mount source not found: /nonexist"),
         errors.ConfigError,

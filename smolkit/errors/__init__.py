@@ -12,6 +12,7 @@ SmolvmError
 ├── EngineBusyError              a lock or a directory was in use; the call had no effect
 ├── InvalidNameError             not a machine name (also a ValueError)
 ├── ConfigError                  the engine refused a setting: an image, a host name, a mount, a user
+│   └── SecretUnsetError         a secret's variable is not set where the engine runs
 ├── CopyError                    cp could not read the one file or write the other
 ├── MachineNotFoundError
 ├── MachineExistsError
@@ -60,6 +61,7 @@ from smolkit.errors.engine import (
     EngineTimeoutError,
     ForeignProgramError,
     OutcomeUnknownError,
+    SecretUnsetError,
     UnknownEngineError,
     UnsupportedByEngineError,
     UsageError,
@@ -139,6 +141,7 @@ __all__ = [
     "PortInUseError",
     "ProgramNotExecutableError",
     "ProgramNotFoundError",
+    "SecretUnsetError",
     "SmolvmError",
     "StartError",
     "StartInProgressError",

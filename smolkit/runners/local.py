@@ -56,7 +56,7 @@ class SubprocessRunner(Runner):
 
     Differences from `subprocess.run`: the child is not in the terminal's foreground group, so that a Ctrl-C does not
     tear the engine apart half-way; its environment is an allow-list (PATH, HOME, locale, XDG_*, SMOLVM_*, the agents' and
-    certificates' variables), without the proxy variables; its output is bounded.
+    certificates' variables, and `pass_env`), without the proxy variables; its output is bounded.
 
     Args:
         program: As for Smolvm. With a prefix: the program's name on the prefix's side, by default `smolvm`.
@@ -66,6 +66,8 @@ class SubprocessRunner(Runner):
             >= 1.2.5). Not with a prefix. Keep the path short: sockets are made some 45 characters below it, and a socket's
             path has to stay below 108.
         env: More variables for the engine; they win over what is inherited, and may be secrets: no pickle has them.
+        pass_env: Names of variables of this process that the engine gets too, if they are set when it is called: for the
+            `from_env` of a Smolfile's `[secrets]`, say.
         inherit_proxy: Whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are inherited. From 1.9.1 on the engine gives
             them to its own pulls.
         output_limit: Bytes of stdout and stderr together that one call may give (default 256 MiB). A guest that writes
@@ -85,6 +87,7 @@ class SubprocessRunner(Runner):
         prefix: Sequence[str] = (),
         state_dir: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
+        pass_env: Sequence[str] = (),
         inherit_proxy: bool = False,
         output_limit: int = _DEFAULT_LIMIT,
         version: str | None = None,
@@ -100,7 +103,8 @@ class SubprocessRunner(Runner):
         self._prefix = checks.words("prefix", prefix) if prefix else ()
         self._state = None if state_dir is None else os.path.abspath(checks.path("state_dir", state_dir))
         self._env = checks.hidden_pairs("env", env)
-        if refused := _REFUSED & {key for key, _ in self._env}:
+        self._pass_env = checks.variables("pass_env", pass_env)
+        if refused := _REFUSED & {*(key for key, _ in self._env), *self._pass_env}:
             raise ValueError(f"env with {', '.join(sorted(refused))}: the engine would run what it is not asked to")
         if self._prefix and self._state is not None:
             raise ValueError(
@@ -305,8 +309,9 @@ class SubprocessRunner(Runner):
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
         # By key, then by value: decoding all of a large environment takes longer than all else that smolkit adds.
         ours = {key: os.environ[key] for key in os.environ if self._is_inherited(key)}
+        passed = {key: os.environ[key] for key in self._pass_env if key in os.environ}
         state = {} if self._state is None else {"SMOLVM_DATA_DIR": self._state}
-        return {**ours, **_FIXED, **state, **more, **{key: value.reveal() for key, value in self._env}}
+        return {**ours, **_FIXED, **passed, **state, **more, **{key: value.reveal() for key, value in self._env}}
 
     def _is_inherited(self, key: str) -> bool:
         if key.startswith(_INHERITED_PREFIXES):
