@@ -104,7 +104,9 @@ class MachineVerbs(Handle):
             options: See `smolkit.commands.typed.UpdateOptions`. What is left out stays.
 
         Raises:
+            ValueError: nothing is to be changed.
             MachineRunningError: it runs; nothing was changed.
+            MachineNeverStartedError: its disks, which are to grow, are not there before its first start.
             PolicyNotRecordedError: an allow list was not recorded as asked. The machine is as the engine left it.
             MachineNotFoundError, MachineReplacedError
         """
@@ -130,7 +132,9 @@ class MachineVerbs(Handle):
             overlay: GiB of its root's overlay, likewise.
 
         Raises:
+            ValueError: nothing is to be changed.
             ConfigError: the engine refused; nothing was changed.
+            MachineNeverStartedError: its disks, which are to grow, are not there before its first start.
         """
         from smolkit.commands.verbs import Resize  # late: rarely needed
 

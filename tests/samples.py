@@ -231,6 +231,7 @@ _ALWAYS: dict[type[Verb[Any]], dict[str, Any]] = {
     MountRemove: {"target": "/mnt"},
     PackPush: {"file": "/tmp/x.smolmachine"},
     Resize: {"cpus": 1},
+    Update: {"cpus": 1},
 }
 _NEEDED: dict[tuple[type[Verb[Any]], str], dict[str, Any]] = {
     (Branch, "worker_ready_timeout"): {"wait_worker_ready": True},

@@ -32,6 +32,7 @@ class Verb(Command[T_co]):
         FIXED: Words that it always has.
         OPTIONS: Its options, by their Python names; empty for none.
         JSON: What its answer is: "list", "object", or "" for no JSON.
+        NEEDS: What it is pointless without, for people to read; "" where it may be said without any options.
         name: The machine that it is about, if any.
         operands: Words that stand by themselves.
         chosen: The options given.
@@ -43,6 +44,7 @@ class Verb(Command[T_co]):
     FIXED: ClassVar[tuple[str, ...]] = ()
     OPTIONS: ClassVar[Mapping[str, options.Option]] = {}
     JSON: ClassVar[str] = ""
+    NEEDS: ClassVar[str] = ""
 
     name: str | None = field(default=None, converter=_name)
     operands: tuple[str, ...] = ()
@@ -62,12 +64,14 @@ class Verb(Command[T_co]):
         """The command with these options (and `env`), checked.
 
         Raises:
-            TypeError, ValueError: an option is unknown, or its value cannot be right.
+            TypeError, ValueError: an option is unknown, its value cannot be right, or none is given where one must be.
         """
         given = dict(given or {})
         env = checks.hidden_pairs("env", given.pop("env", None))
         chosen = options.choose(f"`smolvm {cls.WORDS}`", cls.OPTIONS, given)
         words = checks.words("command", command) if command else ()
+        if cls.NEEDS and not (chosen or env or operands):
+            raise ValueError(f"`smolvm {cls.WORDS}` needs {cls.NEEDS}")
         return cls(name, tuple(operands), chosen=chosen, env=env, command=words)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:

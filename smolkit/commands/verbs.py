@@ -29,6 +29,7 @@ class Update(Done):
 
     WORDS: ClassVar[str] = "machine update"
     OPTIONS: ClassVar[Mapping[str, Option]] = tables.UPDATE
+    NEEDS: ClassVar[str] = "something to change: cpus=2, say"
     FINISH: ClassVar[bool] = True
 
 
@@ -38,6 +39,7 @@ class Resize(Done):
 
     WORDS: ClassVar[str] = "machine resize"
     OPTIONS: ClassVar[Mapping[str, Option]] = tables.RESIZE
+    NEEDS: ClassVar[str] = "something to change: cpus, memory, storage or overlay"
     FINISH: ClassVar[bool] = True
 
 
@@ -109,6 +111,7 @@ class CheckpointLog(Said):
 
     WORDS: ClassVar[str] = "machine checkpoint-log"
     OPTIONS: ClassVar[Mapping[str, Option]] = tables.CHECKPOINT_LOG
+    NEEDS: ClassVar[str] = "a checkpoint or a store"
 
 
 @frozen

@@ -20,6 +20,7 @@ SmolvmError
 ├── MachineReplacedError         the name is another machine's by now
 ├── MachineNotRunningError
 ├── MachineRunningError
+├── MachineNeverStartedError     it has no disks yet to be resized or packed
 ├── WaitTimeoutError             what was waited for did not come (also a TimeoutError)
 ├── CleanupError                 a machine could not be removed, and is left
 ├── PolicyNotRecordedError       the engine did not record the network policy that was asked
@@ -94,6 +95,7 @@ from smolkit.errors.machine import (
     InvalidNameError,
     MachineExistsError,
     MachineHasBranchesError,
+    MachineNeverStartedError,
     MachineNotFoundError,
     MachineNotRunningError,
     MachineReplacedError,
@@ -131,6 +133,7 @@ __all__ = [
     "InvalidNameError",
     "MachineExistsError",
     "MachineHasBranchesError",
+    "MachineNeverStartedError",
     "MachineNotFoundError",
     "MachineNotRunningError",
     "MachineReplacedError",

@@ -128,6 +128,7 @@ class Verbs(Executing):
         lists = {"--allow-cidr", "--allow-host", "--remove-allow-cidr", "--remove-allow-host", "--reset-allow-list"}
         if machine.state == "running" and said.options.keys() - lists - {"--name"}:
             raise words.must_be_stopped()
+        words.check_disks(machine.record, said, made=machine.state != "created")
         words.update(machine.record, said)
         machine.env.update(said.pairs("-e"))
         for key in said.all("--remove-env"):

@@ -111,6 +111,44 @@ def test_smolkit_says_all_that_the_engine_understands(real: Smolvm, capsys: pyte
     assert [] == [name for name in missing if name not in LEFT_OUT]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda real: real.machine("created").resize(storage=30),
+        lambda real: real.machine("created").update(storage=30),
+        lambda real: real.machine("created").update(overlay=30),
+        lambda real: real.pack_create(None, "out", from_machine="created"),
+    ],
+)
+def test_disks_that_are_not_made_yet(
+    real: Smolvm, change: Callable[[Smolvm], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that was never started has none to resize or to pack, and nothing is left of the try."""
+    monkeypatch.chdir(tmp_path)
+    real.machine("created").create()
+
+    with pytest.raises(errors.MachineNeverStartedError):
+        change(real)
+    assert [] == list(tmp_path.iterdir())
+    assert real.machine("created").status().raw["storage_gb"] is None
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda m: m.update(net=True, no_net=True), "'--net' cannot be used with '--no-net'"),
+        (lambda m: m.update(reset_allow_list=True, remove_allow_hosts=["x.org"]), "cannot be used with"),
+        (lambda m: m.branch(worker_ready_timeout="5s"), "required arguments were not provided"),
+        (lambda m: m.branch(wait_ready=True, no_wait_ready=True), "cannot be used with"),
+    ],
+)
+def test_options_that_do_not_go_together(real: Smolvm, call: Callable[[Machine], object], words: str) -> None:
+    """The caller's mistake, in the engine's words: no bug to be reported."""
+    with pytest.raises(errors.ConfigError, match=words) as caught:
+        call(real.machine("missing"))
+    assert "please report" not in str(caught.value)
+
+
 def test_help_answers(real: Smolvm) -> None:
     """The wrapper's first live check: `smolvm --help` answers."""
     assert 0 == subprocess.run([real.engine.path, "--help"], capture_output=True, check=False).returncode
