@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from smolkit.commands.base import Command
     from smolkit.commands.typed import BranchOptions, CheckpointOptions, MonitorOptions, UpdateOptions
+    from smolkit.monitoring import Monitoring
     from smolkit.observed import EgressEvent, Stats
     from smolkit.procedures import Keep
     from smolkit.process import Process
@@ -257,15 +258,20 @@ class MachineVerbs(Handle):
 
         return list(self._runner.run(EgressEvents.of(self.name, {"limit": limit})))
 
-    def monitor(self, **options: Unpack[MonitorOptions]) -> None:
-        """Looks after the machine and starts it again where it ended, until the call is interrupted.
+    def monitor(self, **options: Unpack[MonitorOptions]) -> Monitoring:
+        """Looks after the machine, and starts it again where it ended or is unhealthy; first of all, if it does not run.
 
         Args:
             options: See `smolkit.commands.typed.MonitorOptions`.
+
+        Returns:
+            What to iterate for health and restarts as they come, until the engine gives up or `stop()`; best in a `with`.
         """
         from smolkit.commands.verbs import Monitor  # late: rarely needed
+        from smolkit.monitoring import Monitoring
+        from smolkit.process import Process
 
-        self._runner.run(Monitor.of(self.name, options))
+        return Monitoring(Process(self._runner, Monitor.of(self.name, options), stdin=False, text=True))
 
     def images(self) -> dict[str, Any]:
         """The engine's record of the machine's image layers and their disk. A stopped machine is booted to answer."""

@@ -11,9 +11,11 @@ from smolkit import checks
 from smolkit.commands import options
 from smolkit.commands.base import Command
 from smolkit.values import Hidden
+from smolkit.verdict import verdict
 
 if TYPE_CHECKING:
     from smolkit.dialect import Dialect
+    from smolkit.errors import SmolvmError
     from smolkit.values import Completed
 
 T_co = TypeVar("T_co", covariant=True)
@@ -103,3 +105,15 @@ class Said(Verb[str]):
 
     def answer(self, completed: Completed) -> str:
         return completed.stdout.decode("utf-8", "replace")
+
+
+class Followed(Verb[T_co]):
+    """One whose output is followed while it runs, without a bound."""
+
+    __slots__ = ()
+    BOUND: ClassVar[float | None] = None
+    timeout: ClassVar[float | None] = None
+
+    def failure(self, completed: Completed) -> SmolvmError | None:
+        """What went wrong with the engine, if it did."""
+        return verdict(completed)

@@ -37,6 +37,7 @@ RANKS = [
     {"runners.local"},
     {"runners.child"},
     {"process", "handle", "archive"},
+    {"monitoring"},
     {"testing"},
     {"machine_commands", "machine_verbs", "engine_verbs"},
     {"machine_files"},
