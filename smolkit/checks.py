@@ -106,6 +106,14 @@ def strings(what: str, value: object) -> tuple[str, ...]:
     return tuple(text(f"{what}[{place}]", item) for place, item in enumerate(value))
 
 
+def variables(what: str, value: object) -> tuple[str, ...]:
+    """A list of names of environment variables."""
+    for name in (found := strings(what, value)):
+        if "=" in name:
+            raise ValueError(f"{what}: not the name of a variable: {name!r}")
+    return found
+
+
 def pairs(what: str, value: object) -> tuple[tuple[str, str], ...]:
     """A mapping of str to str, as pairs. Keys are not empty and hold no `=`: the engine drops such silently."""
     if not isinstance(value, Mapping):

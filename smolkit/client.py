@@ -197,6 +197,7 @@ class Smolvm(EngineVerbs):
         Raises:
             MachineRunningError: the machine to pack runs; nothing was run but that look.
             MachineNotFoundError: there is no such machine.
+            MachineNeverStartedError: it was never started: there is nothing of it to pack yet.
         """
         given: dict[str, Any] = {"image": image, **options}
         program = checks.path("output", output).removesuffix(_PACK)

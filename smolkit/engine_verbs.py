@@ -111,7 +111,11 @@ class EngineVerbs:
         store: str | os.PathLike[str] | None = None,
         machine: str | None = None,
     ) -> str:
-        """The generations that a checkpoint retains, or the checkpoints of a store, as text (engine >= 1.18.2)."""
+        """The generations that a checkpoint retains, or the checkpoints of a store, as text (engine >= 1.18.2).
+
+        Raises:
+            ValueError: neither is given.
+        """
         from smolkit.commands.verbs import CheckpointLog  # late: rarely needed
 
         operands = [] if checkpoint is None else [checks.operand("checkpoint", checks.path("checkpoint", checkpoint))]

@@ -131,7 +131,26 @@ class MachineCommands(Handle):
         return Spawned(self, cast("int", pid), mark)
 
     def shell(self) -> int:
-        """Hands this program's terminal over to a shell in the guest; its exit status."""
+        """Hands this program's terminal over to a shell in the guest; its exit status.
+
+        Raises:
+            MachineNotRunningError, MachineNotFoundError
+        """
         from smolkit.commands.spawn import Shell  # late: few programs do so
 
-        return self._runner.hand_over(Shell(self.name))
+        return self._runner.hand_over(Shell(self.name, carried=self._spec.carried))
+
+    def terminal(self, command: Sequence[str], **options: Unpack[SpawnOptions]) -> int:
+        """Hands this program's terminal over to a command in the guest: `m.terminal(["python3"])`; its exit status.
+
+        Args:
+            command: As for exec.
+            options: env, secrets, workdir and user as for exec.
+
+        Raises:
+            ProgramNotFoundError: the guest has no such program (bare machines).
+            MachineNotRunningError, MachineNotFoundError
+        """
+        from smolkit.commands.spawn import Terminal  # late: few programs do so
+
+        return self._runner.hand_over(Terminal(self.name, command, carried=self._spec.carried, **options))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from smolkit.commands.base import Command
     from smolkit.commands.typed import BranchOptions, CheckpointOptions, MonitorOptions, UpdateOptions
+    from smolkit.monitoring import Monitoring
     from smolkit.observed import EgressEvent, Stats
     from smolkit.procedures import Keep
     from smolkit.process import Process
@@ -118,7 +119,9 @@ class MachineVerbs(Handle):
             options: See `smolkit.commands.typed.UpdateOptions`. What is left out stays.
 
         Raises:
+            ValueError: nothing is to be changed.
             MachineRunningError: it runs; nothing was changed.
+            MachineNeverStartedError: its disks, which are to grow, are not there before its first start.
             PolicyNotRecordedError: an allow list was not recorded as asked. The machine is as the engine left it.
             MachineNotFoundError, MachineReplacedError
         """
@@ -144,7 +147,9 @@ class MachineVerbs(Handle):
             overlay: GiB of its root's overlay, likewise.
 
         Raises:
+            ValueError: nothing is to be changed.
             ConfigError: the engine refused; nothing was changed.
+            MachineNeverStartedError: its disks, which are to grow, are not there before its first start.
         """
         from smolkit.commands.verbs import Resize  # late: rarely needed
 
@@ -267,15 +272,20 @@ class MachineVerbs(Handle):
 
         return list(self._runner.run(EgressEvents.of(self.name, {"limit": limit})))
 
-    def monitor(self, **options: Unpack[MonitorOptions]) -> None:
-        """Looks after the machine and starts it again where it ended, until the call is interrupted.
+    def monitor(self, **options: Unpack[MonitorOptions]) -> Monitoring:
+        """Looks after the machine, and starts it again where it ended or is unhealthy; first of all, if it does not run.
 
         Args:
             options: See `smolkit.commands.typed.MonitorOptions`.
+
+        Returns:
+            What to iterate for health and restarts as they come, until the engine gives up or `stop()`; best in a `with`.
         """
         from smolkit.commands.verbs import Monitor  # late: rarely needed
+        from smolkit.monitoring import Monitoring
+        from smolkit.process import Process
 
-        self._runner.run(Monitor.of(self.name, options))
+        return Monitoring(Process(self._runner, Monitor.of(self.name, options), stdin=False, text=True))
 
     def images(self) -> dict[str, Any]:
         """The engine's record of the machine's image layers and their disk. A stopped machine is booted to answer."""

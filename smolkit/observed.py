@@ -74,6 +74,30 @@ class EgressEvent:
 
 @final
 @frozen
+class MonitorEvent:
+    """What `machine.monitor()` saw or did.
+
+    Attributes:
+        kind: One of
+            "starting" (the machine did not run), "watching",
+            "check failed" (a health check), "recovered" (a check passed after failed ones), "unhealthy" (too many failed:
+            the machine is being stopped), "exited" (the machine has), "restarting", "restarted", "restart failed",
+            "given up" (the restart policy has it so; nothing comes after it), "suspended" (this host was asleep),
+            "stopped", or "other" for all else that the engine says.
+        text: The engine's line. The stderr of a health command is in it, and goes on in lines of its own: a guest can make
+            lines that look like events.
+        returncode: The exit status of the health command that failed, or of the machine's VMM; None where there is none.
+        count: How many health checks failed in a row, or which attempt to restart it is; None for other kinds.
+    """
+
+    kind: str
+    text: str
+    returncode: int | None = None
+    count: int | None = None
+
+
+@final
+@frozen
 class FileStat:
     """What a guest says of a file.
 

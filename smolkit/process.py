@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from smolkit.commands.execute import Exec
-    from smolkit.commands.verbs import Logs
+    from smolkit.commands.verbs import Logs, Monitor
     from smolkit.errors import SmolvmError
     from smolkit.machine_commands import MachineCommands
     from smolkit.runners.base import Runner
@@ -70,7 +70,7 @@ class Process(Generic[T]):
         stdin: To write to, with stdin=True; else None.
     """
 
-    def __init__(self, runner: Runner, command: Exec | Logs, *, stdin: bool, text: bool) -> None:
+    def __init__(self, runner: Runner, command: Exec | Logs | Monitor, *, stdin: bool, text: bool) -> None:
         self._command, self._runner, self._text = command, runner, text
         self._invocation, self._started = command.invocation(runner.engine.dialect), runner.clock()
         self._live = runner.follow(command, stdin=stdin)
@@ -85,7 +85,7 @@ class Process(Generic[T]):
         decoder = codecs.getincrementaldecoder("utf-8")
         self._decoders = {"stdout": decoder("replace"), "stderr": decoder("replace")}
         self._rests = {"stdout": "", "stderr": ""}
-        self.args = command.command or ("logs",)
+        self.args = command.command or (type(command).__name__.lower(),)
         self.stdin = Input(self._live) if stdin else None
         self.returncode: int | None = None
 

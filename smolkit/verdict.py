@@ -43,6 +43,10 @@ PHRASES: tuple[tuple[str, type[errors.SmolvmError]], ...] = (
     (r"machine '[^']*' is not running|control socket not responding", errors.MachineNotRunningError),
     (r"invalid vm state: expected stopped, got [Rr]unning", errors.MachineRunningError),
     (
+        r"expand (?:storage|overlay) disk: [^\n]*No such file|disk not found at [^\n]* may not have been started yet",
+        errors.MachineNeverStartedError,
+    ),
+    (
         r"was not started as branchable|is not running forkable|no memfd-backed RAM|machine has saved execution",
         errors.ConfigError,
     ),
@@ -62,10 +66,16 @@ PHRASES: tuple[tuple[str, type[errors.SmolvmError]], ...] = (
     (r"(?:vm exec|streaming exec)[^\n]*: No such file or directory \(os error 2\)", errors.ProgramNotFoundError),
     (r"(?:vm exec|streaming exec)[^\n]*: Permission denied \(os error 13\)", errors.ProgramNotExecutableError),
     (r"^config operation failed: [^\n]*machine name ", errors.InvalidNameError),
+    (r"resolve secret '[^']*': env_unset", errors.SecretUnsetError),
     (r"^config operation failed: ", errors.ConfigError),
     (r"^(?:mount source not found|mount operation failed|invalid mount path)", errors.ConfigError),
     (r"^agent operation failed: (?:read|write) (?:local |source )?file: ", errors.CopyError),
     (r"No such command 'machine'", errors.ForeignProgramError),
+    # The engine's parser, about options that do not go together, or a value that only the engine can judge.
+    (
+        r"^the argument '[^']*' cannot be used with|^the following required arguments were not provided|^invalid value '",
+        errors.ConfigError,
+    ),
 )
 
 # How the engine opens its messages (the thiserror formats of v0.7.2 to v1.9.3, src/data/errors.rs).
@@ -184,7 +194,7 @@ def json_reader() -> Callable[[str], Any]:
 
 def _text_message(stderr: str) -> str:
     found = re.search(_TEXT_MESSAGE, stderr)
-    return (found[1] if found else stderr).strip()
+    return (found[1] if found else stderr).partition("\n\nUsage: ")[0].strip()
 
 
 def _named(completed: Completed, message: str) -> errors.SmolvmError:

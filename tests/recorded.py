@@ -37,6 +37,10 @@ _KVM_PERMISSION = (
     "Add your user to the 'kvm' group"
 )
 
+_NO_DISK = (
+    "storage operation failed: expand storage disk: storage operation failed: open disk: No such file or directory "
+    "(os error 2)"
+)
 _PROGRESS = "\rDownloading /tmp/a.txt -> ./d: 3 B (67 B/s)"
 _NOISE = (
     "Starting ephemeral machine (vm-9e6ce89f)...\n"
@@ -269,8 +273,42 @@ RECORDED: list[tuple[str, str, str, type[errors.SmolvmError]]] = [
     ),
     (
         "1.32.2",
+        "exec with --secret-env G=NO_SUCH",
+        as_json("CONFIG_ERROR", "config operation failed: resolve secret 'G': env_unset"),
+        errors.SecretUnsetError,
+    ),
+    (
+        "1.32.2",
+        "exec with --secret-file G=/no/such",
+        as_json("CONFIG_ERROR", "config operation failed: resolve secret 'G': file_read_failed"),
+        errors.ConfigError,
+    ),
+    (
+        "1.32.2",
         "create -v /nonexist:/x",
         as_json("NOT_FOUND", "mount source not found: /nonexist"),
+        errors.ConfigError,
+    ),
+    (
+        "1.32.2",
+        "resize --storage, or update --storage, of a machine that was never started",
+        as_json("STORAGE_ERROR", _NO_DISK),
+        errors.MachineNeverStartedError,
+    ),
+    (
+        "1.32.2",
+        "pack create --from-vm of a machine that was never started",
+        as_json(
+            "SMOLVM_ERROR",
+            "agent operation failed: pack from VM: overlay disk not found at /s/vms/6497e4b3d7bed169/overlay.raw. "
+            "The VM may not have been started yet.",
+        ),
+        errors.MachineNeverStartedError,
+    ),
+    (
+        "1.32.2",
+        "update --net --no-net",
+        "error: the argument '--net' cannot be used with '--no-net'\n\nUsage: smolvm machine update --name <NAME> --net\n",
         errors.ConfigError,
     ),
     (

@@ -56,6 +56,7 @@ from smolkit.commands import (
     Status,
     Stop,
     Sync,
+    Terminal,
     Update,
     Version,
 )
@@ -233,6 +234,7 @@ _ALWAYS: dict[type[Verb[Any]], dict[str, Any]] = {
     MountRemove: {"target": "/mnt"},
     PackPush: {"file": "/tmp/x.smolmachine"},
     Resize: {"cpus": 1},
+    Update: {"cpus": 1},
 }
 _NEEDED: dict[tuple[type[Verb[Any]], str], dict[str, Any]] = {
     (Branch, "worker_ready_timeout"): {"wait_worker_ready": True},
@@ -311,6 +313,7 @@ def commands(name: str = "agent") -> list[Command[Any]]:
         Cp(os.devnull, f"{name}:/x", mode=0o600, uid=1, gid=2),
         Cli(None, ("machine", "ls")),
         Shell(name),
+        Terminal(name, ["sh"], env={"A": "b"}, workdir="/", user="root", secrets={"S": "x"}),
         Spawn(name, ["sleep", "1"], env={"A": "b"}, workdir="/", user="root", secrets={"S": "x"}),
         *verbs(name),
         Branch.of(None, {"env": {"K": "v"}}, operands=[name]),

@@ -5,6 +5,15 @@ What may reach the engine is awaited; what asks nothing (`client.machine`, `mach
 
 from smolkit.aio.bridge import in_loop, wait_for
 from smolkit.aio.runner import AsyncRunner
-from smolkit.aio.twins import AsyncMachine, AsyncProcess, AsyncSmolvm, AsyncSpawned
+from smolkit.aio.twins import AsyncMachine, AsyncMonitoring, AsyncProcess, AsyncSmolvm, AsyncSpawned
 
-__all__ = ["AsyncMachine", "AsyncProcess", "AsyncRunner", "AsyncSmolvm", "AsyncSpawned", "in_loop", "wait_for"]
+__all__ = [
+    "AsyncMachine",
+    "AsyncMonitoring",
+    "AsyncProcess",
+    "AsyncRunner",
+    "AsyncSmolvm",
+    "AsyncSpawned",
+    "in_loop",
+    "wait_for",
+]

@@ -10,6 +10,7 @@ from anyio.lowlevel import checkpoint
 from smolkit.aio.bridge import Twin, awaited, direct, drive, giving, in_loop, leave
 from smolkit.client import Smolvm
 from smolkit.machine import Machine
+from smolkit.monitoring import Monitoring
 from smolkit.process import Input, Process, Spawned
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from smolkit.calls import Call
     from smolkit.commands.typed import PopenOptions
     from smolkit.dialect import Engine
+    from smolkit.observed import MonitorEvent
     from smolkit.runners.base import Runner
 
 T = TypeVar("T", bytes, str)
@@ -66,6 +68,24 @@ class AsyncProcess(Twin[Process[T]]):
     wait = awaited(Process[T].wait)
     terminate = awaited(Process[T].terminate)
     kill = awaited(Process[T].kill)
+
+
+@final
+class AsyncMonitoring(Twin[Monitoring]):
+    """The engine while it looks after a machine: the twin of `smolkit.monitoring.Monitoring`."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036
+        await leave(self._sync.__exit__, *error)
+
+    async def __aiter__(self) -> AsyncIterator[MonitorEvent]:
+        events = iter(self._sync)
+        while (event := await in_loop(next, events, None)) is not None:
+            yield event
+
+    stop = awaited(Monitoring.stop)
 
 
 @final
@@ -126,6 +146,7 @@ class AsyncMachine(Twin[Machine]):
     sh = awaited(Machine.sh)
     spawn = awaited(giving(AsyncSpawned, Machine.spawn))
     shell = awaited(Machine.shell)
+    terminal = awaited(Machine.terminal)
     if TYPE_CHECKING:
 
         @overload
@@ -172,7 +193,7 @@ class AsyncMachine(Twin[Machine]):
     console = awaited(Machine.console)
     follow_logs = awaited(giving(AsyncProcess[str], Machine.follow_logs))
     egress_events = awaited(Machine.egress_events)
-    monitor = awaited(Machine.monitor)
+    monitor = awaited(giving(AsyncMonitoring, Machine.monitor))
     images = awaited(Machine.images)
     prune = awaited(Machine.prune)
     network_test = awaited(Machine.network_test)

@@ -13,7 +13,7 @@ from smolkit.commands.machine import Cp, DataDir, Delete, Ls, Start, Status, Sto
 
 if TYPE_CHECKING:
     from smolkit.commands.run import PackRun, Run
-    from smolkit.commands.spawn import Shell, Spawn
+    from smolkit.commands.spawn import Shell, Spawn, Terminal
     from smolkit.commands.verbs import (
         Branch,
         BranchRelease,
@@ -97,6 +97,7 @@ __all__ = [
     "Status",
     "Stop",
     "Sync",
+    "Terminal",
     "Update",
     "Version",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from smolkit.commands.records import dict_of, typed
 from smolkit.errors import UnknownEngineError
-from smolkit.observed import EgressEvent, Stats
+from smolkit.observed import EgressEvent, MonitorEvent, Stats
 
 if TYPE_CHECKING:
     from smolkit.values import Completed
@@ -39,3 +40,33 @@ def egress_event(item: Any, completed: Completed) -> EgressEvent:
         raise UnknownEngineError("the engine's record of an egress event is no object", completed)
     timestamp, operation, destination = (str(item.get(key) or "") for key in ("timestamp", "operation", "dest"))
     return EgressEvent(timestamp, operation, destination, item)
+
+
+# What `machine monitor` prints, as in the source of 0.7.2 to 1.9.3 and among the words of 1.32.2.
+_EVENTS = tuple(
+    (kind, re.compile(pattern))
+    for kind, pattern in (
+        ("starting", r"Machine '[^']*' is not running, starting"),
+        ("watching", r"Monitoring machine '"),
+        ("check failed", r"  health check failed \(exit (?P<code>-?\d+), (?P<count>\d+)/\d+\)"),
+        ("check failed", r"  (?:health check error|cannot connect to agent) \((?P<count>\d+)/\d+\)"),
+        ("recovered", r"  health check passed"),
+        ("unhealthy", r"  unhealthy "),
+        ("exited", r"  machine exited \(exit code: (?:(?P<code>-?\d+)|unknown)\)"),
+        ("restarting", r"  restarting \(attempt (?P<count>\d+),"),
+        ("restarted", r"  machine restarted"),
+        ("restart failed", r"  restart failed: "),
+        ("given up", r"  not restarting \("),
+        ("suspended", r"  detected suspend "),
+        ("stopped", r"Stopped monitoring\. "),
+    )
+)
+
+
+def monitor_event(line: str) -> MonitorEvent:
+    """A line of `machine monitor`."""
+    for kind, pattern in _EVENTS:
+        if found := pattern.match(line):
+            parts = {part: int(number) for part, number in found.groupdict().items() if number is not None}
+            return MonitorEvent(kind, line.strip(), parts.get("code"), parts.get("count"))
+    return MonitorEvent("other", line.strip())

@@ -1,4 +1,4 @@
-"""`machine exec --detach` and `machine shell`."""
+"""`machine exec --detach`, `machine exec --tty` and `machine shell`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from smolkit import checks
-from smolkit.commands.base import Silent
+from smolkit.commands.base import Command
 from smolkit.commands.execute import Exec
 from smolkit.errors import UnknownEngineError
+from smolkit.values import Invocation
 from smolkit.verdict import verdict
 
 if TYPE_CHECKING:
     from smolkit.dialect import Dialect
-    from smolkit.values import Completed
+    from smolkit.errors import SmolvmError
+    from smolkit.values import Completed, Hidden
+
+_SHELL = ("/bin/sh",)  # what `machine shell` runs
 
 
 @frozen
@@ -49,10 +53,45 @@ class Spawn(Exec):
 
 
 @frozen
-class Shell(Silent):
-    """`machine shell`: the guest's shell, with a terminal."""
+class Terminal(Exec):
+    """`machine exec -i -t`: a command in the foreground of a terminal. The answer is its exit status.
+
+    Its stdout and stderr are one there, the terminal: what comes on the engine's stderr is the engine's.
+    """
+
+    def _mode(self, dialect: Dialect) -> tuple[str, ...]:
+        return ("-i", "-t")
+
+    def answer(self, completed: Completed) -> int:  # type: ignore[override]
+        return completed.returncode
+
+
+@frozen
+class Shell(Command[int]):
+    """`machine shell`: the guest's shell, with a terminal. The answer is its exit status."""
 
     name: str = field(converter=checks.name)
+    carried: tuple[tuple[str, Hidden], ...] = field(default=(), kw_only=True, eq=False, repr=False)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        return ("machine", "shell", *dialect.name("shell", self.name))
+        return dialect.words("machine", "shell", *dialect.name("shell", self.name))
+
+    def invocation(self, dialect: Dialect) -> Invocation:
+        return Invocation(self.argv(dialect), self.carried)
+
+    def failure(self, completed: Completed) -> SmolvmError | None:
+        """What went wrong with the engine, if it did; whatever the shell's exit status."""
+        return verdict(completed, _SHELL)
+
+    def read(self, completed: Completed) -> int:
+        """The shell's exit status.
+
+        Raises:
+            SmolvmError: it was the engine that failed.
+        """
+        if failure := self.failure(completed):
+            raise failure
+        return self.answer(completed)
+
+    def answer(self, completed: Completed) -> int:
+        return completed.returncode

@@ -11,9 +11,11 @@ from smolkit import checks
 from smolkit.commands import options
 from smolkit.commands.base import Command
 from smolkit.values import Hidden
+from smolkit.verdict import verdict
 
 if TYPE_CHECKING:
     from smolkit.dialect import Dialect
+    from smolkit.errors import SmolvmError
     from smolkit.values import Completed
 
 T_co = TypeVar("T_co", covariant=True)
@@ -32,6 +34,7 @@ class Verb(Command[T_co]):
         FIXED: Words that it always has.
         OPTIONS: Its options, by their Python names; empty for none.
         JSON: What its answer is: "list", "object", or "" for no JSON.
+        NEEDS: What it is pointless without, for people to read; "" where it may be said without any options.
         name: The machine that it is about, if any.
         operands: Words that stand by themselves.
         chosen: The options given.
@@ -43,6 +46,7 @@ class Verb(Command[T_co]):
     FIXED: ClassVar[tuple[str, ...]] = ()
     OPTIONS: ClassVar[Mapping[str, options.Option]] = {}
     JSON: ClassVar[str] = ""
+    NEEDS: ClassVar[str] = ""
 
     name: str | None = field(default=None, converter=_name)
     operands: tuple[str, ...] = ()
@@ -62,12 +66,14 @@ class Verb(Command[T_co]):
         """The command with these options (and `env`), checked.
 
         Raises:
-            TypeError, ValueError: an option is unknown, or its value cannot be right.
+            TypeError, ValueError: an option is unknown, its value cannot be right, or none is given where one must be.
         """
         given = dict(given or {})
         env = checks.hidden_pairs("env", given.pop("env", None))
         chosen = options.choose(f"`smolvm {cls.WORDS}`", cls.OPTIONS, given)
         words = checks.words("command", command) if command else ()
+        if cls.NEEDS and not (chosen or env or operands):
+            raise ValueError(f"`smolvm {cls.WORDS}` needs {cls.NEEDS}")
         return cls(name, tuple(operands), chosen=chosen, env=env, command=words)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
@@ -99,3 +105,15 @@ class Said(Verb[str]):
 
     def answer(self, completed: Completed) -> str:
         return completed.stdout.decode("utf-8", "replace")
+
+
+class Followed(Verb[T_co]):
+    """One whose output is followed while it runs, without a bound."""
+
+    __slots__ = ()
+    BOUND: ClassVar[float | None] = None
+    timeout: ClassVar[float | None] = None
+
+    def failure(self, completed: Completed) -> SmolvmError | None:
+        """What went wrong with the engine, if it did."""
+        return verdict(completed)

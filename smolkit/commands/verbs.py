@@ -11,15 +11,13 @@ from smolkit.commands.base import LONG
 from smolkit.commands.observing import egress_event, stats
 from smolkit.commands.options import Option, integer, switch
 from smolkit.commands.records import dict_of, list_of
-from smolkit.commands.verb import Done, Said, Verb
+from smolkit.commands.verb import Done, Followed, Said, Verb
 from smolkit.observed import EgressEvent, Stats
-from smolkit.verdict import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from smolkit.dialect import Dialect
-    from smolkit.errors import SmolvmError
     from smolkit.values import Completed
 
 
@@ -29,6 +27,7 @@ class Update(Done):
 
     WORDS: ClassVar[str] = "machine update"
     OPTIONS: ClassVar[Mapping[str, Option]] = tables.UPDATE
+    NEEDS: ClassVar[str] = "something to change: cpus=2, say"
     FINISH: ClassVar[bool] = True
 
 
@@ -38,6 +37,7 @@ class Resize(Done):
 
     WORDS: ClassVar[str] = "machine resize"
     OPTIONS: ClassVar[Mapping[str, Option]] = tables.RESIZE
+    NEEDS: ClassVar[str] = "something to change: cpus, memory, storage or overlay"
     FINISH: ClassVar[bool] = True
 
 
@@ -109,6 +109,7 @@ class CheckpointLog(Said):
 
     WORDS: ClassVar[str] = "machine checkpoint-log"
     OPTIONS: ClassVar[Mapping[str, Option]] = tables.CHECKPOINT_LOG
+    NEEDS: ClassVar[str] = "a checkpoint or a store"
 
 
 @frozen
@@ -178,17 +179,11 @@ class StatsOf(Verb[Stats]):
 
 
 @frozen
-class Logs(Verb[bytes]):
+class Logs(Followed[bytes]):
     """`machine logs`: what the machine's workload wrote."""
 
     WORDS: ClassVar[str] = "machine logs"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"tail": Option("--tail", integer(0)), "follow": Option("--follow", switch)}
-    BOUND: ClassVar[float | None] = None  # it may be followed
-    timeout: ClassVar[float | None] = None
-
-    def failure(self, completed: Completed) -> SmolvmError | None:
-        """What went wrong with the engine, if it did."""
-        return verdict(completed)
 
     def answer(self, completed: Completed) -> bytes:
         return completed.stdout
@@ -208,12 +203,14 @@ class EgressEvents(Verb[tuple[EgressEvent, ...]]):
 
 
 @frozen
-class Monitor(Done):
+class Monitor(Followed[None]):
     """`machine monitor`: looks after the machine and starts it again, without end."""
 
     WORDS: ClassVar[str] = "machine monitor"
     OPTIONS: ClassVar[Mapping[str, Option]] = tables.MONITOR
-    BOUND: ClassVar[float | None] = None
+
+    def answer(self, completed: Completed) -> None:
+        return None
 
 
 @frozen

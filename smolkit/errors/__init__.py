@@ -15,6 +15,7 @@ SmolvmError
 │   └── HostLimitError           this host had no descriptor, process or memory left for the engine
 ├── InvalidNameError             not a machine name (also a ValueError)
 ├── ConfigError                  the engine refused a setting: an image, a host name, a mount, a user
+│   └── SecretUnsetError         a secret's variable is not set where the engine runs
 ├── CopyError                    cp could not read the one file or write the other
 ├── MachineNotFoundError
 ├── MachineExistsError
@@ -22,6 +23,7 @@ SmolvmError
 ├── MachineReplacedError         the name is another machine's by now
 ├── MachineNotRunningError
 ├── MachineRunningError
+├── MachineNeverStartedError     it has no disks yet to be resized or packed
 ├── WaitTimeoutError             what was waited for did not come (also a TimeoutError)
 ├── CleanupError                 a machine could not be removed, and is left
 ├── PolicyNotRecordedError       the engine did not record the network policy that was asked
@@ -65,6 +67,7 @@ from smolkit.errors.engine import (
     ForeignProgramError,
     HostLimitError,
     OutcomeUnknownError,
+    SecretUnsetError,
     StatusLostError,
     UnknownEngineError,
     UnsupportedByEngineError,
@@ -99,6 +102,7 @@ from smolkit.errors.machine import (
     InvalidNameError,
     MachineExistsError,
     MachineHasBranchesError,
+    MachineNeverStartedError,
     MachineNotFoundError,
     MachineNotRunningError,
     MachineReplacedError,
@@ -138,6 +142,7 @@ __all__ = [
     "InvalidNameError",
     "MachineExistsError",
     "MachineHasBranchesError",
+    "MachineNeverStartedError",
     "MachineNotFoundError",
     "MachineNotRunningError",
     "MachineReplacedError",
@@ -148,6 +153,7 @@ __all__ = [
     "PortInUseError",
     "ProgramNotExecutableError",
     "ProgramNotFoundError",
+    "SecretUnsetError",
     "SmolvmError",
     "StartError",
     "StartInProgressError",

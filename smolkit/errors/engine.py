@@ -83,6 +83,16 @@ class ConfigError(SmolvmError):
     hint = "the engine's words say which setting; nothing was created or changed"
 
 
+class SecretUnsetError(ConfigError):
+    """A secret is read from a variable that is not set in the engine's environment (the engine's `env_unset`)."""
+
+    summary = "the variable of this secret is not set in the engine's environment"
+    hint = (
+        "the engine gets only a few variables of this process: SubprocessRunner(pass_env=['NAME']) lets this one pass. For "
+        "secrets of client.machine(secrets=...), use a handle that was made with them"
+    )
+
+
 class UnknownEngineError(SmolvmError):
     """The engine failed in a way that smolkit has no name for. All it said is here."""
 

@@ -53,6 +53,15 @@ class MachineRunningError(SmolvmError):
     hint = "machine.stop() first"
 
 
+class MachineNeverStartedError(SmolvmError):
+    """The machine was never started, and so has no disks yet: they cannot be resized or packed. Nothing was changed."""
+
+    summary = "the machine has no disks before its first start"
+    hint = (
+        "give storage= and overlay= to client.machine() before it is created; or machine.start() and machine.stop() first"
+    )
+
+
 class WaitTimeoutError(SmolvmError, TimeoutError):
     """What `wait_until` waited for did not come true in time. Notes carry the end of the machine's logs."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, nullcontext
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from smolkit.calls import Call, Plan
     from smolkit.commands.base import Command
+    from smolkit.commands.spawn import Shell, Terminal
     from smolkit.observed import Check
     from smolkit.ownership import Here
     from smolkit.runners.live import Live
@@ -241,16 +243,26 @@ class AnyRunner(HostFiles, ABC):
 
         return Replayed(self.call, invocation, stdin=stdin)
 
-    def hand_over(self, command: Command[Any]) -> int:
-        """Runs a command in the foreground of this program's terminal; its exit status."""
-        invocation = command.invocation(self.engine.dialect)
-        if self.plan is None:
-            return self.interact(invocation)
-        self.plan.add(command, invocation)
-        return 0
+    def hand_over(self, command: Shell | Terminal) -> int:
+        """Runs a command in the foreground of this program's terminal; its exit status.
 
-    def interact(self, invocation: Invocation) -> int:
-        """Runs the engine in the foreground of this program's terminal; its exit status."""
+        Raises:
+            SmolvmError: it was the engine that failed.
+        """
+        invocation, started = command.invocation(self.engine.dialect), self.clock()
+        if self.plan is not None:
+            self.plan.add(command, invocation)
+            return 0
+        completed = self.interact(invocation)
+        failure = command.failure(completed)
+        self.tell(command, invocation, started, completed.returncode, failure)
+        if failure is not None:
+            raise failure
+        sys.stderr.write(completed.stderr.decode("utf-8", "replace"))
+        return completed.returncode
+
+    def interact(self, invocation: Invocation) -> Completed:
+        """Runs the engine in the foreground of this program's terminal. What it says on stderr is kept, and is its own."""
         raise NotImplementedError(f"{type(self).__name__} hands no terminal over ({invocation.argv[-3:]})")
 
     def is_available(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,8 @@ class Replayed(Live):
 
     def write(self, data: bytes) -> None:
         """As in Live."""
+        if self._done is not None:
+            raise BrokenPipeError(errno.EPIPE, "it has ended: this runner takes only what is written before the first read")
         self._written += data
 
     def close_stdin(self) -> None:

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from smolkit.errors import EngineNotFoundError, SmolvmError
 from smolkit.runners.attempts import USED_UP, InterruptedCall
 from smolkit.runners.base import Runner
 from smolkit.runners.call import Call, without_note
+from smolkit.runners.pipes import Pump
 from smolkit.runners.posix import ChildProcess, reserve
 from smolkit.runners.waiting import Gate
 from smolkit.values import Completed, redact
@@ -52,7 +54,7 @@ class SubprocessRunner(Runner):
 
     Differences from `subprocess.run`: the child is not in the terminal's foreground group, so that a Ctrl-C does not
     tear the engine apart half-way; its environment is an allow-list (PATH, HOME, locale, XDG_*, SMOLVM_*, the agents' and
-    certificates' variables), without the proxy variables; its output is bounded.
+    certificates' variables, and `pass_env`), without the proxy variables; its output is bounded.
 
     Args:
         program: As for Smolvm. With a prefix: the program's name on the prefix's side, by default `smolvm`.
@@ -62,6 +64,8 @@ class SubprocessRunner(Runner):
             >= 1.2.5). Not with a prefix. Keep the path short: sockets are made some 45 characters below it, and a socket's
             path has to stay below 108.
         env: More variables for the engine; they win over what is inherited, and may be secrets: no pickle has them.
+        pass_env: Names of variables of this process that the engine gets too, if they are set when it is called: for the
+            `from_env` of a Smolfile's `[secrets]`, say.
         inherit_proxy: Whether HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY are inherited. From 1.9.1 on the engine gives
             them to its own pulls.
         output_limit: Bytes of stdout and stderr together that one call may give (default 256 MiB). A guest that writes
@@ -81,6 +85,7 @@ class SubprocessRunner(Runner):
         prefix: Sequence[str] = (),
         state_dir: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
+        pass_env: Sequence[str] = (),
         inherit_proxy: bool = False,
         output_limit: int = _DEFAULT_LIMIT,
         version: str | None = None,
@@ -96,7 +101,8 @@ class SubprocessRunner(Runner):
         self._prefix = checks.words("prefix", prefix) if prefix else ()
         self._state = None if state_dir is None else os.path.abspath(checks.path("state_dir", state_dir))
         self._env = checks.hidden_pairs("env", env)
-        if refused := _REFUSED & {key for key, _ in self._env}:
+        self._pass_env = checks.variables("pass_env", pass_env)
+        if refused := _REFUSED & {*(key for key, _ in self._env), *self._pass_env}:
             raise ValueError(f"env with {', '.join(sorted(refused))}: the engine would run what it is not asked to")
         if self._prefix and self._state is not None:
             raise ValueError(
@@ -222,20 +228,23 @@ class SubprocessRunner(Runner):
             self.host, lambda: describe(self.here().me, self.engine, self._prefix, self._environment({})), command
         )
 
-    def interact(self, invocation: Invocation) -> int:
-        """Runs the engine in the foreground of this program's terminal; its exit status."""
-        child = ChildProcess()
+    def interact(self, invocation: Invocation) -> Completed:
+        """Runs the engine in the foreground of this program's terminal. What it says on stderr is kept, and is its own."""
+        child, started = ChildProcess(), time.monotonic()
+        child.open_stderr()
+        pump = Pump(child, None, self.output_limit)
         try:
             self.spawn(child, invocation)
-            return child.wait()
+            pump.run(None)
         except BaseException:
             child.signal(signal.SIGKILL)
             raise
         finally:
-            if child.is_started:
-                child.wait()
+            code = child.wait() if child.is_started else 0
             child.reap()
+            pump.close()
             child.close()
+        return self.completed(invocation, code, b"", pump.stderr, time.monotonic() - started, "")
 
     def spawn(self, child: ChildProcess, invocation: Invocation) -> None:
         """Starts the engine as this child, whose pipes are open."""
@@ -275,8 +284,9 @@ class SubprocessRunner(Runner):
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
         # By key, then by value: decoding all of a large environment takes longer than all else that smolkit adds.
         ours = {key: os.environ[key] for key in os.environ if self._is_inherited(key)}
+        passed = {key: os.environ[key] for key in self._pass_env if key in os.environ}
         state = {} if self._state is None else {"SMOLVM_DATA_DIR": self._state}
-        return {**ours, **_FIXED, **state, **more, **{key: value.reveal() for key, value in self._env}}
+        return {**ours, **_FIXED, **passed, **state, **more, **{key: value.reveal() for key, value in self._env}}
 
     def _is_inherited(self, key: str) -> bool:
         if key.startswith(_INHERITED_PREFIXES):

@@ -87,14 +87,19 @@ class ChildProcess:
         *_, self.stdout, out, self.stderr, err = self._files
         self._theirs = [*(self._files[:1] if stdin else ()), out, err]
 
+    def open_stderr(self) -> None:
+        """Makes a pipe for its stderr alone: it has our stdin and stdout, in the foreground of our terminal."""
+        self._files.extend(map(FileIO, chain.from_iterable(starmap(os.pipe, repeat((), 1))), cycle(("rb", "wb"))))
+        self.stderr, *self._theirs = self._files
+
     def start(self, program: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Starts the program, as the leader of a process group of its own; without pipes in the foreground, in ours.
+        """Starts the program, as the leader of a process group of its own; without a pipe for its stdout in ours.
 
         Raises:
             OSError: it could not be; there is no child.
         """
         _reap_abandoned()
-        self._leads = bool(self._theirs)
+        self._leads = self.stdout is not None
         spawn = partial(os.posix_spawn, file_actions=self._actions(), setsigmask=(), setsigdef=_DEFAULTED)
         if self._leads:
             spawn = partial(spawn, setpgroup=0)
@@ -110,7 +115,7 @@ class ChildProcess:
         if self._theirs:
             places = range(3 - len(self._theirs), 3)
             actions += ((os.POSIX_SPAWN_DUP2, end.fileno(), place) for end, place in zip(self._theirs, places, strict=True))
-            if self.stdin is None:
+            if self._leads and self.stdin is None:
                 actions.insert(0, (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
         return actions + [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable()]
 

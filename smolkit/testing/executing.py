@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from smolkit.process import MARK
 from smolkit.testing import guest, words
 from smolkit.testing.guest import FakeMachine, GuestCall
+from smolkit.testing.guest_input import WAITS, GuestInput, Left
 
 if TYPE_CHECKING:
     from smolkit.dialect import Dialect
@@ -56,7 +57,7 @@ class Executing:
         self._dialect, self._clock = dialect, clock
         self._numbers = iter(range(600, 10**9))
 
-    def call(self, machine: FakeMachine, said: Words, invocation: Invocation) -> Pieces:
+    def call(self, machine: FakeMachine, said: Words, invocation: Invocation, stdin: GuestInput) -> Pieces:
         """A command in a machine, by the command line of exec or run."""
         given = {key: value.reveal() for key, value in invocation.env}
         secrets = {**machine.secrets, **said.pairs("--secret-env")}
@@ -67,43 +68,41 @@ class Executing:
             env,
             said.one("-w") or said.one("--workdir") or "/",
             said.one("--user") or None,
-            invocation.stdin or b"",
+            stdin,
             self._clock.now,
             self._clock.sleep,
         )
         machine.calls.append(call)
-        interactive, started = "-i" in said.options, self._clock.seconds
+        interactive = "-i" in said.options
         if said.fault == "output cap":
             raise words.fault(said.fault)
         try:
             pieces = guest.run(call, self.handlers)
             if "-d" in said.options:
                 return (yield from self._detach(machine, call, pieces))
-            return (yield from self._bounded(machine, said, pieces, started))
+            return (yield from self._bounded(machine, said, pieces, stdin))
         except (FileNotFoundError, PermissionError) as error:
             if machine.image is None:
                 raise words.cannot_start(error, interactive=interactive) from None
             yield "stderr", words.crun_cannot_start(error, call.args[0]).encode()
             return _CANNOT_START
 
-    def _bounded(self, machine: FakeMachine, said: Words, pieces: Pieces, started: float) -> Pieces:
+    def _bounded(self, machine: FakeMachine, said: Words, pieces: Pieces, stdin: GuestInput) -> Pieces:
         """The command's output, as long as the engine's bounds and its VM let it come."""
-        timeout = _seconds(said.one("--timeout"))
-        live, size, status = "-i" in said.options, 0, 0
+        timeout, started = _seconds(said.one("--timeout")), self._clock.seconds
+        stdin.until = None if timeout is None else started + timeout
+        live, size = "-i" in said.options, 0
         held: list[tuple[str, bytes]] = []
         while True:
-            try:
-                piece = next(pieces)
-            except StopIteration as end:
-                status, piece = end.value, None
-            if timeout is not None and self._clock.seconds - started > timeout:
+            piece, status = self._resumed(pieces, stdin)
+            if timeout is not None and self._is_late(stdin):
                 self._clock.seconds = started + timeout
                 pieces.close()
                 yield from held
                 if self._dialect.supports("--error-format"):
                     yield "stderr", f"\ncommand timed out after {timeout * 1000:.0f}ms".encode()
                 return _TIMED_OUT
-            if said.fault == "dies":
+            if said.fault == "dies" and piece != WAITS:
                 machine.state = "stopped"
                 yield from [piece] if live and piece else ()
                 raise words.fault(said.fault)
@@ -119,6 +118,20 @@ class Executing:
                 held.append(piece)
                 if size > words.CAP:
                     raise words.fault("output cap")
+
+    def _resumed(self, pieces: Pieces, stdin: GuestInput) -> tuple[tuple[str, bytes] | None, int]:
+        """The command's next piece, or None and its status."""
+        try:
+            return next(pieces), 0
+        except StopIteration as end:
+            return None, end.value
+        except Left:
+            if not self._is_late(stdin):
+                raise
+            return None, _TIMED_OUT
+
+    def _is_late(self, stdin: GuestInput) -> bool:
+        return stdin.until is not None and self._clock.seconds > stdin.until
 
     def _detach(self, machine: FakeMachine, call: GuestCall, pieces: Pieces) -> Pieces:
         """It runs to its end at once, but seems to run for as long as it slept."""

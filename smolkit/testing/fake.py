@@ -13,6 +13,7 @@ from smolkit.runners.base import Runner
 from smolkit.runners.live import Live
 from smolkit.testing import verbs, words
 from smolkit.testing.executing import Clock
+from smolkit.testing.guest_input import GuestInput
 from smolkit.testing.live import LiveCall
 from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError
 from smolkit.values import Completed
@@ -70,10 +71,19 @@ class FakeSmolvm(FakeRunner):
 
     `answer`, from FakeRunner, still scripts what the fake itself does not do, and wins. Several threads may share one, and
     tasks: to them each call is a moment in which others go on, and handlers wait by `smolkit.aio.wait_for`.
+
+    A command of `popen(stdin=True)` that reads its stdin waits until another thread or task writes to it or closes it. This
+    does take time: up to its timeout, or the reader's, but never more than `patience`. After that the fake's clock goes on
+    to that timeout; where there is none, an AssertionError says what a real guest would wait for, for ever.
+
+    Args:
+        version: The engine's version that it speaks as.
+        patience: Seconds of this host. With 0 nobody is waited for: right where one thread both writes and reads.
     """
 
-    def __init__(self, version: str = "1.32.2") -> None:
+    def __init__(self, version: str = "1.32.2", *, patience: float = 30.0) -> None:
         super().__init__(version)
+        self.patience = patience
         self._clock = Clock()
         self._verbs = verbs.Verbs(self.engine.dialect, self._clock)
         self._faults: list[_Injected] = []
@@ -170,12 +180,12 @@ class FakeSmolvm(FakeRunner):
             return super().follow(command, stdin=stdin)
         self.commands.append(command)
         self.invocations.append(invocation)
-        return LiveCall(self, invocation)
+        return LiveCall(self, invocation, stdin=stdin)
 
     def _otherwise(self, command: Command[Any], invocation: Invocation) -> Completed:  # noqa: ARG002
         started = self.clock()
         out: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
-        pieces = self.pieces(invocation, invocation.stdin or b"")
+        pieces = self.pieces(invocation, GuestInput(invocation.stdin or b""))
         while True:
             try:
                 stream, data = next(pieces)
@@ -185,7 +195,7 @@ class FakeSmolvm(FakeRunner):
                 return Completed(invocation.argv, end.value or 0, stdout, stderr, self.clock() - started, ended_by)
             out[stream].append(data)
 
-    def pieces(self, invocation: Invocation, stdin: bytes) -> Pieces:
+    def pieces(self, invocation: Invocation, stdin: GuestInput) -> Pieces:
         """What the engine writes, and its exit status (None, where it hangs until it is ended)."""
         verb, said = words.verb_of(invocation.argv), None
         machine, _, name = verb.partition(" ")
@@ -202,7 +212,7 @@ class FakeSmolvm(FakeRunner):
                 return None  # type: ignore[return-value]
             if said.fault in _NOTHING_DONE:
                 raise words.fault(said.fault)
-            status = yield from self._do(said, evolve(invocation, stdin=stdin))
+            status = yield from self._do(said, invocation, stdin)
         except words.Refusal as refusal:
             yield "stderr", refusal.stderr(as_json=said is not None and said.as_json)
             return refusal.status
@@ -216,10 +226,10 @@ class FakeSmolvm(FakeRunner):
                     return injected.fault
         return ""
 
-    def _do(self, said: Words, invocation: Invocation) -> Pieces:
+    def _do(self, said: Words, invocation: Invocation, stdin: GuestInput) -> Pieces:
         verb = said.verb.partition(" ")[2]
         if verb in verbs.RUN:
-            return (yield from verbs.RUN[verb](self._verbs, said, invocation))
+            return (yield from verbs.RUN[verb](self._verbs, said, invocation, stdin))
         with self._verbs.lock:
             text = verbs.DONE[verb](self._verbs, said)
         if text:

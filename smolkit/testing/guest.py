@@ -13,6 +13,7 @@ from attrs import define, evolve, field, frozen
 from smolkit.checks import data
 from smolkit.process import FIND, KILL
 from smolkit.testing import guest_scripts
+from smolkit.testing.guest_input import WAITS, GuestInput
 from smolkit.testing.scripted import UnexpectedCommandError
 from smolkit.testing.shell import Pieces, Shell, UnknownSyntaxError
 
@@ -113,7 +114,6 @@ class GuestCall:
         env: Its variables: the machine's, the secrets', its own.
         workdir: Where it runs; "/" by default.
         user: As whom, if that was said.
-        stdin: What it is given to read.
         now: Seconds since the epoch, by the fake's clock.
     """
 
@@ -122,9 +122,18 @@ class GuestCall:
     env: Mapping[str, str]
     workdir: str
     user: str | None
-    stdin: bytes
+    _input: GuestInput = field(repr=False, eq=False)
     now: float
     _sleep: Callable[[float], None] = field(repr=False, eq=False)
+
+    @property
+    def stdin(self) -> bytes:
+        """All that it is given to read. Of `popen(stdin=True)`: waits until that is closed."""
+        return self._input.read()
+
+    def lines(self) -> Iterator[bytes]:
+        """What it is given to read, line by line as it is written: for handlers that answer while they read."""
+        return self._input.lines()
 
     @property
     def files(self) -> Files:
@@ -147,13 +156,17 @@ def run(call: GuestCall, handlers: list[tuple[tuple[str, ...], Any]]) -> Pieces:
         FileNotFoundError, PermissionError: it cannot be started.
         UnexpectedCommandError: there is nothing to run it with.
     """
+    return (yield from _begun(call, handlers))  # a handler is called when its output is read, within the command's bounds
+
+
+def _begun(call: GuestCall, handlers: list[tuple[tuple[str, ...], Any]]) -> Pieces:
     if not call.files.is_dir(call.workdir):
         raise FileNotFoundError(call.workdir)
     for words, handler in reversed(handlers):
         if call.args[: len(words)] == words:
             return _pieces(handler(call) if callable(handler) and not isinstance(handler, type) else handler)
     try:
-        text = guest_scripts.run(call.files, call.args, call.stdin, int(call.now))
+        text = guest_scripts.run(call.files, call.args, call._input, int(call.now))  # noqa: SLF001  (of this module)
     except guest_scripts.Exit as end:
         return _said(GuestResult(end.status, b"", end.stderr))
     if text is not None:
@@ -186,11 +199,12 @@ def _spawned(call: GuestCall) -> Pieces | None:
 
 
 def _shell(call: GuestCall, handlers: list[tuple[tuple[str, ...], Any]]) -> Pieces:
-    def execute(words: tuple[str, ...], stdin: bytes) -> Pieces:
-        return run(evolve(call, args=words, stdin=stdin), handlers)
+    def execute(words: tuple[str, ...], stdin: GuestInput) -> Pieces:
+        return run(evolve(call, args=words, input=stdin), handlers)
 
     try:
-        return (yield from Shell(call.files, call.env, call.workdir, execute).run(call.args[2], call.stdin))
+        shell = Shell(call.files, call.env, call.workdir, execute)
+        return (yield from shell.run(call.args[2], call._input))  # noqa: SLF001  (of this module)
     except UnknownSyntaxError as error:
         raise UnexpectedCommandError(
             f"the fake's `sh -c` does not know {str(error)!r}, of {call.args[2]!r}\n"
@@ -250,13 +264,18 @@ def _cat(call: GuestCall) -> Pieces:
     status = 0
     for name in call.args[1:] or ("-",):
         try:
-            yield "stdout", call.stdin if name == "-" else call.files.read(call.path(name))
+            yield from _passed(call) if name == "-" else [("stdout", call.files.read(call.path(name)))]
         except OSError as error:
             folder = isinstance(error, IsADirectoryError)
             said = "read error: Is a directory" if folder else f"can't open '{name}': {error.strerror}"
             yield "stderr", f"cat: {said}\n".encode()
             status = 1
     return status
+
+
+def _passed(call: GuestCall) -> Iterator[tuple[str, bytes]]:
+    while (taken := call._input.take()) != b"":  # noqa: SLF001  (of this module)
+        yield WAITS if taken is None else ("stdout", taken)
 
 
 def _sleep(call: GuestCall) -> Pieces:

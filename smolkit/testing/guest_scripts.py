@@ -11,6 +11,7 @@ from collections.abc import Callable
 from attrs import evolve, frozen
 
 from smolkit.commands import script as scripts
+from smolkit.testing.guest_input import GuestInput
 from smolkit.testing.memory import Files, Node, either, error
 
 _CODES = {number: code for code, number in scripts.CODES.items()}
@@ -34,7 +35,7 @@ class Exit(Exception):  # noqa: N818  (no error: how a script ends)
         self.status, self.stderr = status, stderr
 
 
-def run(files: Files, command: tuple[str, ...], stdin: bytes, now: int) -> bytes | None:
+def run(files: Files, command: tuple[str, ...], stdin: GuestInput, now: int) -> bytes | None:
     """What one of smolkit's scripts writes when it is run on these files; None, if the command is none of them.
 
     Raises:
@@ -46,7 +47,7 @@ def run(files: Files, command: tuple[str, ...], stdin: bytes, now: int) -> bytes
     if _BY_TEXT[command[2]] in _NEEDS and not files.exists(path):
         raise Exit(_CODES[errno.ENOENT])
     try:
-        return _BY_TEXT[command[2]](_Task(files, path, other, command[6:], stdin, now))
+        return _BY_TEXT[command[2]](_Task(files, path, other, command[6:], stdin.read(), now))
     except OSError as failure:
         raise Exit(_CODES.get(failure.errno or 0, _CODES[errno.EIO]), str(failure)) from None
 

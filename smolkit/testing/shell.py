@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from smolkit.testing.guest_input import WAITS, GuestInput
+
 if TYPE_CHECKING:
     from smolkit.testing.memory import Files
 
 Pieces = Generator[tuple[str, bytes], None, int]  # (stream, data), and in the end the exit status
-Execute = Callable[[tuple[str, ...], bytes], Pieces]  # a program, and its stdin
+Execute = Callable[[tuple[str, ...], GuestInput], Pieces]  # a program, and its stdin
 
 _TOKEN = re.compile(
     r"""(?P<space>(?:[ \t]|\\\n)+|\#[^\n]*)
@@ -67,7 +69,7 @@ class Shell:
     def __init__(self, files: Files, env: Mapping[str, str], workdir: str, execute: Execute) -> None:
         self._files, self._env, self._workdir, self._execute = files, {**env, "?": "0"}, workdir, execute
 
-    def run(self, script: str, stdin: bytes) -> Pieces:
+    def run(self, script: str, stdin: GuestInput) -> Pieces:
         """Runs a script.
 
         Raises:
@@ -84,7 +86,7 @@ class Shell:
             skip = (operator == "&&" and status != 0) or (operator == "||" and status == 0)
         return status
 
-    def _pipeline(self, pipeline: list[_Simple], stdin: bytes) -> Pieces:
+    def _pipeline(self, pipeline: list[_Simple], stdin: GuestInput) -> Pieces:
         status = 0
         for number, simple in enumerate(pipeline):
             passed, last = bytearray(), number == len(pipeline) - 1
@@ -99,17 +101,17 @@ class Shell:
                 if len(pipeline) == 1:
                     raise
                 pieces.status = end.status  # a part of a pipeline is a shell of its own
-            status, stdin = pieces.status, bytes(passed)
+            status, stdin = pieces.status, GuestInput(bytes(passed))
         return status
 
-    def _simple(self, simple: _Simple, stdin: bytes) -> Pieces:
+    def _simple(self, simple: _Simple, stdin: GuestInput) -> Pieces:
         words = tuple(text for word in simple.words if (text := self._expand(word)) or set(word) & {"'", '"'})
-        places: dict[str, str] = {"stdout": "stdout", "stderr": "stderr"}
+        places: dict[str, str] = {"stdout": "stdout", "stderr": "stderr", WAITS[0]: WAITS[0]}
         written: dict[str, bytearray] = {}
         try:
             for operator, target in simple.redirects:
                 if operator == "<":
-                    stdin = self._files.read(posixpath.join(self._workdir, self._expand(target)))
+                    stdin = GuestInput(self._files.read(posixpath.join(self._workdir, self._expand(target))))
                 else:
                     self._redirect(operator, target, places, written)
         except OSError as error:
@@ -135,7 +137,7 @@ class Shell:
             places["stderr" if operator.startswith("2") else "stdout"] = path
             written[path] = self._opened(path, append=operator.endswith(">>"))
 
-    def _started(self, words: tuple[str, ...], stdin: bytes) -> Pieces:
+    def _started(self, words: tuple[str, ...], stdin: GuestInput) -> Pieces:
         if not words:
             return 0
         if words[0] == "exit":

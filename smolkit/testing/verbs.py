@@ -15,6 +15,7 @@ from smolkit.testing.guest import FakeMachine
 from smolkit.testing.memory import Files
 
 if TYPE_CHECKING:
+    from smolkit.testing.guest_input import GuestInput
     from smolkit.testing.shell import Pieces
     from smolkit.testing.words import Words
     from smolkit.values import Invocation
@@ -127,6 +128,7 @@ class Verbs(Executing):
         lists = {"--allow-cidr", "--allow-host", "--remove-allow-cidr", "--remove-allow-host", "--reset-allow-list"}
         if machine.state == "running" and said.options.keys() - lists - {"--name"}:
             raise words.must_be_stopped()
+        words.check_disks(machine.record, said, made=machine.state != "created")
         words.update(machine.record, said)
         machine.env.update(said.pairs("-e"))
         for key in said.all("--remove-env"):
@@ -202,7 +204,7 @@ class Verbs(Executing):
             file.write(data)
         return ""
 
-    def run(self, said: Words, invocation: Invocation) -> Pieces:
+    def run(self, said: Words, invocation: Invocation, stdin: GuestInput) -> Pieces:
         """A machine for one command."""
         name = f"vm-{next(self._numbers):08x}"
         yield "stderr", f"Starting ephemeral machine ({name})...\n".encode()
@@ -210,13 +212,13 @@ class Verbs(Executing):
             raise words.fault(said.fault)
         record = words.record(name, said, self._dialect, int(self._clock.now))
         machine = FakeMachine(name, Files(), record, "running", env=said.pairs("-e"))
-        return (yield from self.call(machine, evolve(said, options={**said.options, "-e": []}), invocation))
+        return (yield from self.call(machine, evolve(said, options={**said.options, "-e": []}), invocation, stdin))
 
-    def exec(self, said: Words, invocation: Invocation) -> Pieces:
+    def exec(self, said: Words, invocation: Invocation, stdin: GuestInput) -> Pieces:
         """A command in it."""
         with self.lock:
             machine = self._up(self._find(said))
-        return (yield from self.call(machine, said, invocation))
+        return (yield from self.call(machine, said, invocation, stdin))
 
 
 # What the fake does of `smolvm machine`; the first answer with text, the others bring output as it comes.
@@ -235,4 +237,4 @@ DONE: dict[str, Callable[[Verbs, Words], str]] = {
     "stop": Verbs.stop,
     "update": Verbs.update,
 }
-RUN: dict[str, Callable[[Verbs, Words, Invocation], Pieces]] = {"exec": Verbs.exec, "run": Verbs.run}
+RUN: dict[str, Callable[[Verbs, Words, Invocation, GuestInput], Pieces]] = {"exec": Verbs.exec, "run": Verbs.run}

@@ -164,6 +164,24 @@ def record(name: str, words: Words, dialect: Dialect, created_at: int) -> dict[s
     return found
 
 
+def check_disks(record: dict[str, Any], words: Words, *, made: bool) -> None:
+    """Refuses disks that would shrink, or that grow before they are made: at the machine's first start.
+
+    Raises:
+        Refusal: the engine would not do it.
+    """
+    for disk, size in (("storage", 20), ("overlay", 10)):
+        old = record[f"{disk}_gb"] or size
+        new = int(words.one(f"--{disk}", str(old)))
+        if new < old:
+            why = "Only expanding is supported to prevent data loss."
+            message = f"config operation failed: resize: {disk} disk cannot be shrunk from {old} GiB to {new} GiB. {why}"
+            raise Refusal("CONFIG_ERROR", message)
+        if new > old and not made:
+            why = "storage operation failed: open disk: No such file or directory (os error 2)"
+            raise Refusal("STORAGE_ERROR", f"storage operation failed: expand {disk} disk: {why}")
+
+
 def update(record: dict[str, Any], words: Words) -> None:
     """Changes a machine's record."""
     for flag, key in (

@@ -146,6 +146,21 @@ def test_a_process(machine: Machine) -> None:
     assert (5, {"stdout": b"out\ngiven", "stderr": b"err\n"}) == (process.returncode, found)
 
 
+def test_a_process_answers_what_it_is_told(machine: Machine) -> None:
+    """What is written after an answer is read, too; a reader's timeout leaves it to run on."""
+    with machine.popen(["cat"], stdin=True) as process:
+        assert process.stdin is not None
+        pieces = iter(process)
+        for word in (b"one", b"two"):
+            process.stdin.write(word)
+            assert ("stdout", word) == next(pieces)
+        with pytest.raises(TimeoutError):
+            process.wait(timeout=1)
+        process.stdin.close()
+        assert [] == list(pieces)
+    assert 0 == process.returncode
+
+
 @pytest.mark.differs
 def test_a_process_of_no_program(machine: Machine) -> None:
     """As with exec."""

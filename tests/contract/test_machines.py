@@ -116,6 +116,16 @@ def test_updating_a_machine(world: World, created: Machine) -> None:
     assert ["made"] == [item.name for item in world.client.ls() if item.cpus == 2]
 
 
+def test_disks_before_the_first_start(created: Machine) -> None:
+    """They are not made yet, and cannot grow; that they cannot shrink is said first."""
+    for change in ({"storage": 30}, {"overlay": 30}):
+        with pytest.raises(errors.MachineNeverStartedError):
+            created.update(**change)  # type: ignore[arg-type]
+    with pytest.raises(errors.ConfigError, match="cannot be shrunk from 2 GiB to 1 GiB"):
+        created.update(storage=1)
+    created.update(storage=2)
+
+
 def test_published_ports(world: World) -> None:
     """The address on the host."""
     port = world.client.free_port()

@@ -210,7 +210,7 @@ def test_secrets_of_a_machine(real: Smolvm, boot: Boot, tmp_path: Path) -> None:
         machine.stop()
         again(machine.start)
         assert "t0p-s3cret\n" == machine.sh("echo $TOKEN").stdout
-        with pytest.raises(errors.ConfigError, match="env_unset"):
+        with pytest.raises(errors.SecretUnsetError, match="env_unset"):
             real.machine(machine.name).exec(["true"])
 
 

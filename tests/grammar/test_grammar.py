@@ -53,7 +53,6 @@ LEFT_OUT = {
     "machine run --name": "only with --detach",
     "machine run --tty": "nobody is at the terminal of an ephemeral machine; machine.shell() hands one over",
     "machine exec --stream": "-i is live too, and without its cap of 11 MiB (1.32.2)",
-    "machine exec --tty": "machine.shell() hands the terminal over",
     "machine ls --quiet": "ls() has the names",
     "machine ls --verbose": "the JSON has more",
     "pack run --tty": "as for machine run",
@@ -69,7 +68,7 @@ ALSO: dict[str, set[str]] = {
     "machine data-dir": {"--name"},
     "machine cp": {"--mode", "--uid", "--gid"},
     "machine exec": {"--name", "--env", "--secret-env", "--secret-file", "--secret-keychain", "--workdir", "--user"}
-    | {"--timeout", "--interactive", "--detach"},
+    | {"--timeout", "--interactive", "--tty", "--detach"},
     "machine shell": {"--name"},
     "machine run": {"--env", "--timeout", "--interactive"},
     "pack run": {"--env", "--timeout", "--interactive", "--info"},
@@ -116,6 +115,44 @@ def test_smolkit_says_all_that_the_engine_understands(real: Smolvm, table: Table
     for name in missing:
         table(title, f"{name}: {LEFT_OUT.get(name, 'NO REASON')}")
     assert [] == [name for name in missing if name not in LEFT_OUT]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda real: real.machine("created").resize(storage=30),
+        lambda real: real.machine("created").update(storage=30),
+        lambda real: real.machine("created").update(overlay=30),
+        lambda real: real.pack_create(None, "out", from_machine="created"),
+    ],
+)
+def test_disks_that_are_not_made_yet(
+    real: Smolvm, change: Callable[[Smolvm], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that was never started has none to resize or to pack, and nothing is left of the try."""
+    monkeypatch.chdir(tmp_path)
+    real.machine("created").create()
+
+    with pytest.raises(errors.MachineNeverStartedError):
+        change(real)
+    assert [] == list(tmp_path.iterdir())
+    assert real.machine("created").status().raw["storage_gb"] is None
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda m: m.update(net=True, no_net=True), "'--net' cannot be used with '--no-net'"),
+        (lambda m: m.update(reset_allow_list=True, remove_allow_hosts=["x.org"]), "cannot be used with"),
+        (lambda m: m.branch(worker_ready_timeout="5s"), "required arguments were not provided"),
+        (lambda m: m.branch(wait_ready=True, no_wait_ready=True), "cannot be used with"),
+    ],
+)
+def test_options_that_do_not_go_together(real: Smolvm, call: Callable[[Machine], object], words: str) -> None:
+    """The caller's mistake, in the engine's words: no bug to be reported."""
+    with pytest.raises(errors.ConfigError, match=words) as caught:
+        call(real.machine("missing"))
+    assert "please report" not in str(caught.value)
 
 
 def test_help_answers(real: Smolvm) -> None:
@@ -176,6 +213,20 @@ def test_a_missing_machine_is_a_typed_error(real: Smolvm, verb: str) -> None:
     """Each verb's own words for it are one error."""
     with pytest.raises(errors.MachineNotFoundError):
         getattr(real.machine("missing"), verb)()
+
+
+@pytest.mark.parametrize("hand_over", [Machine.shell, lambda machine: machine.terminal(["true"])])
+def test_a_terminal_of_machines_that_do_not_run(
+    real: Smolvm, hand_over: Callable[[Machine], int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped and missing are told apart, as with exec, and nothing of the engine's words reaches the terminal."""
+    real.machine("created").create()
+
+    with pytest.raises(errors.MachineNotFoundError):
+        hand_over(real.machine("missing"))
+    with pytest.raises(errors.MachineNotRunningError):
+        hand_over(real.machine("created"))
+    assert ("", "") == capfd.readouterr()
 
 
 def test_exec_and_cp_of_machines_that_do_not_run(real: Smolvm, tmp_path: Path) -> None:

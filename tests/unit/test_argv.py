@@ -56,6 +56,7 @@ from smolkit.commands import (
     Status,
     Stop,
     Sync,
+    Terminal,
     Update,
     Version,
 )
@@ -98,6 +99,7 @@ TABLE: list[tuple[Command[Any], str, str]] = [
 # Verbs that came later, or that say more to a newer engine: command, classic argv ("": it has none), the newest engine's
 LATER: list[tuple[Command[Any], str, str]] = [
     (Spawn("NAME", ["A"]), "", "machine exec --name NAME -d -- A"),
+    (Terminal("NAME", ["A"]), "machine exec --name NAME -i -t -- A", "machine exec --name NAME -i -t -- A"),
     (Update.of("NAME", {"cpus": 1}), "machine update --cpus 1 NAME", "machine update --cpus 1 --name NAME"),
     (Resize.of("NAME", {"cpus": 1}), "", "machine resize --cpus 1 --name NAME"),
     (Pause.of("NAME"), "", "machine pause --name NAME"),
@@ -200,7 +202,7 @@ def test_from_and_smolfile_together_are_classic_only() -> None:
         command.argv(CURRENT)
 
 
-@pytest.mark.parametrize("command", [row[0] for row in TABLE if not isinstance(row[0], (Version, Shell))])
+@pytest.mark.parametrize("command", [row[0] for row in TABLE if not isinstance(row[0], Version)])
 def test_engines_that_can_are_asked_for_failures_as_json(command: Command[Any]) -> None:
     """From 1.28.1 on every command begins with --error-format json."""
     assert ("--error-format", "json") == command.argv(Dialect.of("1.28.1"))[:2]

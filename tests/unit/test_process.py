@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from smolkit import Completed, Machine, Smolvm, SubprocessRunner, errors
+from smolkit.calls import Call
 from smolkit.commands import Command, Exec, Logs, Spawn
 from smolkit.runners.live import Live, Replayed
 from smolkit.testing import FakeRunner
@@ -256,6 +258,16 @@ def test_every_word_of_exec_is_said(client: Smolvm, fake: FakeRunner) -> None:
     assert (words, b"question") == (fake.argvs[0], fake.invocations[0].stdin)
 
 
+def test_what_a_scripted_answer_cannot_take_is_not_lost_in_silence(client: Smolvm, fake: FakeRunner) -> None:
+    """Once the answer is given, a write is refused."""
+    fake.answer(Exec, stdout="answer")
+    with client.machine("m").popen(["cat"], stdin=True) as process:
+        assert [("stdout", b"answer")] == list(process)
+        assert process.stdin is not None
+        with pytest.raises(BrokenPipeError, match="only what is written before the first read"):
+            process.stdin.write("too late")
+
+
 def test_commands_that_are_left_to_run(client: Smolvm, fake: FakeRunner) -> None:
     """They carry a mark of their own, by which they and all that they started are found."""
     fake.answer(Spawn, stdout="615\n", times=1)
@@ -298,15 +310,59 @@ def test_a_mark_finds_a_whole_family(said: Machine) -> None:
     until(lambda: "" == said.sh(find).stdout)
 
 
-def test_the_terminal_is_handed_over(tmp_path: Path, client: Smolvm) -> None:
-    """The engine's shell runs in the foreground, and its status comes back; a fake has none to hand over."""
-    program = tmp_path / "smolvm"
-    program.write_text("#!/bin/sh\n[ \"$*\" = 'machine shell --name m' ] && exit 7\n")
+def terminal(folder: Path, script: str, version: str = "1.32.2", **options: Any) -> Machine:
+    """A machine whose engine is this shell script, under another name than its own."""
+    program = folder / "other-name"
+    program.write_text(f"#!/bin/sh\necho \"note: no packed assets found for 'other-name' (...)\" >&2\n{script}\n")
     program.chmod(0o755)
+    return Smolvm(runner=SubprocessRunner(program, version=version)).machine("m", **options)
 
-    assert 7 == Smolvm(runner=SubprocessRunner(program, version="1.32.2")).machine("m").shell()
+
+@pytest.mark.parametrize("status", [0, 1, 7])
+def test_the_terminal_is_handed_over(
+    tmp_path: Path, client: Smolvm, capfd: pytest.CaptureFixture[str], status: int
+) -> None:
+    """The engine runs in the foreground, with the machine's secrets; the guest's status comes back, 1 too."""
+    machine = terminal(tmp_path, f'echo "$* $SMOLKIT_MACHINE_SECRET_KEY"; exit {status}', secrets={"KEY": "k"})
+
+    assert status == machine.shell()
+    assert status == machine.terminal(["python3", "-q"], env={"A": "b"}, workdir="/root", user="me", secrets={"S": "x"})
+    said = capfd.readouterr()
+    words = "exec --name m -i -t -e A=b --secret-env S=SMOLKIT_SECRET_S -w /root --user me -- python3 -q"
+    assert ["shell --name m k", f"{words} k"] == [line.partition(" machine ")[2] for line in said.out.splitlines()]
+    assert "" == said.err
     with pytest.raises(NotImplementedError, match="FakeRunner hands no terminal over"):
         client.machine("m").shell()
+
+
+@pytest.mark.parametrize("hand_over", [Machine.shell, lambda machine: machine.terminal(["python3"])])
+@pytest.mark.parametrize(
+    ("version", "said"), [("1.32.2", as_json("NOT_FOUND", "vm not found: m")), ("1.8.3", "Error: vm not found: m\n")]
+)
+def test_a_terminal_that_the_engine_cannot_give(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    hand_over: Callable[[Machine], int],
+    version: str,
+    said: str,
+) -> None:
+    """The engine's failure is an error, not the guest's status; nothing of it is printed."""
+    (tmp_path / "said").write_text(said)
+    calls: list[Call] = []
+    machine = terminal(tmp_path, f"cat '{tmp_path}/said' >&2; exit 1", version)
+    machine._runner.observe(calls.append)
+
+    with pytest.raises(errors.MachineNotFoundError) as caught:
+        hand_over(machine)
+    assert "note:" not in str(caught.value)
+    assert ("", "") == capfd.readouterr()
+    assert [(1, caught.value)] == [(call.returncode, call.error) for call in calls]
+
+
+def test_what_an_engine_says_beside_a_terminal_is_passed_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A warning of an engine that succeeds is printed, without the note of a renamed program."""
+    assert 3 == terminal(tmp_path, "echo warning >&2; exit 3").shell()
+    assert ("", "warning\n") == capfd.readouterr()
 
 
 def test_logs_are_followed(tmp_path: Path) -> None:

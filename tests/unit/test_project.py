@@ -45,6 +45,7 @@ RANKS = [
     {"runners.local"},
     {"runners.child", "runners.orphans"},
     {"process", "handle", "archive"},
+    {"monitoring"},
     {"testing"},
     {"machine_commands", "machine_verbs", "engine_verbs"},
     {"machine_files"},

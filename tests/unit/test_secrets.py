@@ -120,6 +120,22 @@ def read(path: Path) -> bytes:
         return b""
 
 
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("1.32.2", as_json("CONFIG_ERROR", "config operation failed: resolve secret 'X': env_unset")),
+        ("1.8.3", "Error: config operation failed: resolve secret 'X': env_unset\n"),
+    ],
+)
+def test_a_secret_that_the_engine_cannot_find_says_how_to_pass_it(version: str, said: str) -> None:
+    """A Smolfile's `{from_env = "X"}`: the engine does not get all of this process's variables."""
+    fake = FakeRunner(version)
+    fake.answer(["machine", "start"], returncode=1, stderr=said)
+    with pytest.raises(errors.ConfigError, match=r"SubprocessRunner\(pass_env=\['NAME'\]\)") as caught:
+        Smolvm(runner=fake).machine("m", smolfile="Smolfile").start()
+    assert isinstance(caught.value, errors.SecretUnsetError)
+
+
 def test_no_command_line_has_a_secret(tmp_path: Path) -> None:
     """Seen as another user would: in /proc/*/cmdline, while the engine runs."""
     (tmp_path / "smolvm").write_text('#!/bin/sh\nuntil [ -e "${0%/*}/seen" ]; do sleep 0.01; done\n')

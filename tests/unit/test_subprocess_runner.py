@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import signal
 import stat
 import subprocess
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -294,11 +296,45 @@ def test_proxies_are_inherited_only_on_request(pretend: Pretend, monkeypatch: py
     assert b"http://proxy\n" == runner.execute(Invocation(())).stdout
 
 
+def test_variables_pass_by_name(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the value that they have at each call, in a terminal and after a pickle too; `env` wins."""
+    monkeypatch.delenv("NOT_SET", raising=False)
+    monkeypatch.setenv("WON", "ours")
+    program = pretend('echo "$PASSED,$WON,$RUST_LOG,${NOT_SET-unset}"')
+    runner = SubprocessRunner(program, pass_env=["PASSED", "WON", "RUST_LOG", "NOT_SET"], env={"WON": "theirs"})
+    monkeypatch.setenv("PASSED", "one")
+    monkeypatch.delenv("RUST_LOG", raising=False)
+    first = runner.execute(Invocation(())).stdout
+    monkeypatch.setenv("PASSED", "two")
+    monkeypatch.setenv("RUST_LOG", "info")
+
+    assert (b"one,theirs,off,unset\n", b"two,theirs,info,unset\n") == (first, runner.execute(Invocation(())).stdout)
+    copy = pickle.loads(pickle.dumps(SubprocessRunner(program, pass_env=("PASSED",))))
+    assert b"two,,off,unset\n" == copy.execute(Invocation(())).stdout
+
+
+@pytest.mark.parametrize(
+    ("names", "kind", "words"),
+    [
+        ("TOKEN", TypeError, r"write \['TOKEN'\]"),
+        (["A=b"], ValueError, "not the name of a variable: 'A=b'"),
+        ([""], ValueError, "pass_env"),
+        ([1], TypeError, "pass_env"),
+    ],
+)
+def test_names_of_variables_are_checked(names: Any, kind: type[Exception], words: str) -> None:
+    """Before anything runs."""
+    with pytest.raises(kind, match=words):
+        SubprocessRunner(pass_env=names)
+
+
 @pytest.mark.parametrize("key", ["SMOLVM_BOOT_BINARY", "SMOLVM_MACHINE_NAME"])
 def test_variables_that_would_redirect_the_engine_are_refused(key: str) -> None:
     """Even from the caller."""
     with pytest.raises(ValueError, match=key):
         SubprocessRunner(env={key: "x"})
+    with pytest.raises(ValueError, match=key):
+        SubprocessRunner(pass_env=[key])
 
 
 def test_one_debug_line_that_can_be_pasted(pretend: Pretend, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Machine, Runner, Smolvm
-from smolkit.aio import AsyncProcess, AsyncSpawned
+from smolkit.aio import AsyncMonitoring, AsyncProcess, AsyncSpawned
 from smolkit.aio.twins import AsyncInput
+from smolkit.monitoring import Monitoring
 from smolkit.process import Input, Process, Spawned
 from smolkit.testing import FakeRunner, FakeSmolvm
 
@@ -22,6 +23,7 @@ TWINS = [
     (Process, AsyncProcess),
     (Input, AsyncInput),
     (Spawned, AsyncSpawned),
+    (Monitoring, AsyncMonitoring),
 ]
 ASKS_NOTHING = {"machine", "dry_run", "free_port", "is_available", "path", "to_sync", "to_async", "poll"}
 # What objects have and their classes do not: attributes set by constructors.

@@ -67,6 +67,23 @@ def test_an_engine_that_does_not_tell_ports(client: Smolvm, fake: FakeRunner) ->
             machine.url(port)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.machine("a").resize(),
+        lambda client: client.machine("a").resize(cpus=None),
+        lambda client: client.machine("a").update(),
+        lambda client: client.machine("a").update(cpus=None, gpu=False, ports=[], env={}),
+        lambda client: client.checkpoint_log(),
+    ],
+)
+def test_what_would_do_nothing_is_refused(client: Smolvm, fake: FakeRunner, call: Callable[[Smolvm], object]) -> None:
+    """Before anything runs."""
+    with pytest.raises(ValueError, match="needs"):
+        call(client)
+    assert [] == fake.commands
+
+
 def test_egress_events(client: Smolvm, fake: FakeRunner) -> None:
     """Oldest first, as the engine has them."""
     fake.answer(
