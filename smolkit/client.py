@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, final
 
-from smolkit import checks, reaping
+from smolkit import checks, making, reaping
 from smolkit.commands import tables
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.engine import PackCreate
@@ -15,15 +15,19 @@ from smolkit.commands.options import choose
 from smolkit.engine_verbs import EngineVerbs
 from smolkit.errors import MachineRunningError
 from smolkit.machine import Machine
+<<<<<<< HEAD
 from smolkit.ownership import SESSION
+=======
+from smolkit.ownership import SESSION, Marks, fresh_name
+>>>>>>> wt-e
 from smolkit.steps import perform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Unpack
 
     from smolkit.calls import Call, Plan
-    from smolkit.commands.typed import ClientOptions, PackOptions
+    from smolkit.commands.typed import ClientOptions, PackOptions, RunOptions
     from smolkit.dialect import Engine
     from smolkit.observed import Check
     from smolkit.ownership import Reapable
@@ -111,6 +115,42 @@ class Smolvm(EngineVerbs):
         chosen = choose("a machine", tables.START, starting)
         named = self.runner.named(name, keep)
         return Machine(self.runner, named, spec, chosen, keep=keep, session=self.session, lifetime=lifetime)
+
+    def run_detached(
+        self,
+        command: Sequence[str] = (),
+        /,
+        name: str | None = None,
+        *,
+        keep: Keep = False,
+        **options: Unpack[RunOptions],
+    ) -> Machine:
+        """Makes a machine, starts it with a command for its workload, and leaves it running: `smolvm machine run --detach`.
+
+        What the workload writes is in `logs()`. The machine has no labels: `reap()` does not know it.
+
+        Args:
+            command: A list of words; default: the image's own, or an idle one.
+            name: Of the machine. Default: a fresh one.
+            keep: As for `machine`.
+            options: As for `run`, but for `timeout` and `input`.
+
+        Returns:
+            The machine. It runs; as a context manager it is deleted at the end of the block.
+
+        Raises:
+            MachineExistsError: the name is taken; nothing was touched.
+            PolicyNotRecordedError: the engine did not record the network policy as asked; the machine is gone again.
+            StartError: the machine did not start.
+        """
+        from smolkit.commands.run import RunDetached  # late: rarely needed
+
+        machine = Machine(self.runner, fresh_name() if name is None else name, keep=keep, session=self.session)
+        run, marks = RunDetached.of(machine.name, options, command=command), Marks((), self.runner.now())
+        spec = MachineSpec(tuple(row for row in run.chosen if row[0] in tables.CREATE))
+        perform(self.runner, making.run_detached(machine.name, run, spec, self.engine.dialect, marks))
+        machine._adopt(marks)  # noqa: SLF001  (made here)
+        return machine
 
     def owned(self) -> list[MachineInfo]:
         """The machines that smolkit made, in whatever process, by name (engine >= 1.8.0)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from smolkit import checks, making
+from smolkit.errors import SmolvmError
+from smolkit.procedures import note
 from smolkit.steps import perform
 
 if TYPE_CHECKING:
@@ -41,6 +43,33 @@ class EngineVerbs:
         from smolkit.commands.run import Run  # late: rarely needed
 
         return perform(self.runner, making.run(Run.of(None, options, command=command), self.runner.engine.dialect))
+
+    def terminal(self, command: Sequence[str] = (), /, **options: Unpack[RunOptions]) -> int:
+        """Hands this program's terminal over to a command in a machine made for it, gone at its end; its exit status.
+
+        Args:
+            command: A list of words; default: the image's own, or a shell.
+            options: As for `run`, but for `input`.
+
+        Raises:
+            StartError: the machine did not start.
+        """
+        from smolkit.commands.run import RunTerminal  # late: rarely needed
+
+        run, dialect = RunTerminal.of(None, options, command=command), self.runner.engine.dialect
+        if run.input is not None:
+            raise TypeError("input and a terminal: the input is what is typed there")
+        try:
+            completed = self.runner.hand_over(run)
+        except SmolvmError as error:
+            name = run.machine(error.completed)[0] if error.completed is not None else ""
+            note(error, perform(self.runner, making.discard_run(name, dialect, failed=True)))
+            raise
+        failures = perform(self.runner, making.discard_run(run.machine(completed)[0], dialect, failed=False))
+        if failures:
+            note(failures[0], failures[1:])
+            raise failures[0]
+        return completed.returncode
 
     def pack_run(
         self, pack: str | os.PathLike[str], command: Sequence[str] = (), **options: Unpack[PackRunOptions]

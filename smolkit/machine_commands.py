@@ -138,7 +138,7 @@ class MachineCommands(Handle):
         """
         from smolkit.commands.spawn import Shell  # late: few programs do so
 
-        return self._runner.hand_over(Shell(self.name, carried=self._spec.carried))
+        return self._runner.hand_over(Shell(self.name, carried=self._spec.carried)).returncode
 
     def terminal(self, command: Sequence[str], **options: Unpack[SpawnOptions]) -> int:
         """Hands this program's terminal over to a command in the guest: `m.terminal(["python3"])`; its exit status.
@@ -153,4 +153,4 @@ class MachineCommands(Handle):
         """
         from smolkit.commands.spawn import Terminal  # late: few programs do so
 
-        return self._runner.hand_over(Terminal(self.name, command, carried=self._spec.carried, **options))
+        return self._runner.hand_over(Terminal(self.name, command, carried=self._spec.carried, **options)).returncode

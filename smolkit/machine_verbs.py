@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import evolve
 
 from smolkit import checks, making, procedures
+from smolkit.commands.machine import DataDir
 from smolkit.handle import Handle
 from smolkit.ownership import MACHINE, Marks
 from smolkit.steps import perform
@@ -251,6 +252,14 @@ class MachineVerbs(Handle):
     def console(self) -> str:
         """What the machine's kernel and the engine's agent wrote, the last MiB of it, also when it does not run."""
         return perform(self._runner, making.console(self.name)).decode("utf-8", "replace")
+
+    def data_dir(self) -> str:
+        """The directory on the engine's host with the machine's disks, logs and sockets, absolute.
+
+        Raises:
+            MachineNotFoundError: there is no such machine (engine >= 0.8.1).
+        """
+        return self._runner.run(DataDir(self.name))
 
     def follow_logs(self, *, tail: int | None = None) -> Process[str]:
         """What the machine's workload writes, line by line as it comes, until it is killed (engine >= 1.28.1).

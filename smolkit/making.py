@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from smolkit.commands.create import MachineSpec
     from smolkit.commands.machine import Start
-    from smolkit.commands.run import Run
+    from smolkit.commands.run import Run, RunDetached
     from smolkit.commands.verbs import Branch, Update
     from smolkit.dialect import Dialect
     from smolkit.ownership import Marks
@@ -120,6 +120,18 @@ def run(command: Run, dialect: Dialect) -> Steps[ExecResult]:
         note(failures[0], failures[1:])
         raise failures[0]
     return result
+
+
+def discard_run(name: str, dialect: Dialect, *, failed: bool) -> Steps[list[SmolvmError]]:
+    """Removes what the engine may have left of an ephemeral machine, "" for none. The failures."""
+    return (yield from discard(name, dialect, half_booted=failed)) if name else []
+
+
+def run_detached(name: str, command: RunDetached, spec: MachineSpec, dialect: Dialect, marks: Marks) -> Steps[None]:
+    """Makes a machine that runs a command as its workload, with its network policy recorded as asked, or gone again."""
+    if spec.has_policy:
+        dialect.require("allow lists in ls")
+    yield from _make(name, once(command), spec.check_recorded if spec.has_policy else None, dialect, marks)
 
 
 def start(command: Start) -> Steps[None]:

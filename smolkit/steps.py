@@ -22,6 +22,7 @@ from attrs import frozen
 
 from smolkit.commands.base import Command
 from smolkit.errors import SmolvmError, add_note
+from smolkit.runners.attempts import raise_as_it_was
 from smolkit.runners.waiting import hold
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def perform(runner: Runner, steps: Steps[T], undo: Callable[[BaseException], Ste
         held.release()
         if held.kept and held.kept[0] is not error:
             _take_its_place(held.kept[0], error)
-        raise
+        raise_as_it_was(error)
 
 
 def _run(runner: Runner, steps: Steps[T], held: Held) -> T:

@@ -227,6 +227,9 @@ class MachineInfo:
         cpus: Virtual processors.
         memory: MiB.
         created_at: Seconds since the epoch.
+        storage_gb, overlay_gb: GiB of its data disk and of its root's overlay, as asked; None is the engine's own size
+            (20 and 10 with 1.32.2).
+        entrypoint, cmd: Its workload: what it was given, not what its image brings; empty for none, None where not told.
         pid: The VMM's process on the host; kept after a crash, so no sign of life.
         image: The image it was made from, or None for a bare machine.
         network: Whether it may reach out at all.
@@ -243,6 +246,10 @@ class MachineInfo:
     state: str = ""
     cpus: int | None = None
     memory: int | None = None
+    storage_gb: int | None = None
+    overlay_gb: int | None = None
+    entrypoint: tuple[str, ...] | None = None
+    cmd: tuple[str, ...] | None = None
     created_at: int | None = None
     pid: int | None = None
     image: str | None = None

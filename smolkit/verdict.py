@@ -38,7 +38,7 @@ _Error = TypeVar("_Error", bound=errors.SmolvmError)
 PHRASES: tuple[tuple[str, type[errors.SmolvmError]], ...] = (
     (r"^vm not found: ", errors.MachineNotFoundError),
     (r"^(?:config|agent) operation failed: [^\n]*machine '[^']*' not found", errors.MachineNotFoundError),
-    (r"machine '[^']*' already exists", errors.MachineExistsError),
+    (r"machine (?:named )?'[^']*' already exists", errors.MachineExistsError),
     (r"machine '[^']*' is the fork base for \d+ clone", errors.MachineHasBranchesError),
     (r"machine '[^']*' is not running|control socket not responding", errors.MachineNotRunningError),
     (r"invalid vm state: expected stopped, got [Rr]unning", errors.MachineRunningError),

@@ -313,6 +313,16 @@ RECORDED: list[tuple[str, str, str, type[errors.SmolvmError]]] = [
     ),
     (
         "1.32.2",
+        "run -d --name of a name that is taken",
+        as_json(
+            "CONFIG_ERROR",
+            "config operation failed: machine run -d --name: a machine named 'm1' already exists. Use 'machine start "
+            "--name m1' to start it, or 'machine delete --name m1 -f' to remove it.",
+        ),
+        errors.MachineExistsError,
+    ),
+    (
+        "1.32.2",
         "update of a paused machine",
         "Error: invalid vm state: expected stopped, got Paused\n",
         errors.UnknownEngineError,

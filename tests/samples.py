@@ -49,6 +49,8 @@ from smolkit.commands import (
     Resize,
     Resume,
     Run,
+    RunDetached,
+    RunTerminal,
     Shell,
     Spawn,
     Start,
@@ -319,6 +321,8 @@ def commands(name: str = "agent") -> list[Command[Any]]:
         Branch.of(None, {"env": {"K": "v"}}, operands=[name]),
         Update.of(name, {"env": {"K": "v"}}),
         Run.of(None, {"env": {"K": "v"}, "timeout": 1.5, "input": "x"}, command=["cat"]),
+        RunDetached.of(name, {"env": {"K": "v"}}, command=["cat"]),
+        RunTerminal.of(None, {"env": {"K": "v"}, "timeout": 1.5}, command=["cat"]),
     ]
 
 

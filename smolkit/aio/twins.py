@@ -191,6 +191,7 @@ class AsyncMachine(Twin[Machine]):
     stats = awaited(Machine.stats)
     logs = awaited(Machine.logs)
     console = awaited(Machine.console)
+    data_dir = awaited(Machine.data_dir)
     follow_logs = awaited(giving(AsyncProcess[str], Machine.follow_logs))
     egress_events = awaited(Machine.egress_events)
     monitor = awaited(giving(AsyncMonitoring, Machine.monitor))
@@ -244,6 +245,8 @@ class AsyncSmolvm(Twin[Smolvm]):
     doctor = awaited(Smolvm.doctor)
 
     run = awaited(Smolvm.run)
+    run_detached = awaited(giving(_twin, Smolvm.run_detached))
+    terminal = awaited(Smolvm.terminal)
     pack_create = awaited(Smolvm.pack_create)
     pack_run = awaited(Smolvm.pack_run)
     pack_info = awaited(Smolvm.pack_info)

@@ -12,7 +12,7 @@ from smolkit.commands.execute import Exec
 from smolkit.commands.machine import Cp, DataDir, Delete, Ls, Start, Status, Stop
 
 if TYPE_CHECKING:
-    from smolkit.commands.run import PackRun, Run
+    from smolkit.commands.run import PackRun, Run, RunDetached, RunTerminal
     from smolkit.commands.spawn import Shell, Spawn, Terminal
     from smolkit.commands.verbs import (
         Branch,
@@ -90,6 +90,8 @@ __all__ = [
     "Resize",
     "Resume",
     "Run",
+    "RunDetached",
+    "RunTerminal",
     "Shell",
     "Spawn",
     "Start",

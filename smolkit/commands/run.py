@@ -12,13 +12,14 @@ from smolkit import checks
 from smolkit.commands import options, tables
 from smolkit.commands.base import LONG
 from smolkit.commands.execute import GRACE, duration
-from smolkit.commands.verb import Verb
+from smolkit.commands.verb import Done, Verb
 from smolkit.values import ExecResult, Invocation, shown_size
 from smolkit.verdict import verdict
 
 if TYPE_CHECKING:
     from smolkit.commands.options import Option
     from smolkit.dialect import Dialect
+    from smolkit.errors import SmolvmError
     from smolkit.values import Completed
 
 
@@ -63,12 +64,15 @@ class Run(Verb[tuple[str, ExecResult]]):
         return evolve(super().of(name, rest, operands=operands, command=command), timeout=timeout, input=data)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        more = ["-i"] if self.input is not None or dialect.supports("--error-format") else []
+        more = [*self._mode(dialect)]
         if self.timeout is not None:
             more += ["--timeout", duration(self.timeout)]
         words = options.argv(self.WORDS, self.OPTIONS, self.chosen, dialect)
         tail = ("--", *self.command) if self.command else ()
         return dialect.words(*self.WORDS.split(), *words, *options.variables(self.env), *more, *tail)
+
+    def _mode(self, dialect: Dialect) -> tuple[str, ...]:
+        return ("-i",) if self.input is not None or dialect.supports("--error-format") else ()
 
     def invocation(self, dialect: Dialect) -> Invocation:
         bound = None if self.timeout is None else self.timeout + GRACE + LONG
@@ -80,10 +84,20 @@ class Run(Verb[tuple[str, ExecResult]]):
         Raises:
             SmolvmError: it was the engine that failed.
         """
-        if failure := verdict(evolve(completed, stderr=self.machine(completed)[1]), self.command, self.timeout):
-            failure.completed = completed.redacted()  # with the line that names the machine
+        if failure := self.failure(completed):
             raise failure
         return self.answer(completed)
+
+    def failure(self, completed: Completed) -> SmolvmError | None:
+        """What went wrong with the engine, if it did; whatever the guest's exit status."""
+        found = verdict(evolve(completed, stderr=self.machine(completed)[1]), self._guest, self.timeout)
+        if found is not None:
+            found.completed = completed.redacted()  # with the line that names the machine
+        return found
+
+    @property
+    def _guest(self) -> tuple[str, ...]:
+        return self.command
 
     def answer(self, completed: Completed) -> tuple[str, ExecResult]:
         name, stderr = self.machine(completed)
@@ -94,6 +108,30 @@ class Run(Verb[tuple[str, ExecResult]]):
         """The machine's name, by the engine's own first line, and what came after it: that may be the guest's."""
         found = re.match(rb"Starting ephemeral machine \((vm-[0-9a-f]+)\)\.\.\.\r?\n", completed.stderr)
         return (found[1].decode(), completed.stderr[found.end() :]) if found else ("", completed.stderr)
+
+
+@frozen
+class RunDetached(Done):
+    """`machine run --detach`: a machine that is made, started and left, with a command for its workload."""
+
+    WORDS: ClassVar[str] = "machine run"
+    FIXED: ClassVar[tuple[str, ...]] = ("--detach",)
+    OPTIONS: ClassVar[Mapping[str, Option]] = tables.RUN
+    BOUND: ClassVar[float | None] = LONG
+    BOOTS: ClassVar[bool] = True
+    FINISH: ClassVar[bool] = True
+
+
+@frozen
+class RunTerminal(Run):
+    """`machine run -i -t`: a command in the foreground of a terminal. The answer is the machine's name, and the status."""
+
+    def _mode(self, dialect: Dialect) -> tuple[str, ...]:
+        return ("-i", "-t")
+
+    @property
+    def _guest(self) -> tuple[str, ...]:
+        return self.command or ("/bin/sh",)  # or the image's own: its status is no failure either
 
 
 @frozen

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from smolkit.calls import Call, Plan
     from smolkit.commands.base import Command
+    from smolkit.commands.run import RunTerminal
     from smolkit.commands.spawn import Shell, Terminal
     from smolkit.observed import Check
     from smolkit.ownership import Here
@@ -243,8 +244,8 @@ class AnyRunner(HostFiles, ABC):
 
         return Replayed(self.call, invocation, stdin=stdin)
 
-    def hand_over(self, command: Shell | Terminal) -> int:
-        """Runs a command in the foreground of this program's terminal; its exit status.
+    def hand_over(self, command: Shell | Terminal | RunTerminal) -> Completed:
+        """Runs a command in the foreground of this program's terminal, and says how it ended.
 
         Raises:
             SmolvmError: it was the engine that failed.
@@ -252,14 +253,14 @@ class AnyRunner(HostFiles, ABC):
         invocation, started = command.invocation(self.engine.dialect), self.clock()
         if self.plan is not None:
             self.plan.add(command, invocation)
-            return 0
+            return Completed(invocation.argv, 0)
         completed = self.interact(invocation)
         failure = command.failure(completed)
         self.tell(command, invocation, started, completed.returncode, failure)
         if failure is not None:
             raise failure
         sys.stderr.write(completed.stderr.decode("utf-8", "replace"))
-        return completed.returncode
+        return completed
 
     def interact(self, invocation: Invocation) -> Completed:
         """Runs the engine in the foreground of this program's terminal. What it says on stderr is kept, and is its own."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, evolve, field
 
@@ -18,6 +19,10 @@ from smolkit.runners.base import Runner
 from smolkit.runners.live import Live, Replayed
 from smolkit.runners.waiting import breathe
 from smolkit.values import Completed, Invocation, redact
+
+if TYPE_CHECKING:
+    from smolkit.commands.run import RunTerminal
+    from smolkit.commands.spawn import Shell, Terminal
 
 T = TypeVar("T")
 
@@ -156,6 +161,20 @@ class FakeRunner(Runner):
             if not invocation.finish:
                 raise
             raise InterruptedCall(completed, interrupt) from interrupt
+        return completed
+
+    def hand_over(self, command: Shell | Terminal | RunTerminal) -> Completed:
+        """The scripted answer, whose stdout goes to that of this program."""
+        self._running[get_ident()] = command
+        try:
+            return super().hand_over(command)
+        finally:
+            self._running.pop(get_ident(), None)
+
+    def interact(self, invocation: Invocation) -> Completed:
+        """As in Runner."""
+        completed = self.execute(invocation)
+        sys.stdout.write(completed.stdout.decode("utf-8", "replace"))
         return completed
 
     def follow(self, command: Command[Any], *, stdin: bool) -> Live:

@@ -205,7 +205,9 @@ class Verbs(Executing):
         return ""
 
     def run(self, said: Words, invocation: Invocation, stdin: GuestInput) -> Pieces:
-        """A machine for one command."""
+        """A machine for one command; or one that is left, with the command for a workload, which the fake does not run."""
+        if "--detach" in said.options:
+            return (yield from self._run_detached(said))
         name = f"vm-{next(self._numbers):08x}"
         yield "stderr", f"Starting ephemeral machine ({name})...\n".encode()
         if said.fault in words.FAULTS and said.fault not in {"dies", "output cap"}:
@@ -213,6 +215,19 @@ class Verbs(Executing):
         record = words.record(name, said, self._dialect, int(self._clock.now))
         machine = FakeMachine(name, Files(), record, "running", env=said.pairs("-e"))
         return (yield from self.call(machine, evolve(said, options={**said.options, "-e": []}), invocation, stdin))
+
+    def _run_detached(self, said: Words) -> Pieces:
+        name = said.one("--name", "default")
+        yield "stderr", b"Starting persistent machine...\n"
+        with self.lock:
+            if name in self.machines:
+                raise words.exists_for_run(name)
+            if said.fault in words.FAULTS:
+                raise words.fault(said.fault)
+            record = words.record(name, said, self._dialect, int(self._clock.now))
+            self.machines[name] = FakeMachine(name, Files(), record, "running", env=said.pairs("-e"))
+        yield "stdout", f"Machine '{name}' running in background\n".encode()
+        return 0
 
     def exec(self, said: Words, invocation: Invocation, stdin: GuestInput) -> Pieces:
         """A command in it."""

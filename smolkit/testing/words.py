@@ -21,9 +21,9 @@ MIB = 2**20
 _BARE = {
     "machine create": (),
     "machine delete": ("-f", "--cascade"),
-    "machine exec": ("-i", "-d"),
+    "machine exec": ("-i", "-d", "-t"),
     "machine ls": ("--json",),
-    "machine run": ("-i",),
+    "machine run": ("-i", "-t", "--detach"),
     "machine status": ("--json",),
     "machine stats": ("--json",),
     "machine logs": ("--follow",),
@@ -214,6 +214,15 @@ def missing_record(operation: str, name: str) -> Refusal:
 def exists(name: str) -> Refusal:
     """There is one already."""
     message = f"config operation failed: create machine: machine '{name}' already exists or is being created"
+    return Refusal("CONFIG_ERROR", message)
+
+
+def exists_for_run(name: str) -> Refusal:
+    """The same, as `run --detach` says it."""
+    message = (
+        f"config operation failed: machine run -d --name: a machine named '{name}' already exists. "
+        f"Use 'machine start --name {name}' to start it, or 'machine delete --name {name} -f' to remove it."
+    )
     return Refusal("CONFIG_ERROR", message)
 
 

@@ -49,13 +49,10 @@ LEFT_OUT = {
     "config registries edit": "opens an editor",
     "serve openapi": "of the server",
     "serve start": "a server of its own, which drives machines instead of this program",
-    "machine run --detach": "machine(), start() and spawn() do this with a name, labels and a teardown",
-    "machine run --name": "only with --detach",
-    "machine run --tty": "nobody is at the terminal of an ephemeral machine; machine.shell() hands one over",
     "machine exec --stream": "-i is live too, and without its cap of 11 MiB (1.32.2)",
     "machine ls --quiet": "ls() has the names",
     "machine ls --verbose": "the JSON has more",
-    "pack run --tty": "as for machine run",
+    "pack run --tty": "machine.terminal() of a machine from the pack does this",
 }
 # Flags that are no row of a table.
 ALSO: dict[str, set[str]] = {
@@ -70,7 +67,7 @@ ALSO: dict[str, set[str]] = {
     "machine exec": {"--name", "--env", "--secret-env", "--secret-file", "--secret-keychain", "--workdir", "--user"}
     | {"--timeout", "--interactive", "--tty", "--detach"},
     "machine shell": {"--name"},
-    "machine run": {"--env", "--timeout", "--interactive"},
+    "machine run": {"--env", "--timeout", "--interactive", "--tty", "--detach", "--name"},
     "pack run": {"--env", "--timeout", "--interactive", "--info"},
     "pack create": {"--output"},
     "machine update": {"--env"},

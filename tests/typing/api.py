@@ -18,10 +18,10 @@ from smolkit import (
     Smolvm,
     SubprocessRunner,
 )
-from smolkit.aio import AsyncProcess, in_loop
+from smolkit.aio import AsyncMonitoring, AsyncProcess, in_loop
 from smolkit.calls import Plan
 from smolkit.commands import Exec, Ls
-from smolkit.observed import Stats
+from smolkit.observed import MonitorEvent, Stats
 from smolkit.otel import spans
 from smolkit.testing import FakeRunner
 
@@ -53,6 +53,10 @@ with client.machine() as m:
     assert_type(m.stat(m.path("/x")), FileStat)
     assert_type(m.stats(), Stats)
     assert_type(m.branch("twig", labels={"a": "b"}), Machine)
+    assert_type(m.shell() + m.terminal(["python3"], env={"A": "b"}) + client.terminal(), int)
+    for event in m.monitor(restart="always"):
+        assert_type(event, MonitorEvent)
+    assert_type(client.run_detached(["true"], "web", keep="on_error", cpus=1), Machine)
     m.update(cpus=2, allow_cidrs=["10.0.0.0/8"])
     m.update(cpu=2)  # type: ignore[call-arg]
     m.exec(["true"], secrets={"A": Secret.env("HOME"), "B": "b"})
@@ -87,6 +91,11 @@ async def on_the_async_side() -> None:
         assert_type(await m.read_text("/x"), str)
         assert_type(await m.branch("twig", labels={"a": "b"}), AsyncMachine)
         assert_type(await m.branch_many(2), list[AsyncMachine])
+        async with await m.monitor() as monitoring:
+            assert_type(monitoring, AsyncMonitoring)
+            async for event in monitoring:
+                assert_type(event, MonitorEvent)
+        assert_type(await client.run_detached(["true"]), AsyncMachine)
         assert_type(m.to_sync(), Machine)
         await m.update(cpu=2)  # type: ignore[call-arg]
     assert_type(await in_loop(runner.run, Ls()), tuple[MachineInfo, ...])

@@ -49,6 +49,8 @@ from smolkit.commands import (
     Resize,
     Resume,
     Run,
+    RunDetached,
+    RunTerminal,
     Shell,
     Spawn,
     Start,
@@ -144,6 +146,16 @@ LATER: list[tuple[Command[Any], str, str]] = [
         Run.of(None, {"cpus": 1, "timeout": 30}, command=["A"]),
         "machine run --cpus 1 --timeout 30s -- A",
         "machine run --cpus 1 -i --timeout 30s -- A",
+    ),
+    (
+        RunDetached.of("NAME", {"cpus": 1, "env": {"K": "V"}}, command=["A"]),
+        "machine run --detach --cpus 1 -e K=V --name NAME -- A",
+        "machine run --detach --cpus 1 -e K=V --name NAME -- A",
+    ),
+    (
+        RunTerminal.of(None, {"cpus": 1, "timeout": 30}, command=["A"]),
+        "machine run --cpus 1 -i -t --timeout 30s -- A",
+        "machine run --cpus 1 -i -t --timeout 30s -- A",
     ),
     (PackRun.of(None, {"sidecar": "F"}, command=["A"]), "pack run --sidecar F -- A", "pack run --sidecar F -i -- A"),
 ]

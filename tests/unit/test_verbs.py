@@ -67,6 +67,24 @@ def test_an_engine_that_does_not_tell_ports(client: Smolvm, fake: FakeRunner) ->
             machine.url(port)
 
 
+def test_a_machines_directory(client: Smolvm, fake: FakeRunner) -> None:
+    """As the engine names it."""
+    fake.answer(DataDir("a"), "/home/me/.cache/smolvm/vms/6497e4b3d7bed169\n")
+
+    assert "/home/me/.cache/smolvm/vms/6497e4b3d7bed169" == client.machine("a").data_dir()
+
+
+def test_a_machines_disks_and_workload(client: Smolvm, fake: FakeRunner) -> None:
+    """What was asked for, as far as the engine tells."""
+    told = '{"name": "a", "storage_gb": 30, "overlay_gb": null, "cmd": ["sleep", "60"], "entrypoint": []}'
+    fake.answer(Status, [told, '{"name": "a"}'])
+    first, second = client.machine("a").status(), client.machine("a").status()
+
+    assert (30, None, ("sleep", "60"), ()) == (first.storage_gb, first.overlay_gb, first.cmd, first.entrypoint)
+    assert (None, None, None, None) == (second.storage_gb, second.overlay_gb, second.cmd, second.entrypoint)
+    assert hash(first)
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -251,7 +269,7 @@ def test_small_verbs(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
     machine.unmount("/mnt")
     machine.release({"K": "v"})
     machine.resume()
-    machine.monitor(interval=1)
+    assert ["said"] == [event.text for event in machine.monitor(interval=1)]
     assert "said\n" == machine.prune(everything=True) == machine.network_test("http://x") == client.pack_prune(keep=1)
     assert "said" == client.registries_path()
     assert (
