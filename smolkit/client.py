@@ -15,11 +15,7 @@ from smolkit.commands.options import choose
 from smolkit.engine_verbs import EngineVerbs
 from smolkit.errors import MachineRunningError
 from smolkit.machine import Machine
-<<<<<<< HEAD
-from smolkit.ownership import SESSION
-=======
-from smolkit.ownership import SESSION, Marks, fresh_name
->>>>>>> wt-e
+from smolkit.ownership import SESSION, Marks
 from smolkit.steps import perform
 
 if TYPE_CHECKING:
@@ -145,10 +141,12 @@ class Smolvm(EngineVerbs):
         """
         from smolkit.commands.run import RunDetached  # late: rarely needed
 
-        machine = Machine(self.runner, fresh_name() if name is None else name, keep=keep, session=self.session)
-        run, marks = RunDetached.of(machine.name, options, command=command), Marks((), self.runner.now())
+        machine = Machine(self.runner, self.runner.named(name, keep), keep=keep, session=self.session)
+        run = RunDetached.of(machine.name, options, command=command)
+        marks, dialect = Marks((), self.runner.now(), self.runner.clock()), self.engine.dialect
         spec = MachineSpec(tuple(row for row in run.chosen if row[0] in tables.CREATE))
-        perform(self.runner, making.run_detached(machine.name, run, spec, self.engine.dialect, marks))
+        steps = making.run_detached(machine.name, run, spec, dialect, marks)
+        perform(self.runner, steps, making.undo([machine.name], dialect))
         machine._adopt(marks)  # noqa: SLF001  (made here)
         return machine
 

@@ -122,7 +122,7 @@ def run(command: Run, dialect: Dialect) -> Steps[ExecResult]:
     return result
 
 
-def discard_run(name: str, dialect: Dialect, *, failed: bool) -> Steps[list[SmolvmError]]:
+def discard_run(name: str, dialect: Dialect, *, failed: bool) -> Steps[list[Exception]]:
     """Removes what the engine may have left of an ephemeral machine, "" for none. The failures."""
     return (yield from discard(name, dialect, half_booted=failed)) if name else []
 

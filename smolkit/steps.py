@@ -80,7 +80,7 @@ def perform(runner: Runner, steps: Steps[T], undo: Callable[[BaseException], Ste
         done = True
         held.settle()
         return result  # noqa: TRY300  (an interrupt in this very line undoes it, too)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  (raised below)
         if done and undo is not None:
             _run(runner, undo(error), held)
         held.release()

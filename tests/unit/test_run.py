@@ -8,7 +8,7 @@ import pytest
 
 from smolkit import Completed, Smolvm, errors
 from smolkit.commands import Delete, Ls, RunDetached, RunTerminal, Shell, Stop
-from smolkit.runners.base import InterruptedCall
+from smolkit.runners.attempts import InterruptedCall
 from smolkit.testing import FakeRunner, FakeSmolvm, UnexpectedCommandError
 from tests.recorded import as_json
 
