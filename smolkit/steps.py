@@ -22,6 +22,7 @@ from attrs import frozen
 
 from smolkit.commands.base import Command
 from smolkit.errors import SmolvmError, add_note
+from smolkit.runners.attempts import raise_as_it_was
 from smolkit.runners.waiting import hold
 
 if TYPE_CHECKING:
@@ -79,13 +80,13 @@ def perform(runner: Runner, steps: Steps[T], undo: Callable[[BaseException], Ste
         done = True
         held.settle()
         return result  # noqa: TRY300  (an interrupt in this very line undoes it, too)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  (raised below)
         if done and undo is not None:
             _run(runner, undo(error), held)
         held.release()
         if held.kept and held.kept[0] is not error:
             _take_its_place(held.kept[0], error)
-        raise
+        raise_as_it_was(error)
 
 
 def _run(runner: Runner, steps: Steps[T], held: Held) -> T:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from attrs import frozen
 
-from smolkit.errors import HostLimitError, OutcomeUnknownError, SmolvmError
+from smolkit.errors import HostLimitError, OutcomeUnknownError, SmolvmError, add_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,8 @@ class Attempt(Generic[T]):
             raise self.interrupt from self.failure
         if self.interrupt is not None:
             raise self.interrupt
-        self.raise_failure()
+        if self.failure is not None:
+            raise_as_it_was(self.failure)
         return self.answer  # type: ignore[return-value]  # there is one, as there is no failure
 
     def raise_failure(self) -> None:
@@ -76,6 +77,16 @@ def cut_short(invocation: Invocation, error: BaseException, *, is_interrupt: boo
     failure = OutcomeUnknownError(f"{' '.join(words[:2])} was cut short{by}: what it had done by then is not known")
     failure.__cause__ = error
     return Attempt(None, failure, error if is_interrupt else None)
+
+
+def raise_as_it_was(error: BaseException) -> NoReturn:
+    """Raise what comes out of a call or a procedure: what a runner broke by as that, with all that was noted meanwhile."""
+    fault = error.__cause__
+    if type(error) is not OutcomeUnknownError or not isinstance(fault, Exception) or isinstance(fault, SmolvmError):
+        raise error
+    for text in getattr(error, "__notes__", ()):
+        add_note(fault, text)
+    raise fault
 
 
 @contextmanager
