@@ -50,7 +50,10 @@ def until(condition: Callable[[], object], seconds: float = 60) -> bool:
 
 def command(engine: PretendEngine, code: str) -> tuple[list[str], dict[str, str]]:
     """Words and environment of an owner; the latter marks its watchdog."""
-    return [sys.executable, "-c", code, str(engine.program)], {"PATH": f"{engine.folder}:/usr/bin:/bin"}
+    return [sys.executable, "-c", code, str(engine.program)], {
+        "PATH": f"{engine.folder}:/usr/bin:/bin",
+        "XDG_CACHE_HOME": str(engine.folder),
+    }
 
 
 @contextmanager
