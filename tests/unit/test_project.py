@@ -175,6 +175,7 @@ def test_the_readmes_python_runs(block: str, tmp_path: Path, monkeypatch: pytest
     status = '{"name": "agent", "state": "running", "published_ports": [{"host": 1, "guest": 80}]}'
     fake.answer(["machine", "status"], stdout=status)
     fake.answer(["machine", "stats"], stdout="{}")
+    fake.answer(["machine", "data-dir"], stdout="/srv/vms/1\n")
     fake.answer(Spawn, stdout="615\n")
     fake.answer(["machine", "exec"], stdout="6.18.55\n")
     fake.answer(["machine"])
