@@ -181,6 +181,7 @@ def test_the_readmes_python_runs(block: str, tmp_path: Path, monkeypatch: pytest
     fake.answer(["machine", "ls"], stdout='[{"name": "agent", "state": "running"}]')
     fake.answer(Status, lambda command: json.dumps({**marked(fake, command.name), "published_ports": [PORT]}))
     fake.answer(["machine", "stats"], stdout="{}")
+    fake.answer(["machine", "data-dir"], stdout="/srv/vms/1\n")
     fake.answer(Spawn, stdout="615\n")
     fake.answer(["machine", "exec"], stdout="6.18.55\n")
     fake.answer(["machine"])
