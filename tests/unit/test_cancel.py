@@ -81,6 +81,7 @@ def test_cancelled_at_every_await_of_a_life(backend: str, cancelled: Any, times:
                 async with await m.popen(["cat"], stdin=True) as process:
                     assert process.stdin is not None
                     await process.stdin.write("hi")
+                    await process.stdin.close()
                     async for _ in process:
                         pass
                 async with await m.branch():
