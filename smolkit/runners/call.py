@@ -40,6 +40,7 @@ class Call:
             self._pump = Pump(self.child, self._invocation.stdin, self._runner.output_limit)
         if not self.child.is_started:
             self._runner.spawn(self.child, self._invocation)
+        self.child.close_theirs()  # an interrupt may have come before
         if self._ended_by is None:
             self._ended_by = self._pump.run(self._deadline)
         self.end()
@@ -65,6 +66,7 @@ def end(child: ChildProcess, pump: Pump | None = None) -> None:
 
     What it still writes meanwhile is kept by the pump.
     """
+    child.close_theirs()
     if child.is_started and child.poll() is None:
         for number in (signal.SIGTERM, signal.SIGKILL):
             child.signal(number)  # where that is not allowed (sudo), closing its pipes is all that can be done

@@ -160,7 +160,7 @@ class Pipes:
         if timeout != 0 and (loop := waiting.loop()) is not None:
             loop.readable(self._selector.fileno(), timeout)  # type: ignore[attr-defined]  # see _selector
             timeout = 0
-        return self._selector.select(timeout)
+        return self._selector.select(waiting.SLICE if timeout is None else min(timeout, waiting.SLICE))
 
     def close(self) -> None:
         """Lets go of the pipes."""

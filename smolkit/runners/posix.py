@@ -105,9 +105,13 @@ class ChildProcess:
             spawn = partial(spawn, setpgroup=0)
         # No signal handler runs, and so none raises, within this one call of C code: there is no child without its pid.
         self._pids.extend(map(spawn, (program,), (argv,), (env,)))
-        _close(self._theirs)
+        self.close_theirs()
         with suppress(AttributeError, OSError):
             self.pidfd = os.pidfd_open(self.pid)
+
+    def close_theirs(self) -> None:
+        """Closes the child's ends of its pipes, which it has itself; ours would hide that it has ended."""
+        _close(self._theirs)
 
     def _actions(self) -> list[Action]:
         """What the child does before it is the program: our pipes become its first three files, and it has no others."""

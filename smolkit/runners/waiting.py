@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+# Seconds after which a thread's wait is begun anew. Python runs the handler of a signal that came between its last look and
+# the system call only when that returns.
+SLICE = 1.0
+
+
 class Event(Protocol):
     """What one waits for, and another lets happen, from whatever thread."""
 
@@ -100,13 +105,13 @@ def sleep(seconds: float) -> None:
 
 
 def readable(fd: int, timeout: float | None) -> None:
-    """Waits until there is something to read, or for so many seconds (None: for ever); now and then for less."""
+    """Waits until there is something to read, or for so many seconds (None: for ever), or for less."""
     if (other := loop()) is not None:
         other.readable(fd, timeout)
         return
     ready = select.poll()
     ready.register(fd, select.POLLIN)
-    ready.poll(None if timeout is None else timeout * 1000)
+    ready.poll(1000 * (SLICE if timeout is None else min(timeout, SLICE)))
 
 
 def breathe() -> None:

@@ -24,18 +24,6 @@ from smolkit.testing import FakeRunner, PretendEngine
 from tests.samples import stays_ours
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> PretendEngine:
-    """A program that pretends."""
-    return PretendEngine(tmp_path / "engine")
-
-
-@pytest.fixture
-def pretend(engine: PretendEngine) -> Smolvm:
-    """A client of it."""
-    return Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2"))
-
-
 @contextmanager
 def no_descriptors() -> Iterator[None]:
     """This process can open nothing."""

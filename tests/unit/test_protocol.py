@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -16,7 +15,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from smolkit import AsyncRunner, AsyncSmolvm, Completed, Invocation, Smolvm, SubprocessRunner, errors
+from smolkit import AsyncRunner, AsyncSmolvm, Completed, Invocation, Smolvm, errors
 from smolkit.runners.waiting import Gate
 from smolkit.testing import FakeSmolvm, PretendEngine
 
@@ -28,18 +27,6 @@ def interruptible() -> Iterator[None]:
     yield
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> PretendEngine:
-    """A program that pretends."""
-    return PretendEngine(tmp_path / "engine")
-
-
-@pytest.fixture
-def pretend(engine: PretendEngine) -> Smolvm:
-    """A client of it."""
-    return Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2"))
 
 
 def interrupt(*_: object) -> None:

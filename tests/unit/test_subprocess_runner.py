@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import pickle
@@ -257,6 +258,25 @@ def test_an_interrupt_ends_and_reaps_the_program(pretend: Pretend, tmp_path: Pat
         signal.signal(signal.SIGUSR1, before)
 
     assert gone(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_signal_that_came_just_before_the_wait(pretend: Pretend, *, live: bool) -> None:
+    """It does not interrupt the system call (interrupt_main never does), and is served soon all the same."""
+    runner = SubprocessRunner(pretend("exec sleep 100"), version="1.32.2")
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    timer = threading.Timer(0.5, _thread.interrupt_main, (signal.SIGUSR1,))
+    started = time.monotonic()
+    try:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            if live:
+                with Smolvm(runner=runner).machine("m").popen(["sleep"]) as process:
+                    process.wait()
+            runner.execute(Invocation(()))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert 60 > time.monotonic() - started
 
 
 def test_the_program_has_a_process_group_of_its_own(pretend: Pretend) -> None:
