@@ -167,4 +167,4 @@ def test_a_dry_run_hands_no_terminal_over(client: Smolvm) -> None:
     """A shell is planned like everything else."""
     with client.dry_run(echo=False) as plan:
         assert 0 == client.machine("m").shell()
-    assert ["smolvm machine shell --name m"] == plan.lines
+    assert ["smolvm --error-format json machine shell --name m"] == plan.lines
