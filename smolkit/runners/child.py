@@ -68,6 +68,8 @@ class Child(Live):
     def write(self, data: bytes) -> None:
         """As in Live."""
         assert self._child.stdin is not None  # noqa: S101  (for the type checker: it was opened with one)
+        if self._child.stdin.closed:  # by `close`
+            raise BrokenPipeError(errno.EPIPE, "the command has ended")
         rest, waiting = memoryview(data), 0
         self._pipes.watch_stdin()
         try:

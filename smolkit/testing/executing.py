@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,7 @@ class Executing:
         while True:
             piece, status = self._resumed(pieces, stdin)
             if timeout is not None and self._is_late(stdin):
-                self._clock.seconds = started + timeout
+                self._clock.seconds = _after(started, timeout)
                 pieces.close()
                 yield from held
                 if self._dialect.supports("--error-format"):
@@ -143,6 +144,12 @@ class Executing:
         machine.spawned[call.env.get(MARK, "")] = call.now + taken
         yield "stdout", f"{next(self._numbers)}\n".encode()
         return 0
+
+
+def _after(started: float, seconds: float) -> float:
+    """The time so many seconds later: never, as a sum of floats may be, less than that."""
+    later = started + seconds
+    return later if later - started >= seconds else math.nextafter(later, math.inf)
 
 
 def _seconds(text: str) -> float | None:

@@ -121,6 +121,17 @@ def test_slow_output_and_timeouts_take_no_time(smolvm: FakeSmolvm, machine: Mach
         machine.popen(["slow"], timeout=7).wait()
 
 
+@pytest.mark.parametrize("passed", [1.001, 0.1 + 0.2, 7.3, 1234.567])
+def test_a_timeout_is_one_at_whatever_time(smolvm: FakeSmolvm, machine: Machine, passed: float) -> None:
+    """Also where the clock's reading less its start is a little less than what was added."""
+    for timeout in (0.1, 0.7, 4, 300.3):
+        smolvm.sleep(passed)
+        with pytest.raises(errors.ExecTimeoutError):
+            machine.exec(["sleep", "600"], timeout=timeout)
+        with pytest.raises(errors.ExecTimeoutError):
+            machine.popen(["sleep", "600"], timeout=timeout).wait()
+
+
 def test_a_process_may_be_waited_for_ended_and_fed(smolvm: FakeSmolvm, machine: Machine) -> None:
     """As a real one."""
 
