@@ -176,20 +176,22 @@ class Machine(MachineTransfers, MachineVerbs):
         """Starts the machine; returns when an exec would answer. Nothing happens if it runs.
 
         Args:
-            timeout: Seconds until smolkit gives up (default 900). The engine's own bound is 30 s without progress.
+            timeout: Seconds until smolkit gives up (default 900), the wait for its turn among other starts included. The
+                engine's own bound is 30 s without progress.
             options: See `smolkit.commands.typed.StartOptions`; they win over those of `client.machine`.
 
         Raises:
             HypervisorUnavailableError: this host boots no microVMs.
             PortInUseError: something on the host listens on a port that was to be published.
             BootFailedError: it did not come up; notes on the error hold the end of its console log.
+            QueueTimeoutError: other starts did not let it in; nothing was run.
             MachineNotFoundError, StartInProgressError, EngineTimeoutError
         """
         self._warm = False
         chosen = {**dict(self._starting), **dict(choose("start", tables.START, options))}
         self._branchable = self._branchable or bool(chosen.get("branchable"))
         start = Start(self.name, timeout, chosen=tuple(chosen.items()), carried=self._spec.carried)
-        perform(self._runner, making.start(start))
+        perform(self._runner, making.start(start), within=timeout)
 
     def wait_until(
         self,
@@ -217,7 +219,8 @@ class Machine(MachineTransfers, MachineVerbs):
             ProgramNotFoundError: the guest has no `test` (path) or no `cat` (port).
         """
         what, look = waits.probe(self.name, command, path, port, log, self._spec.carried)
-        perform(self._runner, waits.wait_until(self.name, what, look, checks.seconds("timeout", timeout)))
+        seconds = checks.seconds("timeout", timeout)
+        perform(self._runner, waits.wait_until(self.name, what, look, seconds), within=seconds)
 
     def stop(self, *, timeout: int | None = None) -> None:
         """Stops the machine; its disk stays. Nothing happens if it does not run.

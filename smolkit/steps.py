@@ -50,12 +50,18 @@ Step = Command[Any] | Pause | Now | Clock | ReadLog | Settle
 Steps = Generator[Step, Any, T]
 
 
-def perform(runner: Runner, steps: Steps[T]) -> T:
+_LEAST = 1.0  # seconds that a call gets in any case: no engine answers in less
+
+
+def perform(runner: Runner, steps: Steps[T], *, within: float | None = None) -> T:
     """The procedure's result, its steps done by the runner one after the other.
+
+    Within so many seconds, if that is given: each call has what is left of them, and a second at least.
 
     An interrupt that a step outlived is kept for the next Settle, or for the end.
     """
     interrupt: BaseException | None = None
+    deadline = None if within is None else runner.clock() + within
     resume, given = steps.send, None
     while True:
         try:
@@ -65,7 +71,7 @@ def perform(runner: Runner, steps: Steps[T]) -> T:
                 late, interrupt = interrupt, None
                 _settle(late)
             else:
-                given, late = _do(runner, step)
+                given, late = _do(runner, step, deadline)
                 interrupt = interrupt or late
         except BaseException as error:
             # While it is not over the procedure decides, also about an interrupt that struck in these very lines.
@@ -85,9 +91,11 @@ def _settle(interrupt: BaseException | None) -> None:
         raise interrupt
 
 
-def _do(runner: Runner, step: Command[Any] | Pause | Now | Clock | ReadLog) -> tuple[object, BaseException | None]:
+def _do(
+    runner: Runner, step: Command[Any] | Pause | Now | Clock | ReadLog, deadline: float | None
+) -> tuple[object, BaseException | None]:
     if isinstance(step, Command):
-        return runner.attempt(step)
+        return runner.attempt(step, within=None if deadline is None else max(_LEAST, deadline - runner.clock()))
     if isinstance(step, ReadLog):
         return runner.read_log(step.path, step.start), None
     if isinstance(step, (Now, Clock)):

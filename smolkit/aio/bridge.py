@@ -39,8 +39,8 @@ class _Event:
     def set(self) -> None:
         self._tell(self._event.set)
 
-    def wait(self) -> object:
-        return wait_for(self._event.wait)
+    def wait(self, timeout: float | None = None) -> object:
+        return wait_for(partial(_happens, self._event, timeout))
 
 
 @final
@@ -52,6 +52,17 @@ class _Call(greenlet):
         self.gr_context = copy_context()
         self.is_left = False  # by its event loop, in the middle
         self.event = _Event
+
+    @property
+    def task(self) -> object:
+        return anyio.get_current_task().id
+
+    @property
+    def is_gone(self) -> Callable[[], bool]:
+        if _library() != "asyncio":
+            return lambda: False  # trio's tasks are not made for a moment, as those of asyncio.wait_for are
+        task = import_module("asyncio").current_task()
+        return task.done  # type: ignore[no-any-return]
 
     def readable(self, fd: int | None, timeout: float | None) -> None:
         wait_for(partial(_readable, fd, timeout))
@@ -94,6 +105,11 @@ def _teller() -> Callable[[Callable[[], object]], object]:
     if _library() == "asyncio":
         return import_module("asyncio").get_running_loop().call_soon_threadsafe  # type: ignore[no-any-return]
     return import_module("trio").lowlevel.current_trio_token().run_sync_soon  # type: ignore[no-any-return]
+
+
+async def _happens(event: anyio.Event, seconds: float | None) -> None:
+    with anyio.move_on_after(seconds):
+        await event.wait()
 
 
 async def _readable(fd: int | None, seconds: float | None) -> None:

@@ -10,7 +10,8 @@ from anyio.lowlevel import checkpoint
 from smolkit.aio.bridge import Twin, awaited, direct, drive, giving, in_loop, leave
 from smolkit.client import Smolvm
 from smolkit.machine import Machine
-from smolkit.process import Input, Process, Spawned
+from smolkit.process import Input, Process
+from smolkit.spawned import Spawned
 
 if TYPE_CHECKING:
     import os
@@ -70,7 +71,7 @@ class AsyncProcess(Twin[Process[T]]):
 
 @final
 class AsyncSpawned(Twin[Spawned]):
-    """A command that was started in the guest and left to run: the twin of `smolkit.process.Spawned`."""
+    """A command that was started in the guest and left to run: the twin of `smolkit.spawned.Spawned`."""
 
     pid: int
     mark: str

@@ -9,6 +9,8 @@ SmolvmError
 │   ├── EngineTimeoutError       it did not answer in time and was ended
 │   ├── EngineDiedError          it was killed by a signal
 │   └── ExecOutcomeUnknownError  (also an ExecTimeoutError) nor did the guest's command, as far as is known
+├── QueueTimeoutError            the call did not get its turn in time; nothing was run (also a TimeoutError)
+├── DeadlockError                it would wait for itself; nothing was run (also a RuntimeError)
 ├── EngineBusyError              a lock or a directory was in use; the call had no effect
 ├── InvalidNameError             not a machine name (also a ValueError)
 ├── ConfigError                  the engine refused a setting: an image, a host name, a mount, a user
@@ -54,12 +56,14 @@ from smolkit.errors.base import (
 )
 from smolkit.errors.engine import (
     ConfigError,
+    DeadlockError,
     EngineBusyError,
     EngineDiedError,
     EngineNotFoundError,
     EngineTimeoutError,
     ForeignProgramError,
     OutcomeUnknownError,
+    QueueTimeoutError,
     UnknownEngineError,
     UnsupportedByEngineError,
     UsageError,
@@ -110,6 +114,7 @@ __all__ = [
     "ConfigError",
     "ConnectionLostError",
     "CopyError",
+    "DeadlockError",
     "EngineBusyError",
     "EngineDiedError",
     "EngineNotFoundError",
@@ -139,6 +144,7 @@ __all__ = [
     "PortInUseError",
     "ProgramNotExecutableError",
     "ProgramNotFoundError",
+    "QueueTimeoutError",
     "SmolvmError",
     "StartError",
     "StartInProgressError",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import evolve
 
 from smolkit import checks
 from smolkit.commands.engine import Version
 from smolkit.dialect import Dialect, Engine
 from smolkit.errors import EngineNotFoundError, ForeignProgramError, SmolvmError
+from smolkit.runners.bounds import least, left, shortened
 from smolkit.runners.files import HostFiles
 from smolkit.runners.waiting import Gate, sleep
 from smolkit.values import Completed
@@ -90,52 +93,74 @@ class AnyRunner(HostFiles, ABC):
         Raises:
             EngineNotFoundError, ForeignProgramError, UnsupportedByEngineError: there is none to drive.
         """
+        return self._find_engine(None)
+
+    def _find_engine(self, within: float | None) -> Engine:
         if self._engine is None:
-            with self._probing.turn():
+            with self._probing.turn(within):
                 try:
-                    self._engine = self._engine or self._probe()
+                    self._engine = self._engine or self._probe(within)
                 except EngineNotFoundError:
                     if self.plan is None:
                         raise
                     return Engine(_NEWEST, "smolvm", Dialect.of(_NEWEST))
         return self._engine
 
-    def _probe(self) -> Engine:
-        version = self._version or self._ask_version()
+    def _probe(self, within: float | None) -> Engine:
+        version = self._version or self._ask_version(within)
         return Engine(version, self.program, Dialect.of(version))
 
-    def _ask_version(self) -> str:
+    def _ask_version(self, within: float | None) -> str:
         command = Version()
+        asked = command.invocation(_ANY)
         try:
-            return command.read(self.call(command.invocation(_ANY)))
+            return command.read(self.call(evolve(asked, timeout=least(asked.timeout, within), patience=within)))
         except ForeignProgramError as error:
             raise ForeignProgramError(f"{self.program} is {error.message}", error.completed) from None
 
-    def run(self, command: Command[T]) -> T:
+    def run(self, command: Command[T], *, within: float | None = None) -> T:
         """What the command's answer means.
+
+        Args:
+            command: It.
+            within: Seconds for all of it: the waits for its turn, the engine's version if it is not known yet, the call.
 
         Raises:
             SmolvmError: it failed, or the engine is too old for it, or there is no engine.
         """
-        answer, interrupt = self.attempt(command)
+        answer, interrupt = self.attempt(command, within=within)
         if interrupt is not None:
             raise interrupt
         return answer
 
-    def attempt(self, command: Command[T]) -> tuple[T, BaseException | None]:
+    def attempt(self, command: Command[T], *, within: float | None = None) -> tuple[T, BaseException | None]:
         """What the command's answer means, and an interrupt that came meanwhile, for a caller who has to undo it first.
 
         Raises:
             SmolvmError: it failed. If an interrupt came meanwhile, that is raised, from the failure.
         """
-        invocation = command.invocation(self.engine.dialect)
+        began = self.clock()
+        invocation = self._prepare(command, within)
         if self.plan is not None:
             self.plan.add(command, invocation)
             return command.answer(Completed(invocation.argv, 0, command.nothing())), None
-        with self.admission() if command.BOOTS else nullcontext():
+        with ExitStack() as turn:
+            if command.BOOTS:
+                turn.enter_context(self.admission(left(invocation.patience, self.clock() - began)))
+            invocation = shortened(invocation, self.clock() - began)
+            if invocation.goes_on:
+                invocation = evolve(invocation, booted=lambda up: _is_booted(turn, up))
             if not self._observers:
                 return self._attempt(command, invocation)[:2]
             return self._observed(command, invocation)
+
+    def _prepare(self, command: Command[Any], within: float | None = None) -> Invocation:
+        """The call for this engine, bounded by the caller's own times: those of the command, and for all of it."""
+        patience = least(command.patience, within)
+        invocation = command.invocation(self._find_engine(patience).dialect)
+        if patience is None:
+            return invocation
+        return evolve(invocation, timeout=least(invocation.timeout, within), patience=patience)
 
     def _attempt(self, command: Command[T], invocation: Invocation) -> tuple[T, BaseException | None, int]:
         interrupt = None
@@ -188,9 +213,13 @@ class AnyRunner(HostFiles, ABC):
         self._observers = (*self._observers, observer)
 
     @contextmanager
-    def admission(self) -> Iterator[None]:
-        """Waits until a machine may boot; around each command that boots one."""
-        with self._starts.turn():
+    def admission(self, timeout: float | None = None) -> Iterator[None]:
+        """Waits until a machine may boot; around each command that boots one.
+
+        Raises:
+            QueueTimeoutError: it may not within so many seconds.
+        """
+        with self._starts.turn(timeout):
             yield
 
     @abstractmethod
@@ -199,13 +228,14 @@ class AnyRunner(HostFiles, ABC):
 
     def follow(self, command: Command[Any], *, stdin: bool) -> Live:
         """Starts a command, for its output to be read as it comes."""
+        began = self.clock()
+        invocation = self._prepare(command)
         if self.plan is not None:
             from smolkit.runners.live import Replayed  # late: few calls are followed live
 
-            invocation = command.invocation(self.engine.dialect)
             self.plan.add(command, invocation)
             return Replayed(lambda done: Completed(done.argv, 0, command.nothing()), invocation, stdin=stdin)
-        return self.open(command.invocation(self.engine.dialect), stdin=stdin)
+        return self.open(shortened(invocation, self.clock() - began), stdin=stdin)
 
     def open(self, invocation: Invocation, *, stdin: bool) -> Live:
         """Starts a call of the engine, for its output to be read as it comes; with a stdin to write to, or /dev/null.
@@ -304,6 +334,14 @@ class Runner(AnyRunner):
     def call(self, invocation: Invocation) -> Completed:
         """As in AnyRunner."""
         return self.execute(invocation)
+
+
+def _is_booted(turn: ExitStack, up: bool) -> None:
+    """Others may boot now. That a host's first start has succeeded is remembered only where the VM is known to be up."""
+    if up:
+        turn.close()
+    else:
+        turn.__exit__(TimeoutError, TimeoutError(), None)
 
 
 _NEWEST = "1.32.2"  # that smolkit was tested with

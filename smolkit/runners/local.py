@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -17,7 +16,9 @@ from smolkit import checks
 from smolkit.errors import EngineNotFoundError
 from smolkit.runners import waiting
 from smolkit.runners.base import InterruptedCall, Runner
-from smolkit.runners.pipes import Pump, ended
+from smolkit.runners.note import without_note
+from smolkit.runners.pipes import ended
+from smolkit.runners.pump import Pump
 from smolkit.runners.waiting import Gate
 from smolkit.values import Completed, redact
 
@@ -40,6 +41,8 @@ _INHERITED = frozenset(
 _INHERITED_PREFIXES = ("LC_", "XDG_", "SMOLVM_")
 # The first makes the engine run another program as its VM; the second gives every call a machine that it did not name.
 _REFUSED = frozenset({"SMOLVM_BOOT_BINARY", "SMOLVM_MACHINE_NAME"})
+# Where the engine's state is.
+_PLACES = frozenset({"SMOLVM_DATA_DIR", "HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"})
 _PROXY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 # NO_COLOR: no escapes. RUST_LOG: no log lines among the guest's stderr.
 _FIXED = {"NO_COLOR": "1", "RUST_LOG": "off"}
@@ -47,8 +50,6 @@ _FIXED = {"NO_COLOR": "1", "RUST_LOG": "off"}
 _USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 _TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
 _DEFAULT_LIMIT = 256 * 2**20
-NOTE = b"note: no packed assets found for '"
-_ITS_OWN_NAMES = frozenset({"smolvm", "smolvm-bin"})
 
 
 class SubprocessRunner(Runner):
@@ -96,12 +97,16 @@ class SubprocessRunner(Runner):
             None if max_processes is None else checks.integer("max_processes", max_processes, 1, 2**31 - 1)
         )
         self.processes = Gate(self._max_processes)
-        self._named = None if program is None else checks.path("program", program)
-        self._prefix = checks.words("prefix", prefix) if prefix else ()
+        words = checks.words("prefix", prefix) if prefix else ()
+        self._prefix = (*(checks.program("prefix", word) for word in words[:1]), *words[1:])
+        given = checks.path if self._prefix else checks.program  # with a prefix it is a path of the other side
+        self._named = None if program is None else given("program", program)
         self._state = None if state_dir is None else os.path.abspath(checks.path("state_dir", state_dir))
         self._env = checks.hidden_pairs("env", env)
         if refused := _REFUSED & {key for key, _ in self._env}:
             raise ValueError(f"env with {', '.join(sorted(refused))}: the engine would run what it is not asked to")
+        if self._state is not None and "SMOLVM_DATA_DIR" in dict(self._env):
+            raise ValueError("state_dir and SMOLVM_DATA_DIR in env are two names of one thing: give one of them")
         if self._prefix and self._state is not None:
             raise ValueError(
                 "state_dir behind a prefix: few hand on variables; let it be [..., 'env', 'SMOLVM_DATA_DIR=...']"
@@ -109,18 +114,21 @@ class SubprocessRunner(Runner):
         self._inherit_proxy = inherit_proxy
         self._limit = checks.integer("output_limit", output_limit, 1, 2**63 - 1)
         self._found: Program | None = None
+        self._prefix_path: str | None = None  # of the prefix's program
 
     @property
     def host(self) -> str:
-        """Prefix, program and state directory: runners that have them in common drive the same machines."""
-        state = () if self._state is None else (f"state_dir={self._state}",)
-        return shlex.join((*self._prefix, self._named or "smolvm", *state))
+        """Prefix, program and where the state is: runners that have them in common drive the same machines."""
+        given = {key: os.path.abspath(value.reveal()) for key, value in self._env if key in _PLACES}
+        if (state := self._state or given.get("SMOLVM_DATA_DIR")) is not None:
+            given = {"state_dir": state}  # the engine then looks at no other
+        return shlex.join((*self._prefix, self._named or "smolvm", *(f"{key}={given[key]}" for key in sorted(given))))
 
     def __repr__(self) -> str:
         return f"<SubprocessRunner {self.host}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_found": None, "processes": None}
+        return {**super().__getstate__(), "_found": None, "_prefix_path": None, "processes": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -133,27 +141,33 @@ class SubprocessRunner(Runner):
 
     def _locate(self) -> Program:
         if self._found is None:
-            from smolkit.runners.find import Program, find  # late: it imports more than all of smolkit
+            from smolkit.runners.find import Program, find, which  # late: it imports more than all of smolkit
 
-            self._found = Program(self._named or "smolvm") if self._prefix else find(self._named)
+            if self._prefix:
+                path = self._environment({}).get("PATH")
+                self._found, self._prefix_path = Program(self._named or "smolvm"), which(self._prefix[0], path)
+            else:
+                self._found = find(self._named)
         return self._found
 
-    def _probe(self) -> Engine:
-        engine = super()._probe()
+    def _probe(self, within: float | None) -> Engine:
+        engine = super()._probe(within)
         if self._state is not None:
             engine.dialect.require("state_dir")
         return engine
 
     @contextmanager
-    def admission(self) -> Iterator[None]:
-        """So many boots at once; and until the first has succeeded on this host, one."""
-        with super().admission():
+    def admission(self, timeout: float | None = None) -> Iterator[None]:
+        """So many boots at once; and until the first has succeeded on this host, one. Raises as that of Runner."""
+        began = time.monotonic()
+        with super().admission(timeout):
             if self._prefix:
                 yield
                 return
             from smolkit.runners.first import first_start_alone  # late: it imports more than all of smolkit
 
-            with first_start_alone(self.program, self._environment({})):
+            left = None if timeout is None else timeout - (time.monotonic() - began)
+            with first_start_alone(self.program, self._environment({}), left):
                 yield
 
     def is_available(self) -> bool:
@@ -174,12 +188,14 @@ class SubprocessRunner(Runner):
 
     def execute(self, invocation: Invocation) -> Completed:
         """One call of the engine as a child process, to its end: exited, timed out or over the output's limit."""
-        with self.processes.turn():
-            return self._execute(invocation)
+        began = time.monotonic()
+        with self.processes.turn(invocation.patience):
+            # A caller's own time counts from the beginning; smolkit's bounds are for the engine alone.
+            return self._execute(invocation, time.monotonic() if invocation.patience is None else began)
 
-    def _execute(self, invocation: Invocation) -> Completed:
+    def _execute(self, invocation: Invocation, since: float) -> Completed:
         started = time.monotonic()
-        deadline = None if invocation.timeout is None else started + invocation.timeout
+        deadline = None if invocation.timeout is None else since + invocation.timeout
         # In two steps, so that a child is known whose very start an interrupt meets.
         child = subprocess.Popen.__new__(subprocess.Popen)
         pump, interrupt = None, None
@@ -187,7 +203,7 @@ class SubprocessRunner(Runner):
             try:
                 spawn = self._spawn_unharmed if invocation.finish else self.spawn
                 spawn(child, invocation, pipe_in=invocation.stdin is not None)
-                pump = Pump(child, invocation.stdin, self._limit)
+                pump = Pump(child, invocation.stdin, self._limit, invocation.booted)
                 ended_by = pump.run(deadline)
             except BaseException as error:
                 if not (invocation.finish and _is_started(child)):
@@ -218,7 +234,7 @@ class SubprocessRunner(Runner):
         """Runs the engine in the foreground of this program's terminal; its exit status."""
         program = self._locate()
         argv = (*self._prefix, program.path, *invocation.argv)
-        child = subprocess.Popen(argv, env=self._environment(program.env))
+        child = subprocess.Popen(argv, executable=self._prefix_path, env=self._environment(program.env))
         try:
             return ended(child)
         except BaseException:
@@ -262,7 +278,7 @@ class SubprocessRunner(Runner):
             # argv[0] of a program without a prefix is what its usage texts call it.
             child.__init__(  # type: ignore[misc]
                 argv if self._prefix else ("smolvm", *invocation.argv),
-                executable=None if self._prefix else program.path,
+                executable=self._prefix_path if self._prefix else program.path,
                 stdin=subprocess.PIPE if pipe_in else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -308,16 +324,6 @@ class SubprocessRunner(Runner):
         if key.startswith(_INHERITED_PREFIXES):
             return key not in _REFUSED
         return key in _INHERITED or (self._inherit_proxy and key.lower() in _PROXY)
-
-
-def without_note(stderr: bytes, program: str) -> bytes:
-    """A program of another name begins with a note that it carries no pack (1.7.1 to 1.32.2). It is not the guest's."""
-    if not stderr.startswith(NOTE):
-        return stderr
-    name = os.path.basename(os.path.realpath(program))
-    if name in _ITS_OWN_NAMES:
-        return stderr
-    return re.sub(rb"\A" + NOTE + re.escape(os.fsencode(name)) + rb"'[^\n]*\n", b"", stderr)
 
 
 def _is_started(child: subprocess.Popen[bytes]) -> bool:

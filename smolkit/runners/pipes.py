@@ -5,13 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import selectors
+import signal
 import struct
 import subprocess
 import termios
 import time
-from contextlib import suppress
+from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from smolkit.runners import waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _CHUNK = 65_536
 # Seconds for which whoever else holds the pipes of a child that has ended is listened to: what it started may hold them for
@@ -26,6 +31,43 @@ def _selector() -> selectors.BaseSelector:
     if waiting.loop() is None and hasattr(selectors, "PollSelector"):
         return selectors.PollSelector()
     return selectors.DefaultSelector()
+
+
+def _select(selector: selectors.BaseSelector, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+    if timeout != 0 and (loop := waiting.loop()) is not None:
+        loop.readable(selector.fileno(), timeout)  # type: ignore[attr-defined]  # see _selector
+        timeout = 0
+    return selector.select(timeout)
+
+
+def wait_ready(reads: Iterable[int], writes: Iterable[int], timeout: float | None) -> None:
+    """Waits until one of these descriptors can be read from or written to, or for so many seconds."""
+    with _selector() as selector:
+        for fds, event in ((reads, selectors.EVENT_READ), (writes, selectors.EVENT_WRITE)):
+            for fd in fds:
+                selector.register(fd, event)
+        _select(selector, timeout)
+
+
+def write_some(fd: int, data: memoryview) -> int:
+    """Writes what there is room for, and gives its length.
+
+    SIGPIPE is blocked meanwhile: a program that has its default action back (command line tools do) would be killed by it.
+
+    Raises:
+        BlockingIOError: there is no room.
+        BrokenPipeError: nobody can read it any more.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+        return os.write(fd, data[:_CHUNK])
+    except BrokenPipeError:
+        if signal.SIGPIPE not in before and signal.SIGPIPE in signal.sigpending():
+            signal.sigwait({signal.SIGPIPE})
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def ended(child: subprocess.Popen[bytes], timeout: float | None = None) -> int:
@@ -65,27 +107,29 @@ class Pipes:
 
     Attributes:
         takes_stdin: Whether room on stdin is reported. Not any more, once the child has ended.
+        pidfd: Becomes readable when the child ends; None where the platform has none.
     """
 
     def __init__(self, child: subprocess.Popen[bytes]) -> None:
         self._child = child
         self.takes_stdin = False
         self._selector = _selector()
-        self._outputs = 0  # that are open
+        self.outputs: tuple[int, ...] = ()  # that are open
         self._unread: dict[str, int] | None = None  # bytes of each that an ended child left; None while it runs
         self._until = 0.0  # when, on the monotonic clock, others are not listened to any more
         for name, pipe in (("stdout", child.stdout), ("stderr", child.stderr)):
             if pipe is not None and not pipe.closed:
                 self._selector.register(pipe, selectors.EVENT_READ, name)
-                self._outputs += 1
-        self._pidfd, self._next_look = _pidfd(child), 0.0
-        if self._pidfd is not None:
-            self._selector.register(self._pidfd, selectors.EVENT_READ, "end")
+                self.outputs += (pipe.fileno(),)
+        self.pidfd, self._next_look = _pidfd(child), 0.0
+        if self.pidfd is not None:
+            self._selector.register(self.pidfd, selectors.EVENT_READ, "end")
+        _all.add(self)
 
     @property
     def open(self) -> bool:
         """Whether any of its output may still come."""
-        return self._outputs > 0
+        return bool(self.outputs)
 
     @property
     def ended(self) -> bool:
@@ -118,7 +162,7 @@ class Pipes:
         Nothing may come although there was time: then something else happened, the child's end for one.
         """
         found = []
-        ready = self._select(self._bound(timeout))
+        ready = _select(self._selector, self._bound(timeout))
         for key, _ in ready:
             if key.data == "stdin":
                 found.append(("stdin", b""))
@@ -127,7 +171,7 @@ class Pipes:
                 self._has_ended()
             else:
                 found.append((key.data, self._read(key)))
-        if self._pidfd is None and self._unread is None and time.monotonic() >= self._next_look:
+        if self.pidfd is None and self._unread is None and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + _GLANCE
             if self._child.poll() is not None:
                 self._has_ended()
@@ -139,7 +183,7 @@ class Pipes:
         bounds = [] if timeout is None else [timeout]
         if self._unread is not None:
             bounds.append(max(0.0, self._until - time.monotonic()))
-        elif self._pidfd is None:
+        elif self.pidfd is None:
             bounds.append(max(0.0, self._next_look - time.monotonic()))
         return min(bounds) if bounds else None
 
@@ -167,101 +211,26 @@ class Pipes:
 
     def _leave(self, key: selectors.SelectorKey) -> None:
         self._selector.unregister(key.fileobj)
-        self._outputs -= 1
-
-    def _select(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout != 0 and (loop := waiting.loop()) is not None:
-            loop.readable(self._selector.fileno(), timeout)  # type: ignore[attr-defined]  # see _selector
-            timeout = 0
-        return self._selector.select(timeout)
+        self.outputs = tuple(fd for fd in self.outputs if fd != key.fd)
 
     def close(self) -> None:
         """Lets go of the pipes."""
         self._selector.close()
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
+        pidfd, self.pidfd = self.pidfd, None
+        if pidfd is not None:
+            os.close(pidfd)
         for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
             if pipe is not None:
                 pipe.close()
 
 
-class Pump:
-    """Feeds a child's stdin and collects its output.
+_all: WeakSet[Pipes] = WeakSet()
 
-    `subprocess.communicate` does the same without a bound on memory, and waits for whoever else holds the pipes open.
 
-    Args:
-        child: Started with pipes for stdout and stderr, and for stdin if there is data for it.
-        data: For its stdin; None where that is no pipe.
-        limit: Bytes of output, both streams together, after which it is not read any further.
-    """
+def _after_fork() -> None:
+    """A forked child holds its parent's pipes open: whoever is at their other end would wait for it, too."""
+    for pipes in tuple(_all):
+        pipes.close()
 
-    def __init__(self, child: subprocess.Popen[bytes], data: bytes | None, limit: int) -> None:
-        self._child = child
-        self._pipes = Pipes(child)
-        self._rest = memoryview(data or b"")
-        self._room = limit
-        self._chunks: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
-        if child.stdin is not None and not child.stdin.closed:
-            self._pipes.watch_stdin()
 
-    @property
-    def stdout(self) -> bytes:
-        """What there is of standard output."""
-        return b"".join(self._chunks["stdout"])
-
-    @property
-    def stderr(self) -> bytes:
-        """What there is of standard error."""
-        return b"".join(self._chunks["stderr"])
-
-    def run(self, deadline: float | None) -> str:
-        """Serves the pipes until the child has ended, and gives "" then; else why it stopped: Completed's `ended_by`."""
-        while self._pipes.open or self._pipes.takes_stdin:
-            if self._room < 0:
-                return "output limit"
-            left = None if deadline is None or self._pipes.ended else deadline - time.monotonic()
-            if left is not None and left <= 0 and self._child.poll() is None:
-                return "timeout"
-            self._serve(left)
-        try:
-            ended(self._child, None if deadline is None else max(0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return "timeout"
-        return ""
-
-    def drain(self, deadline: float) -> None:
-        """Keeps what a child that is being ended still writes, until it has ended; never longer than to the deadline."""
-        while self._child.poll() is None and time.monotonic() < deadline:
-            if self._pipes.open and self._room >= 0:
-                self._serve(deadline - time.monotonic())
-            else:
-                with suppress(subprocess.TimeoutExpired):
-                    ended(self._child, deadline - time.monotonic())
-        while self._room >= 0 and self._pipes.open and self._serve(0):
-            pass
-
-    def close(self) -> None:
-        """Lets go of the pipes."""
-        self._pipes.close()
-
-    def _serve(self, timeout: float | None) -> bool:
-        """One round of what is ready; whether anything was."""
-        found = self._pipes.serve(None if timeout is None else max(0.0, timeout))
-        for stream, chunk in found:
-            if stream == "stdin":
-                self._write()
-            else:
-                self._room -= len(chunk)
-                self._chunks[stream].append(chunk)
-        return bool(found)
-
-    def _write(self) -> None:
-        assert self._child.stdin is not None  # noqa: S101  (for the type checker)
-        try:
-            self._rest = self._rest[os.write(self._child.stdin.fileno(), self._rest[:_CHUNK]) :]
-        except BrokenPipeError:  # it ended, or closed its stdin, without reading it all: its right
-            self._rest = self._rest[:0]
-        if not self._rest:
-            self._pipes.close_stdin()
+os.register_at_fork(after_in_child=_after_fork)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from smolkit.process import MARK
+from smolkit.spawned import MARK
 from smolkit.testing import guest, words
 from smolkit.testing.guest import FakeMachine, GuestCall
 

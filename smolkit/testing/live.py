@@ -45,7 +45,7 @@ class LiveCall(Live):
             raise TimeoutError
         return piece
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
         """As in Live: what was written until the first read is all."""
         if self._returncode is not None:
             raise BrokenPipeError

@@ -13,7 +13,8 @@ import pytest
 from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Machine, Runner, Smolvm
 from smolkit.aio import AsyncProcess, AsyncSpawned
 from smolkit.aio.twins import AsyncInput
-from smolkit.process import Input, Process, Spawned
+from smolkit.process import Input, Process
+from smolkit.spawned import Spawned
 from smolkit.testing import FakeRunner, FakeSmolvm
 
 TWINS = [
