@@ -45,6 +45,7 @@ class Machine(MachineTransfers, MachineVerbs):
     __slots__ = (
         "__weakref__",
         "_branchable",
+        "_entering",
         "_inside",
         "_keep",
         "_lifetime",
@@ -77,6 +78,7 @@ class Machine(MachineTransfers, MachineVerbs):
         self._keep = keep
         self._session = session
         self._lifetime = None if lifetime is None else checks.seconds("lifetime", lifetime)
+        self._entering: Marks | None = None  # those of what a `with` that begins is making
         self._inside = False  # whether a `with` of this handle has begun and not ended
         self._warm = False  # whether a command ran in it since it was started
         self._branchable = bool(dict(starting).get("branchable"))  # whether it was ever started so
@@ -99,10 +101,21 @@ class Machine(MachineTransfers, MachineVerbs):
         marks = made or self._marks()
         start, spec = Start(self.name, chosen=self._starting, carried=self._spec.carried), None if made else self._spec
         self._made = None  # a start that fails deletes it
-        perform(self._runner, making.enter(start, spec, self._dialect, marks, self._keep))
-        self._made = marks
+        self._entering = marks
+        try:
+            perform(self._runner, making.enter(start, spec, self._dialect, marks, self._keep))
+        except BaseException:
+            self._entering = None  # all is undone
+            raise
+        self._made, self._entering = marks, None
         self._inside = True
         return self
+
+    def _abandon(self) -> None:
+        """Removes what a `with` made that was left in its beginning, and of which no line will ever run again."""
+        marks, self._entering = self._entering, None
+        if marks is not None:
+            perform(self._runner, making.abandon(self.name, self._dialect, marks))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._inside = False

@@ -17,6 +17,7 @@ from smolkit.errors import (
     tail,
 )
 from smolkit.procedures import (
+    PAUSES,
     check_same,
     discard,
     how_to_enter,
@@ -27,7 +28,7 @@ from smolkit.procedures import (
     stop_patiently,
     try_each,
 )
-from smolkit.steps import ReadLog, Settle
+from smolkit.steps import Pause, ReadLog, Settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +92,21 @@ def _undo_if_ours(name: str, dialect: Dialect, marks: Marks, error: SmolvmError)
         note(error, (yield from discard(name, dialect)))
     else:
         error.add_note(f"there is a machine {name!r}; it could not be told to be this handle's, and was not touched")
+
+
+def abandon(name: str, dialect: Dialect, marks: Marks) -> Steps[None]:
+    """Removes what stands under the name with these marks, of a create or start that nobody follows any more.
+
+    It may be on its way still: it is looked for again for a while.
+    """
+    if not (marks.labels and dialect.supports("machine create --label")):
+        return  # nothing tells it from another's
+    for pause in PAUSES:
+        with suppress(MachineNotFoundError):
+            if marks.are_on((yield from lookup(name)), labels=True):
+                yield from discard(name, dialect, half_booted=True)
+            return
+        yield Pause(pause)
 
 
 def branch_many(command: Branch, names: list[str], dialect: Dialect) -> Steps[None]:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds before each further try of what was busy
+PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds before each further try of what was busy
 _TRUST = 10.0  # seconds for which a `with` takes it that its machine is still its own
 
 
@@ -153,7 +153,7 @@ def _remove(name: str) -> Steps[None]:
 def stop_patiently(name: str) -> Steps[None]:
     """A stop that fails is tried again, whatever it said: a VM that it leaves behind may be in no record any more."""
     try:
-        for pause in _PAUSES[:2]:
+        for pause in PAUSES[:2]:
             try:
                 yield Stop(name)
             except MachineNotFoundError:
@@ -229,7 +229,7 @@ def _may_be_left(name: str) -> str:
 
 def patiently(command: Command[None]) -> Steps[None]:
     """Tries a command again that had no effect because something of the engine's was in use; never more than so often."""
-    for pause in _PAUSES:
+    for pause in PAUSES:
         try:
             yield command
         except EngineBusyError:

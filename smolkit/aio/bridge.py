@@ -8,6 +8,7 @@ by tasks, which asyncio's `cancel()` would end in the middle of a call that has 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import copy_context
@@ -49,9 +50,15 @@ class _Call(greenlet):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
+        self._thread = threading.get_ident()
         self.gr_context = copy_context()
         self.is_left = False  # by its event loop, in the middle
         self.event = _Event
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this is not its thread: a coroutine that is closed in another one cannot go on there with its call."""
+        return self._thread != threading.get_ident()
 
     @property
     def task(self) -> object:
@@ -59,10 +66,12 @@ class _Call(greenlet):
 
     @property
     def is_gone(self) -> Callable[[], bool]:
-        if _library() != "asyncio":
-            return lambda: False  # trio's tasks are not made for a moment, as those of asyncio.wait_for are
-        task = import_module("asyncio").current_task()
-        return task.done  # type: ignore[no-any-return]
+        if _library() == "asyncio":
+            coroutine = import_module("asyncio").current_task().get_coro()
+        else:
+            coroutine = import_module("trio").lowlevel.current_task().coro
+        thread = threading.current_thread()
+        return lambda: coroutine.cr_frame is None or not thread.is_alive()
 
     def readable(self, fd: int | None, timeout: float | None) -> None:
         wait_for(partial(_readable, fd, timeout))
@@ -164,7 +173,9 @@ async def drive(function: Callable[[], T], late: list[BaseException] | None) -> 
                 given = await wait()
             resume = call.switch
         except BaseException as error:  # noqa: BLE001  (the call decides)
-            call.is_left = GeneratorExit in {type(error), type(error.__context__)}
+            call.is_left = call.is_elsewhere or GeneratorExit in {type(error), type(error.__context__)}
+            if call.is_elsewhere:
+                break
             cleans = cleans or call.is_left or isinstance(error, (anyio.get_cancelled_exc_class(), InterruptedCall))
             resume, given = call.throw, GreenletExit() if call.is_left else error
         wanted = resume(given)

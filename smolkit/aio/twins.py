@@ -106,7 +106,11 @@ class AsyncMachine(Twin[Machine]):
     async def __aenter__(self) -> Self:
         if self._sync._made is None:  # noqa: SLF001  (what is there already has to come under the block's care first)
             await checkpoint()
-        await drive(self._sync.__enter__, None)
+        try:
+            await drive(self._sync.__enter__, None)
+        except GeneratorExit:
+            self._sync._abandon()  # noqa: SLF001  (what of it was left where it stood, in another thread)
+            raise
         return self
 
     async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036

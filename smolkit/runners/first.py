@@ -62,6 +62,7 @@ def first_start_alone(program: str, env: Mapping[str, str], timeout: float | Non
 def _locked(timeout: float | None) -> Iterator[None]:
     deadline = None if timeout is None else time.monotonic() + timeout
     with _alone.turn(timeout):
+        _let_go()  # what a thread left here that is gone, with the loop and the coroutine that it ran
         lock = _lock_file()
         if lock is None:  # nowhere to lock: as without smolkit
             yield
@@ -71,10 +72,7 @@ def _locked(timeout: float | None) -> Iterator[None]:
             _take(lock, deadline)
             yield
         finally:
-            _held.discard(lock)
-            # Not by closing it alone: a forked child may hold it open still (see _after_fork).
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            os.close(lock)
+            _let_go()
 
 
 def _lock_file() -> int | None:
@@ -102,6 +100,14 @@ def _take(lock: int, deadline: float | None) -> None:
             waiting.sleep(_LOOK)
         else:
             return
+
+
+def _let_go() -> None:
+    while _held:
+        lock = _held.pop()
+        # Not by closing it alone: a forked child may have it still.
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        os.close(lock)
 
 
 def _after_fork() -> None:

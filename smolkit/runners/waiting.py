@@ -99,7 +99,8 @@ class Ticket:
     """A place in a Gate, or in its queue.
 
     Args:
-        is_over: Tells of a holder that it is gone without having left; asked while others wait.
+        is_over: Tells of a holder that it is gone without having left; asked while others wait. Default: its thread or
+            task has ended.
 
     Attributes:
         holder: Who holds up the place while it waits, as `caller` has it; None for nobody: it ends by itself.
@@ -148,7 +149,7 @@ class Gate:
         """
         if self._places is None:
             return
-        ticket.holder = caller()
+        ticket.holder, ticket.is_over = caller(), ticket.is_over or caller_is_gone()
         self._line.append(ticket)
         if self._line.index(ticket) >= self._places:
             self._wait(ticket, self._places, timeout)
