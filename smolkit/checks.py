@@ -157,6 +157,17 @@ def secrets(what: str, value: object) -> tuple[tuple[str, Secret], ...]:
     return tuple((key, value[key] if isinstance(value[key], Secret) else Secret(text)) for key, text in pairs(what, shown))
 
 
+def program(what: str, value: object) -> str:
+    """A program, whatever the working directory becomes; a mere name, without a slash, is looked for on PATH."""
+    named = path(what, value)
+    return os.path.abspath(named) if os.path.dirname(named) else named
+
+
+def grace(what: str, value: object) -> float | None:
+    """A number of seconds, 0 included, or None for as long as it takes."""
+    return value if value is None else 0.0 if value == 0 and not isinstance(value, bool) else seconds(what, value)
+
+
 def seconds(what: str, value: object) -> float:
     """A positive, finite number of seconds."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from smolkit.commands.machine import Ls, Status
 from smolkit.errors import (
     CleanupError,
+    DeadlockError,
     MachineHasBranchesError,
     MachineNotFoundError,
     MachineReplacedError,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PAUSES = (0.2, 0.5)  # seconds before each further look
+_FINAL = (MachineNotFoundError, DeadlockError)  # another look would say the same
 
 
 def status(name: str, dialect: Dialect) -> Steps[MachineInfo]:
@@ -50,11 +52,11 @@ def lookup(name: str) -> Steps[MachineInfo]:
 
 
 def insist(look: Callable[[], Steps[T]]) -> Steps[T]:
-    """Look again where a look fails. "Not found" is no failure."""
+    """Look again where a look fails. "Not found" is no failure; what waits for itself fails again."""
     for pause in _PAUSES:
         try:
             return (yield from look())
-        except MachineNotFoundError:
+        except _FINAL:
             raise
         except SmolvmError:
             yield Pause(pause)
@@ -65,7 +67,7 @@ def _look(name: str, dialect: Dialect) -> Steps[MachineInfo]:
     """The machine's record; `ls` has the last word, where the engine cannot tell its status."""
     try:
         return (yield from insist(lambda: status(name, dialect)))
-    except MachineNotFoundError:
+    except _FINAL:
         raise
     except SmolvmError:
         return (yield from lookup(name))
@@ -91,7 +93,7 @@ def check_same(name: str, dialect: Dialect, marks: Marks | None) -> Steps[None]:
         return
     try:
         info = yield from _look(name, dialect)
-    except MachineNotFoundError:
+    except _FINAL:
         raise
     except SmolvmError as error:
         message = f"machine {name!r} is left: it is not known whether it is still this handle's: {error.message}"

@@ -113,6 +113,13 @@ class Machine(MachineTransfers, MachineVerbs):
             raise
         return self
 
+    def _abandon(self) -> None:
+        """Removes what a `with` made that was left in its beginning, and of which no line will ever run again."""
+        marks, self._made = self._made, None
+        if self._inside and marks is not None:
+            self._inside = False
+            perform(self._runner, making.abandon(self.name, self._dialect, marks))
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             told: list[bool] = []
@@ -204,20 +211,22 @@ class Machine(MachineTransfers, MachineVerbs):
         """Starts the machine; returns when an exec would answer. Nothing happens if it runs.
 
         Args:
-            timeout: Seconds until smolkit gives up (default 900). The engine's own bound is 30 s without progress.
+            timeout: Seconds until smolkit gives up (default 900), the wait for its turn among other starts included. The
+                engine's own bound is 30 s without progress.
             options: See `smolkit.commands.typed.StartOptions`; they win over those of `client.machine`.
 
         Raises:
             HypervisorUnavailableError: this host boots no microVMs.
             PortInUseError: something on the host listens on a port that was to be published.
             BootFailedError: it did not come up; notes on the error hold the end of its console log.
+            QueueTimeoutError: other starts did not let it in; nothing was run.
             MachineNotFoundError, StartInProgressError, EngineTimeoutError
         """
         self._warm = False
         chosen = {**dict(self._starting), **dict(choose("start", tables.START, options))}
         self._branchable = self._branchable or bool(chosen.get("branchable"))
         start = Start(self.name, timeout, chosen=tuple(chosen.items()), carried=self._spec.carried)
-        perform(self._runner, making.start(start))
+        perform(self._runner, making.start(start), within=timeout)
 
     def wait_until(
         self,
@@ -245,7 +254,8 @@ class Machine(MachineTransfers, MachineVerbs):
             ProgramNotFoundError: the guest has no `test` (path) or no `cat` (port).
         """
         what, look = waits.probe(self.name, command, path, port, log, self._spec.carried)
-        perform(self._runner, waits.wait_until(self.name, what, look, checks.seconds("timeout", timeout)))
+        seconds = checks.seconds("timeout", timeout)
+        perform(self._runner, waits.wait_until(self.name, what, look, seconds), within=seconds)
 
     def stop(self, *, timeout: int | None = None) -> None:
         """Stops the machine; its disk stays. Nothing happens if it does not run.

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from typing import Literal, Unpack
 
     from smolkit.commands.typed import ExecOptions, PopenOptions, SpawnOptions
-    from smolkit.process import Process, Spawned
+    from smolkit.process import Process
     from smolkit.secret import Secret
+    from smolkit.spawned import Spawned
     from smolkit.values import ExecResult
 
 
@@ -47,6 +48,7 @@ class MachineCommands(Handle):
             workdir: An absolute path in the guest.
             user: A name or `uid[:gid]`; image machines only (engine >= 1.14.0).
             timeout: Seconds after which the command is killed in the guest. smolkit's own bound is 30 s longer.
+                The wait for a place (max_processes) is bounded by it, too.
             input: For its standard input, which is otherwise /dev/null.
 
         Raises:
@@ -54,6 +56,7 @@ class MachineCommands(Handle):
             CommandFailedError: the exit status is not 0, and check=True.
             ExecTimeoutError: the command did not end in time; the error holds what it had written.
             ProgramNotFoundError, ProgramNotExecutableError: the guest could not start it.
+            QueueTimeoutError: it did not get a place within the timeout; nothing was run.
             MachineNotRunningError, MachineNotFoundError, ConnectionLostError, OutputLimitError
         """
         result = self._runner.run(
@@ -93,18 +96,20 @@ class MachineCommands(Handle):
         Args:
             command: As for exec.
             text: Whether lines of text are read, instead of pieces of bytes.
-            options: `stdin=True` for an input to write to; env, secrets, workdir, user and timeout as for exec.
+            options: `stdin=True` for an input to write to; env, secrets, workdir, user and timeout as for exec; `grace`,
+                the seconds that the command has at the end of a `with` to end by itself (default 5).
 
         Raises:
             TypeError: command is a str.
+            QueueTimeoutError: it did not get a place (max_processes) within its timeout; nothing was run.
         """
         from smolkit.process import Process  # late: few programs follow commands
 
         rest = dict(options)
-        stdin = bool(rest.pop("stdin", False))
+        stdin, grace = bool(rest.pop("stdin", False)), checks.grace("grace", rest.pop("grace", 5.0))
         # An input, be it empty, has the engine speak live.
         made = Exec(self.name, command, input=b"", carried=self._spec.carried, **rest)  # type: ignore[arg-type]
-        return Process(self._runner, made, stdin=stdin, text=text)
+        return Process(self._runner, made, stdin=stdin, text=text, grace=grace)
 
     def spawn(self, command: Sequence[str], **options: Unpack[SpawnOptions]) -> Spawned:
         """Starts a command in the guest and leaves it: it runs until it ends, or the machine does (engine >= 1.3.0).
@@ -120,7 +125,7 @@ class MachineCommands(Handle):
             MachineNotRunningError, MachineNotFoundError
         """
         from smolkit.commands.spawn import Spawn  # late: few programs leave commands
-        from smolkit.process import MARK, Spawned
+        from smolkit.spawned import MARK, Spawned
 
         mark = os.urandom(8).hex()
         env = {**(options.get("env") or {}), MARK: mark}

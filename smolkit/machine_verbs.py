@@ -273,7 +273,8 @@ class MachineVerbs(Handle):
         from smolkit.commands.verbs import Logs  # late: rarely needed
         from smolkit.process import Process
 
-        return Process(self._runner, Logs.of(self.name, {"tail": tail, "follow": True}), stdin=False, text=True)
+        logs = Logs.of(self.name, {"tail": tail, "follow": True})
+        return Process(self._runner, logs, stdin=False, text=True, grace=0)  # they never end by themselves
 
     def egress_events(self, *, limit: int | None = None) -> list[EgressEvent]:
         """The guest's attempts to reach out, oldest first, the newest 200 (engine >= 1.8.1). A missing machine has none."""

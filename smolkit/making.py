@@ -18,8 +18,8 @@ from smolkit.errors import (
     tail,
 )
 from smolkit.lookup import check_same, insist, lookup
-from smolkit.procedures import discard, end, halt, how_to_enter, may_be_left, note, once, patiently, try_each
-from smolkit.steps import ReadLog, Settle
+from smolkit.procedures import PAUSES, discard, end, halt, how_to_enter, may_be_left, note, once, patiently, try_each
+from smolkit.steps import Pause, ReadLog, Settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +83,21 @@ def _undo_if_ours(name: str, dialect: Dialect, marks: Marks, error: BaseExceptio
         note(error, (yield from discard(name, dialect)))
     else:
         add_note(error, f"there is a machine {name!r}; it could not be told to be this handle's, and was not touched")
+
+
+def abandon(name: str, dialect: Dialect, marks: Marks) -> Steps[None]:
+    """Removes what stands under the name with these marks, of a create or start that nobody follows any more.
+
+    It may be on its way still: it is looked for again for a while.
+    """
+    if not (marks.labels and dialect.supports("machine create --label")):
+        return  # nothing tells it from another's
+    for pause in PAUSES:
+        with suppress(MachineNotFoundError):
+            if marks.are_on((yield from lookup(name)), labels=True):
+                yield from discard(name, dialect, half_booted=True)
+            return
+        yield Pause(pause)
 
 
 def branch_many(command: Branch, names: list[str]) -> Steps[None]:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds before each further try of what was busy
+PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds before each further try of what was busy
 _TRUST = 10.0  # seconds for which a `with` takes it that its machine is still its own
 
 
@@ -182,7 +182,7 @@ def _remove(name: str) -> Steps[None]:
 def stop_patiently(name: str) -> Steps[None]:
     """A stop that fails is tried again, whatever it said: a VM that it leaves behind may be in no record any more."""
     try:
-        for pause in _PAUSES[:2]:
+        for pause in PAUSES[:2]:
             try:
                 yield Stop(name)
             except MachineNotFoundError:
@@ -250,7 +250,7 @@ def patiently(command: Command[None], *, settle: bool = False) -> Steps[None]:
 
     With settle, an interrupt ends the tries: there is nothing to undo.
     """
-    for pause in _PAUSES:
+    for pause in PAUSES:
         try:
             yield command
         except EngineBusyError:

@@ -1,14 +1,18 @@
-"""Commands in the guest that are followed while they run, and such as are left to run."""
+"""Commands in the guest that are followed while they run."""
 
 from __future__ import annotations
 
 import codecs
+import os
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from smolkit import checks
 from smolkit.commands.execute import GRACE
+from smolkit.runners.waiting import Gate, Ticket, caller, caller_is_gone
+from smolkit.values import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,39 +22,44 @@ if TYPE_CHECKING:
     from smolkit.commands.execute import Exec
     from smolkit.commands.verbs import Logs, Monitor
     from smolkit.errors import SmolvmError
-    from smolkit.machine_commands import MachineCommands
     from smolkit.runners.base import Runner
 
 T = TypeVar("T", bytes, str)
 
 _ERROR = b'{"error":{'  # how a failure of the engine begins, at the end of stderr
 _KEPT = 65_536  # bytes of stderr that are kept to tell how it ended
+_TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
 _LONGEST_LINE = 1_048_576  # characters after which a line is given without its end
 
 
 @final
 class Input:
-    """The standard input of a Process."""
+    """The standard input of a Process. One thread or task may write to it while another one reads the output."""
 
-    def __init__(self, live: Any) -> None:
-        self._live = live
+    def __init__(self, process: Process[Any]) -> None:
+        self._process = process
         self.closed = False
 
     def write(self, data: bytes | str) -> None:
         """Gives the command data; text as UTF-8. Waits until there is room for all of it.
 
+        While nobody reads, up to 16 MiB of the command's output are kept meanwhile. Then this waits for a reader.
+
         Raises:
-            BrokenPipeError: it has ended, or reads no more.
+            BrokenPipeError: it has ended, or reads no more; or not before its output is read, which no other thread or task
+                ever did.
+            ExecTimeoutError: it took nothing until the time was over that `popen` gave it.
+            RuntimeError: another thread or task is writing.
             ValueError: it was closed.
         """
         if self.closed:
             raise ValueError("write to a standard input that was closed")
-        self._live.write(checks.data("data", data) or b"")
+        self._process._write(checks.data("data", data) or b"")  # noqa: SLF001  (its other half)
 
     def close(self) -> None:
-        """The command sees the end of its input."""
+        """The command sees the end of its input. A write in another thread ends with BrokenPipeError."""
         self.closed = True
-        self._live.close_stdin()
+        self._process._live.close_stdin()  # noqa: SLF001  (likewise)
 
 
 @final
@@ -61,7 +70,11 @@ class Process(Generic[T]):
     with text=True. Nothing is kept, and what is not read slows the command down. The end of the iteration waits for the
     command and sets `returncode`; a failure of the engine is raised there, as by `exec`.
 
-    As a context manager it is waited for at the end of the block; after an exception it is killed instead.
+    One thread or task may iterate it while another one writes to stdin; `poll`, `wait`, `terminate` and `kill` are for any.
+
+    As a context manager its input is closed at the end of the block, and it has `grace` seconds to end by itself; then it
+    is terminated, and `returncode` is negative. For a command that works on, `wait` in the block, or `grace=None`. After
+    an exception it is killed at once. A forked child of this program has no part in it.
 
     Attributes:
         args: The command.
@@ -70,11 +83,16 @@ class Process(Generic[T]):
         stdin: To write to, with stdin=True; else None.
     """
 
-    def __init__(self, runner: Runner, command: Exec | Logs | Monitor, *, stdin: bool, text: bool) -> None:
+    def __init__(
+        self, runner: Runner, command: Exec | Logs | Monitor, *, stdin: bool, text: bool, grace: float | None = 5.0
+    ) -> None:
         self._command, self._runner, self._text = command, runner, text
-        self._invocation, self._started = command.invocation(runner.engine.dialect), runner.clock()
+        self._grace, self._pid, self._started = grace, os.getpid(), runner.clock()
+        self._deadline = None if command.timeout is None else self._started + command.timeout + GRACE
         self._live = runner.follow(command, stdin=stdin)
-        self._deadline = None if command.timeout is None else runner.clock() + command.timeout + GRACE
+        self._invocation = command.invocation(runner.engine.dialect)
+        self._turn = Gate(1)  # of those who read to the end
+        self._reader: tuple[object, Ticket] | None = None  # who has it
         self._ended_by = ""
         self._told = False  # to end, by us
         self._over = False
@@ -86,8 +104,8 @@ class Process(Generic[T]):
         self._decoders = {"stdout": decoder("replace"), "stderr": decoder("replace")}
         self._rests = {"stdout": "", "stderr": ""}
         self.args = command.command or (type(command).__name__.lower(),)
-        self.stdin = Input(self._live) if stdin else None
         self.returncode: int | None = None
+        self.stdin = Input(self) if stdin else None
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode={self.returncode}"
@@ -97,32 +115,76 @@ class Process(Generic[T]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._pid != os.getpid():
+            return
         try:
-            if error is None:
-                self.wait()
+            if error is None and not self._over:
+                self._part()
         finally:
             if not self._over:
                 self.kill()
                 self._close()
 
+    def _part(self) -> None:
+        """Lets it end by itself, if it does so soon; else tells it to."""
+        if self.stdin is not None and not self.stdin.closed:
+            self.stdin.close()
+        with suppress(TimeoutError):
+            self._wait(self._grace)
+            return
+        self.terminate()
+        with suppress(TimeoutError):
+            self._wait(_TERM_WAIT)
+
     def __del__(self) -> None:
-        if getattr(self, "returncode", 0) is None:
+        if getattr(self, "returncode", 0) is None and self._pid == os.getpid():
             import warnings  # late: only where something went wrong
 
             warnings.warn(f"{self!r} was left without waiting for its end", ResourceWarning, 2, source=self)
 
     def __iter__(self) -> Iterator[tuple[str, T]]:
-        while (piece := self._read(None)) is not None:
-            stream, chunk = piece
-            if self._text:
-                yield from ((stream, line) for line in self._lines(stream, chunk))  # type: ignore[misc]
-            else:
-                yield stream, chunk  # type: ignore[misc]
-        for stream, rest in self._rests.items():
-            if last := rest + self._decoders[stream].decode(b"", final=True):
-                self._rests[stream] = ""
-                yield stream, last  # type: ignore[misc]
-        self.wait()
+        with self._iterating():
+            while (piece := self._read(None)) is not None:
+                stream, chunk = piece
+                if self._text:
+                    yield from ((stream, line) for line in self._lines(stream, chunk))  # type: ignore[misc]
+                else:
+                    yield stream, chunk  # type: ignore[misc]
+            for stream, rest in self._rests.items():
+                if last := rest + self._decoders[stream].decode(b"", final=True):
+                    self._rests[stream] = ""
+                    yield stream, last  # type: ignore[misc]
+            self._wait(None)
+
+    @contextmanager
+    def _iterating(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._reading(0))
+            except TimeoutError:
+                words = "another thread or task reads from this process: one may read while one writes"
+                raise RuntimeError(words) from None
+            yield
+
+    @contextmanager
+    def _reading(self, timeout: float | None) -> Iterator[None]:
+        """Has the output, to its end. Who has it already (and waits in the middle of a loop over it) goes on with it.
+
+        Raises:
+            TimeoutError: another thread or task has it, and did not leave it in so many seconds.
+        """
+        me, ticket = caller(), Ticket(caller_is_gone())
+        if self._reader is not None and self._reader[0] == me:
+            yield
+            return
+        try:
+            self._turn.enter(ticket, timeout)
+            self._reader = (me, ticket)
+            yield
+        finally:
+            if self._reader == (me, ticket):
+                self._reader = None
+            self._turn.leave(ticket)
 
     def _lines(self, stream: str, chunk: bytes) -> Iterator[str]:
         *lines, rest = (self._rests[stream] + self._decoders[stream].decode(chunk)).split("\n")
@@ -135,14 +197,11 @@ class Process(Generic[T]):
     def _read(self, until: float | None) -> tuple[str, bytes] | None:
         """The next piece that is the guest's; None at the end. TimeoutError, if it did not come by then."""
         while not self._over:
-            bounds = [bound for bound in (until, self._deadline) if bound is not None]
             try:
-                piece = self._live.read(max(0.0, min(bounds) - self._runner.clock()) if bounds else None)
+                piece = self._live.read(self._left(until))
             except TimeoutError:
-                if self._deadline is None or self._runner.clock() < self._deadline:
+                if not self._is_expired():
                     raise
-                self._deadline, self._ended_by = None, "timeout"
-                self._live.end()
                 continue
             if piece is None:
                 self._finish()
@@ -154,6 +213,27 @@ class Process(Generic[T]):
             if said:
                 return stream, said
         return None
+
+    def _left(self, until: float | None) -> float | None:
+        bounds = [bound for bound in (until, self._deadline) if bound is not None]
+        return max(0.0, min(bounds) - self._runner.clock()) if bounds else None
+
+    def _is_expired(self) -> bool:
+        """Whether its own time is over. It is told to end then; and where that does not help, ended."""
+        if self._deadline is None or self._runner.clock() < self._deadline:
+            return False
+        told, self._ended_by = bool(self._ended_by), "timeout"
+        self._deadline = None if told else self._runner.clock() + _TERM_WAIT
+        self._live.end(kill=told)
+        return True
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._live.write(data, self._left(None))
+        except TimeoutError:
+            self._is_expired()
+            done = Completed(self._invocation.argv, -15, b"-", self._tail, self._runner.clock() - self._started, "timeout")
+            raise self._command.failure(done) or TimeoutError from None
 
     def _not_the_engines(self, chunk: bytes) -> bytes:
         """What of stderr is surely the guest's; the rest is held until it is known."""
@@ -197,16 +277,23 @@ class Process(Generic[T]):
     def wait(self, timeout: float | None = None) -> int:
         """Waits for the end and gives the exit status. Output that was not read by then is thrown away.
 
+        While another thread or task iterates the process, the output is that one's, and this waits for it to reach the end.
+
         Raises:
             TimeoutError: it did not end in so many seconds; it still runs.
             SmolvmError: the engine failed: as for `exec`.
         """
-        until = None if timeout is None else self._runner.clock() + checks.seconds("timeout", timeout)
-        while not self._over:
-            try:
-                self._read(until)
-            except TimeoutError:
-                raise TimeoutError(f"{self!r} did not end within {timeout:g} s") from None
+        return self._wait(None if timeout is None else checks.seconds("timeout", timeout))
+
+    def _wait(self, timeout: float | None) -> int:
+        until = None if timeout is None else self._runner.clock() + timeout
+        try:
+            while not self._over:
+                with self._reading(timeout):
+                    while not self._over:
+                        self._read(until)
+        except TimeoutError:
+            raise TimeoutError(f"{self!r} did not end within {timeout:g} s") from None
         if self._failure is not None:
             raise self._failure
         assert self.returncode is not None  # noqa: S101  (for the type checker: it is over)
@@ -221,59 +308,3 @@ class Process(Generic[T]):
         """Ends the command, with all that it started, for sure (SIGKILL to the engine's process)."""
         self._told = True
         self._live.end(kill=True)
-
-
-@final
-@frozen
-class Spawned:
-    """A command that was started in the guest and left to run. Made by `machine.spawn`.
-
-    It is known by a variable in its environment, which what it starts inherits: the numbers of processes differ between an
-    image machine's inside and outside, and are used again.
-
-    Attributes:
-        machine: Where it runs.
-        pid: Its number in the VM. In an image machine, commands inside see another one.
-        mark: The variable's value.
-    """
-
-    machine: MachineCommands = field(eq=False)
-    pid: int
-    mark: str
-
-    def is_running(self) -> bool:
-        """Whether it, or anything that it started, runs.
-
-        Raises:
-            ProgramNotFoundError: the guest has no `sh`.
-            CommandFailedError: it has no `grep` (exit status 127).
-            MachineNotRunningError: the machine does not run.
-        """
-        return bool(self.machine.sh(FIND, env={"SMOLKIT_MARK": self.mark}, check=True).stdout.strip())
-
-    def kill(self, signal: str = "KILL") -> None:
-        """Sends a signal to it and to all that it started.
-
-        Raises:
-            ProgramNotFoundError: the guest has no `sh`.
-            CommandFailedError: it has no `grep` (exit status 127), or some would not go.
-        """
-        if not signal.removeprefix("SIG").replace("+", "").isalnum():
-            raise ValueError(f"not the name of a signal: {signal!r}")
-        env = {"SMOLKIT_MARK": self.mark, "SMOLKIT_SIGNAL": signal.removeprefix("SIG")}
-        self.machine.sh(KILL, env=env, check=True)
-
-
-MARK = "SMOLKIT_SPAWN"
-# The searching shell has the value under another name. grep's own status tells of processes that ended meanwhile, too.
-FIND = f"""command -v grep >/dev/null || exit 127
-grep -ls "{MARK}=$SMOLKIT_MARK" /proc/[0-9]*/environ; exit 0"""
-# As often as it takes for those that are being born; a polite signal is sent once.
-KILL = f"""command -v grep >/dev/null || exit 127
-for round in 1 2 3 4 5 6 7 8 9 10; do
-    found=$(grep -ls "{MARK}=$SMOLKIT_MARK" /proc/[0-9]*/environ)
-    [ -n "$found" ] || exit 0
-    for file in $found; do pid=${{file#/proc/}}; kill -"$SMOLKIT_SIGNAL" "${{pid%/environ}}" 2>/dev/null; done
-    [ "$SMOLKIT_SIGNAL" = KILL ] || exit 0
-done
-exit 1"""

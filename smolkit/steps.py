@@ -63,7 +63,16 @@ Step = Command[Any] | Pause | Now | Clock | ReadLog | Settle
 Steps = Generator[Step, Any, T]
 
 
-def perform(runner: Runner, steps: Steps[T], undo: Callable[[BaseException], Steps[None]] | None = None) -> T:
+_LEAST = 1.0  # seconds that a call gets in any case: no engine answers in less
+
+
+def perform(
+    runner: Runner,
+    steps: Steps[T],
+    undo: Callable[[BaseException], Steps[None]] | None = None,
+    *,
+    within: float | None = None,
+) -> T:
     """Do the steps one after the other, and give the procedure's result.
 
     Interrupts (what a signal handler raises, and what a runner says that a call outlived) are kept for the next Settle, or
@@ -73,10 +82,12 @@ def perform(runner: Runner, steps: Steps[T], undo: Callable[[BaseException], Ste
         runner: What does the steps.
         steps: The procedure.
         undo: Take back what the procedure did, where an interrupt keeps its result from the caller: this one.
+        within: Seconds for all of it: each call has what is left of them, and a second at least.
     """
     held, done = hold(), False
+    deadline = None if within is None else runner.clock() + within
     try:
-        result = _run(runner, steps, held)
+        result = _run(runner, steps, held, deadline)
         done = True
         held.settle()
         return result  # noqa: TRY300  (an interrupt in this very line undoes it, too)
@@ -89,13 +100,13 @@ def perform(runner: Runner, steps: Steps[T], undo: Callable[[BaseException], Ste
         raise_as_it_was(error)
 
 
-def _run(runner: Runner, steps: Steps[T], held: Held) -> T:
+def _run(runner: Runner, steps: Steps[T], held: Held, deadline: float | None = None) -> T:
     resume, given = steps.send, None
     while True:
         try:
             step = resume(given)
             resume, given = steps.send, None
-            given = _do(runner, step, held)
+            given = _do(runner, step, held, deadline)
         except BaseException as error:
             # While it is not over the procedure decides, also about an interrupt that struck in these very lines.
             if getgeneratorstate(steps) != GEN_CLOSED:
@@ -107,9 +118,9 @@ def _run(runner: Runner, steps: Steps[T], held: Held) -> T:
                 raise
 
 
-def _do(runner: Runner, step: Step, held: Held) -> object:
+def _do(runner: Runner, step: Step, held: Held, deadline: float | None) -> object:
     if isinstance(step, Command):
-        return _call(runner, step, held)
+        return _call(runner, step, held, None if deadline is None else max(_LEAST, deadline - runner.clock()))
     if isinstance(step, ReadLog):
         return runner.read_log(step.path, step.start)
     if isinstance(step, (Now, Clock)):
@@ -124,9 +135,9 @@ def _do(runner: Runner, step: Step, held: Held) -> object:
     return None
 
 
-def _call(runner: Runner, command: Command[Any], held: Held) -> object:
+def _call(runner: Runner, command: Command[Any], held: Held, within: float | None) -> object:
     before = held.count
-    done = runner.attempt(command)
+    done = runner.attempt(command, within=within)
     if done.interrupt is not None:
         if done.returncode is None and held.count > before + 1:
             raise done.interrupt  # a second one ended the call: who insists is let go

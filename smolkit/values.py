@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 from smolkit.errors import CommandFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Self
 
     from smolkit.observed import ExitInfo
@@ -104,6 +104,10 @@ class Invocation:
         stdin: Bytes for its standard input; None is /dev/null.
         timeout: Seconds after which the runner ends it; None is no bound.
         finish: Whether an interrupt waits for its end: half of it is worse than all of it (create, start, stop, delete).
+        patience: Seconds for which the call may wait for its turn; they count to the timeout. None is no bound, and then
+            the timeout begins with the turn.
+        goes_on: Whether it boots a VM and goes on after that, and the first byte of its stdout says that the VM is up.
+        booted: Of such a call: to be told once with True when the VM is up, or with False when it has to be by now.
     """
 
     argv: tuple[str, ...] = field(repr=_shown_argv)
@@ -111,6 +115,9 @@ class Invocation:
     stdin: bytes | None = field(default=None, repr=shown_size)
     timeout: float | None = None
     finish: bool = False
+    patience: float | None = None
+    goes_on: bool = False
+    booted: Callable[[bool], object] | None = field(default=None, eq=False, repr=False)
 
 
 @final

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from smolkit import checks
 from smolkit.commands.execute import Exec
 from smolkit.commands.machine import DataDir
-from smolkit.errors import ExecTimeoutError, ProgramNotFoundError, WaitTimeoutError
+from smolkit.errors import EngineTimeoutError, ExecTimeoutError, ProgramNotFoundError, QueueTimeoutError, WaitTimeoutError
 from smolkit.making import add_logs
 from smolkit.steps import Clock, Pause, ReadLog, Settle
 
@@ -63,7 +63,7 @@ def wait_until(name: str, what: str, look: Probe, timeout: float) -> Steps[None]
     deadline = (yield Clock()) + timeout
     pauses = iter(_PAUSES)
     left = timeout
-    while not (yield from look(left)):
+    while not (yield from _in_time(look(left))):
         left = deadline - (yield Clock())
         if left <= 0:
             error = WaitTimeoutError(f"machine {name!r}: {what} within {timeout:g} s")
@@ -75,18 +75,22 @@ def wait_until(name: str, what: str, look: Probe, timeout: float) -> Steps[None]
         left -= pause
 
 
-def _run(exec_of: Callable[..., Exec], words: tuple[str, ...], left: float) -> Steps[ExecResult | None]:
-    """The result, or None where it did not end in the time that is left."""
+def _in_time(look: Steps[bool]) -> Steps[bool]:
+    """Whether it is ready. An engine that gave no answer in the time that is left said neither."""
     try:
-        result: ExecResult = yield exec_of(words, timeout=max(1.0, left))
-    except ExecTimeoutError:
-        return None
+        return (yield from look)
+    except (ExecTimeoutError, EngineTimeoutError, QueueTimeoutError):
+        return False
+
+
+def _run(exec_of: Callable[..., Exec], words: tuple[str, ...], left: float) -> Steps[ExecResult]:
+    result: ExecResult = yield exec_of(words, timeout=max(1.0, left))
     return result
 
 
 def _is_ok(exec_of: Callable[..., Exec], words: tuple[str, ...], left: float) -> Steps[bool]:
     result = yield from _run(exec_of, words, left)
-    return result is not None and result.ok
+    return result.ok
 
 
 def _succeeds(exec_of: Callable[..., Exec], words: tuple[str, ...], left: float) -> Steps[bool]:
@@ -99,7 +103,7 @@ def _succeeds(exec_of: Callable[..., Exec], words: tuple[str, ...], left: float)
 def _listens(exec_of: Callable[..., Exec], port: int, left: float) -> Steps[bool]:
     """As the guest's kernel has it: also where no such port is published, and with every network backend (1.32.2)."""
     result = yield from _run(exec_of, ("cat", "/proc/net/tcp", "/proc/net/tcp6"), left)
-    return result is not None and bool(re.search(rf"(?m)^ *\d+: [0-9A-F]+:{port:04X} [0-9A-F:]+ 0A ", result.stdout))
+    return bool(re.search(rf"(?m)^ *\d+: [0-9A-F]+:{port:04X} [0-9A-F:]+ 0A ", result.stdout))
 
 
 class _LogReader:

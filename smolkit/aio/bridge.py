@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import copy_context
@@ -42,8 +43,8 @@ class _Event:
     def set(self) -> None:
         self._tell(self._event.set)
 
-    def wait(self) -> object:
-        return wait_for(self._event.wait)
+    def wait(self, timeout: float | None = None) -> object:
+        return wait_for(partial(_happens, self._event, timeout))
 
 
 @final
@@ -52,9 +53,28 @@ class _Call(greenlet):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
+        self._thread = threading.get_ident()
         self.gr_context = copy_context()
         self.is_left = False  # by its event loop, in the middle
         self.event = _Event
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this is not its thread: a coroutine that is closed in another one cannot go on there with its call."""
+        return self._thread != threading.get_ident()
+
+    @property
+    def task(self) -> object:
+        return anyio.get_current_task().id
+
+    @property
+    def is_gone(self) -> Callable[[], bool]:
+        if _library() == "asyncio":
+            coroutine = import_module("asyncio").current_task().get_coro()
+        else:
+            coroutine = import_module("trio").lowlevel.current_task().coro
+        thread = threading.current_thread()
+        return lambda: coroutine.cr_frame is None or not thread.is_alive()
 
     def readable(self, fd: int | None, timeout: float | None) -> None:
         wait_for(partial(_readable, fd, timeout))
@@ -97,6 +117,11 @@ def _teller() -> Callable[[Callable[[], object]], object]:
     if _library() == "asyncio":
         return import_module("asyncio").get_running_loop().call_soon_threadsafe  # type: ignore[no-any-return]
     return import_module("trio").lowlevel.current_trio_token().run_sync_soon  # type: ignore[no-any-return]
+
+
+async def _happens(event: anyio.Event, seconds: float | None) -> None:
+    with anyio.move_on_after(seconds):
+        await event.wait()
 
 
 async def _readable(fd: int | None, seconds: float | None) -> None:
@@ -148,7 +173,7 @@ async def leave(end: Callable[..., None], *error: Any) -> None:
             raise late[0]
 
 
-async def drive(  # noqa: C901  (a helper's entry would be one more line for a signal to strike in)
+async def drive(  # noqa: C901, PLR0912  (a helper's entry would be one more line for a signal to strike in)
     function: Callable[[], T], late: list[BaseException] | None
 ) -> T:
     """Does what the call waits for, until its end. Given a list for them, cancellations are kept there."""
@@ -182,7 +207,9 @@ async def drive(  # noqa: C901  (a helper's entry would be one more line for a s
             else:
                 given = await wait()
         except BaseException as error:  # noqa: BLE001  (the call decides)
-            call.is_left = _is_left(error, outer)
+            call.is_left = call.is_elsewhere or _is_left(error, outer)
+            if call.is_elsewhere:
+                break
             cleans = cleans or call.is_left or not isinstance(error, Exception)
             resume, given = call.throw, GreenletExit() if call.is_left else error
         arguments = (given,)

@@ -11,7 +11,8 @@ from smolkit.aio.bridge import Twin, awaited, direct, drive, giving, in_loop, le
 from smolkit.client import Smolvm
 from smolkit.machine import Machine
 from smolkit.monitoring import Monitoring
-from smolkit.process import Input, Process, Spawned
+from smolkit.process import Input, Process
+from smolkit.spawned import Spawned
 
 if TYPE_CHECKING:
     import os
@@ -90,7 +91,7 @@ class AsyncMonitoring(Twin[Monitoring]):
 
 @final
 class AsyncSpawned(Twin[Spawned]):
-    """A command that was started in the guest and left to run: the twin of `smolkit.process.Spawned`."""
+    """A command that was started in the guest and left to run: the twin of `smolkit.spawned.Spawned`."""
 
     pid: int
     mark: str
@@ -125,7 +126,11 @@ class AsyncMachine(Twin[Machine]):
     async def __aenter__(self) -> Self:
         if self._sync._made is None:  # noqa: SLF001  (what is there already has to come under the block's care first)
             await checkpoint()
-        await drive(self._sync.__enter__, None)
+        try:
+            await drive(self._sync.__enter__, None)
+        except GeneratorExit:
+            self._sync._abandon()  # noqa: SLF001  (what of it was left where it stood, in another thread)
+            raise
         return self
 
     async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036

@@ -39,6 +39,11 @@ class Command(ABC, Generic[T_co]):
     FINISH: ClassVar[bool] = False
     PROVES: ClassVar[bool] = False
 
+    @property
+    def patience(self) -> float | None:
+        """Seconds for which the call may wait for its turn: those that its caller gave the command. None is no bound."""
+        return None
+
     @abstractmethod
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         """The engine's arguments, without the program.

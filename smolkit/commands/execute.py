@@ -70,6 +70,10 @@ class Exec(Command[ExecResult]):
     # What the machine's own secrets need: the engine resolves them at every exec.
     carried: tuple[tuple[str, Hidden], ...] = field(default=(), kw_only=True, eq=False, repr=False)
 
+    @property
+    def patience(self) -> float | None:
+        return self.timeout
+
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words = [*dialect.name("exec", self.name), *self._mode(dialect)]
         if len(self.input or b"") > _SMALL_INPUT:

@@ -63,6 +63,10 @@ class Run(Verb[tuple[str, ExecResult]]):
         timeout, data = rest.pop("timeout", None), rest.pop("input", None)
         return evolve(super().of(name, rest, operands=operands, command=command), timeout=timeout, input=data)
 
+    @property
+    def patience(self) -> float | None:
+        return None if self.timeout is None else self.timeout + LONG
+
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         more = [*self._mode(dialect)]
         if self.timeout is not None:
@@ -76,7 +80,9 @@ class Run(Verb[tuple[str, ExecResult]]):
 
     def invocation(self, dialect: Dialect) -> Invocation:
         bound = None if self.timeout is None else self.timeout + GRACE + LONG
-        return Invocation(self.argv(dialect), stdin=self.input, timeout=bound)
+        # Older engines write what is not the guest's to stdout (0.7.2), or give all output at the end.
+        goes_on = dialect.supports("--error-format")
+        return Invocation(self.argv(dialect), stdin=self.input, timeout=bound, goes_on=goes_on)
 
     def read(self, completed: Completed) -> tuple[str, ExecResult]:
         """The machine's name and the result, whatever the guest's exit status.

@@ -387,10 +387,13 @@ class PopenOptions(SpawnOptions, total=False):
     Attributes:
         timeout: Seconds after which the command is killed in the guest.
         stdin: Whether there is an input to write to.
+        grace: Seconds that the command has at the end of a `with` to end by itself, before it is terminated; default 5.
+            None: as long as it takes.
     """
 
     timeout: float | None
     stdin: bool
+    grace: float | None
 
 
 class ExecOptions(TypedDict, total=False):

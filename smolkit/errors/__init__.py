@@ -11,6 +11,8 @@ SmolvmError
 │   ├── StatusLostError          other code of this program took its exit status
 │   ├── EngineOutputLimitError   (also an OutputLimitError) it wrote too much and was ended
 │   └── ExecOutcomeUnknownError  (also an ExecTimeoutError) nor did the guest's command, as far as is known
+├── QueueTimeoutError            the call did not get its turn in time; nothing was run (also a TimeoutError)
+├── DeadlockError                it would wait for itself; nothing was run (also a RuntimeError)
 ├── EngineBusyError              a lock or a directory was in use; the call had no effect
 │   └── HostLimitError           this host had no descriptor, process or memory left for the engine
 ├── InvalidNameError             not a machine name (also a ValueError)
@@ -60,6 +62,7 @@ from smolkit.errors.base import (
 )
 from smolkit.errors.engine import (
     ConfigError,
+    DeadlockError,
     EngineBusyError,
     EngineDiedError,
     EngineNotFoundError,
@@ -67,6 +70,7 @@ from smolkit.errors.engine import (
     ForeignProgramError,
     HostLimitError,
     OutcomeUnknownError,
+    QueueTimeoutError,
     SecretUnsetError,
     StatusLostError,
     UnknownEngineError,
@@ -121,6 +125,7 @@ __all__ = [
     "ConfigError",
     "ConnectionLostError",
     "CopyError",
+    "DeadlockError",
     "EngineBusyError",
     "EngineDiedError",
     "EngineNotFoundError",
@@ -153,6 +158,7 @@ __all__ = [
     "PortInUseError",
     "ProgramNotExecutableError",
     "ProgramNotFoundError",
+    "QueueTimeoutError",
     "SecretUnsetError",
     "SmolvmError",
     "StartError",

@@ -97,3 +97,15 @@ class UnknownEngineError(SmolvmError):
     """The engine failed in a way that smolkit has no name for. All it said is here."""
 
     hint = "smolkit does not know this failure; please report it with this text"
+
+
+class QueueTimeoutError(SmolvmError, TimeoutError):
+    """The call did not get its turn in time (max_processes, max_starts, a host's first start). Nothing was run."""
+
+    hint = "other calls have all places: a longer timeout=, more places, or popen()s that are ended"
+
+
+class DeadlockError(SmolvmError, RuntimeError):
+    """The call would wait for a place that calls have which wait for it. Nothing was run."""
+
+    hint = "in a signal handler raise an exception, and call after it; in an event loop use AsyncSmolvm"

@@ -12,6 +12,7 @@ from smolkit.errors import HostLimitError, OutcomeUnknownError, SmolvmError, add
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import ExitStack
 
     from smolkit.values import Completed, Invocation
 
@@ -98,3 +99,14 @@ def host_limits() -> Iterator[None]:
         if error.errno not in USED_UP:
             raise
         raise HostLimitError(f"this host has nothing left to run the engine with: {error.strerror}") from error
+
+
+def boot_is_over(turn: ExitStack, *, up: bool) -> None:
+    """Lets others boot, although the call goes on.
+
+    That a host's first start has succeeded is remembered only where the VM is known to be up.
+    """
+    if up:
+        turn.close()
+    else:
+        turn.__exit__(TimeoutError, TimeoutError(), None)

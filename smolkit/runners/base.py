@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from abc import ABC, abstractmethod
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve
@@ -15,9 +13,10 @@ from smolkit import checks
 from smolkit.commands.engine import Version
 from smolkit.dialect import Dialect, Engine
 from smolkit.errors import EngineNotFoundError, ForeignProgramError, SmolvmError
-from smolkit.runners.attempts import Attempt, InterruptedCall, cut_short, host_limits
-from smolkit.runners.files import HostFiles
-from smolkit.runners.waiting import Gate, holding_interrupts, interruptible, sleep, struck
+from smolkit.runners.attempts import Attempt, InterruptedCall, boot_is_over, cut_short, host_limits
+from smolkit.runners.bounds import least, left, shortened
+from smolkit.runners.host import Host
+from smolkit.runners.waiting import Gate, holding_interrupts, interruptible, struck
 from smolkit.values import Completed, redact
 
 if TYPE_CHECKING:
@@ -29,18 +28,14 @@ if TYPE_CHECKING:
     from smolkit.commands.run import RunTerminal
     from smolkit.commands.spawn import Shell, Terminal
     from smolkit.observed import Check
-    from smolkit.ownership import Here
     from smolkit.runners.live import Live
     from smolkit.values import Invocation
 
 T = TypeVar("T")
 
 
-class AnyRunner(HostFiles, ABC):
+class AnyRunner(Host, ABC):
     """What a Runner and an AsyncRunner have in common: argv for the engine's version, and the mapping of its errors.
-
-    What touches the files of the engine's host (`source`, `target`, `read_log`) is for this machine's own, and is to be
-    replaced by a runner whose engine is on another.
 
     Args:
         version: The engine's version, if it is known: it is then not asked for.
@@ -85,51 +80,59 @@ class AnyRunner(HostFiles, ABC):
         Raises:
             EngineNotFoundError, ForeignProgramError, UnsupportedByEngineError: there is none to drive.
         """
+        return self._find_engine(None)
+
+    def _find_engine(self, within: float | None) -> Engine:
         if self._engine is None:
-            with self._probing.turn():
+            with self._probing.turn(within):
                 try:
-                    self._engine = self._engine or self._probe()
+                    self._engine = self._engine or self._probe(within)
                 except EngineNotFoundError:
                     if self.plan is None:
                         raise
                     return Engine(_NEWEST, "smolvm", Dialect.of(_NEWEST))
         return self._engine
 
-    def _probe(self) -> Engine:
-        version = self._version or self._ask_version()
+    def _probe(self, within: float | None) -> Engine:
+        version = self._version or self._ask_version(within)
         return Engine(version, self.program, Dialect.of(version))
 
-    def _ask_version(self) -> str:
+    def _ask_version(self, within: float | None) -> str:
         command = Version()
+        asked = command.invocation(_ANY)
         try:
-            return command.read(self._called(command.invocation(_ANY)))
+            return command.read(self._called(evolve(asked, timeout=least(asked.timeout, within), patience=within)))
         except ForeignProgramError as error:
             raise ForeignProgramError(f"{self.program} is {error.message}", error.completed) from None
 
-    def run(self, command: Command[T]) -> T:
+    def run(self, command: Command[T], *, within: float | None = None) -> T:
         """What the command's answer means.
+
+        Args:
+            command: It.
+            within: Seconds for all of it: the waits for its turn, the engine's version if it is not known yet, the call.
 
         Raises:
             SmolvmError: it failed, or the engine is too old for it, or there is no engine.
         """
         if command.BOOTS:  # it waits for a place at a gate
-            return holding_interrupts(lambda _: self.attempt(command)).result()
-        return self.attempt(command).result()
+            return holding_interrupts(lambda _: self.attempt(command, within=within)).result()
+        return self.attempt(command, within=within).result()
 
-    def attempt(self, command: Command[T]) -> Attempt[T]:
+    def attempt(self, command: Command[T], *, within: float | None = None) -> Attempt[T]:
         """One call to its end, for a caller who has something to do before a failure or an interrupt is raised.
 
         Raises:
             UnsupportedByEngineError, EngineNotFoundError: nothing was run.
             BaseException: the call was interrupted, and does not wait for its end (`Command.FINISH`).
         """
-        invocation = command.invocation(self.engine.dialect)
+        started = self.clock()
+        invocation = self._prepare(command, within)
         if self.plan is not None:
             self.plan.add(command, invocation)
             return Attempt(command.answer(Completed(invocation.argv, 0, command.nothing())))
-        started = self.clock() if self._observers else 0.0
         try:
-            done = self._surrounded(command, invocation)
+            done = self._surrounded(command, invocation, started)
         except BaseException as error:
             self.tell(command, invocation, started, getattr(error, "returncode", None), error)
             raise
@@ -139,13 +142,27 @@ class AnyRunner(HostFiles, ABC):
             done = evolve(done, interrupt=done.interrupt or error)
         return done
 
-    def _surrounded(self, command: Command[T], invocation: Invocation) -> Attempt[T]:
+    def _prepare(self, command: Command[Any], within: float | None = None) -> Invocation:
+        """The call for this engine, bounded by the caller's own times: those of the command, and for all of it."""
+        patience = least(command.patience, within)
+        invocation = command.invocation(self._find_engine(patience).dialect)
+        if patience is None:
+            return invocation
+        return evolve(invocation, timeout=least(invocation.timeout, within), patience=patience)
+
+    def _surrounded(self, command: Command[T], invocation: Invocation, since: float) -> Attempt[T]:
         """A call, in what is around it and has to see its failure: the first start of a host, and the watchdog."""
         done: list[Attempt[T]] = []
         try:
-            with self.admission() if command.BOOTS else nullcontext(), self.watching(command):
-                done.append(self._attempt(command, invocation))
-                done[0].raise_failure()
+            with ExitStack() as turn:
+                if command.BOOTS:
+                    turn.enter_context(self.admission(left(invocation.patience, self.clock() - since)))
+                invocation = shortened(invocation, self.clock() - since)
+                if invocation.goes_on:
+                    invocation = evolve(invocation, booted=lambda up: boot_is_over(turn, up=up))
+                with self.watching(command):
+                    done.append(self._attempt(command, invocation))
+                    done[0].raise_failure()
         except SmolvmError:
             if not done:
                 raise
@@ -210,9 +227,13 @@ class AnyRunner(HostFiles, ABC):
         self._observers = (*self._observers, observer)
 
     @contextmanager
-    def admission(self) -> Iterator[None]:
-        """Waits until a machine may boot; around each command that boots one."""
-        with self._starts.turn():
+    def admission(self, timeout: float | None = None) -> Iterator[None]:
+        """Waits until a machine may boot; around each command that boots one.
+
+        Raises:
+            QueueTimeoutError: it may not within so many seconds.
+        """
+        with self._starts.turn(timeout):
             yield
 
     @abstractmethod
@@ -225,14 +246,15 @@ class AnyRunner(HostFiles, ABC):
 
     def follow(self, command: Command[Any], *, stdin: bool) -> Live:
         """Starts a command, for its output to be read as it comes."""
+        began = self.clock()
+        invocation = self._prepare(command)
         if self.plan is not None:
             from smolkit.runners.live import Replayed  # late: few calls are followed live
 
-            invocation = command.invocation(self.engine.dialect)
             self.plan.add(command, invocation)
             return Replayed(lambda done: Completed(done.argv, 0, command.nothing()), invocation, stdin=stdin)
         with host_limits():
-            return self.open(command.invocation(self.engine.dialect), stdin=stdin)
+            return self.open(shortened(invocation, self.clock() - began), stdin=stdin)
 
     def open(self, invocation: Invocation, *, stdin: bool) -> Live:
         """Starts a call of the engine, for its output to be read as it comes; with a stdin to write to, or /dev/null.
@@ -296,31 +318,6 @@ class AnyRunner(HostFiles, ABC):
                 Check("version", ok=False, detail=error.message, hint=error.hint),
             ]
         return [Check("program", ok=True, detail=engine.path), Check("version", ok=True, detail=engine.version)]
-
-    def here(self) -> Here:
-        """Who this process is and which others are alive, on the host whose processes make machines through this runner."""
-        from smolkit.runners.here import here  # late: only where a machine is made or reaped
-
-        return here()
-
-    def named(self, name: str | None, keep: object) -> str:
-        """The name, or a fresh one; what is to be kept has none that tells of an owner."""
-        from smolkit.ownership import fresh_name  # late: likewise
-
-        return fresh_name(None if keep else self.here().me) if name is None else name
-
-    def now(self) -> float:
-        """The time, in seconds since the epoch."""
-        return time.time()
-
-    def clock(self) -> float:
-        """Seconds by a clock that only goes on."""
-        return time.monotonic()
-
-    def pause(self, seconds: float) -> None:
-        """Waits between two tries: about so long, so that those who met once do not meet again."""
-        seconds *= 0.75 + os.urandom(1)[0] / 510  # not by random, which a teardown could not import any more
-        interruptible(lambda: sleep(seconds))
 
 
 class Runner(AnyRunner):

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, final
 
-from smolkit.runners.pipes import Pump
 from smolkit.runners.posix import ChildProcess
+from smolkit.runners.pump import Pump
 
 if TYPE_CHECKING:
     from smolkit.runners.local import SubprocessRunner
     from smolkit.values import Completed, Invocation
 
-NOTE = b"note: no packed assets found for '"
-_ITS_OWN_NAMES = frozenset({"smolvm", "smolvm-bin"})
 _TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
 
 
 @final
 class Call:
-    """One call of the engine as a child process, which can be run on from where an interrupt struck."""
+    """One call of the engine as a child process, which can be run on from where an interrupt struck.
 
-    def __init__(self, runner: SubprocessRunner, invocation: Invocation) -> None:
+    Args:
+        runner: Whose.
+        invocation: What is called.
+        since: When, on the monotonic clock, its timeout began.
+    """
+
+    def __init__(self, runner: SubprocessRunner, invocation: Invocation, since: float) -> None:
         self._runner, self._invocation = runner, invocation
         self._started = time.monotonic()
-        self._deadline = None if invocation.timeout is None else self._started + invocation.timeout
+        self._deadline = None if invocation.timeout is None else since + invocation.timeout
         self._pump: Pump | None = None
         self._ended_by: str | None = None
         self.child = ChildProcess()
@@ -37,7 +39,7 @@ class Call:
         """Starts the child, if it is not started, and serves it to its end."""
         if self._pump is None:
             self.child.open_pipes(stdin=self._invocation.stdin is not None)
-            self._pump = Pump(self.child, self._invocation.stdin, self._runner.output_limit)
+            self._pump = Pump(self.child, self._invocation.stdin, self._runner.output_limit, self._invocation.booted)
         if not self.child.is_started:
             self._runner.spawn(self.child, self._invocation)
         self.child.close_theirs()  # an interrupt may have come before
@@ -76,13 +78,3 @@ def end(child: ChildProcess, pump: Pump | None = None) -> None:
                 with suppress(TimeoutError):
                     child.wait(_TERM_WAIT)
     child.reap()
-
-
-def without_note(stderr: bytes, program: str) -> bytes:
-    """A program of another name begins with a note that it carries no pack (1.7.1 to 1.32.2). It is not the guest's."""
-    if not stderr.startswith(NOTE):
-        return stderr
-    name = os.path.basename(os.path.realpath(program))
-    if name in _ITS_OWN_NAMES:
-        return stderr
-    return re.sub(rb"\A" + NOTE + re.escape(os.fsencode(name)) + rb"'[^\n]*\n", b"", stderr)

@@ -21,7 +21,12 @@ VARIABLE = "SMOLKIT_SMOLVM"
 
 @frozen
 class Program:
-    """The program, and the variables that it needs to run."""
+    """The program, and the variables that it needs to run.
+
+    Attributes:
+        path: Absolute, so that it stays the same program whatever the working directory becomes.
+        env: The variables.
+    """
 
     path: str
     env: Mapping[str, str] = field(factory=dict)
@@ -35,14 +40,20 @@ def find(program: str | None = None) -> Program:
     """
     for origin, named in (("", program), (f"{VARIABLE}=", os.environ.get(VARIABLE))):
         if named:
-            if found := shutil.which(named):
+            if found := which(named):
                 return _bundled_environment(found)
             raise EngineNotFoundError(f"no program {origin}{named}, or it is not executable")
-    if found := shutil.which("smolvm"):
+    if found := which("smolvm"):
         return Program(found)
     if bundled := _bundled():
         return _bundled_environment(bundled)
     raise EngineNotFoundError(f"no smolvm: none is named by {VARIABLE}, none is on PATH, and smolmachines is not installed")
+
+
+def which(program: str, path: str | None = None) -> str | None:
+    """The absolute path of the program. PATH (or the path given instead) may have relative entries."""
+    found = shutil.which(program, path=path)
+    return found and os.path.abspath(found)
 
 
 def _bundled() -> str | None:
@@ -50,7 +61,7 @@ def _bundled() -> str | None:
     spec = importlib.util.find_spec("smol")
     if spec is None or not spec.origin:
         return None
-    program = Path(spec.origin).with_name("smol-vmm")
+    program = Path(os.path.abspath(spec.origin)).with_name("smol-vmm")
     if not program.is_file():
         return None
     if not os.access(program, os.X_OK):

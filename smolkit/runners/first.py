@@ -8,64 +8,112 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smolkit.errors import QueueTimeoutError
 from smolkit.runners import waiting
+from smolkit.runners.private import home, open_lock, private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _LOOK = 0.05  # seconds between two looks at a lock
+_alone = waiting.Gate(1)  # within this process, where it is known who waits for whom
+_held: set[int] = set()  # the locks of this process
 
 
 def state_folders(env: Mapping[str, str]) -> list[Path]:
     """Where the engine keeps its records and its machines' disks (all versions; SMOLVM_DATA_DIR from 1.2.5 on)."""
-    home = Path(env.get("HOME") or Path("~").expanduser())
+    base = home(env)
     if env.get("SMOLVM_DATA_DIR"):
-        home, env = Path(env["SMOLVM_DATA_DIR"]), {}
-    data = Path(env.get("XDG_DATA_HOME") or home / ".local/share")
-    cache = Path(env.get("XDG_CACHE_HOME") or home / ".cache")
+        base, env = Path(env["SMOLVM_DATA_DIR"]), {}
+    data = Path(env.get("XDG_DATA_HOME") or base / ".local/share")
+    cache = Path(env.get("XDG_CACHE_HOME") or base / ".cache")
     return [data / "smolvm", cache / "smolvm"]
 
 
 @contextmanager
-def first_start_alone(program: str, env: Mapping[str, str]) -> Iterator[None]:
+def first_start_alone(program: str, env: Mapping[str, str], timeout: float | None = None) -> Iterator[None]:
     """Lets one start through at a time, over all processes of this user, until one has succeeded; then all at once.
 
     That one did is remembered beside the engine's state, for this very file of the engine's: a state directory that is
     thrown away, or an engine that is installed anew, begins again.
+
+    Raises:
+        QueueTimeoutError: another start was on its way for so many seconds.
     """
     info = os.stat(program)
     done = state_folders(env)[1] / f".smolkit-started-{info.st_ino:x}-{info.st_mtime_ns:x}"
     with ExitStack() as turn:
         if not done.exists():
-            turn.enter_context(_locked())
+            turn.enter_context(_locked(timeout))
         if done.exists():
             turn.close()
         yield
         with suppress(OSError):
             done.parent.mkdir(parents=True, exist_ok=True)
-            done.touch()
+            os.close(os.open(done, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path("~").expanduser() / ".cache") / "smolkit"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "first-start.lock").open("w")
-    except OSError:  # nowhere to lock: as without smolkit
-        yield
-        return
-    with file:
-        # An event loop must not be stopped by it.
-        flags = fcntl.LOCK_EX if waiting.loop() is None else fcntl.LOCK_EX | fcntl.LOCK_NB
-        while True:
-            try:
-                waiting.interruptible(lambda: fcntl.flock(file, flags))
-                break
-            except BlockingIOError:
-                waiting.sleep(_LOOK)
-        yield
+def _locked(timeout: float | None) -> Iterator[None]:
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with _alone.turn(timeout):
+        _let_go()  # what a thread left here that is gone, with the loop and the coroutine that it ran
+        lock = _lock_file()
+        if lock is None:  # nowhere to lock: as without smolkit
+            yield
+            return
+        try:
+            _held.add(lock)
+            _take(lock, deadline)
+            yield
+        finally:
+            _let_go()
+
+
+def _lock_file() -> int | None:
+    given = os.environ.get("XDG_CACHE_HOME")
+    cache = Path(given) if given else home(os.environ) / ".cache"
+    shared = Path("/tmp", f"smolkit-{os.geteuid()}")  # noqa: S108  (checked to be ours)
+    with suppress(OSError):
+        directory = private_directory(cache / "smolkit", shared)
+        try:
+            return open_lock(directory, "first-start.lock")
+        finally:
+            os.close(directory)
+    return None
+
+
+def _take(lock: int, deadline: float | None) -> None:
+    # Never a flock that blocks: it knows no deadline, and would stop an event loop.
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if deadline is not None and time.monotonic() >= deadline:
+                words = "another program's first start on this host was on its way all the time; nothing was run"
+                raise QueueTimeoutError(words) from None
+            waiting.interruptible(lambda: waiting.sleep(_LOOK))
+        else:
+            return
+
+
+def _let_go() -> None:
+    while _held:
+        lock = _held.pop()
+        # Not by closing it alone: a forked child may have it still.
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        os.close(lock)
+
+
+def _after_fork() -> None:
+    """A child has its parent's lock, and would keep it after the parent's end. (To unlock it would unlock the parent's.)"""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -15,22 +15,25 @@ if TYPE_CHECKING:
 
 
 class Live(ABC):
-    """A call of the engine while it runs. Not for several threads at once, but for `end`, which any may call."""
+    """A call of the engine while it runs. One may read while another one writes; `end` and `poll` are for any."""
 
     @abstractmethod
     def read(self, timeout: float | None) -> tuple[str, bytes] | None:
-        """The next piece of output, `"stdout"` or `"stderr"` and bytes; None after the last one.
+        """The next piece of output, `"stdout"` or `"stderr"` and bytes; None after the last one, when it has ended.
 
         Raises:
-            TimeoutError: none came in so many seconds.
+            TimeoutError: none came in so many seconds, nor its end.
+            RuntimeError: another one reads.
         """
 
     @abstractmethod
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, timeout: float | None = None) -> None:
         """Gives it data on its stdin. Waits until there is room for all.
 
         Raises:
             BrokenPipeError: it reads no more.
+            TimeoutError: there was no room in so many seconds; a part may have been written.
+            RuntimeError: another one writes.
         """
 
     @abstractmethod
@@ -47,7 +50,7 @@ class Live(ABC):
 
     @abstractmethod
     def close(self) -> Completed:
-        """Waits for its end, lets go of its pipes, and says how it ended. The output that was read is not in it."""
+        """Lets go of its pipes, once `read` gave None, and says how it ended. The output that was read is not in it."""
 
 
 class Replayed(Live):
@@ -73,7 +76,7 @@ class Replayed(Live):
         self._completed()
         return self._pieces.pop(0) if self._pieces else None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
         """As in Live."""
         if self._done is not None:
             raise BrokenPipeError(errno.EPIPE, "it has ended: this runner takes only what is written before the first read")

@@ -12,13 +12,14 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from smolkit import checks
-from smolkit.errors import EngineNotFoundError, SmolvmError
+from smolkit.errors import EngineNotFoundError
 from smolkit.runners.attempts import USED_UP, InterruptedCall
 from smolkit.runners.base import Runner
-from smolkit.runners.call import Call, without_note
-from smolkit.runners.pipes import Pump
+from smolkit.runners.call import Call
+from smolkit.runners.note import without_note
 from smolkit.runners.posix import ChildProcess, reserve
-from smolkit.runners.waiting import Gate
+from smolkit.runners.pump import Pump
+from smolkit.runners.waiting import Gate, struck
 from smolkit.values import Completed, redact
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ _INHERITED = frozenset(
 _INHERITED_PREFIXES = ("LC_", "XDG_", "SMOLVM_")
 # The first makes the engine run another program as its VM; the second gives every call a machine that it did not name.
 _REFUSED = frozenset({"SMOLVM_BOOT_BINARY", "SMOLVM_MACHINE_NAME"})
+# Where the engine's state is.
+_PLACES = frozenset({"SMOLVM_DATA_DIR", "HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"})
 _PROXY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 # NO_COLOR: no escapes. RUST_LOG: no log lines among the guest's stderr.
 _FIXED = {"NO_COLOR": "1", "RUST_LOG": "off"}
@@ -97,13 +100,17 @@ class SubprocessRunner(Runner):
             None if max_processes is None else checks.integer("max_processes", max_processes, 1, 2**31 - 1)
         )
         self.processes = Gate(self._max_processes)
-        self._named = None if program is None else checks.path("program", program)
-        self._prefix = checks.words("prefix", prefix) if prefix else ()
+        words = checks.words("prefix", prefix) if prefix else ()
+        self._prefix = (*(checks.program("prefix", word) for word in words[:1]), *words[1:])
+        given = checks.path if self._prefix else checks.program  # with a prefix it is a path of the other side
+        self._named = None if program is None else given("program", program)
         self._state = None if state_dir is None else os.path.abspath(checks.path("state_dir", state_dir))
         self._env = checks.hidden_pairs("env", env)
         self._pass_env = checks.variables("pass_env", pass_env)
         if refused := _REFUSED & {*(key for key, _ in self._env), *self._pass_env}:
             raise ValueError(f"env with {', '.join(sorted(refused))}: the engine would run what it is not asked to")
+        if self._state is not None and "SMOLVM_DATA_DIR" in {*dict(self._env), *self._pass_env}:
+            raise ValueError("state_dir and SMOLVM_DATA_DIR in env are two names of one thing: give one of them")
         if self._prefix and self._state is not None:
             raise ValueError(
                 "state_dir behind a prefix: few hand on variables; let it be [..., 'env', 'SMOLVM_DATA_DIR=...']"
@@ -111,19 +118,22 @@ class SubprocessRunner(Runner):
         self._inherit_proxy = inherit_proxy
         self.output_limit = checks.integer("output_limit", output_limit, 1, 2**63 - 1)
         self._found: Program | None = None
+        self._prefix_path: str | None = None  # of the prefix's program
         self._is_watched = False
 
     @property
     def host(self) -> str:
-        """Prefix, program and state directory: runners that have them in common drive the same machines."""
-        state = () if self._state is None else (f"state_dir={self._state}",)
-        return shlex.join((*self._prefix, self._named or "smolvm", *state))
+        """Prefix, program and where the state is: runners that have them in common drive the same machines."""
+        given = {key: os.path.abspath(value.reveal()) for key, value in self._env if key in _PLACES}
+        if (state := self._state or given.get("SMOLVM_DATA_DIR")) is not None:
+            given = {"state_dir": state}  # the engine then looks at no other
+        return shlex.join((*self._prefix, self._named or "smolvm", *(f"{key}={given[key]}" for key in sorted(given))))
 
     def __repr__(self) -> str:
         return f"<SubprocessRunner {self.host}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_found": None, "processes": None}
+        return {**super().__getstate__(), "_found": None, "_prefix_path": None, "processes": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -141,22 +151,36 @@ class SubprocessRunner(Runner):
             self._found = Program(self._named or "smolvm") if self._prefix else find(self._named)
         return self._found
 
-    def _probe(self) -> Engine:
-        engine = super()._probe()
+    def _executable(self) -> str:
+        """What is started: the engine, or the prefix's program. It is looked for once, as that is what the user meant."""
+        if not self._prefix:
+            return self._locate().path
+        if self._prefix_path is None:
+            from smolkit.runners.find import which  # late: likewise
+
+            self._prefix_path = which(self._prefix[0], self._environment({}).get("PATH"))
+        if self._prefix_path is None:
+            raise EngineNotFoundError(f"cannot run {self._prefix[0]}: there is no such program, or it is not executable")
+        return self._prefix_path
+
+    def _probe(self, within: float | None) -> Engine:
+        engine = super()._probe(within)
         if self._state is not None:
             engine.dialect.require("state_dir")
         return engine
 
     @contextmanager
-    def admission(self) -> Iterator[None]:
-        """So many boots at once; and until the first has succeeded on this host, one."""
-        with super().admission():
+    def admission(self, timeout: float | None = None) -> Iterator[None]:
+        """So many boots at once; and until the first has succeeded on this host, one. Raises as that of Runner."""
+        began = time.monotonic()
+        with super().admission(timeout):
             if self._prefix:
                 yield
                 return
             from smolkit.runners.first import first_start_alone  # late: it imports more than all of smolkit
 
-            with first_start_alone(self.program, self._environment({})):
+            left = None if timeout is None else timeout - (time.monotonic() - began)
+            with first_start_alone(self.program, self._environment({}), left):
                 yield
 
     def is_available(self) -> bool:
@@ -177,28 +201,34 @@ class SubprocessRunner(Runner):
 
     def execute(self, invocation: Invocation) -> Completed:
         """One call of the engine as a child process, to its end: exited, timed out or over the output's limit."""
-        return self.processes.during(lambda: self._execute_or_retry(invocation))
+        began = time.monotonic()
 
-    def _execute_or_retry(self, invocation: Invocation) -> Completed:
+        def run() -> Completed:
+            # A caller's own time counts from the beginning; smolkit's bounds are for the engine alone.
+            return self._execute_or_retry(invocation, time.monotonic() if invocation.patience is None else began)
+
+        return self.processes.during(run, invocation.patience)
+
+    def _execute_or_retry(self, invocation: Invocation, since: float) -> Completed:
         """A call that has to come to its end may use the descriptors that are kept for it."""
         if not invocation.finish:
-            return self._execute(invocation)
+            return self._execute(invocation, since)
         reserve.fill()
         try:
-            return self._execute(invocation)
+            return self._execute(invocation, since)
         except OSError as error:  # nothing was started
             if error.errno not in {errno.EMFILE, errno.ENFILE}:
                 raise
         with reserve.lent():
-            return self._execute(invocation)
+            return self._execute(invocation, since)
 
-    def _execute(self, invocation: Invocation) -> Completed:
-        call = Call(self, invocation)
+    def _execute(self, invocation: Invocation, since: float) -> Completed:
+        call, before = Call(self, invocation, since), struck()
         try:
             return call.run()
         except BaseException as interrupt:  # noqa: BLE001  (raised in any case)
             try:
-                if not (invocation.finish and (call.child.is_started or _is_interrupt(interrupt))):
+                if not (invocation.finish and (call.child.is_started or struck() > before)):
                     raise
                 # It goes on where it was, even before its start: a teardown may hang on it. A second interrupt ends it.
                 raise InterruptedCall(call.run(), interrupt) from interrupt
@@ -252,9 +282,9 @@ class SubprocessRunner(Runner):
         env = self._environment({**program.env, **{key: value.reveal() for key, value in invocation.env}})
         # argv[0] of a program without a prefix is what its usage texts call it.
         argv = (*self._prefix, program.path if self._prefix else "smolvm", *invocation.argv)
-        first = self._prefix[0] if self._prefix else program.path
+        first = self._executable()
         try:
-            child.start(_found(first, env) if self._prefix else first, argv, env)
+            child.start(first, argv, env)
         except OSError as error:
             if error.errno == errno.E2BIG:
                 raise ValueError("the command line is longer than this host takes: use input=, or cp a file") from None
@@ -292,17 +322,3 @@ class SubprocessRunner(Runner):
         if key.startswith(_INHERITED_PREFIXES):
             return key not in _REFUSED
         return key in _INHERITED or (self._inherit_proxy and key.lower() in _PROXY)
-
-
-def _found(program: str, env: Mapping[str, str]) -> str:
-    """The program of this name, on the PATH that it will have."""
-    from shutil import which  # late: few engines are behind a prefix
-
-    if (found := which(program, path=env.get("PATH"))) is None:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
-    return found
-
-
-def _is_interrupt(error: BaseException) -> bool:
-    """Whether this was raised by a signal handler, and not by what keeps a child from being started."""
-    return not isinstance(error, (OSError, SmolvmError, ValueError))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import fcntl
 import os
 import selectors
+import signal
 import struct
 import termios
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from smolkit.runners import waiting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from smolkit.runners.posix import ChildProcess
 
 _CHUNK = 65_536
@@ -28,6 +32,43 @@ def _selector() -> selectors.BaseSelector:
     if waiting.loop() is None and hasattr(selectors, "PollSelector"):
         return selectors.PollSelector()
     return selectors.DefaultSelector()
+
+
+def _select(selector: selectors.BaseSelector, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+    if timeout != 0 and (loop := waiting.loop()) is not None:
+        loop.readable(selector.fileno(), timeout)  # type: ignore[attr-defined]  # see _selector
+        timeout = 0
+    return selector.select(waiting.SLICE if timeout is None else min(timeout, waiting.SLICE))
+
+
+def wait_ready(reads: Iterable[int], writes: Iterable[int], timeout: float | None) -> None:
+    """Waits until one of these descriptors can be read from or written to, or for so many seconds."""
+    with _selector() as selector:
+        for fds, event in ((reads, selectors.EVENT_READ), (writes, selectors.EVENT_WRITE)):
+            for fd in fds:
+                selector.register(fd, event)
+        _select(selector, timeout)
+
+
+def write_some(fd: int, data: memoryview) -> int:
+    """Writes what there is room for, and gives its length.
+
+    SIGPIPE is blocked meanwhile: a program that has its default action back (command line tools do) would be killed by it.
+
+    Raises:
+        BlockingIOError: there is no room.
+        BrokenPipeError: nobody can read it any more.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+        return os.write(fd, data[:_CHUNK])
+    except BrokenPipeError:
+        if signal.SIGPIPE not in before and signal.SIGPIPE in signal.sigpending():
+            signal.sigwait({signal.SIGPIPE})
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _unread(pipe: int) -> int:
@@ -47,26 +88,28 @@ class Pipes:
 
     Attributes:
         takes_stdin: Whether room on stdin is reported. Not any more, once the child has ended.
+        outputs: The descriptors of its output that are open.
     """
 
     def __init__(self, child: ChildProcess) -> None:
         self._child = child
         self.takes_stdin = False
         self._selector = _selector()
-        self._outputs = 0  # that are open
+        self.outputs: tuple[int, ...] = ()
         self._unread: dict[str, int] | None = None  # bytes of each that an ended child left; None while it runs
         self._until = 0.0  # when, on the monotonic clock, others are not listened to any more
         for name, pipe in (("stdout", child.stdout), ("stderr", child.stderr)):
             if pipe is not None and not pipe.closed:
                 self._selector.register(pipe, selectors.EVENT_READ, name)
-                self._outputs += 1
+                self.outputs += (pipe.fileno(),)
         self._watches_end = False  # by the child's pidfd
         self._next_look = 0.0
+        _all.add(self)
 
     @property
     def open(self) -> bool:
         """Whether any of its output may still come."""
-        return self._outputs > 0
+        return bool(self.outputs)
 
     @property
     def ended(self) -> bool:
@@ -101,7 +144,7 @@ class Pipes:
         found = []
         if not self._watches_end and self._child.pidfd is not None:
             self._watch_end(self._child.pidfd)
-        ready = self._select(self._bound(timeout))
+        ready = _select(self._selector, self._bound(timeout))
         for key, _ in ready:
             if key.data == "stdin":
                 found.append(("stdin", b""))
@@ -154,13 +197,7 @@ class Pipes:
 
     def _leave(self, key: selectors.SelectorKey) -> None:
         self._selector.unregister(key.fileobj)
-        self._outputs -= 1
-
-    def _select(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout != 0 and (loop := waiting.loop()) is not None:
-            loop.readable(self._selector.fileno(), timeout)  # type: ignore[attr-defined]  # see _selector
-            timeout = 0
-        return self._selector.select(waiting.SLICE if timeout is None else min(timeout, waiting.SLICE))
+        self.outputs = tuple(fd for fd in self.outputs if fd != key.fd)
 
     def close(self) -> None:
         """Lets go of the pipes."""
@@ -168,80 +205,13 @@ class Pipes:
         self._child.close()
 
 
-class Pump:
-    """Feeds a child's stdin and collects its output.
+_all: WeakSet[Pipes] = WeakSet()
 
-    `subprocess.communicate` does the same without a bound on memory, and waits for whoever else holds the pipes open.
 
-    Args:
-        child: With pipes for stdout and stderr, and for stdin if there is data for it; not started yet.
-        data: For its stdin; None where that is no pipe.
-        limit: Bytes of output, both streams together, after which it is not read any further.
-    """
+def _after_fork() -> None:
+    """A forked child holds its parent's pipes open: whoever is at their other end would wait for it, too."""
+    for pipes in tuple(_all):
+        pipes.close()
 
-    def __init__(self, child: ChildProcess, data: bytes | None, limit: int) -> None:
-        self._child = child
-        self._pipes = Pipes(child)
-        self._rest = memoryview(data or b"")
-        self._room = limit
-        self._chunks: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
-        if child.stdin is not None and not child.stdin.closed:
-            self._pipes.watch_stdin()
 
-    @property
-    def stdout(self) -> bytes:
-        """What there is of standard output."""
-        return b"".join(self._chunks["stdout"])
-
-    @property
-    def stderr(self) -> bytes:
-        """What there is of standard error."""
-        return b"".join(self._chunks["stderr"])
-
-    def run(self, deadline: float | None) -> str:
-        """Serves the pipes until the child has ended, and gives "" then; else why it stopped: Completed's `ended_by`."""
-        while self._pipes.open or self._pipes.takes_stdin:
-            if self._room < 0:
-                return "output limit"
-            left = None if deadline is None or self._pipes.ended else deadline - time.monotonic()
-            if left is not None and left <= 0 and self._child.poll() is None:
-                return "timeout"
-            self._serve(left)
-        try:
-            self._child.wait(None if deadline is None else max(0, deadline - time.monotonic()))
-        except TimeoutError:
-            return "timeout"
-        return ""
-
-    def drain(self, deadline: float) -> None:
-        """Keeps what a child that is being ended still writes, and those it started; never longer than to the deadline."""
-        while self._room >= 0 and self._pipes.open and (left := deadline - time.monotonic()) > 0:
-            self._serve(left)
-        with suppress(TimeoutError):
-            self._child.wait(max(0.0, deadline - time.monotonic()))
-        while self._room >= 0 and self._pipes.open and self._serve(0):
-            pass
-
-    def close(self) -> None:
-        """Lets go of the pipes."""
-        self._pipes.close()
-
-    def _serve(self, timeout: float | None) -> bool:
-        """One round of what is ready; whether anything was."""
-        found = self._pipes.serve(None if timeout is None else max(0.0, timeout))
-        for stream, chunk in found:
-            if stream == "stdin":
-                self._write()
-            else:
-                self._room -= len(chunk)
-                self._chunks[stream].append(chunk)
-        return bool(found)
-
-    def _write(self) -> None:
-        assert self._child.stdin is not None  # noqa: S101  (for the type checker)
-        try:
-            self._rest = self._rest[os.write(self._child.stdin.fileno(), self._rest[:_CHUNK]) :]
-        except BrokenPipeError:  # it ended, or closed its stdin, without reading it all: its right
-            self._rest = self._rest[:0]
-        if not self._rest:
-            self._pipes.close_stdin()
+os.register_at_fork(after_in_child=_after_fork)

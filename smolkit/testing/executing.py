@@ -6,7 +6,7 @@ import math
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from smolkit.process import MARK
+from smolkit.spawned import MARK
 from smolkit.testing import guest, words
 from smolkit.testing.guest import FakeMachine, GuestCall
 from smolkit.testing.guest_input import WAITS, GuestInput, Left

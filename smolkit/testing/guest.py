@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 from attrs import define, evolve, field, frozen
 
 from smolkit.checks import data
-from smolkit.process import FIND, KILL
+from smolkit.spawned import FIND, KILL
 from smolkit.testing import guest_scripts
 from smolkit.testing.guest_input import WAITS, GuestInput
 from smolkit.testing.scripted import UnexpectedCommandError

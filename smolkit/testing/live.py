@@ -100,7 +100,7 @@ class LiveCall(Live):
         self._fake.sleep(left + 0.001)  # the command is out of time after its timeout, not at it
         return False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
         """As in Live. There is always room."""
         if self._returncode is not None:
             raise BrokenPipeError(errno.EPIPE, "the command has ended")

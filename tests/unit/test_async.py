@@ -311,7 +311,7 @@ class Pieces(Live):
         wait_for(partial(anyio.sleep, 0.001))
         return ("stdout", self.left.pop(0)) if self.left else None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
         """Nothing is taken."""
         raise BrokenPipeError(data)
 

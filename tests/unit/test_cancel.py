@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -17,7 +19,7 @@ from anyio.lowlevel import checkpoint
 
 from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Completed, Invocation, SubprocessRunner
 from smolkit.testing import FakeSmolvm, PretendEngine
-from tests.processes import LONGEST, until_gone
+from tests.processes import LONGEST, running, until_gone
 
 NAP = f"0.0198{os.getpid()}"  # seconds, which nobody else on this host sleeps
 LONG = f"6{os.getpid()}"
@@ -330,3 +332,51 @@ def test_a_cancelled_shell_is_ended(backend: str, tmp_path: Path) -> None:
         until_gone(LONG)
 
     anyio.run(main, backend=backend)
+
+
+@pytest.mark.parametrize("where", ["create", "start", "exec", "body"])
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_coroutine_that_is_closed_in_another_thread_leaves_nothing(
+    pretend: PretendEngine, where: str, limit: int | None
+) -> None:
+    """Its loop and its thread are gone: what it was in the middle of is removed by the thread that closes it."""
+    if where in {"create", "start"}:
+        pretend.fault(where, "hang-late")
+
+    async def life() -> None:
+        async with AsyncSmolvm(pretend.program, max_processes=limit).machine("m") as m:
+            if where == "exec":
+                await m.exec(["sleep", LONG])
+            await asyncio.sleep(60)
+
+    coroutine, tasks, loop = life(), list[Any](), asyncio.new_event_loop()
+
+    def run() -> None:
+        async def until_there() -> None:
+            tasks.append(asyncio.ensure_future(coroutine))
+            while (pretend.calls or [""])[-1] != ("start" if where == "body" else where) or not is_there():
+                await checkpoint()
+
+        loop.run_until_complete(until_there())
+
+    def is_there() -> bool:
+        found = {"create": "m-m", "start": "running-m", "exec": "running-m", "body": "running-m"}[where] in pretend.left
+        return found and (where != "exec" or bool(running(LONG)))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(60)
+    coroutine.close()
+    tasks[0]._log_destroy_pending = False
+    loop.close()
+    assert [] == pretend.left
+    for pid in [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if is_of(path, pretend, LONG)]:
+        os.kill(pid, signal.SIGKILL)  # what hung, and the pretend guest's: a real VM would have ended with its machine
+
+
+def is_of(path: Path, pretend: PretendEngine, word: str) -> bool:
+    """Whether this process is the pretend engine's, or its guest's."""
+    with suppress(OSError):
+        words = path.read_bytes()
+        return str(pretend.folder).encode() in words or word.encode() in words
+    return False

@@ -107,6 +107,24 @@ def test_a_package_without_the_engine(bundle: Path) -> None:
         find()
 
 
+def test_a_program_stays_the_one_that_was_meant(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path, a relative entry of PATH, a prefix: another working directory later on makes no difference."""
+    program("here", "engine"), program("here", "smolvm")
+    there = program("there", "here", "engine").parent
+    for name in ("engine", "smolvm"):
+        program("there", "here", name).write_text("#!/bin/sh\necho smolvm 1.9.0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "here:/usr/bin:/bin")
+    monkeypatch.setenv(VARIABLE, "")
+    runners = [SubprocessRunner("here/engine"), SubprocessRunner(), SubprocessRunner("smolvm", prefix=["here/engine"])]
+    assert str(tmp_path / "here/smolvm") == runners[1].program  # when it is first needed
+    monkeypatch.chdir(there.parent)
+
+    assert ["1.32.2"] * 3 == [runner.engine.version for runner in runners]
+    assert SubprocessRunner("engine").host == "engine"
+    assert SubprocessRunner(str(tmp_path / "here/engine")).host == runners[0].host
+
+
 def test_available_runs_nothing(program: Program) -> None:
     """It asks whether there is a program, not which."""
     path = program("bin", "smolvm")

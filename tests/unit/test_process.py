@@ -295,7 +295,7 @@ def test_commands_that_are_left_to_run(client: Smolvm, fake: FakeRunner) -> None
 
 def test_a_mark_finds_a_whole_family(said: Machine) -> None:
     """Also what has left its process group: found, and killed, on this host's own processes."""
-    from smolkit.process import FIND, KILL  # the guest's side
+    from smolkit.spawned import FIND, KILL  # the guest's side
 
     child = subprocess.Popen(
         ["sh", "-c", "sleep 61 & setsid sleep 62 & wait"],
@@ -381,7 +381,7 @@ def test_logs_are_followed(tmp_path: Path) -> None:
 
 
 def test_a_command_that_writes_before_it_reads_stops_nobody(said: Machine) -> None:
-    """Its output is kept while input is written; what never reads and floods is a broken pipe."""
+    """Its output is kept while input is written, within a bound; a flood beyond it, which nobody reads, breaks the pipe."""
     script = "head -c 1000000 /dev/zero; wc -c >&2"
     with said.popen(["sh", "-c", script], stdin=True) as process:
         assert process.stdin is not None

@@ -572,3 +572,17 @@ def test_a_host_that_has_no_more_files_says_what_to_do(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FEW_FILES, program], capture_output=True, text=True, check=True)
 
     assert "{'HostLimitError'} True\nset() False\n" == done.stdout
+
+
+def test_runners_of_different_state_drive_different_machines() -> None:
+    """HOME and SMOLVM_DATA_DIR given by env= say where the state is, as state_dir does; both are refused."""
+    plain = SubprocessRunner()
+    hosts = [SubprocessRunner(env={key: "/srv/a"}).host for key in ("HOME", "XDG_DATA_HOME", "SMOLVM_DATA_DIR")]
+
+    assert 4 == len({plain.host, *hosts})
+    assert SubprocessRunner(state_dir="/srv/a").host == hosts[2]
+    assert SubprocessRunner(env={"HOME": "/b", "SMOLVM_DATA_DIR": "/srv/a"}).host == hosts[2]
+    assert SubprocessRunner(env={"TOKEN": "x"}).host == plain.host
+    assert Smolvm(runner=plain).machine("m") != Smolvm(runner=SubprocessRunner(env={"HOME": "/b"})).machine("m")
+    with pytest.raises(ValueError, match="two names of one thing"):
+        SubprocessRunner(state_dir="/a", env={"SMOLVM_DATA_DIR": "/b"})

@@ -14,7 +14,8 @@ from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Machine, Runner, Smo
 from smolkit.aio import AsyncMonitoring, AsyncProcess, AsyncSpawned
 from smolkit.aio.twins import AsyncInput
 from smolkit.monitoring import Monitoring
-from smolkit.process import Input, Process, Spawned
+from smolkit.process import Input, Process
+from smolkit.spawned import Spawned
 from smolkit.testing import FakeRunner, FakeSmolvm
 
 TWINS = [

@@ -5,20 +5,48 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any
 
 import pytest
+from anyio.lowlevel import checkpoint
 
+from smolkit import errors
 from smolkit.aio import in_loop
-from smolkit.runners.waiting import Gate
+from smolkit.runners import waiting
+from smolkit.runners.waiting import Gate, Ticket
 from tests.processes import LONGEST, until
+
+
+def hold(gate: Gate) -> Callable[[], None]:
+    """Has another thread take a place, which it gives back when this is called."""
+    taken, enough = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with gate.turn():
+            taken.set()
+            enough.wait(60)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    taken.wait(60)
+
+    def release() -> None:
+        enough.set()
+        thread.join()
+
+    return release
 
 
 def test_turns_come_in_order() -> None:
     """Who waits longer is first; a place that is free is taken at once."""
     gate, came = Gate(1), []
-    gate.enter()
+    release = hold(gate)
 
     def wait(number: int) -> None:
         with gate.turn():
@@ -28,54 +56,173 @@ def test_turns_come_in_order() -> None:
     for number in range(5):
         threads.append(threading.Thread(target=wait, args=(number,)))
         threads[-1].start()
-        while len(gate._queue) <= number:
+        while len(gate._line) <= number + 1:
             time.sleep(0.001)
     assert [] == came
-    gate.leave()
+    release()
     for thread in threads:
         thread.join()
     assert [0, 1, 2, 3, 4] == came
-    gate.enter()
 
 
 def test_no_bound_is_no_wait() -> None:
     """None lets everybody through."""
     gate = Gate(None)
     for _ in range(1000):
-        gate.enter()
-    gate.leave()
+        gate.enter(ticket := Ticket(), 0)
+    gate.leave(ticket)
 
 
 def test_who_is_interrupted_takes_no_place(ctrl_c: None) -> None:
     """Ctrl-C while it waits: the others go on as if it had not come."""
     gate = Gate(1)
-    gate.enter()
+    release = hold(gate)
 
     def interrupt() -> None:
-        until(lambda: gate._queue)
+        until(lambda: len(gate._line) > 1)
         time.sleep(0.05)  # from there to its wait
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     with pytest.raises(KeyboardInterrupt):
         thread.start()
-        gate.enter()
+        with gate.turn(60):
+            pass
     thread.join()
-    gate.leave()
-    gate.enter()
+    release()
+    gate.enter(Ticket(), 0)
+
+
+def test_a_wait_has_a_bound() -> None:
+    """Who does not get its turn in time takes no place, and nobody else's."""
+    gate = Gate(1)
+    release = hold(gate)
+    with pytest.raises(errors.QueueTimeoutError, match=r"within 0\.05 s; nothing was run"), gate.turn(0.05):
+        pass
+    release()
+    with gate.turn(0):
+        pass
+
+
+def test_a_call_that_waits_for_itself_is_an_error() -> None:
+    """All places are taken by calls below it on the stack of its thread, or by its own task: it is told at once."""
+    gate = Gate(2)
+    with gate.turn(), gate.turn(), pytest.raises(errors.DeadlockError, match="one of 2 places"), gate.turn():
+        pass
+
+    def nested() -> None:
+        with gate.turn(), gate.turn(), gate.turn():
+            pass
+
+    def sleepy() -> None:
+        with gate.turn():
+            waiting.sleep(0.05)
+
+    async def main() -> None:
+        with pytest.raises(errors.DeadlockError):
+            await in_loop(nested)
+        tasks = [asyncio.create_task(in_loop(sleepy)) for _ in range(5)]
+        while len(gate._line) < 5:
+            await checkpoint()
+        with pytest.raises(errors.DeadlockError), gate.turn():  # it would stop the loop, and all of its tasks
+            pass
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    with gate.turn(0), gate.turn(0):
+        pass
+
+
+def test_a_thread_waits_for_another_one_that_has_a_place() -> None:
+    """A place of its own does not make it a deadlock, as long as another's will come free."""
+    gate = Gate(2)
+    release = hold(gate)
+    with gate.turn():
+        threading.Timer(0.05, release).start()
+        with gate.turn(60):
+            pass
+
+
+def test_a_holder_that_is_over_is_passed_over() -> None:
+    """Who tells nobody that it goes is looked at while others wait; its late leave takes nobody's place."""
+    gate, over = Gate(1), threading.Event()
+    ticket = Ticket(over.is_set)
+    gate.enter(ticket)
+    ticket.holder = None
+    threading.Timer(0.05, over.set).start()
+    with gate.turn(60):
+        gate.leave(ticket)
+        assert 1 == len(gate._line)
+
+
+def test_a_forked_child_has_all_places() -> None:
+    """What the threads of its parent hold is not held in it."""
+    gate = Gate(1)
+    release = hold(gate)
+    child = os.fork()
+    if not child:
+        with suppress(BaseException), gate.turn(5):
+            os._exit(7)
+        os._exit(1)
+    assert 7 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    release()
+
+
+def test_an_exception_at_any_line_costs_no_place() -> None:
+    """A signal handler's, while a turn is taken, waited for or given back: all places are there afterwards."""
+    gate, moment, taken = Gate(1), 0, threading.Event()
+
+    class Struck(Exception):  # noqa: N818
+        """What the handler raises."""
+
+    def is_struck_at(moment: int) -> bool:
+        lines = 0
+
+        def trace(frame: FrameType, event: str, arg: object) -> Any:
+            nonlocal lines
+            if frame.f_code.co_filename != waiting.__file__:
+                return None
+            lines += event == "line"
+            if lines == moment:
+                sys.settrace(None)
+                raise Struck
+            return trace
+
+        release = hold(gate)
+        timer = threading.Timer(0.02, release)
+        timer.start()
+        sys.settrace(trace)
+        try:
+            with gate.turn(60):
+                taken.set()
+        except Struck:
+            return True
+        finally:
+            sys.settrace(None)
+            timer.join()
+        return False
+
+    while is_struck_at(moment + 1):
+        moment += 1
+        assert [] == gate._line
+    assert moment > 20
+    assert taken.is_set()
 
 
 def test_a_turn_that_came_too_late_goes_on_to_the_next() -> None:
     """A task that is cancelled just as its turn comes leaves the place to others."""
 
     async def main() -> None:
+        def turn() -> None:
+            with gate.turn():
+                pass
+
         gate = Gate(1)
-        gate.enter()
-        first, second = (asyncio.create_task(in_loop(gate.enter)) for _ in range(2))
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert 2 == len(gate._queue)
-        gate.leave()
+        release = hold(gate)
+        first, second = (asyncio.create_task(in_loop(turn)) for _ in range(2))
+        while len(gate._line) < 3:
+            await checkpoint()
+        release()
         first.cancel()
         await asyncio.wait_for(second, LONGEST)
         with pytest.raises(asyncio.CancelledError):
@@ -87,12 +234,12 @@ def test_a_turn_that_came_too_late_goes_on_to_the_next() -> None:
 def test_an_event_loop_that_is_gone_is_passed_over() -> None:
     """Its waiting task can take no turn: the next one does."""
     gate = Gate(1)
-    gate.enter()
+    release = hold(gate)
     loop = asyncio.new_event_loop()
-    task = loop.create_task(in_loop(gate.enter))
-    while not gate._queue:
+    task = loop.create_task(in_loop(gate.enter, Ticket()))
+    while len(gate._line) < 2:
         loop.run_until_complete(asyncio.sleep(0))
     loop.close()
-    gate.leave()
-    gate.enter()
+    release()
+    gate.enter(Ticket(), 0)
     task._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -1,21 +1,25 @@
-"""The files of the engine's host, which for most runners is this machine."""
+"""The engine's host, which for most runners is this machine: its files, processes and clocks."""
 
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from smolkit.runners.waiting import interruptible, sleep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from smolkit.calls import Plan
+    from smolkit.ownership import Here
 
 _READ_BYTES = 2**20  # of a log at a time
 
 
-class HostFiles:
-    """The part of a runner that touches files. To be replaced by a runner whose engine is on another machine."""
+class Host:
+    """The part of a runner that is to be replaced by one whose engine is on another machine."""
 
     if TYPE_CHECKING:
         plan: Plan | None
@@ -89,3 +93,28 @@ class HostFiles:
                 return file.read(_READ_BYTES)
         except OSError:
             return b""
+
+    def here(self) -> Here:
+        """Who this process is and which others are alive, on the host whose processes make machines through this runner."""
+        from smolkit.runners.here import here  # late: only where a machine is made or reaped
+
+        return here()
+
+    def named(self, name: str | None, keep: object) -> str:
+        """The name, or a fresh one; what is to be kept has none that tells of an owner."""
+        from smolkit.ownership import fresh_name  # late: likewise
+
+        return fresh_name(None if keep else self.here().me) if name is None else name
+
+    def now(self) -> float:
+        """The time, in seconds since the epoch."""
+        return time.time()
+
+    def clock(self) -> float:
+        """Seconds by a clock that only goes on."""
+        return time.monotonic()
+
+    def pause(self, seconds: float) -> None:
+        """Waits between two tries: about so long, so that those who met once do not meet again."""
+        seconds *= 0.75 + os.urandom(1)[0] / 510  # not by random, which a teardown could not import any more
+        interruptible(lambda: sleep(seconds))

@@ -1,0 +1,180 @@
+"""A timeout bounds its call, whatever the call waits for; and no call holds what others wait for longer than it must."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from smolkit import Smolvm, SubprocessRunner, errors
+from smolkit.testing import PretendEngine
+from tests.unit.test_popen import in_thread, until
+
+
+@pytest.fixture
+def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretendEngine:
+    """An engine of real processes, on a host that is new to it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return PretendEngine(tmp_path / "engine")
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """The block takes no longer."""
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < seconds
+
+
+def lock_file(tmp_path: Path) -> int:
+    """The lock of a host's first start, taken as by another program."""
+    (tmp_path / "cache/smolkit").mkdir(parents=True)
+    lock = os.open(tmp_path / "cache/smolkit/first-start.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def test_a_start_waits_for_the_lock_within_its_timeout(pretend: PretendEngine, tmp_path: Path) -> None:
+    """Another program's first start is on its way: this one gives up in time, having run nothing."""
+    machine = Smolvm(pretend.program).machine("m")
+    machine.create()
+    lock = lock_file(tmp_path)
+    with at_most(20), pytest.raises(errors.QueueTimeoutError, match="first start"):
+        machine.start(timeout=0.3)
+    assert ["create"] == pretend.calls
+    os.close(lock)
+    machine.start(timeout=60)
+    assert ["create", "start"] == pretend.calls
+
+
+@pytest.mark.parametrize("option", ["max_starts", "max_processes"])
+def test_a_start_waits_for_others_within_its_timeout(pretend: PretendEngine, option: str) -> None:
+    """Where another one has the only place, of starts or of processes."""
+    runner = SubprocessRunner(pretend.program, version="1.32.2", **{option: 1})  # type: ignore[arg-type]
+    client = Smolvm(runner=runner)
+    with client.machine("slow") as slow:
+        pretend.fault("start", "hang")
+        thread, _ = in_thread(lambda: slow.start(timeout=5))
+        until(lambda: not (pretend.folder / "fault-start").exists())
+        with at_most(4), pytest.raises(errors.QueueTimeoutError):
+            client.machine("late").start(timeout=0.3)
+        thread.join()
+
+
+@pytest.mark.parametrize("what", ["version", "exec", "data-dir"])
+def test_wait_until_ends_in_its_time_on_an_engine_that_hangs(tmp_path: Path, what: str) -> None:
+    """Whatever it hangs in: the version, the look, or the search for logs. 151 s it took."""
+    program = tmp_path / "smolvm"
+    hangs = "--version" if what == "version" else what
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *{hangs}*) exec sleep 600;; *--version*) echo smolvm 1.32.2; exit;;\n'
+        "*data-dir*) echo /x; exit;; esac\nexit 1\n"
+    )
+    program.chmod(0o755)
+    machine = Smolvm(program).machine("m")
+    with at_most(12), pytest.raises(errors.WaitTimeoutError):
+        machine.wait_until(command=["true"], timeout=1)
+    with at_most(12), pytest.raises(errors.WaitTimeoutError):
+        machine.wait_until(log="never", timeout=1)
+
+
+def test_an_exec_that_waited_has_what_is_left(tmp_path: Path) -> None:
+    """Its host's bound counts from the beginning; one that smolkit sets counts from its turn."""
+    seen: list[float | None] = []
+
+    class Seen(SubprocessRunner):
+        def execute(self, invocation):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            seen.extend([invocation.timeout, invocation.patience])
+            return super().execute(invocation)
+
+    pretend = PretendEngine(tmp_path / "engine")
+    runner = Seen(pretend.program, version="1.32.2")
+    with Smolvm(runner=runner).machine("m") as m:
+        seen.clear()
+        m.exec(["true"], timeout=5)
+        assert [35, 5] == [round(bound or 0) for bound in seen]
+        seen.clear()
+        m.exec(["true"])
+        m.status()
+        assert [None, None, 120, None] == seen
+
+
+def test_a_command_in_a_machine_of_its_own_lets_others_start(pretend: PretendEngine, tmp_path: Path) -> None:
+    """`client.run`: once its first output says that the VM is up, others may boot, in this program and in others."""
+    go = tmp_path / "go"
+    program = tmp_path / "runs"
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *" run "*) echo up; while [ ! -e {go} ]; do sleep 0.02; done;;\n'
+        f'*) exec {pretend.program} "$@";; esac\n'
+    )
+    program.chmod(0o755)
+    client = Smolvm(runner=SubprocessRunner(program, version="1.32.2", max_starts=1))
+    thread, results = in_thread(lambda: client.run(["sleep", "infinity"]))
+    try:
+        with at_most(30), client.machine("m") as m:
+            m.start(timeout=20)
+            assert thread.is_alive()
+    finally:
+        go.touch()
+        thread.join(30)
+    assert ["up\n"] == [result.stdout for result in results]
+    assert not client.runner._starts._line
+
+
+def test_a_silent_one_lets_others_start_after_a_while(
+    pretend: PretendEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing of its boot; that the first start of the host has succeeded is not taken for known."""
+    monkeypatch.setattr("smolkit.runners.pump._BOOT", 0.3)
+    program = tmp_path / "runs"
+    go = tmp_path / "go"
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *" run "*) while [ ! -e {go} ]; do sleep 0.02; done;;\n'
+        f'*) exec {pretend.program} "$@";; esac\n'
+    )
+    program.chmod(0o755)
+    runner = SubprocessRunner(program, version="1.32.2", max_starts=1, state_dir=tmp_path / "state")
+    client = Smolvm(runner=runner)
+    thread, _ = in_thread(lambda: client.run(["sleep", "infinity"]))
+    try:
+        until(lambda: runner._starts._line)
+        until(lambda: not runner._starts._line)
+        assert [] == list(tmp_path.glob("state/.cache/smolvm/.smolkit-started-*"))
+        with client.machine("m"):
+            assert thread.is_alive()
+    finally:
+        go.touch()
+        thread.join(30)
+    assert 1 == len(list(tmp_path.glob("state/.cache/smolvm/.smolkit-started-*")))
+
+
+def test_a_forked_child_does_not_keep_the_lock(pretend: PretendEngine, tmp_path: Path) -> None:
+    """Forked in the middle of a first start, it outlives its parent's: another program may start all the same."""
+    code = (
+        "import os, sys, threading, time; from smolkit import Smolvm\n"
+        "m = Smolvm(sys.argv[1]).machine('m'); m.create()\n"
+        "threading.Thread(target=m.start, daemon=True).start()\n"
+        "while os.path.exists(sys.argv[2]): time.sleep(0.005)\n"
+        "child = os.fork(); child and print(child, flush=True); time.sleep(600)"
+    )
+    pretend.fault("start", "hang")
+    fault = pretend.folder / "fault-start"
+    command = [sys.executable, "-c", code, str(pretend.program), str(fault)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    try:
+        lock = os.open(tmp_path / "cache/smolkit/first-start.lock", os.O_RDWR)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(lock)
+    finally:
+        os.kill(child, signal.SIGKILL)

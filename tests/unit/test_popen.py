@@ -1,0 +1,382 @@
+"""Followed commands between threads, tasks and processes: who may do what at once, and what is left when they go."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from smolkit import AsyncSmolvm, Machine, Smolvm, errors
+from smolkit.process import Process
+from smolkit.testing import PretendEngine
+
+MIB = 2**20
+
+
+@pytest.fixture
+def pretend(tmp_path: Path) -> PretendEngine:
+    """An engine of real processes."""
+    return PretendEngine(tmp_path / "engine")
+
+
+@pytest.fixture
+def m(pretend: PretendEngine) -> Machine:
+    """A machine that runs, of a client with one place for processes."""
+    machine = Smolvm(pretend.program, max_processes=1).machine("m")
+    machine.create()
+    machine.start()
+    return machine
+
+
+def in_thread(function: Callable[[], object]) -> tuple[threading.Thread, list[Any]]:
+    """Runs it in another thread; what it gives or raises comes into the list."""
+    results: list[Any] = []
+
+    def work() -> None:
+        try:
+            results.append(function())
+        except BaseException as error:  # noqa: BLE001  (the test looks at it)
+            results.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread, results
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Waits until something is so."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def received(process: Process[bytes]) -> bytes:
+    """All that it writes on stdout."""
+    return b"".join(chunk for stream, chunk in process if stream == "stdout")
+
+
+@pytest.mark.parametrize("reader_first", [True, False])
+def test_one_thread_feeds_and_another_one_reads(m: Machine, reader_first: bool) -> None:
+    """The usual pattern of subprocess: every byte arrives, whoever comes late."""
+    data = bytes(range(256)) * 4096 * 8
+    with m.popen(["cat"], stdin=True) as process:
+        assert process.stdin is not None
+        live: Any = process._live
+        if reader_first:
+            thread, results = in_thread(lambda: received(process))
+            until(live._serving.locked)
+        for start in range(0, len(data) if reader_first else MIB, MIB):
+            process.stdin.write(data[start : start + MIB])
+        if not reader_first:
+            feeder, _ = in_thread(partial(process.stdin.write, data[MIB:]))
+            thread, results = in_thread(lambda: received(process))
+            feeder.join(60)
+        process.stdin.close()
+        assert 0 == process.wait(60)
+        thread.join(60)
+    assert [True] == [data == found for found in results]
+
+
+def test_what_nobody_reads_slows_the_writer_down(m: Machine) -> None:
+    """64 MiB to `cat`: no more than the bound is in memory until somebody reads; then all of it comes."""
+    process = m.popen(["cat"], stdin=True)
+    live: Any = process._live
+    assert process.stdin is not None
+    written = 0
+
+    def feed() -> None:
+        nonlocal written
+        for number in range(64):
+            assert process.stdin is not None
+            process.stdin.write(bytes([number]) * MIB)
+            written += 1
+        assert process.stdin is not None
+        process.stdin.close()
+
+    feeder, results = in_thread(feed)
+    until(lambda: live._kept >= 16 * MIB)
+    assert live._kept < 17 * MIB
+    assert written < 20
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sizes = dict.fromkeys(range(64), 0)
+    for _, chunk in process:
+        for number in set(chunk):
+            sizes[number] += chunk.count(number)
+    feeder.join(60)
+    assert [None] == results
+    assert dict.fromkeys(range(64), MIB) == sizes
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024
+
+
+def test_a_second_reader_or_writer_is_refused_in_words(m: Machine) -> None:
+    """Neither disturbs the first one."""
+    with m.popen(["sh", "-c", "read a; head -c 100000 /dev/zero; sleep 60"], stdin=True) as process:
+        assert process.stdin is not None
+        live: Any = process._live
+        read: list[int] = []
+        reader, _ = in_thread(lambda: read.extend(len(chunk) for _, chunk in process))
+        until(live._serving.locked)
+        with pytest.raises(RuntimeError, match="another thread or task reads from this process"):
+            next(iter(process))
+        writer, wrote = in_thread(partial(process.stdin.write, b"\n" + bytes(MIB)))
+        until(lambda: live._alarm and sum(read) == 100_000)
+        with pytest.raises(RuntimeError, match="another thread or task writes to this process"):
+            process.stdin.write(b"x")
+        process.kill()
+        for thread in (reader, writer):
+            thread.join(60)
+        assert -9 == process.wait(60)
+    assert "BrokenPipeError" == type(wrote[0]).__name__
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_one_task_feeds_and_another_one_reads(backend: str, pretend: PretendEngine) -> None:
+    """The same on the async side; a second one of either is refused."""
+
+    async def main() -> None:
+        async with AsyncSmolvm(pretend.program).machine("m") as m, await m.popen(["cat"], stdin=True) as process:
+            assert process.stdin is not None
+            sizes = []
+
+            async def read() -> None:
+                async for _, chunk in process:
+                    sizes.append(len(chunk))
+
+            with anyio.fail_after(60):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(read)
+                    while not process._sync._live._serving.locked():  # type: ignore[attr-defined]
+                        await checkpoint()
+                    with pytest.raises(RuntimeError, match="another thread or task reads"):
+                        async for _ in process:
+                            pass
+                    for _ in range(8):
+                        await process.stdin.write(bytes(MIB))
+                    await process.stdin.close()
+            assert 8 * MIB == sum(sizes)
+
+    anyio.run(main, backend=backend)
+
+
+def test_pieces_that_are_awaited_by_tasks_of_their_own(pretend: PretendEngine) -> None:
+    """`wait_for(anext(...))` makes a task for each: the process may be waited for by any other."""
+
+    async def next_of(pieces: Any) -> Any:
+        return await anext(pieces)
+
+    async def main() -> None:
+        async with AsyncSmolvm(pretend.program).machine("m") as m, await m.popen(["cat"], stdin=True) as process:
+            assert process.stdin is not None
+            pieces = aiter(process)
+            for text in (b"one", b"two"):
+                await process.stdin.write(text)
+                assert ("stdout", text) == await asyncio.create_task(next_of(pieces))
+            await process.stdin.close()
+            assert 0 == await asyncio.wait_for(process.wait(), 60)
+
+    asyncio.run(main())
+
+
+def test_a_timeout_bounds_writes_too(m: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes nothing is ended after the command's time and the grace; the error is that of `exec`."""
+    monkeypatch.setattr("smolkit.process.GRACE", 0.1)
+    with pytest.raises(errors.ExecTimeoutError), m.popen(["sleep", "60"], stdin=True, timeout=0.2) as process:
+        assert process.stdin is not None
+        process.stdin.write(bytes(MIB))
+
+
+@pytest.mark.parametrize("command", ["trap '' TERM; exec >&- 2>&-; while :; do sleep 0.1; done"])
+def test_a_bound_holds_for_an_engine_that_closed_its_pipes_and_ignores_signals(
+    m: Machine, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`wait(timeout)` raises, and at the command's own time it is killed."""
+    monkeypatch.setattr("smolkit.process.GRACE", 0.1)
+    process = m.popen(["sh", "-c", command], timeout=1)
+    with pytest.raises(TimeoutError, match=r"did not end within 0\.2 s"):
+        process.wait(0.2)
+    with pytest.raises(errors.ExecTimeoutError):
+        process.wait(30)
+    assert -9 == process.returncode
+
+
+def test_leaving_the_block_ends_what_writes_on(m: Machine) -> None:
+    """Told to, after the grace; the next command has its place."""
+    for grace in (0, 0.2):
+        started = time.monotonic()
+        with m.popen(["yes"], grace=grace) as process:
+            for _ in process:
+                break
+        assert grace <= time.monotonic() - started < 4
+        assert -signal.SIGTERM == process.returncode
+        assert m.exec(["true"], timeout=30).ok
+
+
+def test_leaving_the_block_kills_what_does_not_go(m: Machine) -> None:
+    """SIGTERM may be ignored; SIGKILL may not."""
+    with m.popen(["sh", "-c", "trap '' TERM; echo; while :; do sleep 0.1; done"], grace=0) as process:
+        for _ in process:
+            break
+    assert -signal.SIGKILL == process.returncode
+
+
+def test_what_reads_its_input_to_the_end_ends_with_the_block(m: Machine) -> None:
+    """It is closed there; None waits as long as it takes."""
+    with m.popen(["sh", "-c", "cat >/dev/null; sleep 0.3; exit 3"], stdin=True, grace=None) as process:
+        assert process.stdin is not None
+        process.stdin.write("x")
+    assert 3 == process.returncode
+    with pytest.raises(ValueError, match="grace"):
+        m.popen(["true"], grace=-1)
+
+
+def test_a_place_comes_free_however_a_process_goes(m: Machine) -> None:
+    """With one place: ended by itself, killed, dropped, and left in a loop; none of them was waited for."""
+    kept = m.popen(["true"])
+    assert m.exec(["true"], timeout=30).ok
+    killed = m.popen(["sleep", "60"])
+    killed.kill()
+    assert m.exec(["true"], timeout=30).ok
+    with pytest.warns(ResourceWarning, match="was left without waiting for its end"):
+        m.popen(["sleep", "61"])
+    assert m.exec(["true"], timeout=30).ok
+    with pytest.warns(ResourceWarning, match="was left without waiting for its end"):
+        next(iter(m.popen(["yes"])))
+    assert m.exec(["true"], timeout=30).ok
+    assert (0, -9) == (kept.wait(30), killed.wait(30))
+    assert m.exec(["true"], timeout=30).ok
+
+
+def test_a_place_that_is_held_bounds_who_waits_by_their_own_timeout(m: Machine, pretend: PretendEngine) -> None:
+    """A process that runs has it; the call that wants it gives up in its time, having run nothing."""
+    with m.popen(["sleep", "60"], grace=0):
+        for call in (lambda: m.exec(["true"], timeout=0.1), lambda: m.popen(["true"], timeout=0.1)):
+            with pytest.raises(errors.QueueTimeoutError, match="nothing was run"):
+                call()
+    assert ["create", "start", "exec"] == pretend.calls
+
+
+def test_a_signal_handler_that_waits_for_what_it_interrupted_is_told(m: Machine) -> None:
+    """All places are the interrupted call's: an error instead of a hang, and the call goes on."""
+    seen: list[BaseException] = []
+
+    def handler(number: int, frame: object) -> None:
+        try:
+            m.delete()
+        except errors.DeadlockError as error:
+            seen.append(error)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        assert 3 == m.exec(["sh", "-c", "kill -USR1 $PPID; sleep 0.5; exit 3"]).returncode
+        with m.popen(["sh", "-c", "kill -USR1 $PPID; sleep 0.5; echo"], grace=None) as process:
+            assert b"\n" == received(process)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert 2 == len(seen)
+    assert "nothing was run" in str(seen[0])
+
+
+def forked(function: Callable[[], int]) -> int:
+    """What it gives in a forked child."""
+    child = os.fork()
+    if not child:
+        with suppress(BaseException):
+            os._exit(function())
+        os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_forked_child_has_no_part_in_an_open_process(m: Machine) -> None:
+    """It neither holds the command's input open, nor ends it, nor finds its place taken."""
+    process = m.popen(["cat"], stdin=True)
+    assert process.stdin is not None
+    ready, go = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(ready[1], b"x")
+        os.close(go[1])
+        os.read(go[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    process.stdin.write("x")
+    process.stdin.close()  # the command sees the end while the forked child lives
+    assert 0 == process.wait(30)
+    for fd in (*ready, *go):
+        os.close(fd)
+    os.waitpid(child, 0)
+
+    with m.popen(["cat"], stdin=True) as process:
+
+        def use() -> int:
+            with process, pytest.raises(RuntimeError, match="a forked child has no part in it"):
+                next(iter(process))
+            process.kill()
+            return 5 if m.exec(["true"], timeout=30).ok else 1
+
+        assert 5 == forked(use)
+        assert process.poll() is None
+        assert process.stdin is not None
+        process.stdin.write("still")
+        assert ("stdout", b"still") == next(iter(process))
+
+
+def test_a_command_that_is_fed_while_another_thread_forks_sees_its_end(m: Machine, tmp_path: Path) -> None:
+    """exec(input=...) too: the forked child does not hold its pipe."""
+    mark = tmp_path / "mark"
+    thread, results = in_thread(lambda: m.exec(["sh", "-c", f"echo >{mark}; sleep 0.3; wc -c"], input=b"x" * 500_000))
+    until(mark.exists)
+    go = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(go[1])
+        os.read(go[0], 1)
+        os._exit(0)
+    thread.join(30)
+    for fd in go:
+        os.close(fd)
+    os.waitpid(child, 0)
+    assert ["500000"] == [result.stdout.strip() for result in results]
+
+
+@pytest.mark.parametrize("how", ["exec", "popen"])
+def test_a_program_with_sigpipes_default_action_lives(m: Machine, how: str) -> None:
+    """As command line tools set it: what the command does not read is no signal, and no other mask is left."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        if how == "exec":
+            assert m.exec(["sh", "-c", "exec <&-; sleep 0.1"], input=b"x" * MIB).ok
+        else:
+            with m.popen(["sh", "-c", "exec <&-; sleep 60"], stdin=True, grace=0) as process:
+                assert process.stdin is not None
+                with pytest.raises(BrokenPipeError):
+                    process.stdin.write(b"x" * MIB)
+        assert set() == signal.sigpending()
+        assert mask == signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+
+
+def test_without_a_pidfd_it_is_the_same(m: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the platform has none: the end of a writer's command, and of a waited for one, are seen all the same."""
+    monkeypatch.setattr("os.pidfd_open", lambda pid: (_ for _ in ()).throw(OSError(38, "no such call")))
+    with m.popen(["sh", "-c", "exec 3<&0; sleep 4321 <&3 >/dev/null 2>&1 & echo $!"], stdin=True) as process:
+        assert process.stdin is not None
+        pid = int(next(iter(process))[1])
+        with pytest.raises(BrokenPipeError):
+            process.stdin.write(bytes(MIB))
+    os.kill(pid, signal.SIGKILL)
+    assert 4 == m.popen(["sh", "-c", "exec >&- 2>&-; sleep 0.1; exit 4"]).wait(30)
