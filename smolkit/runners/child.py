@@ -144,7 +144,7 @@ class Child(Live):
         if self._kept < _MOST or self._serving.locked() or self._reader not in {None, caller()}:
             return left
         if (stalls := moved + _STALLED - time.monotonic()) <= 0:
-            raise BrokenPipeError(errno.EPIPE, "it takes no more before its output is read, and nobody reads it")
+            raise BrokenPipeError(errno.EPIPE, "it takes no more before its output is read, and nobody reads it") from None
         return stalls if left is None else min(stalls, left)
 
     def _wait_for_room(self, stdin: int, timeout: float | None) -> None:

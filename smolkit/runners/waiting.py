@@ -250,7 +250,7 @@ class Gate:
             self._check(places)
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
-                raise QueueTimeoutError(f"the call did not get its turn within {timeout:g} s; nothing was run")
+                raise QueueTimeoutError(f"the call did not get its turn within {timeout:.3g} s; nothing was run")
             interruptible(partial(ticket.turn.wait, self._patience(ahead, places, left)))
 
     def _patience(self, ahead: int, places: int, left: float | None) -> float:
