@@ -8,8 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE
@@ -23,6 +22,7 @@ from smolkit.ownership import MACHINE, OWNER, Owner, fresh_name
 from smolkit.runners import orphans
 from smolkit.runners.here import here
 from smolkit.testing import FakeRunner, FakeSmolvm, PretendEngine, Recorder
+from tests.processes import until
 
 BEGIN = """
 import asyncio, ctypes, os, resource, signal, subprocess, sys, time
@@ -36,16 +36,6 @@ runner = SubprocessRunner(sys.argv[1], version="1.32.2")
 client = Smolvm(runner=runner, watchdog=True)
 """
 HOLDING = BEGIN + "machine = client.machine('m').__enter__(); ready()\n"
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> bool:
-    """Waits until it holds; whether it did."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def command(engine: PretendEngine, code: str) -> tuple[list[str], dict[str, str]]:
@@ -104,7 +94,7 @@ def engine(tmp_path: Path) -> Iterator[PretendEngine]:
     engine = PretendEngine(tmp_path)
     (tmp_path / "state/m-foreign").write_text('"team":"ci"')
     yield engine
-    assert until(lambda: not watchdogs(engine) + processes(engine, *PYTHON))
+    until(lambda: not watchdogs(engine) + processes(engine, *PYTHON))
 
 
 FOREIGN = ["m-foreign"]
@@ -130,9 +120,9 @@ def test_machines_go_at_once_however_their_process_ends(engine: PretendEngine, e
     code = f"{HOLDING}client.machine('kept', keep=True).create(); client.machine('also').create()\n"
     with owner(engine, f"{code}sys.stderr = None; ready(); {end}") as process:
         go_on(process)
-        assert until(lambda: "m-also" in engine.left)
+        until(lambda: "m-also" in engine.left)
         go_on(process)
-        assert until(lambda: engine.left == [*FOREIGN, "m-kept"]), engine.left
+        until(lambda: engine.left == [*FOREIGN, "m-kept"])
 
 
 def test_machines_go_with_their_terminal(engine: PretendEngine) -> None:
@@ -145,7 +135,7 @@ def test_machines_go_with_their_terminal(engine: PretendEngine) -> None:
         assert "ready\n" == process.stdout.readline()
         os.close(terminal)
         assert -signal.SIGHUP == process.wait()
-        assert until(lambda: engine.left == FOREIGN), engine.left
+        until(lambda: engine.left == FOREIGN)
     os.close(far)
 
 
@@ -157,9 +147,9 @@ def test_machines_go_at_whatever_step_their_process_is_killed(engine: PretendEng
         go_on(process)
         process.wait()
         if verb == "create":  # else nothing would be there to remove
-            assert until(lambda: "m-m" in engine.left)
-        assert until(lambda: engine.left == FOREIGN), engine.left
-    assert until(lambda: not watchdogs(engine))
+            until(lambda: "m-m" in engine.left)
+        until(lambda: engine.left == FOREIGN)
+    until(lambda: not watchdogs(engine))
 
 
 @pytest.mark.parametrize("end", ["", "os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)"])
@@ -177,7 +167,7 @@ ready(); {end}
         calls = engine.calls
         go_on(process)
         process.wait()
-        assert until(lambda: not is_one(watchdog, engine, *SHELL))
+        until(lambda: not is_one(watchdog, engine, *SHELL))
     assert (calls, [*FOREIGN, "m-kept"]) == (engine.calls, engine.left)
 
 
@@ -207,7 +197,7 @@ def test_a_watchdog_survives_signals_for_a_whole_service(engine: PretendEngine) 
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
             os.kill(pid, number)
         process.terminate()
-        assert until(lambda: engine.left == FOREIGN), engine.left
+        until(lambda: engine.left == FOREIGN)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +217,7 @@ def test_children_that_live_on_hold_no_machine_of_their_parent(engine: PretendEn
         child = int(process.stdout.readline())
         try:
             process.kill()
-            assert until(lambda: engine.left == FOREIGN), engine.left
+            until(lambda: engine.left == FOREIGN)
             os.kill(child, 0)
         finally:
             os.kill(child, signal.SIGKILL)
@@ -249,11 +239,11 @@ print(pid, flush=True); time.sleep(600)"""
         try:
             assert 2 == len(watchdogs(engine))
             process.kill()
-            assert until(lambda: "m-m" not in engine.left)
+            until(lambda: "m-m" not in engine.left)
             assert [*sorted(["m-childs"]), *FOREIGN] == engine.left
         finally:
             os.kill(child, signal.SIGKILL)
-        assert until(lambda: engine.left == FOREIGN), engine.left
+        until(lambda: engine.left == FOREIGN)
 
 
 def test_a_process_that_closes_all_descriptors_keeps_its_machines(engine: PretendEngine, tmp_path: Path) -> None:
@@ -267,13 +257,13 @@ client.machine("n").create(); ready()"""
         go_on(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        assert until(lambda: processes(engine, *PYTHON))
+        until(lambda: processes(engine, *PYTHON))
         go_on(process)
         assert process.stdout.readline() == "ready\n"
         assert ["m-foreign", "m-m", "m-n", "running-m"] == engine.left
         assert b"" == (tmp_path / "file").read_bytes()
         process.kill()
-        assert until(lambda: engine.left == FOREIGN), engine.left
+        until(lambda: engine.left == FOREIGN)
 
 
 def test_a_process_that_becomes_another_program_keeps_its_machines(engine: PretendEngine) -> None:
@@ -282,13 +272,13 @@ def test_a_process_that_becomes_another_program_keeps_its_machines(engine: Prete
     with owner(engine, code) as process:
         calls = engine.calls
         go_on(process)
-        assert until(lambda: processes(engine, *PYTHON))
+        until(lambda: processes(engine, *PYTHON))
         go_on(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "\n"  # cat's
         assert (calls, True) == (engine.calls, "m-m" in engine.left)
         process.kill()
-        assert until(lambda: engine.left == FOREIGN), engine.left
+        until(lambda: engine.left == FOREIGN)
 
 
 def test_one_watchdog_serves_all_runners_of_a_process(engine: PretendEngine, tmp_path: Path) -> None:
@@ -301,11 +291,11 @@ Smolvm(runner=far, watchdog=True).machine("n").create()
 ready()"""
     with owner(engine, code) as process:
         go_on(process)
-        assert until(lambda: "m-n" in other.left)
+        until(lambda: "m-n" in other.left)
         (pid,) = watchdogs(engine)
         assert b"hush" not in Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
         process.kill()
-        assert until(lambda: (engine.left, other.left) == (FOREIGN, [])), (engine.left, other.left)
+        until(lambda: (engine.left, other.left) == (FOREIGN, []))
 
 
 @pytest.mark.parametrize("library", ["asyncio", "trio"])
@@ -323,7 +313,7 @@ anyio.run(main, backend={library!r})"""
         assert 6 == len(engine.left)
         assert 1 == len(watchdogs(engine))
         process.kill()
-        assert until(lambda: engine.left == FOREIGN), engine.left
+        until(lambda: engine.left == FOREIGN)
 
 
 def test_threads_share_one(engine: PretendEngine) -> None:
@@ -339,7 +329,7 @@ ready()"""
         assert 17 == len(engine.left)
         assert 1 == len(watchdogs(engine))
         process.kill()
-        assert until(lambda: engine.left == FOREIGN), engine.left
+        until(lambda: engine.left == FOREIGN)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -358,13 +348,13 @@ client.machine("n").create(); ready()"""
         (first,) = watchdogs(engine)
         os.kill(first, number)
         if number == signal.SIGKILL:
-            assert until(lambda: not is_one(first, engine, *SHELL))
+            until(lambda: not is_one(first, engine, *SHELL))
         try:
             go_on(process)
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             process.kill()
-            assert until(lambda: engine.left == FOREIGN), engine.left
+            until(lambda: engine.left == FOREIGN)
         finally:
             if number == signal.SIGSTOP:
                 os.kill(first, signal.SIGKILL)
@@ -416,7 +406,7 @@ def test_a_copy_of_a_client_is_watched_in_its_own_process(engine: PretendEngine)
     with owner(engine, code) as process:
         assert "m-m" in engine.left
         process.kill()
-        assert until(lambda: engine.left == FOREIGN), engine.left
+        until(lambda: engine.left == FOREIGN)
 
 
 def test_a_recorded_runner_is_watched(engine: PretendEngine, tmp_path: Path) -> None:
@@ -426,7 +416,7 @@ from smolkit.testing import Recorder
 Smolvm(runner=Recorder(runner, {str(tmp_path / "tape")!r}), watchdog=True).machine("m").create(); ready()"""
     with owner(engine, code) as process:
         process.kill()
-        assert until(lambda: engine.left == FOREIGN), engine.left
+        until(lambda: engine.left == FOREIGN)
 
 
 def gone() -> Owner:
