@@ -26,6 +26,7 @@ PASSED = Path(HOST, "passed")
 CALLED: set[str] = set()
 MOST_NOT_HELD = 0.05  # of what one engine is asked
 NOT_HELD = "not held: "
+_INSIST = 10.0  # seconds after which a try that is out of time is interrupted again: a start that hangs outlives the first
 
 # What a VM that died makes of a test; and what an engine that waits for the dead makes of it.
 DIED = ("ConnectionLostError", "MachineNotRunningError", "unreachable")
@@ -95,7 +96,7 @@ def bounded(item: pytest.Item) -> Iterator[None]:
         pytest.fail(f"Timeout (>{rule.seconds:g} s)")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, rule.seconds)
+    signal.setitimer(signal.ITIMER_REAL, rule.seconds, _INSIST)
     try:
         yield
     finally:
