@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 from smolkit import checks
 from smolkit.commands.execute import Exec
 from smolkit.handle import Handle
+from smolkit.hidden import hide, hide_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,6 +57,7 @@ class MachineCommands(Handle):
             ProgramNotFoundError, ProgramNotExecutableError: the guest could not start it.
             MachineNotRunningError, MachineNotFoundError, ConnectionLostError, OutputLimitError
         """
+        env, secrets = hide(env), hide(secrets)
         result = self._runner.run(
             Exec(
                 self.name,
@@ -66,7 +68,7 @@ class MachineCommands(Handle):
                 user=user,
                 timeout=timeout,
                 input=input,
-                carried=self._spec.carried,
+                machine_secrets=self._spec.secrets,
             )
         )
         self._woke()
@@ -74,6 +76,7 @@ class MachineCommands(Handle):
 
     def sh(self, script: str, **options: Unpack[ExecOptions]) -> ExecResult:
         """Runs a script with the guest's `sh -c`: pipes, globs, `&&`. Options and errors are those of `exec`."""
+        options = hide_options(options)
         return self.exec(["sh", "-c", checks.text("script", script)], **options)
 
     @overload
@@ -100,10 +103,11 @@ class MachineCommands(Handle):
         """
         from smolkit.process import Process  # late: few programs follow commands
 
+        options = hide_options(options)
         rest = dict(options)
         stdin = bool(rest.pop("stdin", False))
         # An input, be it empty, has the engine speak live.
-        made = Exec(self.name, command, input=b"", carried=self._spec.carried, **rest)  # type: ignore[arg-type]
+        made = Exec(self.name, command, input=b"", machine_secrets=self._spec.secrets, **rest)  # type: ignore[arg-type]
         return Process(self._runner, made, stdin=stdin, text=text)
 
     def spawn(self, command: Sequence[str], **options: Unpack[SpawnOptions]) -> Spawned:
@@ -122,12 +126,11 @@ class MachineCommands(Handle):
         from smolkit.commands.spawn import Spawn  # late: few programs leave commands
         from smolkit.process import MARK, Spawned
 
+        options = hide_options(options)
         mark = os.urandom(8).hex()
-        env = {**(options.get("env") or {}), MARK: mark}
-        secrets, workdir, user = options.get("secrets"), options.get("workdir"), options.get("user")
-        pid = self._runner.run(
-            Spawn(self.name, command, env=env, secrets=secrets, workdir=workdir, user=user, carried=self._spec.carried)
-        )
+        env = {**dict(checks.hidden_pairs("env", options.get("env"))), MARK: mark}
+        rest: dict[str, Any] = {**options, "env": env}
+        pid = self._runner.run(Spawn(self.name, command, machine_secrets=self._spec.secrets, **rest))
         return Spawned(self, cast("int", pid), mark)
 
     def shell(self) -> int:
@@ -136,9 +139,11 @@ class MachineCommands(Handle):
         Raises:
             MachineNotRunningError, MachineNotFoundError
         """
+        if self._spec.secrets:  # the same, with them: another handle may have made the machine, without them
+            return self.terminal(["/bin/sh"])
         from smolkit.commands.spawn import Shell  # late: few programs do so
 
-        return self._runner.hand_over(Shell(self.name, carried=self._spec.carried)).returncode
+        return self._runner.hand_over(Shell(self.name)).returncode
 
     def terminal(self, command: Sequence[str], **options: Unpack[SpawnOptions]) -> int:
         """Hands this program's terminal over to a command in the guest: `m.terminal(["python3"])`; its exit status.
@@ -153,4 +158,6 @@ class MachineCommands(Handle):
         """
         from smolkit.commands.spawn import Terminal  # late: few programs do so
 
-        return self._runner.hand_over(Terminal(self.name, command, carried=self._spec.carried, **options)).returncode
+        options = hide_options(options)
+        made = Terminal(self.name, command, machine_secrets=self._spec.secrets, **options)
+        return self._runner.hand_over(made).returncode

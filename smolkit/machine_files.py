@@ -27,7 +27,7 @@ class MachineFiles(MachineCommands):
 
         text: str = getattr(scripts, script)
         found = self._runner.run(
-            scripts.Script(self.name, text, self._guest(path), other, args, input, carried=self._spec.carried)
+            scripts.Script(self.name, text, self._guest(path), other, args, input, machine_secrets=self._spec.secrets)
         )
         self._woke()
         return found

@@ -18,7 +18,7 @@ from smolkit.errors import EngineNotFoundError, ForeignProgramError, SmolvmError
 from smolkit.runners.attempts import Attempt, InterruptedCall, cut_short, host_limits
 from smolkit.runners.files import HostFiles
 from smolkit.runners.waiting import Gate, holding_interrupts, interruptible, sleep, struck
-from smolkit.values import Completed, redact
+from smolkit.values import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -182,7 +182,7 @@ class AnyRunner(HostFiles, ABC):
         try:
             from smolkit.calls import Call  # late: few programs observe
 
-            call = Call(command, redact(invocation.argv), self.clock() - started, returncode, error)
+            call = Call(command, invocation.argv, self.clock() - started, returncode, error)
         except ImportError:  # the interpreter exits
             return
         for observer in self._observers:
@@ -264,7 +264,7 @@ class AnyRunner(HostFiles, ABC):
 
     def interact(self, invocation: Invocation) -> Completed:
         """Runs the engine in the foreground of this program's terminal. What it says on stderr is kept, and is its own."""
-        raise NotImplementedError(f"{type(self).__name__} hands no terminal over ({invocation.argv[-3:]})")
+        raise NotImplementedError(f"{type(self).__name__} hands no terminal over ({invocation!r})")
 
     def is_available(self) -> bool:
         """Whether there is a program to run. Runs nothing."""

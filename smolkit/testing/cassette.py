@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, final
 from attrs import evolve, frozen
 
 from smolkit.runners.base import Runner
+from smolkit.shown import redact
 from smolkit.testing.scripted import UnexpectedCommandError, UnusedAnswerError
-from smolkit.values import Completed, redact
+from smolkit.values import Completed
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
