@@ -39,6 +39,17 @@ def _masked(flag: str, value: str) -> str:
     return f"{key}={MASK}" if rest and flag.rstrip("=") in _VARIABLE_FLAGS else MASK
 
 
+def masked_parts(argv: Iterable[str]) -> tuple[str, ...]:
+    """What `redact` replaces."""
+    words = tuple(argv)
+    return tuple(part for word, shown in zip(words, redact(words), strict=True) if (part := _replaced(word, shown)))
+
+
+def _replaced(word: str, shown: str) -> str:
+    before, _, after = shown.partition(MASK)
+    return word[len(before) : len(word) - len(after)] if shown != word else ""
+
+
 def without_users(text: str) -> str:
     """The text with the users and passwords of URLs replaced."""
     return _USER_OF_URL.sub(f"{MASK}@", text)

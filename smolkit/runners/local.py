@@ -287,9 +287,15 @@ class SubprocessRunner(Runner):
     def _environment(self, more: Mapping[str, str | Hidden]) -> Variables:
         # By key, then by value: decoding all of a large environment takes longer than all else that smolkit adds.
         ours = {key: os.environ[key] for key in os.environ if self._is_inherited(key)}
-        passed = {key: Hidden(os.environ[key]) for key in self._pass_env if key in os.environ}
         state = {} if self._state is None else {"SMOLVM_DATA_DIR": self._state}
-        return Variables({**ours, **_FIXED, **passed, **state, **more, **dict(self._env)})
+        return Variables({**ours, **_FIXED, **self._passed(), **state, **more, **dict(self._env)})
+
+    def _passed(self) -> dict[str, Hidden]:
+        return {key: Hidden(os.environ[key]) for key in self._pass_env if key in os.environ}
+
+    def given(self) -> dict[str, Hidden]:
+        """As in Runner."""
+        return {**self._passed(), **dict(self._env)}
 
     def _is_inherited(self, key: str) -> bool:
         if key.startswith(_INHERITED_PREFIXES):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from contextlib import _GeneratorContextManager
 
     from smolkit.commands.base import Command
+    from smolkit.hidden import Hidden
     from smolkit.ownership import Here
     from smolkit.testing.guest import FakeMachine, Handler, Said
     from smolkit.testing.shell import Pieces
@@ -144,6 +145,10 @@ class FakeSmolvm(FakeRunner):
         if fault not in known or verb not in {*verbs.DONE, *verbs.RUN}:
             raise ValueError(f"no such fault of {verb!r}: {fault!r}; there are {', '.join(map(repr, sorted(known)))}")
         self._faults.append(_Injected(f"machine {verb}", fault, nth, nth + times - 1))
+
+    def given(self) -> dict[str, Hidden]:
+        """As in Runner."""
+        return self._env
 
     def sleep(self, seconds: float) -> None:
         """Lets time pass, by the fake's clock."""
