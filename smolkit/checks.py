@@ -211,13 +211,24 @@ def integer(what: str, value: object, low: int, high: int) -> int:
 
 def data(what: str, value: object) -> bytes | None:
     """Bytes for a standard input; a str is encoded as UTF-8; None is none."""
-    if value is None or isinstance(value, bytes):
-        return value
-    if isinstance(value, (bytearray, memoryview)):
+    if value is None:
+        return None
+    value = hide_value(value)
+    found = _bytes(what, cast("Hidden", value).reveal())
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _bytes(what: str, value: object) -> bytes | Exception:
+    if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
-    if isinstance(value, str):
+    if not isinstance(value, str):
+        return TypeError(f"{what} is bytes or str, not {type(value).__name__}")
+    try:
         return value.encode()
-    raise TypeError(f"{what} is bytes or str, not {type(value).__name__}")
+    except UnicodeEncodeError:
+        return ValueError(f"{what} cannot be encoded as UTF-8")
 
 
 def known(what: str, given: Iterable[str], options: Collection[str]) -> None:

@@ -14,7 +14,7 @@ T = TypeVar("T")
 MASK = "***"
 _GONE = object()  # what is left of a pickled value
 _VARIABLES = frozenset({"env", "secrets"})  # options that are mappings of variables
-_VALUES = frozenset({"proxy"})  # and those that are values which may be secrets: a proxy's URL may hold a password
+_VALUES = frozenset({"proxy", "input"})  # and those that are values which may be secrets: a proxy's URL holds a password
 
 
 @final
@@ -102,6 +102,9 @@ class Variables(Mapping[str, str]):
 
     def __repr__(self) -> str:
         return masked(self._values)
+
+    def __reduce__(self) -> tuple[type[dict[str, str]], tuple[dict[str, str]]]:
+        return dict, (dict.fromkeys(self, MASK),)
 
 
 def masked(values: Mapping[str, object]) -> str:

@@ -57,7 +57,7 @@ class MachineCommands(Handle):
             ProgramNotFoundError, ProgramNotExecutableError: the guest could not start it.
             MachineNotRunningError, MachineNotFoundError, ConnectionLostError, OutputLimitError
         """
-        env, secrets = hide(env), hide(secrets)
+        env, secrets, input = hide(env), hide(secrets), hide(input)  # noqa: A001
         result = self._runner.run(
             Exec(
                 self.name,

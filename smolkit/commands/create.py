@@ -23,7 +23,7 @@ _BRING_MORE = frozenset({"allow_hosts", "allow_host_patterns", "image", "smolfil
 class MachineSpec:
     """What a machine is made of: MachineOptions, checked and frozen. Made by `MachineSpec.of`."""
 
-    chosen: options.Chosen = ()
+    chosen: options.Chosen = field(default=(), repr=options.shown)
     env: tuple[tuple[str, Hidden], ...] = ()
     command: tuple[str, ...] = ()
     secrets: secret.Secrets = ()

@@ -15,6 +15,7 @@ from smolkit import checks
 from smolkit.commands.base import option
 from smolkit.dialect import Dialect
 from smolkit.hidden import MASK, Hidden, Word
+from smolkit.shown import without_users
 
 # A reader takes (name, value given) and gives the flag's values as text, or Hidden if it may be a secret: one per
 # repetition; None is the bare flag.
@@ -135,6 +136,11 @@ _LATER_VALUES = (
 )
 
 Chosen = tuple[tuple[str, tuple[str | Hidden | None, ...]], ...]
+
+
+def shown(chosen: Chosen) -> str:
+    """The repr of chosen options, without the passwords of URLs."""
+    return without_users(repr(chosen))
 
 
 def choose(what: str, table: Mapping[str, Option], given: Mapping[str, Any]) -> Chosen:

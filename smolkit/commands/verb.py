@@ -55,7 +55,7 @@ class Verb(Command[T_co]):
 
     name: str | None = field(default=None, converter=_name)
     operands: tuple[str, ...] = field(default=(), repr=shown_argv)
-    chosen: options.Chosen = field(default=(), kw_only=True)
+    chosen: options.Chosen = field(default=(), kw_only=True, repr=options.shown)
     env: tuple[tuple[str, Hidden], ...] = field(default=(), kw_only=True)
     secrets: Secrets = field(default=(), kw_only=True)
     command: tuple[str, ...] = field(default=(), kw_only=True)
