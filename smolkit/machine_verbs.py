@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import evolve
 
 from smolkit import checks, making, procedures
+from smolkit.commands import tables
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.machine import DataDir
 from smolkit.handle import Handle
@@ -64,7 +65,7 @@ class MachineVerbs(Handle):
             MachineNotRunningError, MachineExistsError, BootFailedError
         """
         options = hide_options(options)
-        child = type(self)(self._runner, self._runner.named(name, keep), self._child_spec, keep=keep, session=self._session)
+        child = self._child(self._runner.named(name, keep), keep, options)
         marks, dialect = self._branch_marks(child._marks()), self._dialect  # noqa: SLF001  (one of this class)
         command = self._branch_of(child.name, _labelled(options, marks))
         perform(self._runner, making.branch(child.name, command, dialect, marks), making.undo([child.name], dialect))
@@ -90,7 +91,7 @@ class MachineVerbs(Handle):
         options = hide_options(options)
         prefix = checks.name(self._runner.named(prefix, keep))
         names = [f"{prefix}-{number}" for number in range(checks.integer("count", count, 1, 10_000))]
-        children = [type(self)(self._runner, name, self._child_spec, keep=keep, session=self._session) for name in names]
+        children = [self._child(name, keep, options) for name in names]
         marks = self._branch_marks(children[0]._marks(), f"{prefix}-*{count}")  # noqa: SLF001  (one of this class)
         given = {**_labelled(options, marks), "count": count, "name_prefix": prefix}
         command = self._branch_of(None, given)
@@ -99,10 +100,11 @@ class MachineVerbs(Handle):
             child._adopt(Marks(marks.labels, self._runner.now(), self._runner.clock()))  # noqa: SLF001
         return children
 
-    @property
-    def _child_spec(self) -> MachineSpec:
-        """What a branch of this machine has of it: its secrets."""
-        return MachineSpec(secrets=self._spec.secrets)
+    def _child(self, name: str, keep: Keep, options: Mapping[str, Any]) -> Self:
+        """A branch's handle. It has this machine's secrets, but for those that the branch has others for."""
+        own = {name for key in tables.SECRETS for name in options.get(key) or ()}
+        spec = MachineSpec(secrets=tuple(pair for pair in self._spec.secrets if pair[0] not in own))
+        return type(self)(self._runner, name, spec, keep=keep, session=self._session)
 
     def _branch_of(self, child: str | None, given: Mapping[str, Any]) -> Branch:
         from smolkit.commands.verbs import Branch  # late: rarely needed

@@ -101,7 +101,7 @@ PACK: Mapping[str, Option] = {
     **_PULL,
 }
 
-_SECRETS: Mapping[str, Option] = {name: CREATE[name] for name in ("secret_env", "secret_files", "secret_keychain")}
+SECRETS: Mapping[str, Option] = {name: CREATE[name] for name in ("secret_env", "secret_files", "secret_keychain")}
 
 START: Mapping[str, Option] = {
     "branchable": Option("--branchable", switch, older="--forkable"),
@@ -154,7 +154,7 @@ BRANCH: Mapping[str, Option] = {
     "egress_interceptor": Option("--egress-interceptor", text),
     "labels": Option("--label", pairs),
     "ports": Option("--port", ports),
-    **_SECRETS,
+    **SECRETS,
 }
 
 RELEASE: Mapping[str, Option] = {name: BRANCH[name] for name in ("wait_worker_ready", "worker_ready_timeout")}

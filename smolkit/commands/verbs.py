@@ -76,7 +76,7 @@ class Branch(Done):
         dialect.require(f"machine {verb}")
         words: list[str] = []
         if dialect.supports(f"machine {verb} --secret-env"):  # else the child has what its source has on record
-            words += secret.words(f"machine {verb}", self.machine_secrets, dialect, secret.MACHINES)
+            words += secret.words(f"machine {verb}", self._inherited(), dialect, secret.MACHINES)
         words += options.argv(f"machine {verb}", self.OPTIONS, self.chosen, dialect)
         if self.env:
             dialect.require(f"machine {verb} --env")
@@ -85,6 +85,11 @@ class Branch(Done):
         if dialect.classic:
             return dialect.words("machine", verb, *words, source, *child[1:])
         return dialect.words("machine", verb, *words, "--from" if verb == "branch" else "--golden", source, *child)
+
+    def _inherited(self) -> secret.Secrets:
+        """The secrets of the source, but for those that the child has others for: the engine takes each name once."""
+        own = {str(pair).partition("=")[0] for name, pairs in self.chosen if name in tables.SECRETS for pair in pairs}
+        return tuple(pair for pair in self.machine_secrets if pair[0] not in own)
 
 
 @frozen

@@ -79,7 +79,7 @@ class SmolvmError(Exception):
             lines += [f"  command: {shell_line(('smolvm', *self.argv))}", f"  exit status: {self.returncode}"]
             # The line that the message was taken from would say it twice.
             said = [line for line in tail(self.completed.stderr).splitlines() if not line.startswith('{"error":{')]
-            lines += ["  stderr:", *(f"    {line}" for line in said if line != f"Error: {self.message}")] if said else []
+            lines += ["  stderr:", *(f"    {line}" for line in said if line != f"Error: {lines[0]}")] if said else []
         if self.hint:
             lines.append(f"  hint: {self.hint}")
         return "\n".join(lines)

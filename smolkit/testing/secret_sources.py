@@ -21,8 +21,18 @@ _LARGEST = 2**20  # bytes of a file
 
 
 def sources(said: Words) -> Sources:
-    """The secrets that a command line names."""
-    return {guest: (flag, name) for flag in _FLAGS for guest, name in said.pairs(flag).items()}
+    """The secrets that a command line names.
+
+    Raises:
+        Refusal: one is named twice.
+    """
+    found: Sources = {}
+    for flag in _FLAGS:
+        for guest, _, name in (pair.partition("=") for pair in said.all(flag)):
+            if guest in found:
+                raise Refusal("CONFIG_ERROR", f"config operation failed: {flag}: secret '{guest}' specified more than once")
+            found[guest] = flag, name
+    return found
 
 
 def resolve(wanted: Sources, given: Mapping[str, Hidden]) -> dict[str, Hidden]:

@@ -185,6 +185,20 @@ def test_a_branch_is_told_the_secrets_where_it_can_be(version: str, said: bool) 
     assert {"SMOLKIT_MACHINE_SECRET_TOKEN": VALUE} == revealed(fake, -1)
 
 
+def test_each_secret_is_named_once() -> None:
+    """The engine refuses two of a name: a branch's own win, and of a machine's it says so."""
+    fake = FakeSmolvm(env={"HOST": "own"})
+    client = Smolvm(runner=fake)
+    source = client.machine("m", secrets={"TOKEN": VALUE, "KEY": VALUE}, branchable=True)
+    with source, source.branch(secret_env={"TOKEN": "HOST"}) as child:
+        sources = fake.machines[child.name].secrets
+        assert ("--secret-env", "HOST") == sources["TOKEN"]
+        assert ("--secret-env", "SMOLKIT_MACHINE_SECRET_KEY") == sources["KEY"]
+        assert "own\n" == child.sh('echo "$TOKEN"').stdout
+    with pytest.raises(errors.ConfigError, match="secret 'TOKEN' specified more than once"):
+        client.machine("m", secrets={"TOKEN": VALUE}, secret_env={"TOKEN": "HOST"}).create()
+
+
 @pytest.mark.parametrize(
     "verb",
     [

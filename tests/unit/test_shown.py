@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import inspect
 import logging
+import os
 import pickle
 import re
 import shlex
@@ -19,12 +20,15 @@ from typing import Any
 
 import pytest
 from _pytest._io.saferepr import saferepr
+from hypothesis import given as given_any
+from hypothesis import strategies as st
 
 from smolkit import AsyncSmolvm, Machine, Secret, Smolvm, SmolvmError, SubprocessRunner
 from smolkit.calls import Call
 from smolkit.commands import Create, Exec, MachineSpec, Run, Update, typed
 from smolkit.hidden import Hidden, Variables, Word
 from smolkit.testing import FakeRunner, FakeSmolvm, PretendEngine
+from smolkit.values import Completed
 from tests.inner_pytest import run_pytest
 from tests.recorded import as_json
 from tests.samples import stays_ours
@@ -81,7 +85,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 
 def call(client: Smolvm, kind: type[Any], name: str, **options: Any) -> Any:
     """The method, called so; what it gives is used."""
-    holder = client.machine("m") if kind is Machine else client
+    secrets: dict[str, Any] = {"M": Secret(CANARY, allow_argv=True)}
+    holder = client.machine("m", secrets=secrets, env={"E": CANARY}, proxy=PROXY) if kind is Machine else client
     made = getattr(holder, name)(*ARGUMENTS.get(name, ()), **options)
     if name == "machine":
         with made:
@@ -392,9 +397,18 @@ def test_what_a_hostile_guest_says_is_shown_escaped() -> None:
         assert r"$'\x1b]0;owned\x07\u009b31m\r\u202e\xff'" in str(error.value)
 
 
-def _failed(stderr: bytes, returncode: int = 1) -> Any:
-    from smolkit.values import Completed
+@given_any(st.lists(st.text(), min_size=1), st.binary(), st.text())
+def test_an_errors_text_is_safe_whatever_it_quotes(argv: list[str], stderr: bytes, message: str) -> None:
+    """Any terminal, file or logger takes it; its command line is one line."""
+    words = [os.fsdecode(word.encode("utf-8", "surrogatepass")) for word in argv]
+    text = str(SmolvmError(message, Completed(("machine", "exec", "--", *words), 1, b"", stderr)))
 
+    assert SAFE.fullmatch(text)
+    assert text.encode()
+    assert 1 == len(re.findall(r"(?m)^  command: smolvm machine exec -- .*\n  exit status: 1$", text))
+
+
+def _failed(stderr: bytes, returncode: int = 1) -> Any:
     return Completed((), returncode, b"", stderr)
 
 
