@@ -3,8 +3,8 @@
 A cassette is JSON: `{"smolkit cassette": 1, "engine": "1.32.2", "calls": [...]}`, each call with the engine's arguments,
 stdin, stdout, stderr, exit status and duration. Bytes that are no text are `{"base64": ...}`. Values of variables in the
 arguments are `***`, and so is every secret and every such value wherever it was heard, quoted, escaped and encoded too (see
-`smolkit.testing.scrubbing`; of fewer than four characters only secrets, where they stand by themselves). What a command
-writes by itself is kept: look a cassette over before you share it.
+`smolkit.testing.scrubbing`; secrets of fewer than four characters where they stand by themselves, and values of fewer than
+six not at all). What a command writes by itself is kept: look a cassette over before you share it.
 """
 
 from __future__ import annotations

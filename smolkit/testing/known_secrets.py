@@ -13,7 +13,7 @@ from smolkit.shown import masked_parts
 if TYPE_CHECKING:
     from smolkit.values import Invocation
 
-_SHORTEST_VALUE = 4  # characters of a variable that is no secret: shorter ones ("1", "C", "on") are part of most answers
+_SHORTEST_VALUE = 6  # characters of a variable that is no secret: shorter ones ("1", "true", "root") are in most answers
 _LARGEST_FILE = 2**20  # bytes: the engine takes no more
 
 

@@ -177,12 +177,12 @@ def test_values_of_variables_are_gone_wherever_they_were_heard(tmp_path: Path) -
     """Of the command, the machine, the runner and files; but for such short ones as all answers have."""
     (tmp_path / "file").write_text("f1le-secret\n")
     fake = FakeSmolvm(env={"HOST": "h0st-value", "PROXY": "http://me:p%40ss-word@proxy:1"})
-    fake.on("say", "mach1ne-value c0mmand-value h0st-value f1le-secret 1 on p@ss-word p%40ss-word")
-    env = {"A": "mach1ne-value", "B": "1"}
+    fake.on("say", "mach1ne-value c0mmand-value h0st-value f1le-secret 1 on true root p@ss-word p%40ss-word")
+    env = {"A": "mach1ne-value", "B": "1", "USER": "root", "DEBUG": "true"}
     with Recorder(fake, tmp_path / "tape") as runner, Smolvm(runner=runner).machine("m", env=env) as machine:
         machine.exec(["say"], env={"C": "c0mmand-value", "D": "on"}, secrets={"E": Secret.file(tmp_path / "file")})
 
-    assert '"stdout": "*** *** *** *** 1 on *** ***"' in (tmp_path / "tape").read_text()
+    assert '"stdout": "*** *** *** *** 1 on true root *** ***"' in (tmp_path / "tape").read_text()
 
 
 def shell_quoted(text: str) -> str:
