@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smolkit import Machine, Secret, Smolvm, SmolvmError, SubprocessRunner, errors
@@ -118,6 +118,7 @@ def test_variables_whose_names_are_alike_have_values_of_their_own(pretend: Smolv
         assert "one\ntwo\n" == said
 
 
+@settings(derandomize=True, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_characters="=\0", exclude_categories=["Cs"]), min_size=1), unique=True))
 def test_no_two_variables_share_a_carrier(names: list[str]) -> None:
     """Neither of one place nor of the other."""

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from _pytest._io.saferepr import saferepr
 from hypothesis import given as given_any
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from smolkit import AsyncSmolvm, Machine, Secret, Smolvm, SmolvmError, SubprocessRunner
@@ -397,6 +398,7 @@ def test_what_a_hostile_guest_says_is_shown_escaped() -> None:
         assert r"$'\x1b]0;owned\x07\u009b31m\r\u202e\xff'" in str(error.value)
 
 
+@settings(derandomize=True, deadline=None)
 @given_any(st.lists(st.text(), min_size=1), st.binary(), st.text())
 def test_an_errors_text_is_safe_whatever_it_quotes(argv: list[str], stderr: bytes, message: str) -> None:
     """Any terminal, file or logger takes it; its command line is one line."""
