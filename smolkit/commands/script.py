@@ -16,6 +16,7 @@ from smolkit.values import shown_size
 if TYPE_CHECKING:
     from smolkit.commands.secret import Secrets
     from smolkit.dialect import Dialect
+    from smolkit.hidden import Hidden
     from smolkit.values import Completed, Invocation
 
 # Exit statuses of the scripts. Such a one of a program in them is taken for ours: the guest may say what it likes.
@@ -126,6 +127,10 @@ def failure(path: str, returncode: int, stderr: str, completed: Completed | None
     return GuestFileError.of(CODES.get(returncode, errno.EIO), path, stderr.strip(), completed)
 
 
+def _input(value: bytes | Hidden | None) -> bytes | None:
+    return checks.data("input", value)
+
+
 @frozen
 class Script(Command[bytes]):
     """One of these scripts, run by `exec`. The answer is what it writes.
@@ -143,7 +148,7 @@ class Script(Command[bytes]):
     path: str
     other: str = ""
     args: tuple[str, ...] = ()
-    input: bytes | None = field(default=None, repr=shown_size)
+    input: bytes | None = field(default=None, converter=_input, repr=shown_size)
     machine_secrets: Secrets = field(default=(), kw_only=True, eq=False, repr=False)
 
     @property

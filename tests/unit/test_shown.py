@@ -233,6 +233,16 @@ def test_the_async_twin_gives_nothing_away(kind: type[Any], name: str, option: s
     assert [] == given_away(caught(lambda: anyio.run(work)))
 
 
+def test_a_file_that_cannot_be_written_gives_its_content_away_to_nobody(caught: Callable[..., str]) -> None:
+    """It may be a key."""
+    fake = FakeRunner()
+    fake.answer(["machine", "exec"], returncode=82)
+    machine = Smolvm(runner=fake).machine("m")
+    for work in (lambda: machine.write_text("/x", CANARY), lambda: machine.write_bytes("/x", CANARY.encode())):
+        assert [] == given_away(caught(work))
+        assert CANARY.encode() == fake.invocations[-1].stdin
+
+
 def test_an_engine_that_repeats_a_proxy_is_not_repeated() -> None:
     """The password of a URL is in no text of an error."""
     fake = FakeRunner()
