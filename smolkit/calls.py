@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any, final
 
 from attrs import field, frozen
 
-from smolkit.values import redact
+from smolkit.shown import redact, shell_line
 
 if TYPE_CHECKING:
     from smolkit.commands.base import Command
@@ -22,14 +21,14 @@ class Call:
     Attributes:
         command: What was to be done, as a value: `type(call.command).__name__` is its kind. It may hold secrets, which its
             repr does not show.
-        argv: The engine's arguments, values of env hidden. Secrets are never among them.
+        argv: The engine's arguments, without secrets, values of env and proxies.
         duration: Seconds.
         returncode: The engine's exit status; None where it was not started, or interrupted.
         error: What the caller is going to see, or None.
     """
 
     command: Command[Any]
-    argv: tuple[str, ...]
+    argv: tuple[str, ...] = field(converter=redact)
     duration: float
     returncode: int | None = None
     error: BaseException | None = field(default=None, eq=False)
@@ -60,7 +59,7 @@ class Plan:
         variables = [f"{key}=***" for key, _ in invocation.env]
         given = " <<< ..." if invocation.stdin else ""
         self.commands.append(command)
-        self.lines.append(" ".join([*variables, shlex.join((self._program, *redact(invocation.argv)))]) + given)
+        self.lines.append(" ".join([*variables, shell_line((self._program, *redact(invocation.argv)))]) + given)
         if self._echo:
             print(self.lines[-1])  # noqa: T201  (what it is for)
 

@@ -6,10 +6,10 @@ import math
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from smolkit.errors import InvalidNameError
-from smolkit.values import Hidden
+from smolkit.hidden import Hidden, hide, hide_value
 
 if TYPE_CHECKING:
     from smolkit.secret import Secret
@@ -116,45 +116,79 @@ def variables(what: str, value: object) -> tuple[str, ...]:
 
 def pairs(what: str, value: object) -> tuple[tuple[str, str], ...]:
     """A mapping of str to str, as pairs. Keys are not empty and hold no `=`: the engine drops such silently."""
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{what} is a mapping, not {type(value).__name__}: write {{'KEY': 'value'}}")
-    return tuple((_key(what, key), _value(what, key, item)) for key, item in value.items())
-
-
-def _key(what: str, key: object) -> str:
-    if "=" in text(f"a key of {what}", key):
-        raise ValueError(f"a key of {what} holds '=': {key!r}")
-    return str(key)
-
-
-def _value(what: str, key: object, item: object) -> str:
-    # The value may be a secret: it is not in the message.
-    if not isinstance(item, str):
-        raise TypeError(f"{what}[{key!r}] is a str, not {type(item).__name__}")
-    if "\0" in item:
-        raise ValueError(f"{what}[{key!r}] holds a NUL character")
-    try:
-        os.fsencode(item)
-    except UnicodeEncodeError:
-        raise ValueError(f"{what}[{key!r}] cannot be encoded for a command line") from None
-    return item
+    return tuple((key, item.reveal()) for key, item in hidden_pairs(what, value))
 
 
 def hidden_pairs(what: str, value: object) -> tuple[tuple[str, Hidden], ...]:
     """As pairs, and the values hidden. None is no pairs."""
-    return () if value is None else tuple((key, Hidden(item)) for key, item in pairs(what, value))
+    value = hide(value)  # in each of these frames: what raises shows no value
+    return tuple((_key(what, key), _value(what, key, item)) for key, item in _items(what, value, "{'KEY': 'value'}"))
 
 
 def secrets(what: str, value: object) -> tuple[tuple[str, Secret], ...]:
     """A mapping of guest variables to secrets; a str is the value itself. None is no secrets."""
+    value = hide(value)
+    return tuple(
+        (_key(what, key), _secret(what, key, item)) for key, item in _items(what, value, "{'TOKEN': Secret('...')}")
+    )
+
+
+def hidden(what: str, value: object) -> Hidden:
+    """A word that may hold a secret: a str, not empty, without NUL. No message shows it."""
+    value = hide_value(value)
+    if value == Hidden(""):
+        raise ValueError(f"{what} is empty")
+    return _unfaulty(what, cast("Hidden", value))
+
+
+def _items(what: str, value: object, example: str) -> Iterable[tuple[object, Hidden]]:
     if value is None:
         return ()
+    if not isinstance(value, Mapping):
+        kind = type(value.reveal() if isinstance(value, Hidden) else value).__name__
+        raise TypeError(f"{what} is a mapping, not {kind}: write {example}")
+    return value.items()
+
+
+def _key(what: str, key: object) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"a key of {what} is a str, not {type(key).__name__}")
+    if "=" in key:  # and behind it perhaps a secret
+        raise ValueError(f"a key of {what} holds '=': {key.partition('=')[0]!r} is the key, and the rest its value")
+    return text(f"a key of {what}", key)
+
+
+def _value(what: str, key: object, item: Hidden) -> Hidden:
+    return _unfaulty(f"{what}[{key!r}]", item)
+
+
+def _secret(what: str, key: object, item: Hidden) -> Secret:
     from smolkit.secret import Secret  # late: few programs have any
 
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{what} is a mapping, not {type(value).__name__}: write {{'TOKEN': Secret('...')}}")
-    shown = {key: item.text.reveal() if isinstance(item, Secret) else item for key, item in value.items()}
-    return tuple((key, value[key] if isinstance(value[key], Secret) else Secret(text)) for key, text in pairs(what, shown))
+    found: object = item.reveal()
+    secret = found if isinstance(found, Secret) else Secret(item)
+    found = None  # what raises shows no value
+    _value(what, key, secret.text)
+    return secret
+
+
+def _unfaulty(what: str, item: Hidden) -> Hidden:
+    if (fault := _fault(what, item.reveal())) is not None:
+        raise fault
+    return item
+
+
+def _fault(what: str, value: object) -> Exception | None:
+    """What is wrong with a value. It is raised where the value is not to be seen."""
+    if not isinstance(value, str):
+        return TypeError(f"{what} is a str, not {type(value).__name__}")
+    if "\0" in value:
+        return ValueError(f"{what} holds a NUL character")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        return ValueError(f"{what} cannot be encoded for a command line")
+    return None
 
 
 def program(what: str, value: object) -> str:
@@ -188,13 +222,24 @@ def integer(what: str, value: object, low: int, high: int) -> int:
 
 def data(what: str, value: object) -> bytes | None:
     """Bytes for a standard input; a str is encoded as UTF-8; None is none."""
-    if value is None or isinstance(value, bytes):
-        return value
-    if isinstance(value, (bytearray, memoryview)):
+    if value is None:
+        return None
+    value = hide_value(value)
+    found = _bytes(what, cast("Hidden", value).reveal())
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _bytes(what: str, value: object) -> bytes | Exception:
+    if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
-    if isinstance(value, str):
+    if not isinstance(value, str):
+        return TypeError(f"{what} is bytes or str, not {type(value).__name__}")
+    try:
         return value.encode()
-    raise TypeError(f"{what} is bytes or str, not {type(value).__name__}")
+    except UnicodeEncodeError:
+        return ValueError(f"{what} cannot be encoded as UTF-8")
 
 
 def known(what: str, given: Iterable[str], options: Collection[str]) -> None:

@@ -14,8 +14,10 @@ from smolkit.commands.machine import Ls
 from smolkit.commands.options import choose
 from smolkit.engine_verbs import EngineVerbs
 from smolkit.errors import MachineRunningError
+from smolkit.hidden import hide_options
 from smolkit.machine import Machine
 from smolkit.ownership import SESSION, Marks
+from smolkit.shown import without_users
 from smolkit.steps import perform
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ class Smolvm(EngineVerbs):
         self.session = os.urandom(8).hex()
 
     def __repr__(self) -> str:
-        return f"<Smolvm {self.runner.host}>"
+        return f"<Smolvm {without_users(self.runner.host)}>"
 
     def machine(
         self,
@@ -106,6 +108,7 @@ class Smolvm(EngineVerbs):
             InvalidNameError: the engine would not take the name.
             TypeError, ValueError: an option is unknown, or its value cannot be right.
         """
+        options = hide_options(options)
         starting = {key: value for key, value in options.items() if key in tables.START}
         spec = MachineSpec.of({key: value for key, value in options.items() if key not in starting})
         chosen = choose("a machine", tables.START, starting)
@@ -141,10 +144,11 @@ class Smolvm(EngineVerbs):
         """
         from smolkit.commands.run import RunDetached  # late: rarely needed
 
-        machine = Machine(self.runner, self.runner.named(name, keep), keep=keep, session=self.session)
-        run = RunDetached.of(machine.name, options, command=command)
+        options = hide_options(options)
+        run = RunDetached.of(self.runner.named(name, keep), options, command=command)
+        spec = MachineSpec(tuple(row for row in run.chosen if row[0] in tables.CREATE), secrets=run.secrets)
+        machine = Machine(self.runner, str(run.name), spec, keep=keep, session=self.session)
         marks, dialect = Marks((), self.runner.now(), self.runner.clock()), self.engine.dialect
-        spec = MachineSpec(tuple(row for row in run.chosen if row[0] in tables.CREATE))
         steps = making.run_detached(machine.name, run, spec, dialect, marks)
         perform(self.runner, steps, making.undo([machine.name], dialect))
         machine._adopt(marks)  # noqa: SLF001  (made here)
@@ -237,6 +241,7 @@ class Smolvm(EngineVerbs):
             MachineNotFoundError: there is no such machine.
             MachineNeverStartedError: it was never started: there is nothing of it to pack yet.
         """
+        options = hide_options(options)
         given: dict[str, Any] = {"image": image, **options}
         program = checks.path("output", output).removesuffix(_PACK)
         PackCreate.of(program, given)  # says what is wrong with it, before any process starts

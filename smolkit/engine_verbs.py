@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from smolkit import checks, making
 from smolkit.errors import SmolvmError
+from smolkit.hidden import hide_options
 from smolkit.procedures import note
 from smolkit.steps import perform
 
@@ -42,6 +43,7 @@ class EngineVerbs:
         """
         from smolkit.commands.run import Run  # late: rarely needed
 
+        options = hide_options(options)
         return perform(self.runner, making.run(Run.of(None, options, command=command), self.runner.engine.dialect))
 
     def terminal(self, command: Sequence[str] = (), /, **options: Unpack[RunOptions]) -> int:
@@ -56,6 +58,7 @@ class EngineVerbs:
         """
         from smolkit.commands.run import RunTerminal  # late: rarely needed
 
+        options = hide_options(options)
         run, dialect = RunTerminal.of(None, options, command=command), self.runner.engine.dialect
         if run.input is not None:
             raise TypeError("input and a terminal: the input is what is typed there")
@@ -77,6 +80,7 @@ class EngineVerbs:
         """Runs one command in a machine made from a pack file, gone at its end: `smolvm pack run`."""
         from smolkit.commands.run import PackRun  # late: rarely needed
 
+        options = hide_options(options)
         run = PackRun.of(None, {**options, "sidecar": pack}, command=command)
         return perform(self.runner, making.run(run, self.runner.engine.dialect))
 

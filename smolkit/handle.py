@@ -26,7 +26,9 @@ class Handle:
         _session: str
         _warm: bool
 
-        def __init__(self, runner: Runner, name: str, *, keep: Keep = False, session: str = "") -> None: ...
+        def __init__(
+            self, runner: Runner, name: str, spec: MachineSpec | None = None, *, keep: Keep = False, session: str = ""
+        ) -> None: ...
 
         def _woke(self) -> None: ...
 

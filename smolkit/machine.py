@@ -14,6 +14,7 @@ from smolkit.commands.create import MachineSpec
 from smolkit.commands.machine import Start, Stop
 from smolkit.commands.options import choose
 from smolkit.errors import CleanupError, MachineNotFoundError, MachineReplacedError
+from smolkit.hidden import hide_options
 from smolkit.machine_transfers import MachineTransfers
 from smolkit.machine_verbs import MachineVerbs
 from smolkit.ownership import CREATION, EXPIRES, MACHINE, NONE, OWNER, SESSION, Marks
@@ -101,7 +102,7 @@ class Machine(MachineTransfers, MachineVerbs):
         made = self._made if self._made is not None and self._made.are_own else None
         dialect = self._dialect
         marks, spec = made or self._marks(), None if made else self._spec
-        start = Start(self.name, chosen=self._starting, carried=self._spec.carried)
+        start = Start(self.name, chosen=self._starting, machine_secrets=self._spec.secrets)
         undo = making.not_entered(self.name, dialect, marks, self._keep, trusted=spec is not None)
         # Before it is so: after it is, an interrupt finds no line of ours to strike in.
         self._made, self._inside = marks, True
@@ -222,10 +223,11 @@ class Machine(MachineTransfers, MachineVerbs):
             QueueTimeoutError: other starts did not let it in; nothing was run.
             MachineNotFoundError, StartInProgressError, EngineTimeoutError
         """
+        options = hide_options(options)
         self._warm = False
         chosen = {**dict(self._starting), **dict(choose("start", tables.START, options))}
         self._branchable = self._branchable or bool(chosen.get("branchable"))
-        start = Start(self.name, timeout, chosen=tuple(chosen.items()), carried=self._spec.carried)
+        start = Start(self.name, timeout, chosen=tuple(chosen.items()), machine_secrets=self._spec.secrets)
         perform(self._runner, making.start(start), within=timeout)
 
     def wait_until(
@@ -253,7 +255,7 @@ class Machine(MachineTransfers, MachineVerbs):
             MachineNotRunningError, MachineNotFoundError, ConnectionLostError: there is nothing to wait for.
             ProgramNotFoundError: the guest has no `test` (path) or no `cat` (port).
         """
-        what, look = waits.probe(self.name, command, path, port, log, self._spec.carried)
+        what, look = waits.probe(self.name, command, path, port, log, self._spec.secrets)
         seconds = checks.seconds("timeout", timeout)
         perform(self._runner, waits.wait_until(self.name, what, look, seconds), within=seconds)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 from smolkit import checks
 from smolkit.commands.execute import Exec
 from smolkit.handle import Handle
+from smolkit.hidden import hide, hide_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,6 +60,7 @@ class MachineCommands(Handle):
             QueueTimeoutError: it did not get a place within the timeout; nothing was run.
             MachineNotRunningError, MachineNotFoundError, ConnectionLostError, OutputLimitError
         """
+        env, secrets, input = hide(env), hide(secrets), hide(input)  # noqa: A001
         result = self._runner.run(
             Exec(
                 self.name,
@@ -69,7 +71,7 @@ class MachineCommands(Handle):
                 user=user,
                 timeout=timeout,
                 input=input,
-                carried=self._spec.carried,
+                machine_secrets=self._spec.secrets,
             )
         )
         self._woke()
@@ -77,6 +79,7 @@ class MachineCommands(Handle):
 
     def sh(self, script: str, **options: Unpack[ExecOptions]) -> ExecResult:
         """Runs a script with the guest's `sh -c`: pipes, globs, `&&`. Options and errors are those of `exec`."""
+        options = hide_options(options)
         return self.exec(["sh", "-c", checks.text("script", script)], **options)
 
     @overload
@@ -105,10 +108,11 @@ class MachineCommands(Handle):
         """
         from smolkit.process import Process  # late: few programs follow commands
 
+        options = hide_options(options)
         rest = dict(options)
         stdin, grace = bool(rest.pop("stdin", False)), checks.grace("grace", rest.pop("grace", 5.0))
         # An input, be it empty, has the engine speak live.
-        made = Exec(self.name, command, input=b"", carried=self._spec.carried, **rest)  # type: ignore[arg-type]
+        made = Exec(self.name, command, input=b"", machine_secrets=self._spec.secrets, **rest)  # type: ignore[arg-type]
         return Process(self._runner, made, stdin=stdin, text=text, grace=grace)
 
     def spawn(self, command: Sequence[str], **options: Unpack[SpawnOptions]) -> Spawned:
@@ -127,12 +131,11 @@ class MachineCommands(Handle):
         from smolkit.commands.spawn import Spawn  # late: few programs leave commands
         from smolkit.spawned import MARK, Spawned
 
+        options = hide_options(options)
         mark = os.urandom(8).hex()
-        env = {**(options.get("env") or {}), MARK: mark}
-        secrets, workdir, user = options.get("secrets"), options.get("workdir"), options.get("user")
-        pid = self._runner.run(
-            Spawn(self.name, command, env=env, secrets=secrets, workdir=workdir, user=user, carried=self._spec.carried)
-        )
+        env = {**dict(checks.hidden_pairs("env", options.get("env"))), MARK: mark}
+        rest: dict[str, Any] = {**options, "env": env}
+        pid = self._runner.run(Spawn(self.name, command, machine_secrets=self._spec.secrets, **rest))
         return Spawned(self, cast("int", pid), mark)
 
     def shell(self) -> int:
@@ -141,9 +144,11 @@ class MachineCommands(Handle):
         Raises:
             MachineNotRunningError, MachineNotFoundError
         """
+        if self._spec.secrets:  # the same, with them: another handle may have made the machine, without them
+            return self.terminal(["/bin/sh"])
         from smolkit.commands.spawn import Shell  # late: few programs do so
 
-        return self._runner.hand_over(Shell(self.name, carried=self._spec.carried)).returncode
+        return self._runner.hand_over(Shell(self.name)).returncode
 
     def terminal(self, command: Sequence[str], **options: Unpack[SpawnOptions]) -> int:
         """Hands this program's terminal over to a command in the guest: `m.terminal(["python3"])`; its exit status.
@@ -158,4 +163,6 @@ class MachineCommands(Handle):
         """
         from smolkit.commands.spawn import Terminal  # late: few programs do so
 
-        return self._runner.hand_over(Terminal(self.name, command, carried=self._spec.carried, **options)).returncode
+        options = hide_options(options)
+        made = Terminal(self.name, command, machine_secrets=self._spec.secrets, **options)
+        return self._runner.hand_over(made).returncode

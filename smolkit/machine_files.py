@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import posixpath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from smolkit import checks
 from smolkit.errors import GuestFileError
+from smolkit.hidden import Hidden, hide_value
 from smolkit.machine_commands import MachineCommands
 from smolkit.values import GuestPath
 
@@ -22,12 +23,12 @@ class MachineFiles(MachineCommands):
 
     __slots__ = ()
 
-    def _run_script(self, script: str, path: _Guest, other: str = "", *args: str, input: bytes | None = None) -> bytes:  # noqa: A002
+    def _run_script(self, script: str, path: _Guest, other: str = "", *args: str, input: Hidden | None = None) -> bytes:  # noqa: A002
         from smolkit.commands import script as scripts  # late: programs that only run commands have no use for it
 
         text: str = getattr(scripts, script)
         found = self._runner.run(
-            scripts.Script(self.name, text, self._guest(path), other, args, input, carried=self._spec.carried)
+            scripts.Script(self.name, text, self._guest(path), other, args, input, machine_secrets=self._spec.secrets)
         )
         self._woke()
         return found
@@ -71,10 +72,11 @@ class MachineFiles(MachineCommands):
             GuestFileNotFoundError, GuestNotADirectoryError: there is no such folder.
             GuestIsADirectoryError, GuestPermissionError, GuestFileError
         """
-        content = checks.data("data", data) or b""
+        data = hide_value(data)  # it may be a key, and what fails here shows the locals of its frames
+        content = Hidden(checks.data("data", data) or b"")
         inside = self._guest(path)
         words = (
-            str(len(content)),
+            str(len(content.reveal())),
             "" if mode is None else f"{mode:o}",
             "" if owner is None else checks.text("owner", owner),
         )
@@ -84,7 +86,8 @@ class MachineFiles(MachineCommands):
         self, path: _Guest, text: str, encoding: str = "utf-8", *, mode: int | None = None, owner: str | None = None
     ) -> None:
         """As write_bytes, with text."""
-        self.write_bytes(path, text.encode(encoding), mode=mode, owner=owner)
+        content = text = hide_value(text)  # likewise
+        self.write_bytes(path, cast("bytes", Hidden(content.reveal().encode(encoding))), mode=mode, owner=owner)
 
     def stat(self, path: _Guest, *, follow_symlinks: bool = True) -> FileStat:
         """A file's mode, size, owner and time. The guest needs `stat`.

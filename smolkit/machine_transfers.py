@@ -240,7 +240,7 @@ class MachineTransfers(MachineFiles):
         """An image machine mounts these at its first exec: what was copied there before is lost (1.32.2)."""
         if not self._warm and path.startswith(_MOUNTED_LATE):
             with suppress(ProgramNotFoundError, ProgramNotExecutableError):
-                self._runner.run(Exec(self.name, ["true"], carried=self._spec.carried))
+                self._runner.run(Exec(self.name, ["true"], machine_secrets=self._spec.secrets))
             self._woke()
 
     def _guest_side(self, side: str | os.PathLike[str] | GuestPath) -> str | None:

@@ -7,24 +7,30 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import evolve
 
 from smolkit import checks, making, procedures
+from smolkit.commands import tables
+from smolkit.commands.create import MachineSpec
 from smolkit.commands.machine import DataDir
 from smolkit.handle import Handle
+from smolkit.hidden import hide, hide_options
 from smolkit.ownership import MACHINE, Marks
 from smolkit.steps import perform
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Self, Unpack
 
     from smolkit.commands.base import Command
     from smolkit.commands.typed import BranchOptions, CheckpointOptions, MonitorOptions, UpdateOptions
+    from smolkit.commands.verb import Verb
+    from smolkit.commands.verbs import Branch
     from smolkit.monitoring import Monitoring
     from smolkit.observed import EgressEvent, Stats
     from smolkit.procedures import Keep
     from smolkit.process import Process
 
 T = TypeVar("T")
+V = TypeVar("V", bound="Verb[Any]")
 
 
 class MachineVerbs(Handle):
@@ -35,6 +41,10 @@ class MachineVerbs(Handle):
     def _on_own(self, command: Command[T]) -> T:
         """Does what would harm another machine, if the name is not such a one's by now."""
         return perform(self._runner, procedures.on_own(command, self._dialect, self._mine, self.name))
+
+    def _of(self, kind: type[V], given: Mapping[str, Any] | None = None, *, operands: Sequence[str] = ()) -> V:
+        """A verb about this machine."""
+        return evolve(kind.of(self.name, given, operands=operands), machine_secrets=self._spec.secrets)
 
     def branch(self, name: str | None = None, *, keep: Keep = False, **options: Unpack[BranchOptions]) -> Self:
         """Makes a machine that goes on from where this one is, memory and disks; both run on (engine >= 1.0.0).
@@ -54,11 +64,10 @@ class MachineVerbs(Handle):
             ConfigError: this one was not started as branchable.
             MachineNotRunningError, MachineExistsError, BootFailedError
         """
-        from smolkit.commands.verbs import Branch  # late: rarely needed
-
-        child = type(self)(self._runner, self._runner.named(name, keep), keep=keep, session=self._session)
+        options = hide_options(options)
+        child = self._child(self._runner.named(name, keep), keep, options)
         marks, dialect = self._branch_marks(child._marks()), self._dialect  # noqa: SLF001  (one of this class)
-        command = Branch.of(child.name, _labelled(options, marks), operands=[self.name])
+        command = self._branch_of(child.name, _labelled(options, marks))
         perform(self._runner, making.branch(child.name, command, dialect, marks), making.undo([child.name], dialect))
         child._adopt(marks)  # noqa: SLF001
         return child
@@ -79,18 +88,28 @@ class MachineVerbs(Handle):
         Returns:
             Them. They run, or wait with hold=True for `release()`. Each can be used as a context manager.
         """
-        from smolkit.commands.verbs import Branch  # late: rarely needed
-
+        options = hide_options(options)
         prefix = checks.name(self._runner.named(prefix, keep))
         names = [f"{prefix}-{number}" for number in range(checks.integer("count", count, 1, 10_000))]
-        children = [type(self)(self._runner, name, keep=keep, session=self._session) for name in names]
+        children = [self._child(name, keep, options) for name in names]
         marks = self._branch_marks(children[0]._marks(), f"{prefix}-*{count}")  # noqa: SLF001  (one of this class)
         given = {**_labelled(options, marks), "count": count, "name_prefix": prefix}
-        command = Branch.of(None, given, operands=[self.name])
+        command = self._branch_of(None, given)
         perform(self._runner, making.branch_many(command, names), making.undo(names, self._dialect))
         for child in children:
             child._adopt(Marks(marks.labels, self._runner.now(), self._runner.clock()))  # noqa: SLF001
         return children
+
+    def _child(self, name: str, keep: Keep, options: Mapping[str, Any]) -> Self:
+        """A branch's handle. It has this machine's secrets, but for those that the branch has others for."""
+        own = {name for key in tables.SECRETS for name in options.get(key) or ()}
+        spec = MachineSpec(secrets=tuple(pair for pair in self._spec.secrets if pair[0] not in own))
+        return type(self)(self._runner, name, spec, keep=keep, session=self._session)
+
+    def _branch_of(self, child: str | None, given: Mapping[str, Any]) -> Branch:
+        from smolkit.commands.verbs import Branch  # late: rarely needed
+
+        return evolve(Branch.of(child, given, operands=[self.name]), machine_secrets=self._spec.secrets)
 
     def _branch_marks(self, marks: Marks, machine: str | None = None) -> Marks:
         """These marks, if a branch can be given them, and be it several of them; else it has its source's, and none."""
@@ -128,7 +147,8 @@ class MachineVerbs(Handle):
         """
         from smolkit.commands.verbs import Update  # late: rarely needed
 
-        command = Update.of(self.name, options)
+        options = hide_options(options)
+        command = self._of(Update, options)
         perform(self._runner, making.update(self.name, command, self._dialect, self._mine))
 
     def resize(
@@ -155,7 +175,7 @@ class MachineVerbs(Handle):
         from smolkit.commands.verbs import Resize  # late: rarely needed
 
         given = {"cpus": cpus, "memory": memory, "storage": storage, "overlay": overlay}
-        self._on_own(Resize.of(self.name, given))
+        self._on_own(self._of(Resize, given))
 
     def pause(self) -> None:
         """Saves the running machine's memory to disk and ends its process (engine >= 1.18.2).
@@ -164,19 +184,20 @@ class MachineVerbs(Handle):
         """
         from smolkit.commands.verbs import Pause  # late: rarely needed
 
-        self._on_own(Pause.of(self.name))
+        self._on_own(self._of(Pause))
 
     def resume(self) -> None:
         """Lets a paused machine run on, with the memory it had (engine >= 1.18.2)."""
         from smolkit.commands.verbs import Resume  # late: rarely needed
 
-        self._runner.run(Resume.of(self.name))
+        self._runner.run(self._of(Resume))
 
     def release(self, env: Mapping[str, str] | None = None) -> None:
         """Lets a branch that was made with hold=True run, with these variables (engine >= 1.14.0)."""
         from smolkit.commands.verbs import BranchRelease  # late: rarely needed
 
-        self._on_own(BranchRelease.of(self.name, {"env": env}))
+        env = hide(env)
+        self._on_own(self._of(BranchRelease, {"env": env}))
 
     def checkpoint(self, output: str | os.PathLike[str], **options: Unpack[CheckpointOptions]) -> str:
         """Saves the running machine, memory and disks, to a file; it runs on (engine >= 1.13.1).
@@ -192,8 +213,9 @@ class MachineVerbs(Handle):
         """
         from smolkit.commands.verbs import Checkpoint  # late: rarely needed
 
+        options = hide_options(options)
         with self._runner.target(checks.path("output", output)) as part:
-            self._runner.run(Checkpoint.of(self.name, {**options, "output": part}))
+            self._runner.run(self._of(Checkpoint, {**options, "output": part}))
         return checks.absolute("output", output)
 
     def mount(self, source: str | os.PathLike[str], target: str, *, read_only: bool = False) -> None:
@@ -210,31 +232,31 @@ class MachineVerbs(Handle):
         if ":" in folder:
             raise ValueError(f"the engine takes ':' for the end of the folder's name: {folder!r}")
         volume = f"{folder}:{checks.guest_path('target', target)}" + (":ro" if read_only else "")
-        self._runner.run(MountAdd.of(self.name, {"volume": volume}))
+        self._runner.run(self._of(MountAdd, {"volume": volume}))
 
     def unmount(self, target: str) -> None:
         """Takes away a folder that was mounted there (engine >= 1.32.2)."""
         from smolkit.commands.verbs import MountRemove  # late: rarely needed
 
-        self._runner.run(MountRemove.of(self.name, {"target": target}))
+        self._runner.run(self._of(MountRemove, {"target": target}))
 
     def mounts(self) -> list[dict[str, Any]]:
         """The engine's records of the folders that were mounted: `source`, `target`, `readOnly` (engine >= 1.32.2)."""
         from smolkit.commands.verbs import MountLs  # late: rarely needed
 
-        return list(self._runner.run(MountLs.of(self.name)))
+        return list(self._runner.run(self._of(MountLs)))
 
     def sync(self) -> None:
         """Makes the host's side of its `:staged` volumes as the machine's is, deletions too (engine >= 1.14.0)."""
         from smolkit.commands.verbs import Sync  # late: rarely needed
 
-        self._on_own(Sync.of(self.name))
+        self._on_own(self._of(Sync))
 
     def stats(self) -> Stats:
         """What the running machine uses right now (engine >= 1.29.1)."""
         from smolkit.commands.verbs import StatsOf  # late: rarely needed
 
-        return self._runner.run(StatsOf.of(self.name))
+        return self._runner.run(self._of(StatsOf))
 
     def logs(self, *, tail: int | None = None) -> str:
         """What the machine's workload wrote; with engines before 1.28.1, which cannot tell, the end of its console.
@@ -247,7 +269,7 @@ class MachineVerbs(Handle):
             return "".join(self.console().splitlines(keepends=True)[-tail if tail else 0 :])
         from smolkit.commands.verbs import Logs  # late: rarely needed
 
-        return self._runner.run(Logs.of(self.name, {"tail": tail})).decode("utf-8", "replace")
+        return self._runner.run(self._of(Logs, {"tail": tail})).decode("utf-8", "replace")
 
     def console(self) -> str:
         """What the machine's kernel and the engine's agent wrote, the last MiB of it, also when it does not run."""
@@ -273,14 +295,14 @@ class MachineVerbs(Handle):
         from smolkit.commands.verbs import Logs  # late: rarely needed
         from smolkit.process import Process
 
-        logs = Logs.of(self.name, {"tail": tail, "follow": True})
+        logs = self._of(Logs, {"tail": tail, "follow": True})
         return Process(self._runner, logs, stdin=False, text=True, grace=0)  # they never end by themselves
 
     def egress_events(self, *, limit: int | None = None) -> list[EgressEvent]:
         """The guest's attempts to reach out, oldest first, the newest 200 (engine >= 1.8.1). A missing machine has none."""
         from smolkit.commands.verbs import EgressEvents  # late: rarely needed
 
-        return list(self._runner.run(EgressEvents.of(self.name, {"limit": limit})))
+        return list(self._runner.run(self._of(EgressEvents, {"limit": limit})))
 
     def monitor(self, **options: Unpack[MonitorOptions]) -> Monitoring:
         """Looks after the machine, and starts it again where it ended or is unhealthy; first of all, if it does not run.
@@ -295,13 +317,13 @@ class MachineVerbs(Handle):
         from smolkit.monitoring import Monitoring
         from smolkit.process import Process
 
-        return Monitoring(Process(self._runner, Monitor.of(self.name, options), stdin=False, text=True))
+        return Monitoring(Process(self._runner, self._of(Monitor, options), stdin=False, text=True))
 
     def images(self) -> dict[str, Any]:
         """The engine's record of the machine's image layers and their disk. A stopped machine is booted to answer."""
         from smolkit.commands.verbs import Images  # late: rarely needed
 
-        return self._runner.run(Images.of(self.name))
+        return self._runner.run(self._of(Images))
 
     def prune(self, *, everything: bool = False, dry_run: bool = False) -> str:
         """Removes image layers that nothing needs, and gives the engine's words. A stopped machine is booted for it.
@@ -312,13 +334,13 @@ class MachineVerbs(Handle):
         """
         from smolkit.commands.verbs import Prune  # late: rarely needed
 
-        return self._on_own(Prune.of(self.name, {"everything": everything, "dry_run": dry_run}))
+        return self._on_own(self._of(Prune, {"everything": everything, "dry_run": dry_run}))
 
     def network_test(self, url: str | None = None) -> str:
         """Whether the machine reaches a URL, in the engine's words."""
         from smolkit.commands.verbs import NetworkTest  # late: rarely needed
 
-        return self._runner.run(NetworkTest.of(self.name, operands=() if url is None else (checks.text("url", url),)))
+        return self._runner.run(self._of(NetworkTest, operands=() if url is None else (checks.text("url", url),)))
 
 
 def _labelled(options: BranchOptions, marks: Marks) -> dict[str, Any]:

@@ -9,9 +9,10 @@ no secret, no output and no value of a variable is among them.
 
 from __future__ import annotations
 
-import shlex
 import time
 from typing import TYPE_CHECKING
+
+from smolkit.shown import shell_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ def spans(tracer: Tracer | None = None) -> Callable[[Call], None]:
     def tell(call: Call) -> None:
         ended = time.time_ns()
         span = used.start_span(f"smolvm {call.verb}", start_time=ended - int(call.duration * 1e9))
-        span.set_attribute("process.command_line", shlex.join(("smolvm", *call.argv)))
+        span.set_attribute("process.command_line", shell_line(("smolvm", *call.argv)))
         if call.returncode is not None:
             span.set_attribute("process.exit.code", call.returncode)
         if call.error is not None:

@@ -145,11 +145,12 @@ def pytest_runtest_makereport(
 def _console(machine: Machine) -> str:
     """How its console ends, or why that is not known: the machine may be gone."""
     from smolkit import SmolvmError  # late: as above
+    from smolkit.shown import printable
 
     try:
-        return machine.console()[-_SHOWN:]
+        return printable(machine.console().replace("\r\n", "\n")[-_SHOWN:])  # guests are hostile
     except SmolvmError as error:
-        return f"not known: {error.message}"
+        return printable(f"not known: {error.message}")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -7,11 +7,7 @@ from typing import final
 
 from attrs import field, frozen
 
-from smolkit.values import Hidden
-
-
-def _hidden(text: str | Hidden) -> Hidden:
-    return text if isinstance(text, Hidden) else Hidden(text)
+from smolkit.hidden import Hidden, hide_value
 
 
 @final
@@ -29,7 +25,7 @@ class Secret:
         allow_argv: Whether a value may stand on the engine's command line where the engine has no other way (< 1.0.0).
     """
 
-    text: Hidden = field(converter=_hidden)
+    text: Hidden = field(converter=hide_value)
     kind: str = field(default="env", kw_only=True)
     allow_argv: bool = field(default=False, kw_only=True)
 

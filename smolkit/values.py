@@ -9,83 +9,25 @@ from typing import TYPE_CHECKING, Any, final
 from attrs import evolve, field, frozen
 
 from smolkit.errors import CommandFailedError
+from smolkit.hidden import Hidden
+from smolkit.shown import redact, without_users
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Self
 
     from smolkit.observed import ExitInfo
 
-_MASK = "***"
-# The flags whose value may be a secret (a proxy's URL may hold a password). Everything after "--" is the guest's.
-_HIDING_FLAGS = frozenset({"-e", "--env", "--proxy"})
 
-
-@final
-class Hidden:
-    """A string that no repr, log or pickle shows; `reveal()` gives it. The pickled copy is empty."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str | None = None) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The string itself.
-
-        Raises:
-            ValueError: this is a pickled copy, which left the string behind.
-        """
-        if self._text is None:
-            raise ValueError("a hidden value does not travel by pickle: give env and secrets again on this side")
-        return self._text
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Hidden) and self._text == other._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __repr__(self) -> str:
-        return _MASK
-
-    def __reduce__(self) -> tuple[type[Hidden], tuple[()]]:
-        return Hidden, ()
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
-
-def redact(argv: Iterable[str]) -> tuple[str, ...]:
-    """The engine's arguments with the values of `-e KEY=VALUE` and the like replaced, up to the `--` of the guest."""
-    words = tuple(argv)
-    shown: list[str] = []
-    hide = False
-    for place, word in enumerate(words):
-        if word == "--" and not hide:
-            return (*shown, *words[place:])
-        flag, _, value = word.partition("=")
-        if hide:
-            shown.append(f"{flag}={_MASK}" if value else _MASK)
-        elif flag in _HIDING_FLAGS and value:
-            shown.append(f"{flag}={value.partition('=')[0]}={_MASK}")
-        else:
-            shown.append(word)
-        hide = not hide and word in _HIDING_FLAGS
-    return tuple(shown)
-
-
-def _shown_argv(argv: tuple[str, ...]) -> str:
+def shown_argv(argv: tuple[str, ...]) -> str:
+    """The repr of the engine's arguments, without secrets."""
     return repr(redact(argv))
 
 
 def _shown_bytes(data: bytes | None) -> str:
     if data is None or len(data) <= 80:  # noqa: PLR2004  (a line of a terminal)
-        return repr(data)
-    return f"{data[:80]!r}... ({len(data)} bytes)"
+        return without_users(repr(data))
+    return f"{without_users(repr(data))[:80]}... ({len(data)} bytes)"
 
 
 def shown_size(data: bytes | None) -> str:
@@ -110,7 +52,7 @@ class Invocation:
         booted: Of such a call: to be told once with True when the VM is up, or with False when it has to be by now.
     """
 
-    argv: tuple[str, ...] = field(repr=_shown_argv)
+    argv: tuple[str, ...] = field(repr=shown_argv)
     env: tuple[tuple[str, Hidden], ...] = ()
     stdin: bytes | None = field(default=None, repr=shown_size)
     timeout: float | None = None
@@ -134,7 +76,7 @@ class Completed:
             elsewhere", where other code of this program took the status; "" where it does.
     """
 
-    argv: tuple[str, ...] = field(repr=_shown_argv)
+    argv: tuple[str, ...] = field(repr=shown_argv)
     returncode: int
     stdout: bytes = field(default=b"", repr=_shown_bytes)
     stderr: bytes = field(default=b"", repr=_shown_bytes)

@@ -16,8 +16,9 @@ from smolkit.steps import Clock, Pause, ReadLog, Settle
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from smolkit.commands.secret import Secrets
     from smolkit.steps import Steps
-    from smolkit.values import ExecResult, Hidden
+    from smolkit.values import ExecResult
 
     # Given the seconds that are left: whether it is ready.
     Probe = Callable[[float], Steps[bool]]
@@ -34,7 +35,7 @@ def probe(  # noqa: PLR0917  (as wait_until has them)
     path: str | None,
     port: int | None,
     log: str | re.Pattern[str] | None,
-    carried: tuple[tuple[str, Hidden], ...],
+    machine_secrets: Secrets,
 ) -> tuple[str, Probe]:
     """The one condition that is given: what it is, for people to read, and how to look.
 
@@ -44,7 +45,7 @@ def probe(  # noqa: PLR0917  (as wait_until has them)
     given = [what for what in (command, path, port, log) if what is not None]
     if len(given) != 1:
         raise ValueError(f"wait_until takes one of command=, path=, port= and log=, not {len(given) or 'none'} of them")
-    exec_of = partial(Exec, name, carried=carried)
+    exec_of = partial(Exec, name, machine_secrets=machine_secrets)
     if command is not None:
         words = checks.words("command", command)
         return f"{words} did not exit with 0", lambda left: _succeeds(exec_of, words, left)

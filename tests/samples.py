@@ -7,6 +7,8 @@ import os
 from itertools import pairwise
 from typing import Any
 
+from attrs import evolve
+
 from smolkit import Secret
 from smolkit.commands import (
     Branch,
@@ -319,9 +321,12 @@ def commands(name: str = "agent") -> list[Command[Any]]:
         Spawn(name, ["sleep", "1"], env={"A": "b"}, workdir="/", user="root", secrets={"S": "x"}),
         *verbs(name),
         Branch.of(None, {"env": {"K": "v"}}, operands=[name]),
+        evolve(Branch.of(None, {}, operands=[name]), machine_secrets=MachineSpec.of({"secrets": {"S": "x"}}).secrets),
         Update.of(name, {"env": {"K": "v"}}),
         Run.of(None, {"env": {"K": "v"}, "timeout": 1.5, "input": "x"}, command=["cat"]),
+        Run.of(None, {"secrets": {"S": "x", "F": Secret.file("/etc/hostname")}}, command=["cat"]),
         RunDetached.of(name, {"env": {"K": "v"}}, command=["cat"]),
+        RunDetached.of(name, {"secrets": {"S": "x"}}, command=["cat"]),
         RunTerminal.of(None, {"env": {"K": "v"}, "timeout": 1.5}, command=["cat"]),
     ]
 

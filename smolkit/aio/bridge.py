@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
     error.add_note("smolkit's async side needs them: pip install 'smolkit[async]'")
     raise
 
+from smolkit.hidden import hide_arguments, hide_options
 from smolkit.runners import waiting
 from smolkit.runners.attempts import InterruptedCall
 
@@ -293,6 +294,7 @@ def awaited(method: Callable[Concatenate[S_co, P], T]) -> Callable[Concatenate[T
 
     @wraps(method)
     async def call(self: Twin[S_co], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        args, kwargs = hide_arguments(args), hide_options(kwargs)
         return await in_loop(method, self._sync, *args, **kwargs)
 
     return call
@@ -303,6 +305,7 @@ def direct(method: Callable[Concatenate[S_co, P], T]) -> Callable[Concatenate[Tw
 
     @wraps(method)
     def call(self: Twin[S_co], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        args, kwargs = hide_arguments(args), hide_options(kwargs)
         return method(self._sync, *args, **kwargs)
 
     return call
@@ -313,6 +316,7 @@ def giving(twin: Callable[[T], A], method: Callable[P, T]) -> Callable[P, A]:
 
     @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> A:
+        args, kwargs = hide_arguments(args), hide_options(kwargs)
         return twin(method(*args, **kwargs))
 
     return call

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from smolkit.errors import SmolvmError, StatusLostError
+from smolkit.hidden import Word
 from smolkit.values import Invocation
 from smolkit.verdict import verdict
 
@@ -89,4 +90,6 @@ class Silent(Command[None]):
 
 def option(flag: str, value: str) -> tuple[str, ...]:
     """A flag with its value: two words, or one where the value could be taken for a flag."""
-    return (f"{flag}={value}",) if value.startswith("-") else (flag, value)
+    if not value.startswith("-"):
+        return flag, value
+    return (Word(f"{flag}={value}", f"{flag}={value.shown}") if isinstance(value, Word) else f"{flag}={value}",)

@@ -12,10 +12,10 @@ from smolkit.commands import options, secret, tables
 from smolkit.commands.base import LONG, Silent
 from smolkit.dialect import Dialect
 from smolkit.errors import PolicyNotRecordedError, UnsupportedByEngineError
-from smolkit.values import Hidden, MachineInfo
+from smolkit.hidden import Hidden, hide_options
+from smolkit.values import MachineInfo
 
 # Hosts bring their addresses, images their registry's; a Smolfile or a pack may hold lists of its own.
-_PLACE = "MACHINE_SECRET"
 _BRING_MORE = frozenset({"allow_hosts", "allow_host_patterns", "image", "smolfile", "from_path"})
 
 
@@ -23,7 +23,7 @@ _BRING_MORE = frozenset({"allow_hosts", "allow_host_patterns", "image", "smolfil
 class MachineSpec:
     """What a machine is made of: MachineOptions, checked and frozen. Made by `MachineSpec.of`."""
 
-    chosen: options.Chosen = ()
+    chosen: options.Chosen = field(default=(), repr=options.shown)
     env: tuple[tuple[str, Hidden], ...] = ()
     command: tuple[str, ...] = ()
     secrets: secret.Secrets = ()
@@ -35,6 +35,7 @@ class MachineSpec:
         Raises:
             TypeError, ValueError: an option is unknown, or its value cannot be right.
         """
+        given = hide_options(given)
         checks.known("a machine", given, {*tables.CREATE, "env", "command", "secrets"})
         rest = {name: value for name, value in given.items() if name not in {"env", "command", "secrets"}}
         chosen = dict(options.choose("a machine", tables.CREATE, rest))
@@ -56,11 +57,6 @@ class MachineSpec:
     def has_policy(self) -> bool:
         """Whether it restricts the network."""
         return any(tables.CREATE[name].policy for name, _ in self.chosen)
-
-    @property
-    def carried(self) -> tuple[tuple[str, Hidden], ...]:
-        """The variables that the engine's process needs at every start and exec of the machine, for its secrets."""
-        return secret.carried(self.secrets, _PLACE)
 
     @property
     def ports(self) -> tuple[tuple[int, int], ...]:
@@ -89,7 +85,7 @@ class MachineSpec:
             yield missing
         yield from self._too_wide(asked, info)
 
-    def _too_wide(self, asked: Mapping[str, tuple[str | None, ...]], info: MachineInfo) -> Iterator[str]:
+    def _too_wide(self, asked: Mapping[str, tuple[object, ...]], info: MachineInfo) -> Iterator[str]:
         if "outbound_localhost_only" in asked and not info.allowed_cidrs:
             yield "outbound_localhost_only without an allow list"
         if "allow_cidrs" not in asked or asked.keys() & _BRING_MORE:
@@ -99,7 +95,7 @@ class MachineSpec:
             yield f"allow_cidrs with {', '.join(sorted(extra))} besides"
 
 
-def missing_from(asked: Mapping[str, tuple[str | None, ...]], info: MachineInfo) -> str:
+def missing_from(asked: Mapping[str, tuple[object, ...]], info: MachineInfo) -> str:
     """What of these allow lists is not on record, or ""."""
     wrong = []
     for name, recorded in (("allow_cidrs", info.allowed_cidrs), ("allow_hosts", info.allowed_hosts)):
@@ -130,7 +126,7 @@ class Create(Silent):
             dialect.require("machine create COMMAND")
         words = [*options.argv("machine create", tables.CREATE, self.spec.chosen, dialect)]
         words += options.variables(self.spec.env)
-        words += secret.words("machine create", self.spec.secrets, dialect, _PLACE)
+        words += secret.words("machine create", self.spec.secrets, dialect, secret.MACHINES)
         if dialect.supports("machine create --label"):
             for key, mark in self.marks:
                 words += ("--label", f"{key}={mark}")

@@ -13,6 +13,7 @@ from smolkit import checks
 from smolkit.commands import options, tables
 from smolkit.commands.base import Command, Silent, option
 from smolkit.errors import ForeignProgramError
+from smolkit.hidden import hide_options
 
 if TYPE_CHECKING:
     from smolkit.dialect import Dialect
@@ -62,6 +63,7 @@ class PackCreate(Silent):
         Raises:
             TypeError, ValueError: an option is unknown, its value cannot be right, or nothing is named to pack.
         """
+        given = hide_options(given)
         chosen = options.choose("a pack", tables.PACK, given)
         if len({"image", "from_machine"} & dict(chosen).keys()) != 1:
             raise ValueError("a pack is made from an image or from a machine: name one of them")

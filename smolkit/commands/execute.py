@@ -12,7 +12,8 @@ from smolkit import checks
 from smolkit.commands import options, secret
 from smolkit.commands.base import Command, option
 from smolkit.errors import ExecTimeoutError
-from smolkit.values import ExecResult, Hidden, Invocation, shown_size
+from smolkit.hidden import Hidden
+from smolkit.values import ExecResult, Invocation, shown_size
 from smolkit.verdict import verdict
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 # Seconds that the engine gets, after the guest's timeout, to say so before the host ends it.
 GRACE = 30.0
 _SMALL_INPUT = 65_536
-_PLACE = "SECRET"
 
 
 def _command(value: Sequence[str]) -> tuple[str, ...]:
@@ -67,8 +67,8 @@ class Exec(Command[ExecResult]):
     user: str | None = field(default=None, converter=_user, kw_only=True)
     timeout: float | None = field(default=None, converter=_timeout, kw_only=True)
     input: bytes | None = field(default=None, converter=_input, kw_only=True, repr=shown_size)
-    # What the machine's own secrets need: the engine resolves them at every exec.
-    carried: tuple[tuple[str, Hidden], ...] = field(default=(), kw_only=True, eq=False, repr=False)
+    # The machine's own: the engine resolves them at every exec.
+    machine_secrets: secret.Secrets = field(default=(), kw_only=True, eq=False, repr=False)
 
     @property
     def patience(self) -> float | None:
@@ -79,7 +79,7 @@ class Exec(Command[ExecResult]):
         if len(self.input or b"") > _SMALL_INPUT:
             dialect.require("input over 64 KiB")
         words += options.variables(self.env)
-        words += secret.words("machine exec", self.secrets, dialect, _PLACE)
+        words += secret.all_words("machine exec", self.machine_secrets, self.secrets, dialect)
         if self.workdir is not None:
             words += ("-w", self.workdir)
         if self.user is not None:
@@ -96,7 +96,8 @@ class Exec(Command[ExecResult]):
 
     def invocation(self, dialect: Dialect) -> Invocation:
         bound = None if self.timeout is None else self.timeout + GRACE
-        env = (*self.carried, *secret.carried(self.secrets, _PLACE))
+        # All of the machine's: the engine resolves what is on record, too, where the command has another of that name.
+        env = (*secret.carried(self.machine_secrets), *secret.carried(self.secrets, secret.OWN))
         return Invocation(self.argv(dialect), env, self.input, bound)
 
     def read(self, completed: Completed) -> ExecResult:

@@ -10,12 +10,14 @@ from smolkit import checks
 from smolkit.commands import options, tables
 from smolkit.commands.base import LONG, QUICK, Command, Silent
 from smolkit.commands.records import json_of, list_of, machine_info
+from smolkit.commands.secret import carried
 from smolkit.errors import UnknownEngineError
 from smolkit.values import Invocation, MachineInfo
 
 if TYPE_CHECKING:
+    from smolkit.commands.secret import Secrets
     from smolkit.dialect import Dialect
-    from smolkit.values import Completed, Hidden
+    from smolkit.values import Completed
 
 
 def _timeout(value: float | None) -> float | None:
@@ -42,14 +44,14 @@ class Start(Silent):
     name: str = field(converter=checks.name)
     timeout: float | None = field(default=LONG, converter=_timeout)
     chosen: options.Chosen = field(default=(), kw_only=True, repr=False)
-    carried: tuple[tuple[str, Hidden], ...] = field(default=(), kw_only=True, eq=False, repr=False)
+    machine_secrets: Secrets = field(default=(), kw_only=True, eq=False, repr=False)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words = options.argv("machine start", tables.START, self.chosen, dialect)
         return dialect.words("machine", "start", *words, *dialect.name("start", self.name))
 
     def invocation(self, dialect: Dialect) -> Invocation:
-        return Invocation(self.argv(dialect), self.carried, timeout=self.timeout, finish=self.FINISH)
+        return Invocation(self.argv(dialect), carried(self.machine_secrets), timeout=self.timeout, finish=self.FINISH)
 
 
 @frozen

@@ -14,10 +14,12 @@ from attrs import frozen
 from smolkit import checks
 from smolkit.commands.base import option
 from smolkit.dialect import Dialect
-from smolkit.values import Hidden
+from smolkit.hidden import MASK, Hidden, Word
+from smolkit.shown import without_users
 
-# A reader takes (name, value given) and gives the flag's values as text: one per repetition; None is the bare flag.
-Reader = Callable[[str, Any], tuple[str | None, ...]]
+# A reader takes (name, value given) and gives the flag's values as text, or Hidden if it may be a secret: one per
+# repetition; None is the bare flag.
+Reader = Callable[[str, Any], tuple[str | Hidden | None, ...]]
 
 
 @frozen
@@ -40,6 +42,11 @@ class Option:
 def text(name: str, value: object) -> tuple[str]:
     """A word."""
     return (checks.text(name, value),)
+
+
+def hidden(name: str, value: object) -> tuple[Hidden]:
+    """A word that may hold a secret."""
+    return (checks.hidden(name, value),)
 
 
 def path(name: str, value: object) -> tuple[str]:
@@ -128,7 +135,12 @@ _LATER_VALUES = (
     ("--volume", r"^s3://", "machine create --volume of a remote"),
 )
 
-Chosen = tuple[tuple[str, tuple[str | None, ...]], ...]
+Chosen = tuple[tuple[str, tuple[str | Hidden | None, ...]], ...]
+
+
+def shown(chosen: Chosen) -> str:
+    """The repr of chosen options, without the passwords of URLs."""
+    return without_users(repr(chosen))
 
 
 def choose(what: str, table: Mapping[str, Option], given: Mapping[str, Any]) -> Chosen:
@@ -150,11 +162,15 @@ def argv(verb: str, table: Mapping[str, Option], chosen: Chosen, dialect: Dialec
             flag = table[name].older
         dialect.require(f"{verb} {flag}")
         for value in values:
-            words += (flag,) if value is None else option(flag, value)
+            words += (flag,) if value is None else option(flag, _word(value))
             for later in _LATER_VALUES:
-                if value and later[0] == flag and re.search(later[1], value):
+                if isinstance(value, str) and later[0] == flag and re.search(later[1], value):
                     dialect.require(later[2])
     return tuple(words)
+
+
+def _word(value: str | Hidden) -> str:
+    return Word(value.reveal()) if isinstance(value, Hidden) else value
 
 
 def port_pairs(words: str) -> Iterator[tuple[int, int]]:
@@ -168,4 +184,9 @@ def port_pairs(words: str) -> Iterator[tuple[int, int]]:
 def variables(env: tuple[tuple[str, Hidden], ...]) -> Iterator[str]:
     """Variables as arguments."""
     for key, value in env:
-        yield from option("-e", f"{key}={value.reveal()}")
+        yield from option("-e", variable(key, value))
+
+
+def variable(key: str, value: Hidden) -> Word:
+    """A variable with its value, as one argument."""
+    return Word(f"{key}={value.reveal()}", f"{key}={MASK}")

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from attrs import evolve, field, frozen
 
 from smolkit import checks
-from smolkit.commands import options, tables
+from smolkit.commands import options, secret, tables
 from smolkit.commands.base import LONG
 from smolkit.commands.execute import GRACE, duration
 from smolkit.commands.verb import Done, Verb
-from smolkit.values import ExecResult, Invocation, shown_size
+from smolkit.hidden import hide_options
+from smolkit.values import ExecResult, shown_size
 from smolkit.verdict import verdict
 
 if TYPE_CHECKING:
     from smolkit.commands.options import Option
     from smolkit.dialect import Dialect
     from smolkit.errors import SmolvmError
-    from smolkit.values import Completed
+    from smolkit.values import Completed, Invocation
 
 
 def _timeout(value: float | None) -> float | None:
@@ -44,6 +45,7 @@ class Run(Verb[tuple[str, ExecResult]]):
 
     WORDS: ClassVar[str] = "machine run"
     OPTIONS: ClassVar[Mapping[str, Option]] = tables.RUN
+    SECRETS: ClassVar[str] = secret.OWN
     BOOTS: ClassVar[bool] = True
 
     timeout: float | None = field(default=None, converter=_timeout, kw_only=True)
@@ -59,7 +61,7 @@ class Run(Verb[tuple[str, ExecResult]]):
         command: Sequence[str] = (),
     ) -> Self:
         """As for any Verb, with `timeout` and `input` among the options."""
-        rest = dict(given or {})
+        rest = dict(hide_options(given or {}))
         timeout, data = rest.pop("timeout", None), rest.pop("input", None)
         return evolve(super().of(name, rest, operands=operands, command=command), timeout=timeout, input=data)
 
@@ -73,7 +75,7 @@ class Run(Verb[tuple[str, ExecResult]]):
             more += ["--timeout", duration(self.timeout)]
         words = options.argv(self.WORDS, self.OPTIONS, self.chosen, dialect)
         tail = ("--", *self.command) if self.command else ()
-        return dialect.words(*self.WORDS.split(), *words, *options.variables(self.env), *more, *tail)
+        return dialect.words(*self.WORDS.split(), *words, *self._variables(dialect), *more, *tail)
 
     def _mode(self, dialect: Dialect) -> tuple[str, ...]:
         return ("-i",) if self.input is not None or dialect.supports("--error-format") else ()
@@ -82,7 +84,7 @@ class Run(Verb[tuple[str, ExecResult]]):
         bound = None if self.timeout is None else self.timeout + GRACE + LONG
         # Older engines write what is not the guest's to stdout (0.7.2), or give all output at the end.
         goes_on = dialect.supports("--error-format")
-        return Invocation(self.argv(dialect), stdin=self.input, timeout=bound, goes_on=goes_on)
+        return evolve(super().invocation(dialect), stdin=self.input, timeout=bound, goes_on=goes_on)
 
     def read(self, completed: Completed) -> tuple[str, ExecResult]:
         """The machine's name and the result, whatever the guest's exit status.
@@ -123,6 +125,7 @@ class RunDetached(Done):
     WORDS: ClassVar[str] = "machine run"
     FIXED: ClassVar[tuple[str, ...]] = ("--detach",)
     OPTIONS: ClassVar[Mapping[str, Option]] = tables.RUN
+    SECRETS: ClassVar[str] = secret.MACHINES
     BOUND: ClassVar[float | None] = LONG
     BOOTS: ClassVar[bool] = True
     FINISH: ClassVar[bool] = True
@@ -146,3 +149,4 @@ class PackRun(Run):
 
     WORDS: ClassVar[str] = "pack run"
     OPTIONS: ClassVar[Mapping[str, Option]] = tables.PACK_RUN
+    SECRETS: ClassVar[str] = ""

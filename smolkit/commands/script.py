@@ -14,8 +14,10 @@ from smolkit.errors import GuestFileError, ProgramNotFoundError
 from smolkit.values import shown_size
 
 if TYPE_CHECKING:
+    from smolkit.commands.secret import Secrets
     from smolkit.dialect import Dialect
-    from smolkit.values import Completed, Hidden, Invocation
+    from smolkit.hidden import Hidden
+    from smolkit.values import Completed, Invocation
 
 # Exit statuses of the scripts. Such a one of a program in them is taken for ours: the guest may say what it likes.
 CODES = {
@@ -125,6 +127,10 @@ def failure(path: str, returncode: int, stderr: str, completed: Completed | None
     return GuestFileError.of(CODES.get(returncode, errno.EIO), path, stderr.strip(), completed)
 
 
+def _input(value: bytes | Hidden | None) -> bytes | None:
+    return checks.data("input", value)
+
+
 @frozen
 class Script(Command[bytes]):
     """One of these scripts, run by `exec`. The answer is what it writes.
@@ -142,14 +148,14 @@ class Script(Command[bytes]):
     path: str
     other: str = ""
     args: tuple[str, ...] = ()
-    input: bytes | None = field(default=None, repr=shown_size)
-    carried: tuple[tuple[str, Hidden], ...] = field(default=(), kw_only=True, eq=False, repr=False)
+    input: bytes | None = field(default=None, converter=_input, repr=shown_size)
+    machine_secrets: Secrets = field(default=(), kw_only=True, eq=False, repr=False)
 
     @property
     def exec(self) -> Exec:
         """The exec that it is."""
         command = words(self.script, self.path, self.other, *self.args)
-        return Exec(self.name, command, input=self.input, carried=self.carried)
+        return Exec(self.name, command, input=self.input, machine_secrets=self.machine_secrets)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return self.exec.argv(dialect)

@@ -16,7 +16,7 @@ from smolkit.verdict import verdict
 if TYPE_CHECKING:
     from smolkit.dialect import Dialect
     from smolkit.errors import SmolvmError
-    from smolkit.values import Completed, Hidden
+    from smolkit.values import Completed
 
 _SHELL = ("/bin/sh",)  # what `machine shell` runs
 
@@ -71,13 +71,12 @@ class Shell(Command[int]):
     """`machine shell`: the guest's shell, with a terminal. The answer is its exit status."""
 
     name: str = field(converter=checks.name)
-    carried: tuple[tuple[str, Hidden], ...] = field(default=(), kw_only=True, eq=False, repr=False)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "shell", *dialect.name("shell", self.name))
 
     def invocation(self, dialect: Dialect) -> Invocation:
-        return Invocation(self.argv(dialect), self.carried)
+        return Invocation(self.argv(dialect))
 
     def failure(self, completed: Completed) -> SmolvmError | None:
         """What went wrong with the engine, if it did; whatever the shell's exit status."""

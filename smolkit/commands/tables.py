@@ -9,6 +9,7 @@ from smolkit.commands.options import (
     choice,
     cidrs,
     guest_path,
+    hidden,
     integer,
     pairs,
     path,
@@ -79,6 +80,8 @@ CREATE: Mapping[str, Option] = {
     "restore_cache_gib": Option("--restore-cache-gib", integer(0)),
 }
 
+_PULL: Mapping[str, Option] = {"proxy": Option("--proxy", hidden), "no_proxy": Option("--no-proxy", text)}
+
 PACK: Mapping[str, Option] = {
     "image": Option("--image", path),
     "from_machine": Option("--from-vm", text),
@@ -95,12 +98,10 @@ PACK: Mapping[str, Option] = {
     "rebase_from_image": Option("--rebase-from-image", switch),
     "staging_dir": Option("--staging-dir", path),
     "dns": Option("--dns", text),
-    "proxy": Option("--proxy", text),
-    "no_proxy": Option("--no-proxy", text),
+    **_PULL,
 }
 
-_SECRETS: Mapping[str, Option] = {name: CREATE[name] for name in ("secret_env", "secret_files", "secret_keychain")}
-_PULL: Mapping[str, Option] = {"proxy": Option("--proxy", text), "no_proxy": Option("--no-proxy", text)}
+SECRETS: Mapping[str, Option] = {name: CREATE[name] for name in ("secret_env", "secret_files", "secret_keychain")}
 
 START: Mapping[str, Option] = {
     "branchable": Option("--branchable", switch, older="--forkable"),
@@ -153,7 +154,7 @@ BRANCH: Mapping[str, Option] = {
     "egress_interceptor": Option("--egress-interceptor", text),
     "labels": Option("--label", pairs),
     "ports": Option("--port", ports),
-    **_SECRETS,
+    **SECRETS,
 }
 
 RELEASE: Mapping[str, Option] = {name: BRANCH[name] for name in ("wait_worker_ready", "worker_ready_timeout")}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from smolkit import checks
-from smolkit.commands import options
+from smolkit.commands import options, secret
 from smolkit.commands.base import Command
-from smolkit.values import Hidden
+from smolkit.commands.secret import Secrets
+from smolkit.hidden import Hidden, hide_options
+from smolkit.values import Invocation, shown_argv
 from smolkit.verdict import verdict
 
 if TYPE_CHECKING:
@@ -35,10 +37,12 @@ class Verb(Command[T_co]):
         OPTIONS: Its options, by their Python names; empty for none.
         JSON: What its answer is: "list", "object", or "" for no JSON.
         NEEDS: What it is pointless without, for people to read; "" where it may be said without any options.
+        SECRETS: Whose its `secrets` are (see `smolkit.commands.secret`); "" where it takes none.
         name: The machine that it is about, if any.
         operands: Words that stand by themselves.
         chosen: The options given.
         env: Variables.
+        secrets: Variables that are in no argument.
         command: The guest's words, after `--`.
     """
 
@@ -47,12 +51,16 @@ class Verb(Command[T_co]):
     OPTIONS: ClassVar[Mapping[str, options.Option]] = {}
     JSON: ClassVar[str] = ""
     NEEDS: ClassVar[str] = ""
+    SECRETS: ClassVar[str] = ""
 
     name: str | None = field(default=None, converter=_name)
-    operands: tuple[str, ...] = ()
-    chosen: options.Chosen = field(default=(), kw_only=True)
+    operands: tuple[str, ...] = field(default=(), repr=shown_argv)
+    chosen: options.Chosen = field(default=(), kw_only=True, repr=options.shown)
     env: tuple[tuple[str, Hidden], ...] = field(default=(), kw_only=True)
+    secrets: Secrets = field(default=(), kw_only=True)
     command: tuple[str, ...] = field(default=(), kw_only=True)
+    # The machine's own: the engine resolves them whenever it boots one, and for its health checks.
+    machine_secrets: Secrets = field(default=(), kw_only=True, eq=False, repr=False)
 
     @classmethod
     def of(
@@ -68,22 +76,31 @@ class Verb(Command[T_co]):
         Raises:
             TypeError, ValueError: an option is unknown, its value cannot be right, or none is given where one must be.
         """
-        given = dict(given or {})
+        given = dict(hide_options(given or {}))
         env = checks.hidden_pairs("env", given.pop("env", None))
+        secrets = checks.secrets("secrets", given.pop("secrets", None)) if cls.SECRETS else ()
         chosen = options.choose(f"`smolvm {cls.WORDS}`", cls.OPTIONS, given)
         words = checks.words("command", command) if command else ()
         if cls.NEEDS and not (chosen or env or operands):
             raise ValueError(f"`smolvm {cls.WORDS}` needs {cls.NEEDS}")
-        return cls(name, tuple(operands), chosen=chosen, env=env, command=words)
+        return cls(name, tuple(operands), chosen=chosen, env=env, secrets=secrets, command=words)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         dialect.require(self.WORDS)
         words = [*self.FIXED, *options.argv(self.WORDS, self.OPTIONS, self.chosen, dialect)]
-        words += options.variables(self.env)
+        words += self._variables(dialect)
         if self.name is not None:
             words += dialect.name(self.WORDS.removeprefix("machine "), self.name)
         tail = ("--", *self.command) if self.command else ()
         return dialect.words(*self.WORDS.split(), *words, *self.operands, *tail)
+
+    def _variables(self, dialect: Dialect) -> Iterator[str]:
+        yield from options.variables(self.env)
+        yield from secret.words(self.WORDS, self.secrets, dialect, self.SECRETS)
+
+    def invocation(self, dialect: Dialect) -> Invocation:
+        env = (*secret.carried(self.machine_secrets), *secret.carried(self.secrets, self.SECRETS))
+        return evolve(super().invocation(dialect), env=env)
 
     def nothing(self) -> bytes:
         return b"[]" if self.JSON == "list" else b"{}" if self.JSON else b""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import frozen
 
-from smolkit.commands import options, tables
+from smolkit.commands import options, secret, tables
 from smolkit.commands.base import LONG
 from smolkit.commands.observing import egress_event, stats
 from smolkit.commands.options import Option, integer, switch
@@ -74,7 +74,10 @@ class Branch(Done):
         (source,) = self.operands
         verb = "branch" if dialect.supports(self.WORDS) else "fork"
         dialect.require(f"machine {verb}")
-        words = list(options.argv(f"machine {verb}", self.OPTIONS, self.chosen, dialect))
+        words: list[str] = []
+        if dialect.supports(f"machine {verb} --secret-env"):  # else the child has what its source has on record
+            words += secret.words(f"machine {verb}", self._inherited(), dialect, secret.MACHINES)
+        words += options.argv(f"machine {verb}", self.OPTIONS, self.chosen, dialect)
         if self.env:
             dialect.require(f"machine {verb} --env")
         words += options.variables(self.env)
@@ -82,6 +85,11 @@ class Branch(Done):
         if dialect.classic:
             return dialect.words("machine", verb, *words, source, *child[1:])
         return dialect.words("machine", verb, *words, "--from" if verb == "branch" else "--golden", source, *child)
+
+    def _inherited(self) -> secret.Secrets:
+        """The secrets of the source, but for those that the child has others for: the engine takes each name once."""
+        own = {str(pair).partition("=")[0] for name, pairs in self.chosen if name in tables.SECRETS for pair in pairs}
+        return tuple(pair for pair in self.machine_secrets if pair[0] not in own)
 
 
 @frozen

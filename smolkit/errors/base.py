@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
+
+from smolkit.shown import printable, shell_line, without_users
 
 if TYPE_CHECKING:
     from smolkit.values import Completed
@@ -12,18 +13,20 @@ _TAIL_LINES = 12
 _TAIL_CHARACTERS = 2000
 
 
-def tail(output: bytes) -> str:
-    """The last lines of a program's output, safe to print.
-
-    Guests are hostile: control characters (a terminal's escapes) come out as `\\x1b`, and length is bounded.
-    """
-    text = output[-4 * _TAIL_CHARACTERS :].decode("utf-8", "replace").strip()
-    lines = text[-_TAIL_CHARACTERS:].splitlines()[-_TAIL_LINES:]
-    return "\n".join("".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in line) for line in lines)
+def tail(output: bytes | str) -> str:
+    """The last lines of what a program said, safe to print: see `smolkit.shown`. Guests are hostile."""
+    if isinstance(output, bytes):
+        output = output[-4 * _TAIL_CHARACTERS :].decode("utf-8", "replace")
+    text = without_users(output[-4 * _TAIL_CHARACTERS :]).strip()
+    return printable("\n".join(text[-_TAIL_CHARACTERS:].splitlines()[-_TAIL_LINES:]))
 
 
 def add_note(error: BaseException, text: str) -> None:
-    """Makes a note on an exception, or where it takes none (a frozen class) logs it as a warning; never raises."""
+    """Makes a note on an exception, or where it takes none (a frozen class) logs it as a warning; never raises.
+
+    It may quote what programs said: it is made safe to print.
+    """
+    text = printable(without_users(text))
     try:
         error.add_note(text)
     except Exception:  # noqa: BLE001  (a note must not hide what it is about)
@@ -46,7 +49,7 @@ class SmolvmError(Exception):
     summary: str = ""
 
     def __init__(self, message: str, completed: Completed | None = None) -> None:
-        self.message = message
+        self.message = without_users(message)
         self.completed = completed and completed.redacted()
         super().__init__(self.message, self.completed)
 
@@ -71,12 +74,12 @@ class SmolvmError(Exception):
         return self.completed.stderr.decode("utf-8", "replace") if self.completed else ""
 
     def __str__(self) -> str:
-        lines = [tail(self.message.encode())]
+        lines = [tail(self.message)]
         if self.completed:
-            lines += [f"  command: {shlex.join(('smolvm', *self.argv))}", f"  exit status: {self.returncode}"]
+            lines += [f"  command: {shell_line(('smolvm', *self.argv))}", f"  exit status: {self.returncode}"]
             # The line that the message was taken from would say it twice.
             said = [line for line in tail(self.completed.stderr).splitlines() if not line.startswith('{"error":{')]
-            lines += ["  stderr:", *(f"    {line}" for line in said if line != f"Error: {self.message}")] if said else []
+            lines += ["  stderr:", *(f"    {line}" for line in said if line != f"Error: {lines[0]}")] if said else []
         if self.hint:
             lines.append(f"  hint: {self.hint}")
         return "\n".join(lines)

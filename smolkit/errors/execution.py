@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from smolkit.errors.base import SmolvmError, tail
 from smolkit.errors.engine import OutcomeUnknownError
+from smolkit.shown import shell_line
 
 if TYPE_CHECKING:
     from smolkit.values import Completed, ExecResult
@@ -24,7 +24,7 @@ class CommandFailedError(ExecError):
     """
 
     def __init__(self, result: ExecResult) -> None:
-        super().__init__(f"the guest's command exited with status {result.returncode}: {shlex.join(result.args)}")
+        super().__init__(f"the guest's command exited with status {result.returncode}: {shell_line(result.args)}")
         self.args = (result,)
         self.result = result
 
@@ -45,7 +45,7 @@ class CommandFailedError(ExecError):
 
     def __str__(self) -> str:
         said = tail(self.result.stderr_bytes) or tail(self.result.stdout_bytes)
-        return "\n".join([tail(self.message.encode()), *(f"    {line}" for line in said.splitlines())])
+        return "\n".join([tail(self.message), *(f"    {line}" for line in said.splitlines())])
 
 
 class ProgramNotFoundError(ExecError):
@@ -75,7 +75,7 @@ class ExecTimeoutError(ExecError):
 
     def __init__(self, message: str, completed: Completed, timeout: float, guest_ended: bool) -> None:
         super().__init__(message, completed)
-        self.args = (message, self.completed, timeout, guest_ended)
+        self.args = (self.message, self.completed, timeout, guest_ended)
         self.timeout, self.guest_ended = timeout, guest_ended
 
 

@@ -25,7 +25,7 @@ class GuestFileError(SmolvmError, OSError):
     def __init__(self, message: str, completed: Completed | None = None, filename: str = "") -> None:
         super().__init__(message, completed)
         self.filename, self.errno, self.strerror = filename, self.ERRNO, os.strerror(self.ERRNO)
-        self.args = (message, self.completed, filename)
+        self.args = (self.message, self.completed, filename)
 
     def __reduce__(
         self,

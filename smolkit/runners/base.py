@@ -17,7 +17,7 @@ from smolkit.runners.attempts import Attempt, InterruptedCall, boot_is_over, cut
 from smolkit.runners.bounds import least, left, shortened
 from smolkit.runners.host import Host
 from smolkit.runners.waiting import Gate, holding_interrupts, interruptible, struck
-from smolkit.values import Completed, redact
+from smolkit.values import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -199,7 +199,7 @@ class AnyRunner(Host, ABC):
         try:
             from smolkit.calls import Call  # late: few programs observe
 
-            call = Call(command, redact(invocation.argv), self.clock() - started, returncode, error)
+            call = Call(command, invocation.argv, self.clock() - started, returncode, error)
         except ImportError:  # the interpreter exits
             return
         for observer in self._observers:
@@ -286,7 +286,7 @@ class AnyRunner(Host, ABC):
 
     def interact(self, invocation: Invocation) -> Completed:
         """Runs the engine in the foreground of this program's terminal. What it says on stderr is kept, and is its own."""
-        raise NotImplementedError(f"{type(self).__name__} hands no terminal over ({invocation.argv[-3:]})")
+        raise NotImplementedError(f"{type(self).__name__} hands no terminal over ({invocation!r})")
 
     def is_available(self) -> bool:
         """Whether there is a program to run. Runs nothing."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from smolkit.calls import Plan
+    from smolkit.hidden import Hidden
     from smolkit.ownership import Here
 
 _READ_BYTES = 2**20  # of a log at a time
@@ -23,6 +24,10 @@ class Host:
 
     if TYPE_CHECKING:
         plan: Plan | None
+
+    def given(self) -> dict[str, Hidden]:
+        """The variables that this program gives the engine's process in each call. They may be secrets."""
+        return {}
 
     @contextmanager
     def source(self, path: str) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from smolkit import checks
 from smolkit.errors import EngineNotFoundError
+from smolkit.hidden import Hidden, Variables, hide
 from smolkit.runners.attempts import USED_UP, InterruptedCall
 from smolkit.runners.base import Runner
 from smolkit.runners.call import Call
@@ -20,7 +21,8 @@ from smolkit.runners.note import without_note
 from smolkit.runners.posix import ChildProcess, reserve
 from smolkit.runners.pump import Pump
 from smolkit.runners.waiting import Gate, struck
-from smolkit.values import Completed, redact
+from smolkit.shown import redact, shell_line, without_users
+from smolkit.values import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -95,6 +97,7 @@ class SubprocessRunner(Runner):
         max_starts: int = 4,
         max_processes: int | None = None,
     ) -> None:
+        env = hide(env)
         super().__init__(version=version, max_starts=max_starts)
         self._max_processes = (
             None if max_processes is None else checks.integer("max_processes", max_processes, 1, 2**31 - 1)
@@ -130,7 +133,7 @@ class SubprocessRunner(Runner):
         return shlex.join((*self._prefix, self._named or "smolvm", *(f"{key}={given[key]}" for key in sorted(given))))
 
     def __repr__(self) -> str:
-        return f"<SubprocessRunner {self.host}>"
+        return f"<SubprocessRunner {without_users(self.host)}>"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_found": None, "_prefix_path": None, "processes": None}
@@ -279,7 +282,7 @@ class SubprocessRunner(Runner):
     def spawn(self, child: ChildProcess, invocation: Invocation) -> None:
         """Starts the engine as this child, whose pipes are open."""
         program = self._locate()
-        env = self._environment({**program.env, **{key: value.reveal() for key, value in invocation.env}})
+        env = self._environment({**program.env, **dict(invocation.env)})
         # argv[0] of a program without a prefix is what its usage texts call it.
         argv = (*self._prefix, program.path if self._prefix else "smolvm", *invocation.argv)
         first = self._executable()
@@ -306,17 +309,23 @@ class SubprocessRunner(Runner):
         # A tenth of smolkit's import; who has not imported it does not listen.
         logging = sys.modules.get("logging")
         if logging is not None and (log := logging.getLogger("smolkit")).isEnabledFor(logging.DEBUG):
-            program = argv[: len(argv) - len(completed.argv)]
-            line = shlex.join((*program, *redact(completed.argv)))
+            program = map(without_users, argv[: len(argv) - len(completed.argv)])
+            line = shell_line((*program, *redact(completed.argv)))
             # The line can be pasted into a shell as it stands.
             log.debug("%s  # exit %d, %.3f s", line, completed.returncode, completed.duration)
 
-    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
+    def _environment(self, more: Mapping[str, str | Hidden]) -> Variables:
         # By key, then by value: decoding all of a large environment takes longer than all else that smolkit adds.
         ours = {key: os.environ[key] for key in os.environ if self._is_inherited(key)}
-        passed = {key: os.environ[key] for key in self._pass_env if key in os.environ}
         state = {} if self._state is None else {"SMOLVM_DATA_DIR": self._state}
-        return {**ours, **_FIXED, **passed, **state, **more, **{key: value.reveal() for key, value in self._env}}
+        return Variables({**ours, **_FIXED, **self._passed(), **state, **more, **dict(self._env)})
+
+    def _passed(self) -> dict[str, Hidden]:
+        return {key: Hidden(os.environ[key]) for key in self._pass_env if key in os.environ}
+
+    def given(self) -> dict[str, Hidden]:
+        """As in Runner."""
+        return {**self._passed(), **dict(self._env)}
 
     def _is_inherited(self, key: str) -> bool:
         if key.startswith(_INHERITED_PREFIXES):

@@ -26,10 +26,11 @@ from smolkit.commands.create import Create
 from smolkit.commands.machine import Delete
 from smolkit.commands.verbs import Branch
 from smolkit.errors import MachineNotFoundError, OutcomeUnknownError, SmolvmError
+from smolkit.hidden import Word
 from smolkit.ownership import NONE, OWNER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from smolkit.commands.base import Command
@@ -79,8 +80,8 @@ def _import_path() -> list[str]:
     return list(dict.fromkeys(os.path.abspath(place) for place in (*homes, *sys.path)))
 
 
-def describe(owner: Owner | None, engine: Engine, prefix: tuple[str, ...], env: dict[str, str]) -> str:
-    """A line with what `orphans` has to know of an engine.
+def describe(owner: Owner | None, engine: Engine, prefix: tuple[str, ...], env: Mapping[str, str]) -> str:
+    """A line with what `orphans` has to know of an engine; it may hold secrets.
 
     Raises:
         SmolvmError: nothing of it could be proved to be this process's.
@@ -90,7 +91,7 @@ def describe(owner: Owner | None, engine: Engine, prefix: tuple[str, ...], env: 
             "this host does not tell one process from another (no /proc): a watchdog would know no machine of ours"
         )
     told = {"owner": str(owner), "path": _import_path(), "program": engine.path, "version": engine.version}
-    return json.dumps({**told, "prefix": prefix, "env": env})
+    return Word(json.dumps({**told, "prefix": prefix, "env": dict(env)}))
 
 
 def watching(host: str, describe: Callable[[], str], command: Command[Any]) -> AbstractContextManager[None]:
@@ -119,7 +120,7 @@ def _made_by(command: Command[Any]) -> list[str]:
         return []
     if command.name is not None:
         return [command.name]
-    return [f"{chosen['name_prefix'][0]}-{number}" for number in range(int(chosen["count"][0] or 0))]
+    return [f"{chosen['name_prefix'][0]}-{number}" for number in range(int(str(chosen["count"][0])))]
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 A cassette is JSON: `{"smolkit cassette": 1, "engine": "1.32.2", "calls": [...]}`, each call with the engine's arguments,
 stdin, stdout, stderr, exit status and duration. Bytes that are no text are `{"base64": ...}`. Values of variables in the
-arguments are `***`, and so is every secret wherever it was heard. What a command writes by itself is kept: look a cassette
-over before you share it.
+arguments are `***`, and so is every secret and every such value wherever it was heard, quoted, escaped and encoded too (see
+`smolkit.testing.scrubbing`; secrets of fewer than four characters where they stand by themselves, and values of fewer than
+six not at all). What a command writes by itself is kept: look a cassette over before you share it.
 """
 
 from __future__ import annotations
@@ -12,24 +13,29 @@ import base64
 import json
 import os
 import re
-import shlex
+import stat
 from typing import TYPE_CHECKING, Any, final
 
 from attrs import evolve, frozen
 
+from smolkit.errors import add_note
+from smolkit.hidden import Hidden
 from smolkit.runners.base import Runner
+from smolkit.shown import redact, shell_line
+from smolkit.testing.known_secrets import known
 from smolkit.testing.scripted import UnexpectedCommandError, UnusedAnswerError
-from smolkit.values import Completed, redact
+from smolkit.testing.scrubbing import Scrubber
+from smolkit.values import Completed
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from types import TracebackType
 
     from smolkit.commands.base import Command
     from smolkit.values import Invocation
 
 _VERSION = 1
 _KEY = "smolkit cassette"
-_SHORTEST_SECRET = 4  # characters: shorter ones cannot be told from other text
 # What differs from run to run: names that smolkit makes up, its labels, and names beside a file.
 _OWNER = r"[0-9a-f]{8}-[0-9a-f]{8}-\d+-\d+"
 _MARKS = {"session": "[0-9a-f]{16}", "creation": "[0-9a-f]{16}", "owner": _OWNER, "expires": r"\d+"}
@@ -60,7 +66,7 @@ class Recorder(Runner):
         super().__init__(version=runner.engine.version)
         self._runner, self._path = runner, os.fspath(path)
         self._calls: list[dict[str, Any]] = []
-        self._secrets: set[str] = set()
+        self._secrets: set[Hidden] = set()
 
     @property
     def host(self) -> str:
@@ -83,22 +89,25 @@ class Recorder(Runner):
     def execute(self, invocation: Invocation) -> Completed:
         """Has it done, and records it."""
         completed = self._runner.call(invocation)
-        hidden = (value.reveal() for _, value in invocation.env)
-        self._secrets |= {secret for secret in hidden if len(secret) >= _SHORTEST_SECRET}
+        self._secrets |= known(invocation, self._runner.given())
         call = {
-            "argv": list(redact(invocation.argv)),
-            "stdin": _written(invocation.stdin),
+            "argv": redact(invocation.argv),
+            "stdin": invocation.stdin,
             "returncode": completed.returncode,
-            "stdout": _written(completed.stdout),
-            "stderr": _written(completed.stderr),
+            "stdout": completed.stdout,
+            "stderr": completed.stderr,
             "duration": round(completed.duration, 3),
             "ended_by": completed.ended_by,
         }
         if (target := _copied_to(invocation.argv)) and completed.returncode == 0:
             with open(target, "rb") as file:
-                call["file"] = _written(file.read())
+                call["file"] = file.read()
         self._calls.append(call)
         return completed
+
+    def given(self) -> dict[str, Hidden]:
+        """The other runner's."""
+        return self._runner.given()
 
     def read_log(self, path: str, start: int) -> bytes:
         """The other runner's; not recorded."""
@@ -107,29 +116,34 @@ class Recorder(Runner):
     def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.save()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self.save()
+        except Exception as failure:
+            if error is None:
+                raise
+            add_note(error, f"the cassette {self._path!r} was not written: {failure}")
 
     def save(self) -> None:
-        """Writes the cassette, as far as it goes."""
-        calls = [{key: self._clean(value) for key, value in call.items()} for call in self._calls]
+        """Writes the cassette, as far as it goes. An older one stays until this one is whole.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        scrub = Scrubber(secret.reveal() for secret in self._secrets)
+        calls = [{key: _cleaned(value, scrub) for key, value in call.items()} for call in self._calls]
         text = json.dumps({_KEY: _VERSION, "engine": self.engine.version, "calls": calls}, indent=1, ensure_ascii=False)
-        with open(self._path, "w", encoding="utf-8") as file:
+        with self.target(self._path) as part, open(part, "w", encoding="utf-8") as file:
+            if os.path.exists(self._path):
+                os.fchmod(file.fileno(), stat.S_IMODE(os.stat(self._path).st_mode))
             file.write(text + "\n")
 
-    def _clean(self, value: Any) -> Any:
-        """Without secrets."""
-        if isinstance(value, list):
-            return [self._clean(item) for item in value]
-        if isinstance(value, dict):
-            data = base64.b64decode(value["base64"])
-            for secret in self._secrets:
-                data = data.replace(secret.encode(), b"***")
-            return _written(data)
-        if isinstance(value, str):
-            for secret in self._secrets:
-                value = value.replace(secret, "***")
-        return value
+
+def _cleaned(value: Any, scrub: Scrubber) -> Any:
+    """As it is written: without secrets, bytes as text where they are text."""
+    if isinstance(value, tuple):
+        return [_cleaned(os.fsencode(word), scrub) for word in value]
+    return _written(scrub.data(value)) if isinstance(value, bytes) else value
 
 
 @frozen
@@ -179,10 +193,10 @@ class Replayer(Runner):
                 return self._give(call, invocation)
             if self._ordered:
                 break
-        lines = [f"    smolvm {shlex.join(call.argv)}" for call in self._calls[:5]]
+        lines = [f"    smolvm {shell_line(call.argv)}" for call in self._calls[:5]]
         raise UnexpectedCommandError(
             f"the cassette has no such call{' next' if self._ordered else ''}: "
-            f"smolvm {shlex.join(redact(invocation.argv))}\n  it has:\n" + "\n".join(lines or ["    nothing more"])
+            f"smolvm {shell_line(redact(invocation.argv))}\n  it has:\n" + "\n".join(lines or ["    nothing more"])
         )
 
     def _give(self, call: _Call, invocation: Invocation) -> Completed:
@@ -205,7 +219,7 @@ class Replayer(Runner):
             UnusedAnswerError: one was not.
         """
         if self._calls:
-            lines = "\n".join(f"  smolvm {shlex.join(call.argv)}" for call in self._calls)
+            lines = "\n".join(f"  smolvm {shell_line(call.argv)}" for call in self._calls)
             raise UnusedAnswerError(f"the program did not run what was recorded:\n{lines}")
 
     def read_log(self, path: str, start: int) -> bytes:  # noqa: ARG002
@@ -237,7 +251,7 @@ def _data(value: Any) -> bytes | None:
 
 
 def _read(item: dict[str, Any]) -> _Call:
-    argv = tuple(item["argv"])
+    argv = tuple(os.fsdecode(_data(word) or b"") for word in item["argv"])
     stdout, stderr = _data(item["stdout"]) or b"", _data(item["stderr"]) or b""
     completed = Completed(argv, item["returncode"], stdout, stderr, item["duration"], item["ended_by"])
     stdin = item["stdin"]

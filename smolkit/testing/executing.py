@@ -6,16 +6,17 @@ import math
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
+from smolkit.hidden import Variables
 from smolkit.spawned import MARK
 from smolkit.testing import guest, words
 from smolkit.testing.guest import FakeMachine, GuestCall
 from smolkit.testing.guest_input import WAITS, GuestInput, Left
+from smolkit.testing.secret_sources import resolve, sources
 
 if TYPE_CHECKING:
     from smolkit.dialect import Dialect
     from smolkit.testing.shell import Pieces
     from smolkit.testing.words import Words
-    from smolkit.values import Invocation
 
 _TIMED_OUT, _CANNOT_START = 124, 255
 _EPOCH = 1_767_225_600.0  # when a fake's clock begins: 2026-01-01
@@ -58,15 +59,12 @@ class Executing:
         self._dialect, self._clock = dialect, clock
         self._numbers = iter(range(600, 10**9))
 
-    def call(self, machine: FakeMachine, said: Words, invocation: Invocation, stdin: GuestInput) -> Pieces:
+    def call(self, machine: FakeMachine, said: Words, stdin: GuestInput) -> Pieces:
         """A command in a machine, by the command line of exec or run."""
-        given = {key: value.reveal() for key, value in invocation.env}
-        secrets = {**machine.secrets, **said.pairs("--secret-env")}
-        env = {**machine.env, **{key: given.get(name, "") for key, name in secrets.items()}, **said.pairs("-e")}
         call = GuestCall(
             machine,
             said.command,
-            env,
+            _variables(machine, said),
             said.one("-w") or said.one("--workdir") or "/",
             said.one("--user") or None,
             stdin,
@@ -144,6 +142,12 @@ class Executing:
         machine.spawned[call.env.get(MARK, "")] = call.now + taken
         yield "stdout", f"{next(self._numbers)}\n".encode()
         return 0
+
+
+def _variables(machine: FakeMachine, said: Words) -> Variables:
+    """What wins stands last. The engine resolves the machine's secrets also where the command has others of their names."""
+    secrets = {**resolve(machine.secrets, said.given), **resolve(sources(said), said.given)}
+    return Variables({**machine.env, **secrets, **said.pairs("-e")})
 
 
 def _after(started: float, seconds: float) -> float:

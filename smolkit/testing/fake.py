@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, final, overload
 
 from attrs import define, evolve
 
+from smolkit.checks import hidden_pairs
+from smolkit.hidden import hide
 from smolkit.runners.base import Runner
 from smolkit.runners.live import Live
 from smolkit.testing import verbs, words
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from contextlib import _GeneratorContextManager
 
     from smolkit.commands.base import Command
+    from smolkit.hidden import Hidden
     from smolkit.ownership import Here
     from smolkit.testing.guest import FakeMachine, Handler, Said
     from smolkit.testing.shell import Pieces
@@ -79,10 +82,13 @@ class FakeSmolvm(FakeRunner):
     Args:
         version: The engine's version that it speaks as.
         patience: Seconds of this host. With 0 nobody is waited for: right where one thread both writes and reads.
+        env: Variables of the engine's process, as of SubprocessRunner: what `secret_env` names.
     """
 
-    def __init__(self, version: str = "1.32.2", *, patience: float = 30.0) -> None:
+    def __init__(self, version: str = "1.32.2", *, patience: float = 30.0, env: Mapping[str, str] | None = None) -> None:
+        env = hide(env)
         super().__init__(version)
+        self._env = dict(hidden_pairs("env", env))
         self.patience = patience
         self._clock = Clock()
         self._verbs = verbs.Verbs(self.engine.dialect, self._clock)
@@ -139,6 +145,10 @@ class FakeSmolvm(FakeRunner):
         if fault not in known or verb not in {*verbs.DONE, *verbs.RUN}:
             raise ValueError(f"no such fault of {verb!r}: {fault!r}; there are {', '.join(map(repr, sorted(known)))}")
         self._faults.append(_Injected(f"machine {verb}", fault, nth, nth + times - 1))
+
+    def given(self) -> dict[str, Hidden]:
+        """As in Runner."""
+        return self._env
 
     def sleep(self, seconds: float) -> None:
         """Lets time pass, by the fake's clock."""
@@ -206,13 +216,13 @@ class FakeSmolvm(FakeRunner):
         try:
             said = words.parse(invocation.argv, self.engine.dialect)
             with self._verbs.lock:
-                said = evolve(said, fault=self._fault(said.verb))
+                said = evolve(said, fault=self._fault(said.verb), given={**self._env, **dict(invocation.env)})
             if said.fault == "hangs":
                 self.sleep(invocation.timeout or 0)
                 return None  # type: ignore[return-value]
             if said.fault in _NOTHING_DONE:
                 raise words.fault(said.fault)
-            status = yield from self._do(said, invocation, stdin)
+            status = yield from self._do(said, stdin)
         except words.Refusal as refusal:
             yield "stderr", refusal.stderr(as_json=said is not None and said.as_json)
             return refusal.status
@@ -226,10 +236,10 @@ class FakeSmolvm(FakeRunner):
                     return injected.fault
         return ""
 
-    def _do(self, said: Words, invocation: Invocation, stdin: GuestInput) -> Pieces:
+    def _do(self, said: Words, stdin: GuestInput) -> Pieces:
         verb = said.verb.partition(" ")[2]
         if verb in verbs.RUN:
-            return (yield from verbs.RUN[verb](self._verbs, said, invocation, stdin))
+            return (yield from verbs.RUN[verb](self._verbs, said, stdin))
         with self._verbs.lock:
             text = verbs.DONE[verb](self._verbs, said)
         if text:

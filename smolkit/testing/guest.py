@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import stat
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, final
 
 from attrs import define, evolve, field, frozen
 
 from smolkit.checks import data
+from smolkit.hidden import Variables, masked
 from smolkit.spawned import FIND, KILL
 from smolkit.testing import guest_scripts
 from smolkit.testing.guest_input import WAITS, GuestInput
@@ -19,6 +20,7 @@ from smolkit.testing.shell import Pieces, Shell, UnknownSyntaxError
 
 if TYPE_CHECKING:
     from smolkit.testing.memory import Files
+    from smolkit.testing.secret_sources import Sources
 
 
 @final
@@ -63,14 +65,14 @@ class FakeMachine:
     files: Files
     record: dict[str, Any]
     state: str = "created"
-    env: dict[str, str] = field(factory=dict)
+    env: dict[str, str] = field(factory=dict, repr=masked)
     branchable: bool = False
     calls: list[GuestCall] = field(factory=list)
     log: bytes = b""
     console: bytes = b""
     half_booted: bool = False
     spawned: dict[str, float] = field(factory=dict)  # by their mark: when they end, in seconds since the epoch
-    secrets: dict[str, str] = field(factory=dict)  # the variable of the engine's process that has each
+    secrets: Sources = field(factory=dict)  # where the engine gets each
 
     @property
     def labels(self) -> dict[str, str]:
@@ -111,7 +113,7 @@ class GuestCall:
     Attributes:
         machine: Where it runs.
         args: The command.
-        env: Its variables: the machine's, the secrets', its own.
+        env: Its variables, a mapping: the machine's, the secrets', its own.
         workdir: Where it runs; "/" by default.
         user: As whom, if that was said.
         now: Seconds since the epoch, by the fake's clock.
@@ -119,7 +121,7 @@ class GuestCall:
 
     machine: FakeMachine
     args: tuple[str, ...]
-    env: Mapping[str, str]
+    env: Variables
     workdir: str
     user: str | None
     _input: GuestInput = field(repr=False, eq=False)

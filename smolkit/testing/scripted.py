@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,8 @@ from smolkit.runners.attempts import Attempt, InterruptedCall
 from smolkit.runners.base import Runner
 from smolkit.runners.live import Live, Replayed
 from smolkit.runners.waiting import breathe
-from smolkit.values import Completed, Invocation, redact
+from smolkit.shown import redact, shell_line
+from smolkit.values import Completed, Invocation
 
 if TYPE_CHECKING:
     from smolkit.commands.run import RunTerminal
@@ -199,7 +199,7 @@ class FakeRunner(Runner):
         """What becomes of a command that no answer matches."""
         argv = _plain(invocation.argv)
         raise UnexpectedCommandError(
-            f"no answer for {command!r}\n  argv: smolvm {shlex.join(redact(argv))}\n{self._nearest(command, argv)}"
+            f"no answer for {command!r}\n  argv: smolvm {shell_line(redact(argv))}\n{self._nearest(command, argv)}"
         )
 
     def _nearest(self, command: Command[Any], argv: tuple[str, ...]) -> str:
@@ -208,7 +208,7 @@ class FakeRunner(Runner):
 
         def likeness(answer: _Answer) -> float:
             words = answer.pattern if isinstance(answer.pattern, list | tuple) else ()
-            other, own = (shlex.join(words), shlex.join(argv)) if words else (repr(answer.pattern), repr(command))
+            other, own = (shell_line(words), shell_line(argv)) if words else (repr(answer.pattern), repr(command))
             return SequenceMatcher(None, other, own).ratio()
 
         lines = [

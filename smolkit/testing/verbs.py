@@ -13,12 +13,12 @@ from smolkit.testing import words
 from smolkit.testing.executing import Executing
 from smolkit.testing.guest import FakeMachine
 from smolkit.testing.memory import Files
+from smolkit.testing.secret_sources import resolve, sources
 
 if TYPE_CHECKING:
     from smolkit.testing.guest_input import GuestInput
     from smolkit.testing.shell import Pieces
     from smolkit.testing.words import Words
-    from smolkit.values import Invocation
 
 _SHOWS_PORTS = (1, 32, 2)  # in status; seen there, and not looked for before
 
@@ -47,7 +47,7 @@ class Verbs(Executing):
         if pairs and self._dialect.version >= _SHOWS_PORTS:
             record["published_ports"] = [{"host": host, "guest": inside} for host, inside in pairs]
         self.machines[name] = FakeMachine(name, Files(), record, env=said.pairs("-e"))
-        self.machines[name].secrets = said.pairs("--secret-env")
+        self.machines[name].secrets = sources(said)
         return f"Created machine: {name}\n"
 
     def start(self, said: Words) -> str:
@@ -61,6 +61,7 @@ class Verbs(Executing):
             raise words.fault(said.fault)
         if machine.state == "running":
             return f"Machine '{machine.name}' already running\n"
+        resolve(machine.secrets, said.given)  # for its workload
         machine.state, machine.branchable = "running", bool({"--branchable", "--forkable"} & said.options.keys())
         return f"Machine '{machine.name}' running\n"
 
@@ -164,6 +165,7 @@ class Verbs(Executing):
                 files=parent.files.copy(),
                 record=record,
                 env={**parent.env, **said.pairs("-e")},
+                secrets={**parent.secrets, **sources(said)},
                 branchable="--branchable" in said.options,
                 calls=[],
                 spawned={},
@@ -204,7 +206,7 @@ class Verbs(Executing):
             file.write(data)
         return ""
 
-    def run(self, said: Words, invocation: Invocation, stdin: GuestInput) -> Pieces:
+    def run(self, said: Words, stdin: GuestInput) -> Pieces:
         """A machine for one command; or one that is left, with the command for a workload, which the fake does not run."""
         if "--detach" in said.options:
             return (yield from self._run_detached(said))
@@ -214,7 +216,7 @@ class Verbs(Executing):
             raise words.fault(said.fault)
         record = words.record(name, said, self._dialect, int(self._clock.now))
         machine = FakeMachine(name, Files(), record, "running", env=said.pairs("-e"))
-        return (yield from self.call(machine, evolve(said, options={**said.options, "-e": []}), invocation, stdin))
+        return (yield from self.call(machine, evolve(said, options={**said.options, "-e": []}), stdin))
 
     def _run_detached(self, said: Words) -> Pieces:
         name = said.one("--name", "default")
@@ -225,15 +227,17 @@ class Verbs(Executing):
             if said.fault in words.FAULTS:
                 raise words.fault(said.fault)
             record = words.record(name, said, self._dialect, int(self._clock.now))
-            self.machines[name] = FakeMachine(name, Files(), record, "running", env=said.pairs("-e"))
+            machine = FakeMachine(name, Files(), record, "running", env=said.pairs("-e"), secrets=sources(said))
+            resolve(machine.secrets, said.given)
+            self.machines[name] = machine
         yield "stdout", f"Machine '{name}' running in background\n".encode()
         return 0
 
-    def exec(self, said: Words, invocation: Invocation, stdin: GuestInput) -> Pieces:
+    def exec(self, said: Words, stdin: GuestInput) -> Pieces:
         """A command in it."""
         with self.lock:
             machine = self._up(self._find(said))
-        return (yield from self.call(machine, said, invocation, stdin))
+        return (yield from self.call(machine, said, stdin))
 
 
 # What the fake does of `smolvm machine`; the first answer with text, the others bring output as it comes.
@@ -252,4 +256,4 @@ DONE: dict[str, Callable[[Verbs, Words], str]] = {
     "stop": Verbs.stop,
     "update": Verbs.update,
 }
-RUN: dict[str, Callable[[Verbs, Words, Invocation, GuestInput], Pieces]] = {"exec": Verbs.exec, "run": Verbs.run}
+RUN: dict[str, Callable[[Verbs, Words, GuestInput], Pieces]] = {"exec": Verbs.exec, "run": Verbs.run}

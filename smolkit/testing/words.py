@@ -13,6 +13,7 @@ from smolkit.commands.options import switch
 
 if TYPE_CHECKING:
     from smolkit.dialect import Dialect
+    from smolkit.hidden import Hidden
 
 CAP = 11_534_336  # bytes of output, of an exec without -i
 MIB = 2**20
@@ -60,6 +61,7 @@ class Words:
         command: What stands behind `--`.
         as_json: Whether failures are wanted as JSON.
         fault: What is to go wrong.
+        given: The variables of the engine's process.
     """
 
     verb: str
@@ -68,6 +70,7 @@ class Words:
     command: tuple[str, ...] = ()
     as_json: bool = False
     fault: str = ""
+    given: Mapping[str, Hidden] = field(factory=dict)
 
     def one(self, flag: str, default: str = "") -> str:
         """The flag's last value."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from smolkit import ExecResult, Machine, errors
+from smolkit import ExecResult, Machine, Secret, errors
 from tests.contract.conftest import World
 
 # A script, and what comes of it: exit status, stdout, stderr (None: not compared).
@@ -94,6 +96,29 @@ def test_secrets(machine: Machine) -> None:
     """They are variables of the command, and of no other."""
     assert (0, "s3cr3t\n", "") == shown(machine.sh('echo "$TOKEN"', secrets={"TOKEN": "s3cr3t"}))
     assert (0, "\n", "") == shown(machine.sh('echo "$TOKEN"'))
+
+
+@pytest.mark.differs
+def test_secrets_of_a_handle_that_did_not_make_the_machine(machine: Machine, world: World, tmp_path: Path) -> None:
+    """They come with its commands: values, and what files have by then."""
+    (tmp_path / "file").write_text("from a file\n")
+    secrets: dict[str, str | Secret] = {"TOKEN": "s3cr3t", "D.B": "dotted", "FILE": Secret.file(tmp_path / "file")}
+    other = world.client.machine(machine.name, secrets=secrets)
+
+    assert (0, "s3cr3t from a file\n", "") == shown(other.sh('echo "$TOKEN $FILE"'))
+    assert (0, "own\n", "") == shown(other.sh('echo "$TOKEN"', secrets={"TOKEN": "own"}))
+
+
+@pytest.mark.differs
+def test_secrets_that_are_not_to_be_found(machine: Machine, world: World, tmp_path: Path) -> None:
+    """A variable that the engine does not have, a file that is not there, a symlink."""
+    (tmp_path / "link").symlink_to("/etc/hostname")
+    for name in ("missing", "link"):
+        with pytest.raises(errors.ConfigError, match="resolve secret 'A': file_read_failed"):
+            machine.exec(["true"], secrets={"A": Secret.file(tmp_path / name)})
+    made = world.client.machine(secrets={"B": "s3cr3t"}, **world.small)
+    with made, pytest.raises(errors.SecretUnsetError, match="resolve secret 'B': env_unset"):
+        world.client.machine(made.name).exec(["true"])
 
 
 @pytest.mark.differs

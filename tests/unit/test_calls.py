@@ -82,7 +82,8 @@ def test_a_dry_run_runs_nothing(fake: FakeRunner, client: Smolvm, capsys: pytest
     assert ([Create, Start, Exec], Delete) == (kinds[:3], kinds[-1])
     assert "hidden" not in str(plan)
     assert str(plan) + "\n" == capsys.readouterr().out
-    line = "SMOLKIT_MACHINE_SECRET_S=*** smolvm --error-format json machine exec --name m -i -- sh -c 'echo $K' <<< ..."
+    line = "SMOLKIT_MACHINE_SECRET_S=*** smolvm --error-format json machine exec --name m -i "
+    line += "--secret-env S=SMOLKIT_MACHINE_SECRET_S -- sh -c 'echo $K' <<< ..."
     assert line == plan.lines[2]
     fake.answer(["machine"])
     client.machine("m").exec(["true"])

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
+import os
+import re
+import shlex
+import time
+import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from smolkit import Smolvm, errors
-from smolkit.testing import FakeSmolvm, Recorder, Replayer, UnexpectedCommandError, UnusedAnswerError
+from smolkit import Secret, Smolvm, errors
+from smolkit.commands.script import encode
+from smolkit.testing import FakeRunner, FakeSmolvm, Recorder, Replayer, UnexpectedCommandError, UnusedAnswerError
+from smolkit.testing.scrubbing import Scrubber
 
 
 def session(client: Smolvm, folder: Path) -> list[object]:
@@ -133,3 +146,207 @@ def test_not_a_cassette(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"smolkit cassette": 99}')
     with pytest.raises(ValueError, match="not a cassette"):
         Replayer(tmp_path / "x.json")
+
+
+def recorded(path: Path, said: str | bytes, **options: Any) -> str:
+    """The tape of a command that says this."""
+    fake = FakeSmolvm()
+    fake.on("say", said)
+    with Recorder(fake, path) as runner, Smolvm(runner=runner).machine("m") as machine:
+        machine.exec(["say"], **options)
+    return path.read_text()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_secrets_that_have_a_part_in_common_are_gone_whole(tmp_path: Path, order: int) -> None:
+    """One begins like another, is in it, or ends as the other begins."""
+    secrets = dict(list({"A": "s3cr3t", "B": "s3cr3t-and-more", "C": "more-and", "D": "xs3cr3t"}.items())[::order])
+    text = recorded(tmp_path / "tape", "s3cr3t-and-more s3cr3t-and-more-and xs3cr3t-and-more s3cr3t", secrets=secrets)
+
+    assert '"stdout": "*** *** *** ***"' in text
+
+
+def test_short_secrets_are_gone_where_they_stand_by_themselves(tmp_path: Path) -> None:
+    """They are part of other words as well, which are kept."""
+    text = recorded(tmp_path / "tape", "pin=7q;7q 7qx x7q '7q'", secrets={"A": "7q"})
+
+    assert '"stdout": "pin=***;*** 7qx x7q \'***\'"' in text
+
+
+def test_values_of_variables_are_gone_wherever_they_were_heard(tmp_path: Path) -> None:
+    """Of the command, the machine, the runner and files; but for such short ones as all answers have."""
+    (tmp_path / "file").write_text("f1le-secret\n")
+    fake = FakeSmolvm(env={"HOST": "h0st-value", "PROXY": "http://me:p%40ss-word@proxy:1"})
+    fake.on("say", "mach1ne-value c0mmand-value h0st-value f1le-secret 1 on true root p@ss-word p%40ss-word")
+    env = {"A": "mach1ne-value", "B": "1", "USER": "root", "DEBUG": "true"}
+    with Recorder(fake, tmp_path / "tape") as runner, Smolvm(runner=runner).machine("m", env=env) as machine:
+        machine.exec(["say"], env={"C": "c0mmand-value", "D": "on"}, secrets={"E": Secret.file(tmp_path / "file")})
+
+    assert '"stdout": "*** *** *** *** 1 on true root *** ***"' in (tmp_path / "tape").read_text()
+
+
+def shell_quoted(text: str) -> str:
+    """As busybox and set -x have it."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def backslashed(text: str) -> str:
+    """As bash's `printf %q` has it, but for line ends."""
+    return "".join(c if c.isalnum() or c == "\n" else f"\\{c}" for c in text)
+
+
+FORMS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "JSON": json.dumps,
+    "JSON in UTF-8": lambda text: json.dumps(text, ensure_ascii=False),
+    "JSON in JSON": lambda text: json.dumps(json.dumps(text)),
+    "JSON of PHP": lambda text: json.dumps(text).replace("/", "\\/"),
+    "shlex": shlex.quote,
+    "shlex in JSON": lambda text: json.dumps(shlex.quote(text)),
+    "shell": shell_quoted,
+    "printf %q": backslashed,
+    "percent": urllib.parse.quote,
+    "all percent": lambda text: urllib.parse.quote(text, safe=""),
+    "form": urllib.parse.quote_plus,
+    "lower case": lambda text: re.sub("%..", lambda found: found[0].lower(), urllib.parse.quote_plus(text)),
+    "twice percent": lambda text: urllib.parse.quote(urllib.parse.quote(text)),
+    "HTML": html.escape,
+    "XML": lambda text: text.replace("&", "&#38;").replace("<", "&#x3C;"),
+    "Python": lambda text: repr(text.encode()),
+    "a path to smolkit's scripts": encode,
+    "a terminal": lambda text: text.replace("\n", "\r\n"),
+    "one line": lambda text: text.replace("\n", " "),
+    "no line": lambda text: text.replace("\n", ""),
+    "indented": lambda text: text.replace("\n", "\n    "),
+    "unquoted": lambda text: " ".join(text.split()),
+}
+SECRETS = [
+    "s3cr3t/+val=",
+    'it\'s "q&a" <$x> `y`',
+    "pass\\word\\\\n1",
+    "ключ-é-🔑",
+    "two lines\nof a key\n",
+    "  spa  ced ",
+    "%41%2f",
+    "abc\tdef\tghi",
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_is_gone_in_whatever_form(form: str, secret: str) -> None:
+    """Nothing of it is left; what stands around it is."""
+    found = Scrubber([secret]).text(f"before [{FORMS[form](secret)}] after")
+    left = found.removeprefix("before [").removesuffix("] after")
+
+    assert found == f"before [{left}] after"
+    assert "***" in left
+    assert [] == [part for part in re.findall(r"\w{2,}", secret) if part in left.replace("u0020", "")]
+
+
+@pytest.mark.parametrize("before", ["", "u", "us", "user:"])
+@pytest.mark.parametrize("after", ["", "\n", "and more text after it"])
+@pytest.mark.parametrize("secret", [*SECRETS, "x" * 100 + "?" * 30])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes])
+def test_a_secret_is_gone_in_base64(before: str, after: str, secret: str, encode: Callable[[bytes], bytes]) -> None:
+    """By itself or in the middle of other text, at each of its three places, in either alphabet, in lines or in one."""
+    data = (before + secret + after).encode()
+    text = encode(data).decode()
+    for form in (text, text.rstrip("="), text.replace("\n", "\r\n"), json.dumps(text), urllib.parse.quote(text)):
+        found = Scrubber([secret]).text(f"Basic {form}")
+        kept = re.sub(r"\\n|\s|%0A|%3D|[\"=*]", "", found.removeprefix("Basic "))
+        assert "***" in found
+        assert len(base64.b64encode((before + after).encode())) + 1 >= len(kept)
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.text(min_size=4).filter(lambda text: len(text.strip()) >= 4), st.text(), st.text())
+def test_no_secret_survives(secret: str, before: str, after: str) -> None:
+    """Whatever it is, and whatever stands around it; in text and in bytes that are none."""
+    scrub = Scrubber([secret])
+    for data in (f"{before}{secret}{after}".encode(), b"\xff" + f"{before}{secret}{after}".encode() + b"\0"):
+        assert secret.strip().encode() not in scrub.data(data)
+
+
+def test_a_hostile_guest_does_not_keep_a_recorder_busy() -> None:
+    """What nearly is a secret, without end."""
+    scrub = Scrubber(['\\\\ "\'quoted" \\ \n\t secret\\\\', "aaaa"])
+    runs = [b"\\", b" ", b"a", b"%255c", b"\\n", b"\\ \n", b'\\\\ "\'quoted" ']
+    started = time.process_time()
+    for piece in (*runs, *(b'quoted"' + run * 500 for run in runs)):
+        scrub.data(piece * (2**16 // len(piece)))
+
+    assert time.process_time() - started < 60  # seconds, of about one: what does not grow as its input does takes hours
+
+
+def test_the_engines_json_stays_json(tmp_path: Path) -> None:
+    """Also where a secret is a number that it has."""
+    fake = FakeSmolvm()
+    secrets = {"PID": "4242", "MEM": "8192"}
+    with Recorder(fake, tmp_path / "tape") as runner, Smolvm(runner=runner).machine("m", secrets=secrets) as machine:
+        assert (4242, "running") == (machine.status().pid, machine.status().state)
+
+    assert "4242" not in (tmp_path / "tape").read_text()
+    with Smolvm(runner=Replayer(tmp_path / "tape")).machine("m", secrets=secrets) as machine:
+        assert (None, "running") == (machine.status().pid, machine.status().state)
+
+
+def test_a_tree_with_a_secret_in_it_is_replayed(tmp_path: Path) -> None:
+    """What is no text keeps its length without it."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "key").write_text("the s3cr3t-value and more")
+    secrets = {"A": "s3cr3t-value"}
+    with (
+        Recorder(FakeSmolvm(), tmp_path / "tape") as runner,
+        Smolvm(runner=runner).machine("m", secrets=secrets) as machine,
+    ):
+        machine.upload(tmp_path / "tree", "/root/tree")
+        machine.download("/root/tree", tmp_path / "there")
+    assert "s3cr3t-value" not in (tmp_path / "tape").read_text()
+
+    with Smolvm(runner=Replayer(tmp_path / "tape")).machine("m", secrets=secrets) as machine:
+        machine.upload(tmp_path / "tree", "/root/tree")
+        machine.download("/root/tree", tmp_path / "again")
+    assert "the ************ and more" == (tmp_path / "again" / "key").read_text()
+
+
+def test_words_that_are_no_text_are_recorded(tmp_path: Path) -> None:
+    """Byte by byte."""
+    fake = FakeRunner()
+    fake.answer(["machine"], "done\n")
+    with Recorder(fake, tmp_path / "tape") as runner:
+        Smolvm(runner=runner).machine("m").exec(["cat", "/root/\udcff"])
+    machine = Smolvm(runner=Replayer(tmp_path / "tape")).machine("m")
+    with pytest.raises(UnexpectedCommandError):
+        machine.exec(["cat", "/root/\udcfe"])
+    assert "done\n" == machine.exec(["cat", "/root/\udcff"]).stdout
+
+
+@pytest.mark.parametrize("block_fails", [False, True])
+def test_a_tape_that_cannot_be_written_costs_neither_the_old_one_nor_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_fails: bool
+) -> None:
+    """The exception of the block comes out, and says so; without one the failure does."""
+    recorded(tmp_path / "tape", "old")
+    (tmp_path / "tape").chmod(0o600)
+    old = (tmp_path / "tape").read_text()
+
+    def work() -> None:
+        with Recorder(FakeSmolvm(), tmp_path / "tape") as runner:
+            Smolvm(runner=runner).ls()
+            monkeypatch.setattr(os, "replace", no_space)
+            if block_fails:
+                raise KeyError("the block's")
+
+    with pytest.raises(KeyError if block_fails else OSError) as error:
+        work()
+    monkeypatch.undo()
+    assert not block_fails or "was not written: [Errno 28]" in error.value.__notes__[0]
+    assert ([tmp_path / "tape"], old) == (list(tmp_path.iterdir()), (tmp_path / "tape").read_text())
+    recorded(tmp_path / "tape", "new")
+    assert 0o600 == (tmp_path / "tape").stat().st_mode & 0o777
+
+
+def no_space(*_: object) -> None:
+    """The disk is full."""
+    raise OSError(28, "No space left on device")

@@ -136,7 +136,7 @@ def test_handles_are_values_and_pickle(client: Smolvm) -> None:
     data = pickle.dumps(machine)
     assert pickle.loads(data) == machine
     assert b"s3cr3t" not in data
-    with pytest.raises(ValueError, match="give env and secrets again"):
+    with pytest.raises(ValueError, match="give env, secrets and proxy again"):
         Smolvm(runner=pickle.loads(pickle.dumps(runner))).machine("a").stop()
 
 

@@ -326,8 +326,10 @@ def test_the_terminal_is_handed_over(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert status == machine.shell()
     assert status == machine.terminal(["python3", "-q"], env={"A": "b"}, workdir="/root", user="me", secrets={"S": "x"})
     said = capfd.readouterr()
-    words = "exec --name m -i -t -e A=b --secret-env S=SMOLKIT_SECRET_S -w /root --user me -- python3 -q"
-    assert ["shell --name m k", f"{words} k"] == [line.partition(" machine ")[2] for line in said.out.splitlines()]
+    secrets = "--secret-env KEY=SMOLKIT_MACHINE_SECRET_KEY --secret-env S=SMOLKIT_SECRET_S"
+    words = f"exec --name m -i -t -e A=b {secrets} -w /root --user me -- python3 -q"
+    shell = "exec --name m -i -t --secret-env KEY=SMOLKIT_MACHINE_SECRET_KEY -- /bin/sh"
+    assert [f"{shell} k", f"{words} k"] == [line.partition(" machine ")[2] for line in said.out.splitlines()]
     assert "" == said.err
 
 

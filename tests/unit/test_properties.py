@@ -18,7 +18,7 @@ from smolkit import archive, checks, errors
 from smolkit.commands import Exec
 from smolkit.commands.script import encode
 from smolkit.dialect import Dialect
-from smolkit.values import redact
+from smolkit.shown import redact
 from tests.unit.test_files import tree
 
 NEWEST = Dialect.of("1.32.2")

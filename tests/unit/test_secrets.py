@@ -9,13 +9,18 @@ import pickle
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from smolkit import Machine, Secret, Smolvm, SmolvmError, SubprocessRunner, errors
 from smolkit.commands import Create, Exec, Spawn, Start
-from smolkit.testing import FakeRunner
+from smolkit.commands.secret import MACHINES, OWN, carrier
+from smolkit.testing import FakeRunner, FakeSmolvm, UnexpectedCommandError
 from tests.processes import running, until
 from tests.recorded import as_json
 
@@ -96,6 +101,165 @@ def test_a_machines_secrets_come_with_every_start_and_command(client: Smolvm, fa
     assert [Create, Start, Exec, Spawn, Exec] == kinds[:5]
     assert [{**carried, "SMOLKIT_SECRET_MORE": "x"}, *[carried] * 5] == [revealed(fake, number) for number in range(2, 8)]
     assert carried == revealed(fake, 1)
+
+
+def test_variables_whose_names_are_alike_have_values_of_their_own(pretend: Smolvm) -> None:
+    """Guests take more names than a shell does."""
+    names = ["DB.PASS", "DB_PASS", "DB-PASS", "DB PASS", "X_44", "ключ", "ключи", "É", "a" * 200]
+    for kind in ("secrets", "SECRETS"):
+        values = {name: f"{kind} {number}" for number, name in enumerate(names)}
+        fake = FakeSmolvm()
+        with Smolvm(runner=fake).machine("m", secrets=values if kind == "SECRETS" else None) as machine:
+            fake.on("show", lambda call: json.dumps(dict(call.env)))
+            said = machine.exec(["show"], secrets=values if kind == "secrets" else None).stdout
+        assert values == json.loads(said)
+    with pretend.machine("m") as machine:
+        said = machine.exec(["printenv", "DB_PASS", "DB"], secrets={"DB_PASS": "one", "DB": "two"}).stdout
+        assert "one\ntwo\n" == said
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_characters="=\0", exclude_categories=["Cs"]), min_size=1), unique=True))
+def test_no_two_variables_share_a_carrier(names: list[str]) -> None:
+    """Neither of one place nor of the other."""
+    carriers = {carrier(name, place) for name in names for place in (MACHINES, OWN)}
+
+    assert 2 * len(names) == len(carriers)
+
+
+def test_a_handle_brings_its_secrets_to_a_machine_that_another_made() -> None:
+    """Whatever runs in it, what runs by itself and a terminal too; of equal names those of the command win."""
+    fake = FakeSmolvm()
+    client = Smolvm(runner=fake)
+    client.machine("m").create()
+    machine = client.machine("m", secrets={"TOKEN": VALUE, "KEY": "the machine's"})
+    machine.start()
+    fake.on("show", lambda call: f"{call.env['TOKEN']} {call.env['KEY']}")
+
+    assert f"{VALUE} the machine's" == machine.exec(["show"]).stdout
+    assert f"{VALUE} own" == machine.exec(["show"], secrets={"KEY": "own"}).stdout
+    with machine.popen(["show"], text=True) as process:
+        assert [("stdout", f"{VALUE} the machine's")] == list(process)
+    machine.spawn(["show"])
+    machine.wait_until(command=["show"])
+    machine.write_text("/root/x", "x")
+    machine.terminal(["show"])
+    fake.on(["/bin/sh"], lambda call: f"{call.env['TOKEN']} {call.env['KEY']}")
+    machine.shell()
+    assert {VALUE} == {call.env["TOKEN"] for call in fake.machines["m"].calls}
+    assert 8 == len(fake.machines["m"].calls)
+
+
+def test_a_handle_that_was_not_told_a_machines_secrets_says_so() -> None:
+    """At the start, and at each command."""
+    fake = FakeSmolvm()
+    client = Smolvm(runner=fake)
+    made = client.machine("m", secrets={"TOKEN": VALUE})
+    made.create()
+    with pytest.raises(errors.SecretUnsetError, match="use a handle that was made with them"):
+        client.machine("m").start()
+    made.start()
+    with pytest.raises(errors.SecretUnsetError, match="resolve secret 'TOKEN': env_unset"):
+        client.machine("m").exec(["true"])
+
+
+def test_branches_have_their_sources_secrets() -> None:
+    """Their own commands too, and branches of them."""
+    fake = FakeSmolvm()
+    client = Smolvm(runner=fake)
+    with client.machine("m", secrets={"TOKEN": VALUE}, branchable=True) as machine:
+        with machine.branch(branchable=True) as child, child.branch() as grandchild:
+            for one in (child, grandchild):
+                assert f"{VALUE}\n" == one.sh('echo "$TOKEN"').stdout
+        with machine.branch_many(1, no_wait_ready=True)[0] as child:
+            assert f"{VALUE}\n" == child.sh('echo "$TOKEN"').stdout
+
+
+@pytest.mark.parametrize(("version", "said"), [("1.32.2", True), ("1.8.3", True), ("1.4.0", False)])
+def test_a_branch_is_told_the_secrets_where_it_can_be(version: str, said: bool) -> None:
+    """Elsewhere it has what its source has on record."""
+    fake = FakeRunner(version)
+    fake.answer(["machine"])
+    Smolvm(runner=fake).machine("m", secrets={"TOKEN": VALUE}).branch("child")
+
+    assert said == ("--secret-env" in fake.argvs[-1])
+    assert {"SMOLKIT_MACHINE_SECRET_TOKEN": VALUE} == revealed(fake, -1)
+
+
+def test_each_secret_is_named_once() -> None:
+    """The engine refuses two of a name: a branch's own win, and of a machine's it says so."""
+    fake = FakeSmolvm(env={"HOST": "own"})
+    client = Smolvm(runner=fake)
+    source = client.machine("m", secrets={"TOKEN": VALUE, "KEY": VALUE}, branchable=True)
+    with source, source.branch(secret_env={"TOKEN": "HOST"}) as child:
+        sources = fake.machines[child.name].secrets
+        assert ("--secret-env", "HOST") == sources["TOKEN"]
+        assert ("--secret-env", "SMOLKIT_MACHINE_SECRET_KEY") == sources["KEY"]
+        assert "own\n" == child.sh('echo "$TOKEN"').stdout
+    with pytest.raises(errors.ConfigError, match="secret 'TOKEN' specified more than once"):
+        client.machine("m", secrets={"TOKEN": VALUE}, secret_env={"TOKEN": "HOST"}).create()
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda machine: machine.monitor().__enter__().stop(),
+        lambda machine: machine.resume(),
+        lambda machine: machine.images(),
+        lambda machine: machine.prune(),
+        lambda machine: machine.network_test(),
+        lambda machine: machine.release(),
+        lambda machine: machine.start(),
+    ],
+)
+def test_what_may_boot_a_machine_or_look_into_it_has_its_secrets(
+    client: Smolvm, fake: FakeRunner, verb: Callable[[Machine], Any]
+) -> None:
+    """The engine resolves what it has on record."""
+    fake.answer(["machine"], stdout="{}")
+    verb(client.machine("m", secrets={"TOKEN": VALUE}))
+
+    assert {"SMOLKIT_MACHINE_SECRET_TOKEN": VALUE} == revealed(fake, -1)
+
+
+def test_machines_for_one_command_have_secrets() -> None:
+    """A value or a file; one that is left has them on record, and its handle brings them."""
+    fake = FakeSmolvm()
+    client = Smolvm(runner=fake)
+    fake.on("show", lambda call: call.env["TOKEN"])
+
+    assert VALUE == client.run(["show"], secrets={"TOKEN": VALUE}).stdout
+    with client.run_detached(["show"], secrets={"TOKEN": VALUE}) as machine:
+        assert VALUE == machine.exec(["show"]).stdout
+    with pytest.raises(TypeError, match="no option 'secrets'"):
+        client.pack_run("x.smolmachine", ["show"], secrets={"TOKEN": VALUE})  # type: ignore[call-arg]
+
+
+def test_a_fake_finds_secrets_as_the_engine_does(tmp_path: Path) -> None:
+    """Files are read at each command, by their rules; what is not there is refused in the engine's words."""
+    fake = FakeSmolvm(env={"HOST": VALUE})
+    client = Smolvm(runner=fake)
+    (tmp_path / "file").write_text("from a file\n\n")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "large").write_bytes(b"x" * (2**20 + 1))
+    (tmp_path / "binary").write_bytes(b"\xff")
+    secrets = {"A": Secret.file(tmp_path / "file")}
+    with client.machine("m", secrets=secrets, secret_env={"B": "HOST"}) as machine:
+        assert f"from a file {VALUE}\n" == machine.sh('echo "$A $B"').stdout
+        (tmp_path / "file").write_text("changed")
+        assert f"changed {VALUE}\n" == machine.sh('echo "$A $B"').stdout
+        for name, reason in (
+            ("missing", "file_read_failed"),
+            ("link", "file_read_failed"),
+            ("binary", "file_read_failed"),
+            ("large", "file_too_large"),
+        ):
+            with pytest.raises(errors.ConfigError, match=f"resolve secret 'C': {reason}"):
+                machine.exec(["true"], secrets={"C": Secret.file(tmp_path / name)})
+        with pytest.raises(UnexpectedCommandError, match="no keychain"):
+            machine.exec(["true"], secrets={"C": Secret.keychain("x")})
+    with pytest.raises(errors.SecretUnsetError), client.machine("m", secret_env={"B": "NOT_SET"}):
+        pass
 
 
 def test_engines_without_a_way_for_secrets() -> None:

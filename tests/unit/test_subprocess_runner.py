@@ -22,8 +22,8 @@ import pytest
 from smolkit import Invocation, Smolvm, SubprocessRunner, errors
 from smolkit.commands import Exec, Ls, Start
 from smolkit.dialect import Dialect
+from smolkit.hidden import Hidden
 from smolkit.testing import PretendEngine
-from smolkit.values import Hidden
 from tests.processes import LONGEST, until
 from tests.recorded import NOTE
 

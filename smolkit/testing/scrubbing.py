@@ -1,0 +1,211 @@
+"""Taking secrets out of what was recorded: programs write them as they are, quoted, escaped and encoded."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any, final
+
+from attrs import frozen
+
+from smolkit.hidden import MASK
+
+_WHITE = " \t\n\r\f\v"
+_SHORT = 4  # characters: shorter ones are taken out only where they stand by themselves, as they are part of any text
+_LEAST = 4  # characters of base64 that tell a secret
+_BREAK = rb"(?:\r?\n|\\{1,4}n|(?:%(?:25)*0[dD])?%(?:25)*0[aA])?"  # in the middle of base64: its lines are short
+_SPACE = rb"(?:\\{0,8}\s|\+|%(?:25)*(?:20|0[9aAdD])|\\{1,8}(?:[nrt]|u00(?:20|0[9aAdD])|x(?:20|0[9aAdD])|0?(?:040|01[125])))"
+_SLASH = rb"(?:\\{1,8}(?:u005[cC]|x5[cC]|0?134)|%(?:25)*5[cC]|\\)"
+_PART_OF_BASE64 = rb"[A-Za-z0-9+/_-]?={0,2}"
+
+
+@final
+class Scrubber:
+    """Takes secrets out of text and bytes, each in all its forms, the longest stretch that any of them covers."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._forms = [form for secret in dict.fromkeys(secrets) for form in _forms_of(secret)]
+
+    def text(self, text: str) -> str:
+        """The text without secrets."""
+        return self.data(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+    def data(self, data: bytes) -> bytes:
+        """The bytes without secrets. JSON stays JSON, and what is no text keeps its length."""
+        found = self._without(data)
+        if found != data and _is_json(data) and not _is_json(found):
+            return json.dumps(self._walked(json.loads(data)), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        return found
+
+    def _without(self, data: bytes) -> bytes:
+        size = _same_size if _is_binary(data) else _mask
+        unbroken = re.sub(rb"[\r\n]|\\{1,4}n|%(?:25)*0[aAdD]", b"", data)
+        parts, end = list[bytes](), 0
+        for start, stop in _united(span for form in self._forms for span in form.spans(data, unbroken)):
+            parts += [data[end:start], size(stop - start)]
+            end = stop
+        return b"".join([*parts, data[end:]])
+
+    def _walked(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {self.text(key): self._walked(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._walked(item) for item in value]
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and self.text(str(value)) != str(value):
+            return MASK
+        return value
+
+
+def _mask(size: int) -> bytes:  # noqa: ARG001  (as the other)
+    return MASK.encode()
+
+
+def _same_size(size: int) -> bytes:
+    return b"*" * max(size, len(MASK))
+
+
+def _is_binary(data: bytes) -> bool:
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return True
+    return b"\0" in data
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        return data.lstrip()[:1] in {b"{", b"["} and json.loads(data) is not None
+    except (ValueError, RecursionError):
+        return False
+
+
+def _united(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Those that overlap made one."""
+    start, end = -1, -1
+    for left, right in sorted(spans):
+        if left > end:
+            if end > start:
+                yield start, end
+            start, end = left, right
+        end = max(end, right)
+    if end > start:
+        yield start, end
+
+
+@frozen
+class _Form:
+    """What finds a secret in some of its forms.
+
+    Attributes:
+        pattern: What is searched for.
+        anchor: A part of it that is the same in all of them, which is found much faster.
+        broken: Whether there may be line breaks in it.
+    """
+
+    pattern: re.Pattern[bytes]
+    anchor: bytes
+    broken: bool = False
+
+    def spans(self, data: bytes, unbroken: bytes) -> Iterator[tuple[int, int]]:
+        """Where it is found, overlapping too."""
+        if self.anchor not in data and not (self.broken and self.anchor in unbroken):
+            return
+        found = self.pattern.search(data)
+        while found is not None:
+            yield found.span()
+            found = self.pattern.search(data, found.start() + 1)
+
+
+def _forms_of(secret: str) -> Iterator[_Form]:
+    whole = secret.strip(_WHITE)  # a line's end is added and taken away on the way
+    if not whole:
+        return
+    yield _as_text(whole, rb"%s" if len(whole) >= _SHORT else rb"(?<!\w)%s(?!\w)")
+    lines = [line.strip() for line in whole.splitlines()]
+    yield from (_as_text(line, rb"%s") for line in lines if len(lines) > 1 and len(line) >= 2 * _SHORT)
+    for data in dict.fromkeys((_bytes(secret), _bytes(whole))):
+        yield from (_as_base64(data, place) for place in range(3) if len(_core(data, place)) >= _LEAST)
+        if len(data) >= _SHORT:
+            digits = data.hex().encode()
+            yield from (_Form(re.compile(form), form) for form in (digits, digits.upper()))
+
+
+def _as_text(text: str, within: bytes) -> _Form:
+    return _Form(re.compile(within % _written(text)), _anchor(text))
+
+
+def _as_base64(data: bytes, place: int) -> _Form:
+    core = _core(data, place)
+    return _Form(re.compile(_in_base64(core, place)), _anchor(core), broken=True)
+
+
+def _anchor(text: str) -> bytes:
+    parts: list[str] = re.findall("[A-Za-z0-9]*", text)
+    return max(parts, key=len).encode()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _written(text: str) -> bytes:
+    """A pattern of text, each character of it as it is or in one of the forms that quoting and escaping give it."""
+    return b"".join(_run(kind, "".join(run)) for kind, run in groupby(text, _kind))
+
+
+def _kind(character: str) -> str:
+    return " " if character in _WHITE else character if character == "\\" else ""
+
+
+def _run(kind: str, run: str) -> bytes:
+    if not kind:
+        return b"".join(map(_forms, run))
+    # Bounded, since a guest may write as many as it likes. Line breaks may be lost altogether.
+    least = 0 if {"\n", "\r"} & {*run} else 1
+    return (_SLASH if kind == "\\" else _SPACE) + b"{%d,%d}" % (least, 2 * len(run) + 8)
+
+
+def _forms(character: str) -> bytes:
+    data = character.encode("utf-8", "surrogateescape")
+    if character.isascii() and character.isalnum():
+        return data
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    forms = [
+        rb"\\{0,8}" + re.escape(data),
+        b"".join(b"%(?:25)*" + _digits(f"{byte:02x}") for byte in data),
+        b"".join(rb"\\{1,8}u" + _digits(units[place : place + 4]) for place in range(0, len(units), 4)),
+        b"".join(rb"\\{1,8}x" + _digits(f"{byte:02x}") for byte in data),
+        b"".join(rb"\\{1,8}0?%03o" % byte for byte in data),
+        rb"&(?:%s|#0*%d|#[xX]0*%s);" % (_entity(character), ord(character), _digits(f"{ord(character):x}")),
+    ]
+    if character == "'":
+        forms[:0] = [rb"'\\{0,8}\"'\\{0,8}\"'", rb"'\\{1,8}''"]  # as shells have it within '...'
+    return b"(?:" + b"|".join(forms) + b")"
+
+
+def _entity(character: str) -> bytes:
+    escaped = html.escape(character)
+    return escaped[1:-1].encode() if escaped[1:-1].isalpha() else b"apos" if character == "'" else b"#"
+
+
+def _digits(digits: str) -> bytes:
+    """Hexadecimal digits of either case."""
+    return "".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in digits).encode()
+
+
+def _core(data: bytes, place: int) -> str:
+    """The base64 of data whose first byte is at this place of three: what does not depend on its neighbours."""
+    first, bits = (place * 8 + 5) // 6, (place + len(data)) * 8
+    return base64.b64encode(bytes(place) + data).decode()[first : bits // 6]
+
+
+def _in_base64(core: str, place: int) -> bytes:
+    forms = {"+": rb"(?:\+|-|%(?:25)*2[bB])", "/": rb"(?:\\{0,8}/|_|%(?:25)*2[fF])"}
+    written = _BREAK.join(forms.get(c, c.encode()) for c in core)
+    return (rb"[A-Za-z0-9+/_-]" + _BREAK if place else b"") + written + _PART_OF_BASE64

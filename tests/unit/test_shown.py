@@ -1,0 +1,478 @@
+"""What is shown of secrets: nothing, wherever they went in and whatever shows it."""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import logging
+import os
+import pickle
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from _pytest._io.saferepr import saferepr
+from hypothesis import given as given_any
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from smolkit import AsyncSmolvm, Machine, Secret, Smolvm, SmolvmError, SubprocessRunner
+from smolkit.calls import Call
+from smolkit.commands import Create, Exec, MachineSpec, Run, Update, typed
+from smolkit.hidden import Hidden, Variables, Word
+from smolkit.testing import FakeRunner, FakeSmolvm, PretendEngine
+from smolkit.values import Completed
+from tests.inner_pytest import run_pytest
+from tests.recorded import as_json
+from tests.samples import stays_ours
+
+CANARY = "c4n4ry/+ \"'%&=é"
+PROXY = "http://user:c4n4ry=yy@proxy:3128"
+SECRET_OPTIONS = {"env", "secrets", "proxy", "input"}
+# Everything below smolkit, and what attrs generates for it.
+OURS = re.compile(r"[/\\]smolkit[/\\]|<attrs generated \w+ smolkit")
+
+
+def forms(canary: str) -> set[str]:
+    """What would give a canary away."""
+    data = canary.encode()
+    middles = [base64.b64encode(b" " * pad + data).decode().rstrip("=")[4:-1] for pad in range(3)]
+    return {canary, repr(canary)[1:-1], shlex.quote(canary), urllib.parse.quote(canary), "c4n4ry", *middles}
+
+
+def given(option: str, kind: str = "str") -> Any:
+    """A canary as this option takes it."""
+    if option in {"proxy", "input"}:
+        return PROXY
+    if option == "secrets" and kind == "Secret":
+        return {"TOKEN": Secret(CANARY), "B": Secret(CANARY, allow_argv=True)}
+    return {"TOKEN": CANARY}
+
+
+def told(options: str) -> set[str]:
+    """The options of a TypedDict that hold secrets."""
+    return SECRET_OPTIONS & set(getattr(typed, options).__annotations__)
+
+
+def taking(kind: type[Any]) -> Iterator[tuple[str, str]]:
+    """Each public method that is given secrets, and by which parameter."""
+    for name, method in inspect.getmembers(kind, inspect.isfunction):
+        for parameter in inspect.signature(method).parameters.values() if name[0] != "_" else ():
+            unpacked = re.fullmatch(r"Unpack\[(\w+)\]", str(parameter.annotation))
+            found = told(unpacked[1]) if unpacked else {parameter.name} & SECRET_OPTIONS
+            yield from ((name, option) for option in sorted(found))
+
+
+PLACES = [(kind, name, option) for kind in (Machine, Smolvm) for name, option in taking(kind)]
+REFUSED = {("run_detached", "input"), ("terminal", "input")}  # by the method
+# What each method is given besides.
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("exec", "popen", "spawn", "terminal", "run", "run_detached"), (["true"],)),
+    "sh": ("true",),
+    "checkpoint": ("/nonexistent/out",),
+    "branch_many": (2,),
+    "pack_run": ("/nonexistent/pack", ["true"]),
+    "pack_create": ("image", "/nonexistent/pack"),
+}
+
+
+def call(client: Smolvm, kind: type[Any], name: str, **options: Any) -> Any:
+    """The method, called so; what it gives is used."""
+    secrets: dict[str, Any] = {"M": Secret(CANARY, allow_argv=True)}
+    holder = client.machine("m", secrets=secrets, env={"E": CANARY}, proxy=PROXY) if kind is Machine else client
+    made = getattr(holder, name)(*ARGUMENTS.get(name, ()), **options)
+    if name == "machine":
+        with made:
+            return made.exec(["true"])
+    if name == "popen":
+        with made:
+            return made.wait()
+    return made
+
+
+def frames(error: BaseException | None) -> Iterator[FrameType]:
+    """The frames of smolkit's that a report of the error would show, those of its causes and contexts too."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        error = waiting.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        waiting += [error.__cause__, error.__context__]
+        trace = error.__traceback__
+        while trace is not None:
+            if OURS.search(trace.tb_frame.f_code.co_filename):
+                yield trace.tb_frame
+            trace = trace.tb_next
+
+
+def shown_by(error: BaseException) -> str:
+    """All that shows an error: its text, notes and pickle, and the locals of its frames as pytest and rich have them."""
+    pretty = pytest.importorskip("rich.pretty")
+    said = [str(error), repr(error), *getattr(error, "__notes__", ())]
+    said += [repr(vars(error)), pickle.dumps(error).decode("latin-1")] if isinstance(error, SmolvmError) else []
+    for frame in frames(error):
+        for name, value in frame.f_locals.items():
+            shown = pretty.pretty_repr(value, max_string=80), saferepr(value, maxsize=None)
+            said += [f"{frame.f_code.co_qualname} {name} = {text}" for text in shown]
+    return "\n".join(said)
+
+
+def given_away(text: str) -> list[str]:
+    """The lines that have a canary in any form."""
+    return [line for line in text.splitlines() if any(form in line for form in forms(CANARY))]
+
+
+@pytest.fixture
+def caught(caplog: pytest.LogCaptureFixture) -> Callable[[Callable[[], Any]], str]:
+    """What is shown when this fails, logs too."""
+
+    def catch(work: Callable[[], Any]) -> str:
+        with caplog.at_level(logging.DEBUG):
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001  (whatever it is)
+                return f"{shown_by(error)}\n{caplog.text}"
+        pytest.fail("nothing failed")
+
+    return catch
+
+
+@pytest.mark.parametrize(("kind", "name", "option"), PLACES)
+@pytest.mark.parametrize("secret", ["str", "Secret"])
+def test_an_engine_that_fails_gives_nothing_away(
+    kind: type[Any], name: str, option: str, secret: str, caught: Callable[..., str]
+) -> None:
+    """Not the error, nor what observers, fakes and pickles have, nor any local of smolkit's frames."""
+    fake, calls = FakeRunner(), list[Call]()
+    client = Smolvm(runner=fake, on_call=calls.append)
+    stays_ours(fake)
+    fake.answer(["machine", "data-dir"], "/nonexistent\n")
+    fake.answer(lambda _: True, returncode=1, stderr=as_json("CONFIG_ERROR", "config operation failed: no"))
+    shown = caught(lambda: call(client, kind, name, **{option: given(option, secret)}))
+
+    assert [] == given_away(shown)
+    assert [] == given_away(f"{calls}\n{fake.commands}\n{fake.invocations}\n{fake.argvs}\n{vars(fake)}")
+
+
+@pytest.mark.parametrize(("kind", "name", "option"), PLACES)
+@pytest.mark.parametrize("version", ["0.7.2", "1.8.3", "1.32.2"])
+def test_what_is_refused_gives_nothing_away(
+    kind: type[Any], name: str, option: str, version: str, caught: Callable[..., str]
+) -> None:
+    """A value that cannot be right beside one that can; an engine that is too old; a name that is wrong."""
+    fake = FakeRunner(version)
+    fake.answer(lambda _: True, returncode=1, stderr="Error: config operation failed: it broke")
+    client = Smolvm(runner=fake)
+    single = option in {"proxy", "input"}
+    bad = 7 if single else {"TOKEN": CANARY, "BAD": b"c4n4ry"}
+    key = "\0c4n4ry" if single else {"TOKEN": CANARY, "BAD=c4n4ry": ""}
+    for value in (bad, *([] if option == "input" else [key]), ["c4n4ry"], "\ud800c4n4ry"):
+        assert [] == given_away(caught(lambda value=value: call(client, kind, name, **{option: value})))
+    if version == "0.7.2":
+        assert [] == given_away(caught(lambda: call(client, kind, name, **{option: given(option)})))
+
+
+@pytest.mark.parametrize(("kind", "name", "option"), PLACES)
+def test_a_program_that_cannot_be_started_gives_nothing_away(
+    kind: type[Any], name: str, option: str, tmp_path: Path, caught: Callable[..., str]
+) -> None:
+    """Nor do the frames of the system's call that fails, which have all of its environment."""
+    (tmp_path / "smolvm").write_bytes(b"no program")
+    (tmp_path / "smolvm").chmod(0o755)
+    runner = SubprocessRunner(tmp_path / "smolvm", version="1.32.2", env={"HTTPS_PROXY": PROXY, "X": CANARY})
+
+    assert [] == given_away(caught(lambda: call(Smolvm(runner=runner), kind, name, **{option: given(option)})))
+
+
+@pytest.mark.parametrize(("kind", "name", "option"), [place for place in PLACES if place[1:] not in REFUSED])
+def test_a_dry_run_gives_nothing_away(
+    kind: type[Any], name: str, option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its lines nor its commands."""
+    client = Smolvm(runner=FakeRunner())
+    monkeypatch.setitem(ARGUMENTS, "checkpoint", ("out",))
+    monkeypatch.setitem(ARGUMENTS, "pack_create", ("image", "out"))
+    with client.dry_run() as plan:
+        call(client, kind, name, **{option: given(option)})
+
+    assert plan.lines
+    assert [] == given_away(f"{plan}\n{plan.commands}\n{vars(plan)}\n{capsys.readouterr().out}")
+
+
+@pytest.mark.parametrize(("kind", "name", "option"), PLACES)
+def test_the_async_twin_gives_nothing_away(kind: type[Any], name: str, option: str, caught: Callable[..., str]) -> None:
+    """Its frames hold as little."""
+    import anyio
+
+    fake = FakeRunner("0.7.2")
+    client = AsyncSmolvm(runner=fake)
+    fake.answer(lambda _: True, returncode=1, stderr="Error: config operation failed: it broke")
+
+    async def work() -> None:
+        holder = client if kind is Smolvm else client.machine("m")
+        made = getattr(holder, name)(*ARGUMENTS.get(name, ()), **{option: given(option)})
+        if name == "machine":
+            await made.create()
+            await made.start()
+        elif name == "popen":
+            async with await made as process:
+                await process.wait()
+        else:
+            await made
+
+    assert [] == given_away(caught(lambda: anyio.run(work)))
+
+
+def test_a_file_that_cannot_be_written_gives_its_content_away_to_nobody(caught: Callable[..., str]) -> None:
+    """It may be a key."""
+    fake = FakeRunner()
+    fake.answer(["machine", "exec"], returncode=82)
+    machine = Smolvm(runner=fake).machine("m")
+    for work in (lambda: machine.write_text("/x", CANARY), lambda: machine.write_bytes("/x", CANARY.encode())):
+        assert [] == given_away(caught(work))
+        assert CANARY.encode() == fake.invocations[-1].stdin
+
+
+def test_an_engine_that_repeats_a_proxy_is_not_repeated() -> None:
+    """The password of a URL is in no text of an error."""
+    fake = FakeRunner()
+    fake.answer(["machine"], returncode=1, stderr=as_json("CONFIG_ERROR", f"config operation failed: no {PROXY}"))
+    with pytest.raises(SmolvmError) as error:
+        Smolvm(runner=fake).machine("m", proxy=PROXY).start()
+
+    assert "config operation failed: no http://***@proxy:3128" == error.value.message
+    assert [] == given_away(f"{error.value} {error.value!r} {error.value.args} {vars(error.value)}")
+
+
+def test_handlers_of_a_fake_that_fail_give_nothing_away(caught: Callable[..., str]) -> None:
+    """What a test prints of their calls, and the fake's own frames."""
+    fake = FakeSmolvm(env={"HOST": CANARY})
+    machine = Smolvm(runner=fake).machine("m", secrets={"A": CANARY}, secret_env={"B": "HOST"}, env={"C": CANARY})
+    machine.create()
+    machine.start()
+    seen: list[Any] = []
+
+    @fake.on("deploy")
+    def deploy(call: Any) -> None:
+        seen.append(call)
+        assert [CANARY] * 4 == [call.env[key] for key in "ABCD"]
+        raise RuntimeError("it broke")
+
+    for work in (lambda: machine.exec(["deploy"], secrets={"D": CANARY}), lambda: machine.sh("deploy", env={"D": CANARY})):
+        assert [] == given_away(caught(work))
+    assert [] == given_away(f"{seen} {fake.machines} {vars(fake)} {seen[0].env!r}")
+
+
+def test_an_interrupt_gives_nothing_away(engine: PretendEngine, pretend: Smolvm, ctrl_c: None) -> None:
+    """Ctrl-C strikes where smolkit waits for the engine, in frames that hold no secret."""
+    engine.strike("exec", "INT")
+    machine = pretend.machine("m", secrets={"A": CANARY}, env={"B": CANARY})
+    with machine, pytest.raises(KeyboardInterrupt) as error:
+        machine.exec(["sleep", "60"], secrets={"C": CANARY}, env={"D": CANARY})
+
+    assert list(frames(error.value))
+    assert [] == given_away(shown_by(error.value))
+
+
+def test_pytests_report_of_a_failed_test_has_no_secret(tmp_path: Path) -> None:
+    """With `-l`, and as verbose as it gets."""
+    test = """
+        import os
+        from smolkit import Secret
+
+        def test_it(machine):
+            machine.exec(["true"], secrets={"A": Secret(os.environ["CANARY"])}, env={"B": os.environ["CANARY"]}, user=7)
+        """
+    (tmp_path / "test_it.py").write_text(textwrap.dedent(test))
+    status, said = run_pytest(tmp_path, "-l", "-vvv", "--tb=long", "--full-trace", env={"CANARY": CANARY})
+
+    assert (1, True) == (status, "user is a str" in said)
+    assert [] == given_away(said)
+
+
+def test_a_crash_report_of_rich_has_no_secret(tmp_path: Path) -> None:
+    """With the locals of all frames, and of causes."""
+    pytest.importorskip("rich.traceback")
+    (tmp_path / "smolvm").write_bytes(b"no program")
+    (tmp_path / "smolvm").chmod(0o755)
+    (tmp_path / "program.py").write_text(
+        textwrap.dedent("""
+            import os, rich.traceback
+            from smolkit import Secret, Smolvm, SubprocessRunner
+            rich.traceback.install(show_locals=True, width=200, locals_max_string=80, max_frames=0)
+            canary = lambda: os.environ["CANARY"] * 30
+            machine = Smolvm(runner=SubprocessRunner("./smolvm", version="1.32.2")).machine("m")
+            machine.exec(["true"], secrets={"A": Secret(canary()), "B": canary()}, env={"C": canary()}, input=canary())
+            """)
+    )
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "CANARY": "c4n4ry"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "EngineNotFoundError" in done.stderr
+    assert "locals" in done.stderr
+    assert "c4n4ry" not in done.stderr
+
+
+def test_a_word_that_holds_a_secret_is_a_str_in_all_but_its_repr() -> None:
+    """Programs get it whole; reprs, cuts of it and pickles have the part that may be shown."""
+    word = Word("TOKEN=s3cr3t", "TOKEN=***")
+
+    assert ("TOKEN=s3cr3t", hash("TOKEN=s3cr3t"), ["TOKEN", "s3cr3t"]) == (word, hash(word), word.split("="))
+    assert "['TOKEN=***']" == repr([word])
+    assert "'TOKEN=***'" == repr(word[:10])
+    assert "TOKEN=***" == pickle.loads(pickle.dumps(word))
+    out = subprocess.run(["printenv", "A"], env=dict(Variables({"A": Hidden(word)})), capture_output=True, check=True)
+    assert b"TOKEN=s3cr3t\n" == out.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--proxy", PROXY], ["--proxy", "***"]),
+        ([f"--proxy={PROXY}"], ["--proxy=***"]),
+        (["-eTOKEN=a=b"], ["-eTOKEN=***"]),
+        (["--env=TOKEN=a=b"], ["--env=TOKEN=***"]),
+        (["--volume", "s3://key:pa@ss@bucket/x:/y"], ["--volume", "s3://***@bucket/x:/y"]),
+        (["network-test", "https://token@host/a@b"], ["network-test", "https://***@host/a@b"]),
+        (["--", "http://a:b@c"], ["--", "http://a:b@c"]),
+    ],
+)
+def test_what_is_shown_of_a_command_line(words: list[str], shown: list[str]) -> None:
+    """No proxy, no value of a variable, no password of a URL; what is the guest's is as it is."""
+    fake = FakeRunner()
+    fake.answer(["machine"], returncode=1)
+    with pytest.raises(SmolvmError) as error:
+        Smolvm(runner=fake).cli("machine", *words)
+
+    assert tuple(shown) == error.value.argv[3:]
+    assert "c4n4ry" not in f"{fake.commands} {fake.invocations}"
+
+
+def test_reprs_of_commands_have_no_secret() -> None:
+    """Whatever holds it."""
+    commands = [
+        Run.of(None, {"proxy": PROXY, "env": {"A": CANARY}}, command=["true"]),
+        Exec("m", ["true"], env={"A": CANARY}, secrets={"B": CANARY}, input=CANARY),
+        Create("m", MachineSpec.of({"env": {"A": CANARY}, "secrets": {"B": CANARY}})),
+        Update.of("m", {"env": {"A": CANARY}, "volumes": [f"s3://k:{PROXY}@b:/x"]}),
+        MachineSpec.of({"volumes": ["s3://k:c4n4ry@b:/x"]}),
+        Run.of(None, {"volumes": ["s3://k:c4n4ry@b:/x"], "input": CANARY}),
+        Smolvm(runner=SubprocessRunner("smolvm", prefix=["env", f"HTTPS_PROXY={PROXY}"], env={"A": CANARY})),
+    ]
+
+    assert [] == given_away(f"{commands} {[command.runner for command in commands[-1:]]}")  # type: ignore[attr-defined]
+
+
+def test_a_proxy_reaches_the_engine(engine: PretendEngine, pretend: Smolvm, caplog: pytest.LogCaptureFixture) -> None:
+    """It is hidden, and whole."""
+    fake = FakeRunner()
+    fake.answer(["machine"])
+    Smolvm(runner=fake).machine("m", proxy=PROXY).start(no_proxy="localhost")
+    assert ("--proxy", PROXY, "--no-proxy", "localhost") == fake.argvs[0][2:6]
+
+    with caplog.at_level(logging.DEBUG), pretend.machine("m", proxy=PROXY):
+        pass
+    assert ["create", "start", "delete"] == engine.calls
+    assert "machine start --proxy '***'" in caplog.text
+
+
+HOSTILE = "\x1b]0;owned\x07\x9b31m\r\u202e\udcff\ud800"
+SAFE = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]*")
+
+
+def test_what_a_hostile_guest_says_is_shown_escaped() -> None:
+    """Its names and output, in errors, their notes and the command line; no character of it reaches a terminal."""
+    fake = FakeRunner()
+    said = HOSTILE.encode("utf-8", "surrogatepass")
+    forged = b'{"error":{"code":"X","message":"\\ud800 \\u001b[31m"}}\n'
+    fake.answer(["machine", "exec"], [_failed(forged), _failed(said, 3)])
+    machine = Smolvm(runner=fake).machine("m")
+    for _ in range(2):
+        with pytest.raises(SmolvmError) as error:
+            machine.exec(["ls", HOSTILE.replace("\ud800", "")], check=True)
+        error.value.add_note("mine")
+        assert SAFE.fullmatch(str(error.value))
+        assert str(error.value).encode()
+        assert r"$'\x1b]0;owned\x07\u009b31m\r\u202e\xff'" in str(error.value)
+
+
+@settings(derandomize=True, deadline=None)
+@given_any(st.lists(st.text(), min_size=1), st.binary(), st.text())
+def test_an_errors_text_is_safe_whatever_it_quotes(argv: list[str], stderr: bytes, message: str) -> None:
+    """Any terminal, file or logger takes it; its command line is one line."""
+    words = [os.fsdecode(word.encode("utf-8", "surrogatepass")) for word in argv]
+    text = str(SmolvmError(message, Completed(("machine", "exec", "--", *words), 1, b"", stderr)))
+
+    assert SAFE.fullmatch(text)
+    assert text.encode()
+    assert 1 == len(re.findall(r"(?m)^  command: smolvm machine exec -- .*\n  exit status: 1$", text))
+
+
+def _failed(stderr: bytes, returncode: int = 1) -> Any:
+    return Completed((), returncode, b"", stderr)
+
+
+def test_notes_are_safe_to_print() -> None:
+    """Whatever they quote."""
+    from smolkit.errors import add_note
+
+    error = ValueError()
+    add_note(error, f"it said: {HOSTILE} {PROXY}\n\tand more")
+
+    assert [r"it said: \x1b]0;owned\x07\x9b31m\r\u202e\xff\ud800 http://***@proxy:3128" + "\n\tand more"] == error.__notes__
+
+
+def test_a_line_of_the_log_is_one_line_that_a_shell_reads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With control characters too, and bytes that are no UTF-8."""
+    (tmp_path / "smolvm").write_text("#!/bin/sh\nfor word; do printf '%s\\0' \"$word\"; done\n")
+    (tmp_path / "smolvm").chmod(0o755)
+    word = "a\n\x1b[31m\\x'\t\u202e\U000e0001\udcff$(x)"
+    machine = Smolvm(runner=SubprocessRunner(tmp_path / "smolvm", version="1.8.3")).machine("m")
+    with caplog.at_level(logging.DEBUG):
+        said = machine.exec(["echo", word]).stdout_bytes
+    (line,) = caplog.messages
+
+    assert SAFE.fullmatch(line)
+    assert "\n" not in line
+    again = subprocess.run(["bash", "-c", line], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"})
+    assert said == again.stdout
+
+
+def test_a_report_of_pytest_shows_a_console_escaped(tmp_path: Path) -> None:
+    """A guest's kernel log is no way to the terminal."""
+    test = """
+        def test_it(machine, fake_smolvm):
+            fake_smolvm.machines[machine.name].console = b"\\x1b]0;owned\\x07 \\xc2\\x9b31m"
+            assert False
+        """
+    (tmp_path / "test_it.py").write_text(textwrap.dedent(test))
+    status, said = run_pytest(tmp_path, "--color=no")
+
+    assert (1, True) == (status, r"\x1b]0;owned\x07 \x9b31m" in said)
+    assert "\x1b" not in said.replace(r"\x1b", "")
+
+
+def test_files_of_a_guest_with_hostile_names_are_shown_escaped() -> None:
+    """In the errors about them, as SmolvmErrors and as OSErrors."""
+    machine = Smolvm(runner=FakeSmolvm()).machine("m")
+    with machine, pytest.raises(FileNotFoundError) as error:
+        machine.read_bytes("/root/\x1b[31m")
+
+    assert SAFE.fullmatch(str(error.value))
+    assert SAFE.fullmatch(repr(error.value))
