@@ -30,7 +30,8 @@ class EngineVerbs:
     def run(self, command: Sequence[str] = (), /, **options: Unpack[RunOptions]) -> ExecResult:
         """Runs one command in a machine that is made for it and gone at its end: `smolvm machine run`.
 
-        For more than one command, or to be sure of what is left when something fails, use `machine()`.
+        The engine removes the machine. smolkit waits for that, and deletes nothing itself: no label of such a machine tells
+        whose it is. For more than one command, or to be sure of what is left when something fails, use `machine()`.
 
         Args:
             command: A list of words; default: the image's own.
@@ -39,6 +40,7 @@ class EngineVerbs:
         Raises:
             ExecTimeoutError: the command did not end in time.
             StartError: the machine did not start.
+            CleanupError: the command ran, and the engine has not removed the machine.
         """
         from smolkit.commands.run import Run  # late: rarely needed
 
@@ -63,12 +65,10 @@ class EngineVerbs:
             completed = self.runner.hand_over(run)
         except SmolvmError as error:
             name = run.machine(error.completed)[0] if error.completed is not None else ""
-            note(error, perform(self.runner, making.discard_run(name, dialect, failed=True)))
+            note(error, perform(self.runner, making.removal(name, dialect)))
             raise
-        failures = perform(self.runner, making.discard_run(run.machine(completed)[0], dialect, failed=False))
-        if failures:
-            note(failures[0], failures[1:])
-            raise failures[0]
+        if left := perform(self.runner, making.removal(run.machine(completed)[0], dialect)):
+            raise left[0]
         return completed.returncode
 
     def pack_run(
