@@ -147,7 +147,7 @@ class EngineVerbs:
         """
         from smolkit.commands.verbs import CheckpointLog  # late: rarely needed
 
-        operands = [] if checkpoint is None else [checks.operand("checkpoint", checks.path("checkpoint", checkpoint))]
+        operands = [] if checkpoint is None else [checks.no_flag("checkpoint", checks.path("checkpoint", checkpoint))]
         return self.runner.run(CheckpointLog.of(None, {"store": store, "machine": machine}, operands=operands))
 
     def checkpoint_prune(self, store: str | os.PathLike[str]) -> str:

@@ -56,6 +56,7 @@ class MachineCommands(Handle):
             ProgramNotFoundError, ProgramNotExecutableError: the guest could not start it.
             MachineNotRunningError, MachineNotFoundError, ConnectionLostError, OutputLimitError
         """
+        checks.flag("check", check)
         result = self._runner.run(
             Exec(
                 self.name,
@@ -101,7 +102,8 @@ class MachineCommands(Handle):
         from smolkit.process import Process  # late: few programs follow commands
 
         rest = dict(options)
-        stdin = bool(rest.pop("stdin", False))
+        stdin = checks.flag("stdin", rest.pop("stdin", False))
+        checks.flag("text", text)
         # An input, be it empty, has the engine speak live.
         made = Exec(self.name, command, input=b"", carried=self._spec.carried, **rest)  # type: ignore[arg-type]
         return Process(self._runner, made, stdin=stdin, text=text)

@@ -12,13 +12,15 @@ The engine exits 1 for every failure of its own, and the guest's command may exi
   counts as the guest's.
 - A timeout is exit 124 after at least the time that was given, by the host's clock; a 124 before that is data.
 - Exit 255 of an image machine is crun's only where crun's one line is all there is and names the program that was asked.
-- Exit 2 is a usage error only where the usage printed is `machine exec`'s own: guests run programs that print others.
+- Exit 2 is a usage error only where the usage printed is that of the verb that was said (`machine exec`), or the flag
+  and the value that are called invalid were said: guests run programs that print others.
 """
 
 from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve
@@ -90,8 +92,6 @@ _NOISE = r"(?m)^(?:note: no packed assets found for .*|(?:\x1b\[[0-9;]*m)*\d{4}-
 _TEXT_MESSAGE = r"(?s)(?:^|[\r\n]|B/s\))(?:Error|error): (.*)"
 _TIMED_OUT = rb"\n?command timed out after \d+ms\Z"
 
-_EXEC_USAGE = r"(?m)^Usage: \S+ machine exec "
-
 _TIMEOUT, _CANNOT_START, _USAGE = 124, 255, 2
 _LOOK = 65_536  # bytes of stderr that are looked at, from its end: no message of the engine is longer
 
@@ -150,9 +150,18 @@ def _is_engines(completed: Completed, stderr: str) -> bool:
         return _json_message(stderr) is not None
     if completed.returncode == 1:
         return not completed.stdout and re.match(_OPENINGS, stderr) is not None
-    if completed.returncode == _USAGE:
-        return not completed.stdout and stderr.startswith("error: ") and re.search(_EXEC_USAGE, stderr) is not None
-    return False
+    return completed.returncode == _USAGE and not completed.stdout and _is_usage(completed.argv, stderr)
+
+
+def _is_usage(argv: tuple[str, ...], stderr: str) -> bool:
+    """Whether this is what the engine's parser says of these arguments."""
+    words = argv[2:] if argv[:1] == ("--error-format",) else argv
+    usage = rf"(?m)^Usage: \S+ {re.escape(' '.join(words[:2]))} "
+    if not stderr.startswith("error: ") or re.search(usage, stderr):
+        return stderr.startswith("error: ")
+    own = words[: words.index("--")] if "--" in words else words
+    said = [*pairwise(own), *(word.split("=", 1) for word in own if "=" in word)]
+    return any(stderr.startswith(f"error: invalid value '{value}' for '{flag} <") for flag, value in said)
 
 
 def _not_started(completed: Completed, line: str, program: str) -> errors.ExecError | None:

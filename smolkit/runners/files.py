@@ -6,6 +6,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from smolkit import checks
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -31,10 +33,10 @@ class HostFiles:
             raise IsADirectoryError(f"cp copies one file, and this is a directory: {path!r}")
         with open(path, "rb"):  # says what is wrong with it, before any process starts
             pass
-        if ":" not in path:
+        if ":" not in path and checks.is_utf8(path):
             yield path
             return
-        # The engine takes what stands before any colon for a machine's name, and has no escape for it.
+        # The engine takes what stands before any colon for a machine's name, and has no escape for it; and only UTF-8.
         from tempfile import TemporaryDirectory  # late: slow to import, rarely needed
 
         with TemporaryDirectory(prefix="smolkit-", dir="/tmp") as folder:
