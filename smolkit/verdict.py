@@ -186,15 +186,17 @@ def _json_message(stderr: str) -> str | None:
     if start < 0:
         return None
     try:
-        error: dict[str, str] = json_reader()(last[start:])["error"]
+        error = json_reader()(last[start:])["error"]
     except (ValueError, RecursionError):  # a guest can write anything, however deep
         return None
-    well_formed = set(error) == {"code", "message"} and all(isinstance(part, str) for part in error.values())
-    return error["message"] if well_formed else None
+    if not isinstance(error, dict) or error.keys() != {"code", "message"}:  # a key may be there twice
+        return None
+    code, message = error["code"], error["message"]
+    return message if isinstance(code, str) and isinstance(message, str) else None
 
 
 @cache
-def json_reader() -> Callable[[str], Any]:
+def json_reader() -> Callable[..., Any]:
     """`json.loads`, kept: at the exit of the interpreter nothing is imported any more, not even once again."""
     import json  # late: it costs as much as a dozen of our classes, and most calls succeed
 

@@ -158,10 +158,10 @@ class DataDir(Command[str]):
         return b"/nonexistent\n"
 
     def answer(self, completed: Completed) -> str:
-        lines = completed.stdout.decode("utf-8", "surrogateescape").splitlines()
-        if not lines:
+        found = completed.stdout.decode("utf-8", "surrogateescape").rstrip("\r\n").rpartition("\n")[2]
+        if not found.startswith("/") or "\0" in found:
             raise UnknownEngineError("the engine named no data directory", completed)
-        return lines[-1]
+        return found
 
 
 @frozen
