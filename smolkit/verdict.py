@@ -93,6 +93,7 @@ _TEXT_MESSAGE = r"(?s)(?:^|[\r\n]|B/s\))(?:Error|error): (.*)"
 _TIMED_OUT = rb"\n?command timed out after \d+ms\Z"
 
 _TIMEOUT, _CANNOT_START, _USAGE = 124, 255, 2
+_CAUSE = 8192  # characters of a message that are looked at for its cause
 _LOOK = 65_536  # bytes of stderr that are looked at, from its end: no message of the engine is longer
 
 
@@ -209,8 +210,9 @@ def _text_message(stderr: str) -> str:
 
 
 def _named(completed: Completed, message: str) -> errors.SmolvmError:
+    opening = message[:_CAUSE]  # a guest's may be long, and made so that the patterns take long
     for pattern, error in PHRASES:
-        if re.search(pattern, message):
+        if re.search(pattern, opening):
             return _explained(error, message, completed)
     if completed.returncode == _USAGE:
         return errors.UsageError(message.partition("\n")[0], completed)
