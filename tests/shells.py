@@ -188,9 +188,13 @@ class Outcome:
     files: tuple[tuple[str, bytes], ...]
 
     @classmethod
-    def of(cls, status: int, stdout: bytes, stderr: bytes, files: dict[str, bytes]) -> Outcome:
-        """Such an outcome. Where stderr went elsewhere, words of the shell may be in the midst of others."""
+    def of(cls, text: str, status: int, stdout: bytes, stderr: bytes, files: dict[str, bytes]) -> Outcome:
+        """Such an outcome. Where stderr went elsewhere, words of the shell may be in the midst of others.
+
+        The parts of a pipeline run at once, and what they write to stderr may be mixed: none is kept.
+        """
         kept = tuple(sorted(line for line in _MESSAGES.sub(b"", stderr).splitlines() if line.strip()))
+        kept = () if re.search(r"(?<!\|)\|(?!\|)", text) else kept
         washed = {name: _MESSAGES.sub(b"", data).strip() for name, data in files.items()}
         return cls(status, _MESSAGES.sub(b"", stdout).strip(), kept, tuple(sorted(washed.items())))
 
@@ -227,7 +231,7 @@ def faked(text: str) -> Outcome | None:
     except UnexpectedCommandError:
         return None
     left = {name: node.data for name, node in files.walk("/root/w")}
-    return Outcome.of(result.returncode, result.stdout_bytes, result.stderr_bytes, left)
+    return Outcome.of(text, result.returncode, result.stdout_bytes, result.stderr_bytes, left)
 
 
 def real(text: str, shell: list[str]) -> Outcome:
@@ -243,7 +247,7 @@ def real(text: str, shell: list[str]) -> Outcome:
             [*shell, "-c", text], cwd=place, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60
         )
         left = {str(path.relative_to(folder)): _content(path) for path in folder.rglob("*")}
-    return Outcome.of(done.returncode, done.stdout, done.stderr, left)
+    return Outcome.of(text, done.returncode, done.stdout, done.stderr, left)
 
 
 def _content(path: Path) -> bytes:

@@ -16,7 +16,7 @@ from smolkit.testing import guest_scripts
 from smolkit.testing.guest_input import GuestInput
 from smolkit.testing.programs import PROGRAMS
 from smolkit.testing.scripted import UnexpectedCommandError
-from smolkit.testing.shell import Pieces, Shell
+from smolkit.testing.shell import Pieces, Shell, normal
 from smolkit.testing.shell_syntax import UnknownSyntaxError
 
 if TYPE_CHECKING:
@@ -177,16 +177,30 @@ def _begun(call: GuestCall, handlers: list[tuple[tuple[str, ...], Any]]) -> Piec
         return _spawned(call) or _shell(call, handlers)
     if call.args[0] in PROGRAMS:
         return PROGRAMS[call.args[0]](call)
-    node = call.files.find(call.path(call.args[0]))[1] if "/" in call.args[0] else None
-    if node is None and "/" in call.args[0]:
-        raise FileNotFoundError(call.args[0])
-    if node is not None and not stat.S_IMODE(node.mode) & 0o111:
-        raise PermissionError(call.args[0])
+    if "/" in call.args[0]:
+        _look(call)
     raise UnexpectedCommandError(
         f"the fake's guest does not know {call.args[0]!r}, of {list(call.args)}\n"
         f"  say what it does: fake.on({call.args[0]!r}, 'its output'); FileNotFoundError, if it is not there\n"
         f"  it knows: {', '.join(sorted({words[0] for words, _ in handlers} | {*PROGRAMS, 'sh -c'}))}"
     )
+
+
+def _look(call: GuestCall) -> None:
+    """Looks for a program that is named by its path, but not where only a real guest has some.
+
+    Raises:
+        FileNotFoundError, PermissionError: it is not there, or no program.
+    """
+    path = normal(call.path(call.args[0]))
+    try:
+        node = call.files.find(path)[1]
+    except (FileNotFoundError, NotADirectoryError):
+        node = None
+    if node is None and not path.startswith(("/bin/", "/sbin/", "/usr/", "/opt/")):
+        raise FileNotFoundError(call.args[0])
+    if node is not None and not stat.S_IMODE(node.mode) & 0o111:
+        raise PermissionError(call.args[0])
 
 
 def _spawned(call: GuestCall) -> Pieces | None:

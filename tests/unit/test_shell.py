@@ -141,7 +141,9 @@ def test_what_it_does_not_know_it_refuses(script: str) -> None:
             machine.sh(script, workdir="/root")
 
 
-@pytest.mark.parametrize("command", ["sh -c", "sh", "sh f", "sleep", "sleep x", "echo -e a", "cat -n"])
+@pytest.mark.parametrize(
+    "command", ["sh -c", "sh", "sh f", "sleep", "sleep x", "echo -e a", "cat -n", "/bin/true", "/usr/bin/env x"]
+)
 def test_programs_refuse_too(command: str) -> None:
     """What they do not know, without a shell."""
     with Smolvm(runner=FakeSmolvm()).machine("m") as machine, pytest.raises(UnexpectedCommandError):
