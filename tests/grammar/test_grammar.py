@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ from smolkit.commands.tables import CREATE, PACK, START
 from tests import hostile
 from tests.conftest import Table
 from tests.engines import FOLDER, throwaway_client
-from tests.samples import VERBS, commands
+from tests.samples import CREATE_OPTIONS, MORE_OPTIONS, VERBS, commands, create
 
 
 @pytest.fixture
@@ -72,6 +74,21 @@ def test_the_engines_parser_takes_every_value_that_smolkit_takes(
     for invocation in asked:
         completed = parser.execute(evolve(invocation, timeout=30))
         assert completed.returncode in {0, 1} or _TOGETHER.search(completed.stderr.decode()), (invocation.argv, completed)
+
+
+def test_the_engines_parser_takes_options_together(parser: SubprocessRunner) -> None:
+    """Any five of them; those that do not go together are named by the engine: a ConfigError."""
+    random, values = Random(13), {**CREATE_OPTIONS, **MORE_OPTIONS}  # noqa: S311  (no secret)
+    makers: list[tuple[Iterable[str], Callable[[dict[str, Any]], Command[Any]]]]
+    makers = [(CREATE, lambda given: create("m", **given))]
+    makers += [(kind.OPTIONS, partial(kind.of, None)) for kind in VERBS if len(kind.OPTIONS) > 1]
+    for options, make in makers:
+        for _ in range(8):
+            given = {name: values[name] for name in random.sample(sorted(options), min(5, len(list(options))))}
+            with suppress(ValueError):
+                completed = parser.execute(make(given).invocation(parser.engine.dialect))
+                said = completed.stderr.decode()
+                assert completed.returncode in {0, 1} or _TOGETHER.search(said), (given, said)
 
 
 def test_the_engines_refusal_of_a_value_is_not_the_guests_result(parser: SubprocessRunner) -> None:
