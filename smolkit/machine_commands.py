@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from smolkit.values import ExecResult
 
 
+_LEFT = frozenset({"env", "secrets", "workdir", "user"})  # SpawnOptions: what a command without a bound takes
+
+
 class MachineCommands(Handle):
     """The part of Machine that runs commands."""
 
@@ -124,12 +127,11 @@ class MachineCommands(Handle):
         from smolkit.commands.spawn import Spawn  # late: few programs leave commands
         from smolkit.process import MARK, Spawned
 
-        mark = os.urandom(8).hex()
-        env = {**(options.get("env") or {}), MARK: mark}
-        secrets, workdir, user = options.get("secrets"), options.get("workdir"), options.get("user")
-        pid = self._runner.run(
-            Spawn(self.name, command, env=env, secrets=secrets, workdir=workdir, user=user, carried=self._spec.carried)
-        )
+        checks.known("spawn", options, _LEFT)
+        mark, given = os.urandom(8).hex(), dict(options)
+        env = {**dict(checks.pairs("env", given.pop("env", None) or {})), MARK: mark}
+        made = Spawn(self.name, command, env=env, carried=self._spec.carried, **given)  # type: ignore[arg-type]
+        pid = self._runner.run(made)
         return Spawned(self, cast("int", pid), mark)
 
     def shell(self) -> int:
@@ -155,4 +157,5 @@ class MachineCommands(Handle):
         """
         from smolkit.commands.spawn import Terminal  # late: few programs do so
 
+        checks.known("terminal", options, _LEFT)
         return self._runner.hand_over(Terminal(self.name, command, carried=self._spec.carried, **options)).returncode

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from smolkit import Smolvm, SubprocessRunner, errors
+from smolkit import Machine, Smolvm, SubprocessRunner, errors
 from smolkit.testing import FakeRunner
 from tests import hostile
 from tests.hostile import Argument
@@ -46,6 +46,27 @@ def test_the_table_has_every_verb() -> None:
     assert {"Smolvm.run", "Smolvm.machine", "Machine.exec", "Machine.cp", "Machine.update"} <= set(VERBS)
     assert {verb.split(".")[0] for verb in VERBS} == {"Machine", "Smolvm"}
     assert 350 < len(list(hostile.arguments()))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_option_that_there_is_none_of_is_refused(verb: str) -> None:
+    """Of every verb, with nothing run: no misspelt option is dropped."""
+    kind, _, name = verb.partition(".")
+    function = getattr(Smolvm if kind == "Smolvm" else Machine, name)
+    fake = hostile.agreeable()
+    with pytest.raises(TypeError, match="nonsense"):
+        hostile.caller(verb, name, function, "nonsense")(Smolvm(runner=fake), 1)
+    assert not fake.invocations
+
+
+@pytest.mark.parametrize("name", ["timeout", "input", "text", "stdin", "command"])
+def test_options_of_other_verbs_are_refused(client: Smolvm, fake: FakeRunner, name: str) -> None:
+    """A command that is left, or has the terminal, takes no bound and no input: nobody is told otherwise."""
+    given: Any = {name: 1}
+    for call in (client.machine("m").spawn, client.machine("m").terminal):
+        with pytest.raises(TypeError, match=name):
+            call(["true"], **given)
+    assert not fake.invocations
 
 
 @pytest.mark.parametrize("kind", [Smolvm, SubprocessRunner])
