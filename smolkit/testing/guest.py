@@ -16,7 +16,7 @@ from smolkit.testing import guest_scripts
 from smolkit.testing.guest_input import GuestInput
 from smolkit.testing.programs import PROGRAMS
 from smolkit.testing.scripted import UnexpectedCommandError
-from smolkit.testing.shell import Pieces, Shell, normal
+from smolkit.testing.shell import NULL, Pieces, Shell, normal
 from smolkit.testing.shell_syntax import UnknownSyntaxError
 
 if TYPE_CHECKING:
@@ -192,15 +192,16 @@ def _look(call: GuestCall) -> None:
     Raises:
         FileNotFoundError, PermissionError: it is not there, or no program.
     """
-    path = normal(call.path(call.args[0]))
+    name, path = call.args[0], normal(call.path(call.args[0]))
     try:
         node = call.files.find(path)[1]
     except (FileNotFoundError, NotADirectoryError):
         node = None
-    if node is None and not path.startswith(("/bin/", "/sbin/", "/usr/", "/opt/")):
-        raise FileNotFoundError(call.args[0])
-    if node is not None and not stat.S_IMODE(node.mode) & 0o111:
-        raise PermissionError(call.args[0])
+    is_dir = node is not None and stat.S_ISDIR(node.mode)
+    if path == NULL or is_dir or (node is not None and not name.endswith("/") and not stat.S_IMODE(node.mode) & 0o111):
+        raise PermissionError(name)
+    if name.endswith("/") or (node is None and not path.startswith(("/bin/", "/sbin/", "/usr/", "/opt/", "/dev/"))):
+        raise FileNotFoundError(name)
 
 
 def _spawned(call: GuestCall) -> Pieces | None:

@@ -162,6 +162,8 @@ def test_programs_refuse_too(command: str) -> None:
         ("cat <nosuch; echo $?", 0, "1\n"),
         ("false | exit; echo $?", 0, "0\n"),
         ("exit 300", 44, ""),
+        ("f/; echo $?; ./d; echo $?; /dev/null; echo $?", 0, "127\n127\n126\n"),
+        ("/root; echo $?", 0, "126\n"),
         ("exit 3 >f; echo a", 3, ""),
         ("test -e ''; echo $?", 0, "1\n"),
         ("echo a \\\n b", 0, "a b\n"),
