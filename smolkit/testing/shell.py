@@ -189,9 +189,9 @@ class Shell:
         elif operator.endswith("&2"):
             places["stdout"] = places["stderr"]
         else:
-            places["stderr" if operator.startswith("2") else "stdout"] = path
             if path != NULL:
                 written[path] = self._opened(path, append=operator.endswith(">>"))
+            places["stderr" if operator.startswith("2") else "stdout"] = path  # not where it could not be opened
         return stdin
 
     def _started(self, words: tuple[str, ...], stdin: GuestInput) -> Pieces:

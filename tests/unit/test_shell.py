@@ -160,6 +160,8 @@ def test_programs_refuse_too(command: str) -> None:
         ("true 2>f >nodir/x; cat f", 0, "sh: can't create nodir/x: nonexistent directory\n"),
         ("echo a 2>&1 >nodir/x; echo $?", 0, "sh: can't create nodir/x: nonexistent directory\n1\n"),
         ("cat <nosuch; echo $?", 0, "1\n"),
+        ("echo a >f 2>nodir/x 2>&1; cat f; echo $?", 0, "0\n"),
+        ("echo a 2>f >nodir/x 2>d; cat f", 0, "sh: can't create nodir/x: nonexistent directory\n"),
         ("false | exit; echo $?", 0, "0\n"),
         ("exit 300", 44, ""),
         ("f/; echo $?; ./d; echo $?; /dev/null; echo $?", 0, "127\n127\n126\n"),
