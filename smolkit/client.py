@@ -70,6 +70,8 @@ class Smolvm(EngineVerbs):
         for name, given in (("program", program), ("max_processes", max_processes)):
             if runner is not None and given is not None:
                 raise TypeError(f"{name} and runner: give {name} to the runner")
+        checks.function("on_call", on_call)
+        checks.flag("watchdog", watchdog)
         if runner is None:
             from smolkit.runners.local import SubprocessRunner  # late: a fake's users need no processes
 
@@ -176,6 +178,7 @@ class Smolvm(EngineVerbs):
         Raises:
             SmolvmError: one could not be removed; the others were all tried, and notes tell of theirs.
         """
+        checks.flag("dry_run", dry_run)
         dialect = self.engine.dialect
         found = perform(self.runner, reaping.reapable(self.runner.here(), dialect))
         if not dry_run:
@@ -206,6 +209,7 @@ class Smolvm(EngineVerbs):
         """
         from smolkit.calls import Plan  # late: few programs do so
 
+        checks.flag("echo", echo)
         self.runner.plan = plan = Plan(self.runner.program if self.is_available() else "smolvm", echo=echo)
         try:
             yield plan

@@ -40,7 +40,7 @@ class Dialect:
             ValueError: this is no version.
             UnsupportedByEngineError: the version is below 0.7.2.
         """
-        found = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+        found = re.match(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(?![0-9])", version)
         if not found:
             raise ValueError(f"not a version of smolvm: {version!r}")
         numbers = (int(found[1]), int(found[2]), int(found[3]))

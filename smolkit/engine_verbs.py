@@ -31,7 +31,8 @@ class EngineVerbs:
     def run(self, command: Sequence[str] = (), /, **options: Unpack[RunOptions]) -> ExecResult:
         """Runs one command in a machine that is made for it and gone at its end: `smolvm machine run`.
 
-        For more than one command, or to be sure of what is left when something fails, use `machine()`.
+        The engine removes the machine. smolkit waits for that, and deletes nothing itself: no label of such a machine tells
+        whose it is. For more than one command, or to be sure of what is left when something fails, use `machine()`.
 
         Args:
             command: A list of words; default: the image's own.
@@ -40,6 +41,7 @@ class EngineVerbs:
         Raises:
             ExecTimeoutError: the command did not end in time.
             StartError: the machine did not start.
+            CleanupError: the command ran, and the engine has not removed the machine.
         """
         from smolkit.commands.run import Run  # late: rarely needed
 
@@ -66,12 +68,10 @@ class EngineVerbs:
             completed = self.runner.hand_over(run)
         except SmolvmError as error:
             name = run.machine(error.completed)[0] if error.completed is not None else ""
-            note(error, perform(self.runner, making.discard_run(name, dialect, failed=True)))
+            note(error, perform(self.runner, making.removal(name, dialect)))
             raise
-        failures = perform(self.runner, making.discard_run(run.machine(completed)[0], dialect, failed=False))
-        if failures:
-            note(failures[0], failures[1:])
-            raise failures[0]
+        if left := perform(self.runner, making.removal(run.machine(completed)[0], dialect)):
+            raise left[0]
         return completed.returncode
 
     def pack_run(
@@ -151,7 +151,7 @@ class EngineVerbs:
         """
         from smolkit.commands.verbs import CheckpointLog  # late: rarely needed
 
-        operands = [] if checkpoint is None else [checks.operand("checkpoint", checks.path("checkpoint", checkpoint))]
+        operands = [] if checkpoint is None else [checks.no_flag("checkpoint", checks.path("checkpoint", checkpoint))]
         return self.runner.run(CheckpointLog.of(None, {"store": store, "machine": machine}, operands=operands))
 
     def checkpoint_prune(self, store: str | os.PathLike[str]) -> str:

@@ -71,7 +71,7 @@ class Machine(MachineTransfers, MachineVerbs):
         lifetime: float | None = None,
     ) -> None:
         if keep not in (True, False, "on_error"):
-            raise ValueError(f"keep is True, False or 'on_error', not {keep!r}")
+            raise ValueError(f"keep is True, False or 'on_error', not {checks.shown(keep)}")
         self.name = checks.name(name)
         self._runner = runner
         self._spec = spec or MachineSpec()
@@ -263,7 +263,7 @@ class Machine(MachineTransfers, MachineVerbs):
         """Stops the machine; its disk stays. Nothing happens if it does not run.
 
         Args:
-            timeout: Whole seconds for its workload to end before it is killed, 0 for none (engine >= 1.28.1).
+            timeout: Whole seconds for its workload to end before it is killed, up to 300; 0 for none (engine >= 1.28.1).
 
         Raises:
             MachineNotFoundError: there is none (engine >= 0.8.1; older ones say nothing).
@@ -284,6 +284,8 @@ class Machine(MachineTransfers, MachineVerbs):
             MachineReplacedError: it is not the machine that this handle made. (`client.machine(name)` is a handle that
                 made none, and deletes whatever has the name.)
         """
+        for what, given in (("missing_ok", missing_ok), ("cascade", cascade)):
+            checks.flag(what, given)
         dialect = self._dialect
         perform(self._runner, procedures.delete(self.name, dialect, self._mine, missing_ok=missing_ok, cascade=cascade))
         if self._runner.plan is None:

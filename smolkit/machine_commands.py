@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from smolkit.values import ExecResult
 
 
+_LEFT = frozenset({"env", "secrets", "workdir", "user"})  # SpawnOptions: what a command without a bound takes
+
+
 class MachineCommands(Handle):
     """The part of Machine that runs commands."""
 
@@ -61,6 +64,7 @@ class MachineCommands(Handle):
             MachineNotRunningError, MachineNotFoundError, ConnectionLostError, OutputLimitError
         """
         env, secrets, input = hide(env), hide(secrets), hide(input)  # noqa: A001
+        checks.flag("check", check)
         result = self._runner.run(
             Exec(
                 self.name,
@@ -110,7 +114,8 @@ class MachineCommands(Handle):
 
         options = hide_options(options)
         rest = dict(options)
-        stdin, grace = bool(rest.pop("stdin", False)), checks.grace("grace", rest.pop("grace", 5.0))
+        stdin, grace = checks.flag("stdin", rest.pop("stdin", False)), checks.grace("grace", rest.pop("grace", 5.0))
+        checks.flag("text", text)
         # An input, be it empty, has the engine speak live.
         made = Exec(self.name, command, input=b"", machine_secrets=self._spec.secrets, **rest)  # type: ignore[arg-type]
         return Process(self._runner, made, stdin=stdin, text=text, grace=grace)
@@ -132,6 +137,7 @@ class MachineCommands(Handle):
         from smolkit.spawned import MARK, Spawned
 
         options = hide_options(options)
+        checks.known("spawn", options, _LEFT)
         mark = os.urandom(8).hex()
         env = {**dict(checks.hidden_pairs("env", options.get("env"))), MARK: mark}
         rest: dict[str, Any] = {**options, "env": env}
@@ -164,5 +170,6 @@ class MachineCommands(Handle):
         from smolkit.commands.spawn import Terminal  # late: few programs do so
 
         options = hide_options(options)
+        checks.known("terminal", options, _LEFT)
         made = Terminal(self.name, command, machine_secrets=self._spec.secrets, **options)
         return self._runner.hand_over(made).returncode

@@ -57,6 +57,7 @@ class MachineFiles(MachineCommands):
 
     def read_text(self, path: _Guest, encoding: str = "utf-8", errors: str = "strict") -> str:
         """A file's content as text."""
+        checks.encoding("encoding", encoding, errors)
         return self.read_bytes(path).decode(encoding, errors)
 
     def write_bytes(self, path: _Guest, data: bytes, *, mode: int | None = None, owner: str | None = None) -> None:
@@ -77,8 +78,8 @@ class MachineFiles(MachineCommands):
         inside = self._guest(path)
         words = (
             str(len(content.reveal())),
-            "" if mode is None else f"{mode:o}",
-            "" if owner is None else checks.text("owner", owner),
+            checks.octal("mode", mode),
+            "" if owner is None else checks.operand("owner", owner),
         )
         self._run_script("WRITE", inside, self._beside(inside), *words, input=content)
 
@@ -86,7 +87,10 @@ class MachineFiles(MachineCommands):
         self, path: _Guest, text: str, encoding: str = "utf-8", *, mode: int | None = None, owner: str | None = None
     ) -> None:
         """As write_bytes, with text."""
+        checks.encoding("encoding", encoding)
         content = text = hide_value(text)  # likewise
+        if not isinstance(content.reveal(), str):
+            raise TypeError(f"text is a str, not {type(content.reveal()).__name__}: write_bytes takes bytes")
         self.write_bytes(path, cast("bytes", Hidden(content.reveal().encode(encoding))), mode=mode, owner=owner)
 
     def stat(self, path: _Guest, *, follow_symlinks: bool = True) -> FileStat:
@@ -97,7 +101,8 @@ class MachineFiles(MachineCommands):
         """
         from smolkit.observed import FileStat  # late: few programs ask
 
-        said = self._run_script("STAT", path, "", "-L" if follow_symlinks else "").split()
+        follow = checks.flag("follow_symlinks", follow_symlinks)
+        said = self._run_script("STAT", path, "", "-L" if follow else "").split()
         try:
             mode, size, uid, gid, mtime = int(said[0], 16), *map(int, said[1:])
         except (ValueError, IndexError):
@@ -124,7 +129,8 @@ class MachineFiles(MachineCommands):
         Raises:
             GuestFileExistsError, GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
         """
-        words = ("-p" if parents else "", "" if mode is None else f"{mode:o}", "yes" if exist_ok else "")
+        on_the_way, is_fine = checks.flag("parents", parents), checks.flag("exist_ok", exist_ok)
+        words = ("-p" if on_the_way else "", checks.octal("mode", mode), "yes" if is_fine else "")
         self._run_script("MKDIR", path, "", *words)
 
     def remove(self, path: _Guest, *, recursive: bool = False, missing_ok: bool = False) -> None:
@@ -138,7 +144,8 @@ class MachineFiles(MachineCommands):
         Raises:
             GuestDirectoryNotEmptyError, GuestFileNotFoundError, GuestPermissionError
         """
-        self._run_script("REMOVE", path, "", "yes" if recursive else "", "yes" if missing_ok else "")
+        with_all, is_fine = checks.flag("recursive", recursive), checks.flag("missing_ok", missing_ok)
+        self._run_script("REMOVE", path, "", "yes" if with_all else "", "yes" if is_fine else "")
 
     def rename(self, path: _Guest, target: _Guest) -> None:
         """Gives a file or folder another name. A file of that name is replaced, and an empty folder by a folder.

@@ -104,8 +104,9 @@ class MachineTransfers(MachineFiles):
         from smolkit import archive  # late: programs that copy no trees need no tar
         from smolkit.commands import script
 
+        checks.function("progress", progress)
         path, inside = checks.path("source", source), self._guest(target)
-        user = "" if owner is None else checks.text("owner", owner)
+        user = "" if owner is None else checks.operand("owner", owner)
         meter = _Meter(archive.size_of(path) if os.path.isdir(path) else os.path.getsize(path), progress)
         if os.path.isdir(path):
             words = script.words(script.UNPACK, inside, self._beside(inside), user)
@@ -160,6 +161,8 @@ class MachineTransfers(MachineFiles):
         from smolkit import archive  # late: programs that copy no trees need no tar
         from smolkit.commands import script
 
+        checks.function("progress", progress)
+        checks.integer("limit", limit, 0, 2**63 - 1)
         inside, path = self._guest(source), checks.absolute("target", target)
         is_folder = self.stat(inside).is_dir
         if os.path.isdir(path) or (is_folder and os.path.lexists(path)):
@@ -228,8 +231,9 @@ class MachineTransfers(MachineFiles):
             )
         if into is not None:
             with self._runner.source(checks.path("source", source)) as file:
+                command = Cp(file, into, mode=mode, uid=uid, gid=gid)
                 self._wake(into.partition(":")[2])
-                self._runner.run(Cp(file, into, mode=mode, uid=uid, gid=gid))
+                self._runner.run(command)
         elif out_of is not None:
             if (mode, uid, gid) != (None, None, None):
                 raise ValueError("mode, uid and gid are for files that go into the guest")

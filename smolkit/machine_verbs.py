@@ -124,6 +124,8 @@ class MachineVerbs(Handle):
         Raises:
             ValueError: that port is not published.
         """
+        checks.integer("port", port, 1, 65_535)
+        checks.text("scheme", scheme)
         published = self.status().ports or self._spec.ports
         for host, guest in published:
             if guest == port:
@@ -231,7 +233,8 @@ class MachineVerbs(Handle):
         folder = checks.absolute("source", source)
         if ":" in folder:
             raise ValueError(f"the engine takes ':' for the end of the folder's name: {folder!r}")
-        volume = f"{folder}:{checks.guest_path('target', target)}" + (":ro" if read_only else "")
+        suffix = ":ro" if checks.flag("read_only", read_only) else ""
+        volume = f"{folder}:{checks.guest_path('target', target)}{suffix}"
         self._runner.run(self._of(MountAdd, {"volume": volume}))
 
     def unmount(self, target: str) -> None:
@@ -264,12 +267,13 @@ class MachineVerbs(Handle):
         Args:
             tail: Only so many lines.
         """
-        dialect = self._dialect
-        if not dialect.supports("machine logs"):
-            return "".join(self.console().splitlines(keepends=True)[-tail if tail else 0 :])
         from smolkit.commands.verbs import Logs  # late: rarely needed
 
-        return self._runner.run(self._of(Logs, {"tail": tail})).decode("utf-8", "replace")
+        command = self._of(Logs, {"tail": tail})
+        if not self._dialect.supports("machine logs"):
+            lines = self.console().splitlines(keepends=True)
+            return "".join(lines if tail is None else lines[max(0, len(lines) - tail) :])
+        return self._runner.run(command).decode("utf-8", "replace")
 
     def console(self) -> str:
         """What the machine's kernel and the engine's agent wrote, the last MiB of it, also when it does not run."""
@@ -340,10 +344,10 @@ class MachineVerbs(Handle):
         """Whether the machine reaches a URL, in the engine's words."""
         from smolkit.commands.verbs import NetworkTest  # late: rarely needed
 
-        return self._runner.run(self._of(NetworkTest, operands=() if url is None else (checks.text("url", url),)))
+        return self._runner.run(self._of(NetworkTest, operands=() if url is None else (checks.operand("url", url),)))
 
 
 def _labelled(options: BranchOptions, marks: Marks) -> dict[str, Any]:
     """The options of a branch, its marks among the labels."""
-    labels = {**(options.get("labels") or {}), **dict(marks.labels)}
+    labels = {**dict(checks.pairs("labels", options.get("labels") or {})), **dict(marks.labels)}
     return {**options, "labels": labels or None}

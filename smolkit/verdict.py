@@ -12,13 +12,15 @@ The engine exits 1 for every failure of its own, and the guest's command may exi
   counts as the guest's.
 - A timeout is exit 124 after at least the time that was given, by the host's clock; a 124 before that is data.
 - Exit 255 of an image machine is crun's only where crun's one line is all there is and names the program that was asked.
-- Exit 2 is a usage error only where the usage printed is `machine exec`'s own: guests run programs that print others.
+- Exit 2 is a usage error only where the usage printed is that of the verb that was said (`machine exec`), or the flag
+  and the value that are called invalid were said: guests run programs that print others.
 """
 
 from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve
@@ -90,9 +92,8 @@ _NOISE = r"(?m)^(?:note: no packed assets found for .*|(?:\x1b\[[0-9;]*m)*\d{4}-
 _TEXT_MESSAGE = r"(?s)(?:^|[\r\n]|B/s\))(?:Error|error): (.*)"
 _TIMED_OUT = rb"\n?command timed out after \d+ms\Z"
 
-_EXEC_USAGE = r"(?m)^Usage: \S+ machine exec "
-
 _TIMEOUT, _CANNOT_START, _USAGE = 124, 255, 2
+_CAUSE = 8192  # characters of a message that are looked at for its cause
 _LOOK = 65_536  # bytes of stderr that are looked at, from its end: no message of the engine is longer
 
 
@@ -150,9 +151,18 @@ def _is_engines(completed: Completed, stderr: str) -> bool:
         return _json_message(stderr) is not None
     if completed.returncode == 1:
         return not completed.stdout and re.match(_OPENINGS, stderr) is not None
-    if completed.returncode == _USAGE:
-        return not completed.stdout and stderr.startswith("error: ") and re.search(_EXEC_USAGE, stderr) is not None
-    return False
+    return completed.returncode == _USAGE and not completed.stdout and _is_usage(completed.argv, stderr)
+
+
+def _is_usage(argv: tuple[str, ...], stderr: str) -> bool:
+    """Whether this is what the engine's parser says of these arguments."""
+    words = argv[2:] if argv[:1] == ("--error-format",) else argv
+    usage = rf"(?m)^Usage: \S+ {re.escape(' '.join(words[:2]))} "
+    if not stderr.startswith("error: ") or re.search(usage, stderr):
+        return stderr.startswith("error: ")
+    own = words[: words.index("--")] if "--" in words else words
+    said = [*pairwise(own), *(word.split("=", 1) for word in own if "=" in word)]
+    return any(stderr.startswith(f"error: invalid value '{value}' for '{flag} <") for flag, value in said)
 
 
 def _not_started(completed: Completed, line: str, program: str) -> errors.ExecError | None:
@@ -177,15 +187,17 @@ def _json_message(stderr: str) -> str | None:
     if start < 0:
         return None
     try:
-        error: dict[str, str] = json_reader()(last[start:])["error"]
+        error = json_reader()(last[start:])["error"]
     except (ValueError, RecursionError):  # a guest can write anything, however deep
         return None
-    well_formed = set(error) == {"code", "message"} and all(isinstance(part, str) for part in error.values())
-    return error["message"] if well_formed else None
+    if not isinstance(error, dict) or error.keys() != {"code", "message"}:  # a key may be there twice
+        return None
+    code, message = error["code"], error["message"]
+    return message if isinstance(code, str) and isinstance(message, str) else None
 
 
 @cache
-def json_reader() -> Callable[[str], Any]:
+def json_reader() -> Callable[..., Any]:
     """`json.loads`, kept: at the exit of the interpreter nothing is imported any more, not even once again."""
     import json  # late: it costs as much as a dozen of our classes, and most calls succeed
 
@@ -198,8 +210,9 @@ def _text_message(stderr: str) -> str:
 
 
 def _named(completed: Completed, message: str) -> errors.SmolvmError:
+    opening = message[:_CAUSE]  # a guest's may be long, and made so that the patterns take long
     for pattern, error in PHRASES:
-        if re.search(pattern, message):
+        if re.search(pattern, opening):
             return _explained(error, message, completed)
     if completed.returncode == _USAGE:
         return errors.UsageError(message.partition("\n")[0], completed)

@@ -50,13 +50,22 @@ def probe(  # noqa: PLR0917  (as wait_until has them)
         words = checks.words("command", command)
         return f"{words} did not exit with 0", lambda left: _succeeds(exec_of, words, left)
     if path is not None:
-        test = ("test", "-e", checks.guest_path("path", path))
+        test = ("test", "-e", checks.utf8("path", checks.guest_path("path", path)))
         return f"{path} did not exist", lambda left: _is_ok(exec_of, test, left)
     if port is not None:
         number = checks.integer("port", port, 1, 65_535)
         return f"nothing listened on port {port}", lambda left: _listens(exec_of, number, left)
-    pattern = re.compile(log or "")
+    pattern = _compiled(log)
     return f"no line of its logs matched {pattern.pattern!r}", _LogReader(name, pattern).look
+
+
+def _compiled(log: object) -> re.Pattern[str]:
+    if isinstance(log, re.Pattern) and isinstance(log.pattern, str):
+        return log
+    try:
+        return re.compile(checks.text("log", log))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"log is no regular expression: {error}") from None
 
 
 def wait_until(name: str, what: str, look: Probe, timeout: float) -> Steps[None]:

@@ -40,7 +40,7 @@ class Version(Command[str]):
             ForeignProgramError: the program does not answer as the engine does. PyPI's `smolvm` answers in the same
                 form, with versions that the engine never had (0.0.36).
         """
-        found = re.search(rb"(?m)^smolvm (\d+\.\d+\.\d+[\w.+-]*)$", completed.stdout)
+        found = re.search(rb"(?m)^smolvm (\d{1,9}\.\d{1,9}\.\d{1,9}[\w.+-]*)$", completed.stdout)
         if not found or found[1].startswith(b"0.0."):
             said = completed.stdout.decode("utf-8", "replace").strip()[:80]
             raise ForeignProgramError(f"not the smolvm that boots microVMs: --version says {said!r}", completed)

@@ -40,7 +40,7 @@ def _secrets(value: Mapping[str, str | Secret] | None) -> secret.Secrets:
 
 
 def _workdir(value: str | None) -> str | None:
-    return None if value is None else checks.guest_path("workdir", value)
+    return None if value is None else checks.utf8("workdir", checks.guest_path("workdir", value))
 
 
 def _user(value: str | None) -> str | None:

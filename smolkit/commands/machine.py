@@ -20,12 +20,31 @@ if TYPE_CHECKING:
     from smolkit.values import Completed
 
 
+_LAST_ID = 2**32 - 2  # one more says "no change" to chown
+
+
 def _timeout(value: float | None) -> float | None:
     return None if value is None else checks.seconds("timeout", value)
 
 
 def _whole_seconds(value: int | None) -> int | None:
-    return None if value is None else checks.integer("timeout", value, 0, 86_400)
+    return None if value is None else checks.integer("timeout", value, 0, 300)
+
+
+def _side(value: str) -> str:
+    return checks.text("a side of cp", value)
+
+
+def _mode(value: int | None) -> str | None:
+    return None if value is None else checks.octal("mode", value)
+
+
+def _uid(value: int | None) -> int | None:
+    return None if value is None else checks.integer("uid", value, 0, _LAST_ID)
+
+
+def _gid(value: int | None) -> int | None:
+    return None if value is None else checks.integer("gid", value, 0, _LAST_ID)
 
 
 @frozen
@@ -60,7 +79,7 @@ class Stop(Silent):
 
     Attributes:
         name: The machine.
-        timeout: Whole seconds for its workload to end by itself; 0 kills it at once.
+        timeout: Whole seconds for its workload to end by itself, up to 300; 0 kills it at once.
     """
 
     FINISH: ClassVar[bool] = True
@@ -106,22 +125,21 @@ class Cp(Silent):
 
     Attributes:
         source, target: As the engine writes them.
-        mode: Of the file in the guest, for uploads; 0644 by default.
+        mode: Of the file in the guest, for uploads, written octal; 0644 by default.
         uid, gid: Its owner there; root by default.
     """
 
     BOUND: ClassVar[float | None] = None
 
-    source: str
-    target: str
-    mode: int | None = field(default=None, kw_only=True)
-    uid: int | None = field(default=None, kw_only=True)
-    gid: int | None = field(default=None, kw_only=True)
+    source: str = field(converter=_side)
+    target: str = field(converter=_side)
+    mode: str | None = field(default=None, converter=_mode, kw_only=True)
+    uid: int | None = field(default=None, converter=_uid, kw_only=True)
+    gid: int | None = field(default=None, converter=_gid, kw_only=True)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words: list[str] = []
-        mode = None if self.mode is None else f"{self.mode:o}"
-        for flag, value in (("--mode", mode), ("--uid", self.uid), ("--gid", self.gid)):
+        for flag, value in (("--mode", self.mode), ("--uid", self.uid), ("--gid", self.gid)):
             if value is not None:
                 dialect.require(f"machine cp {flag}")
                 words += (flag, str(value))
@@ -142,10 +160,10 @@ class DataDir(Command[str]):
         return b"/nonexistent\n"
 
     def answer(self, completed: Completed) -> str:
-        lines = completed.stdout.decode("utf-8", "surrogateescape").splitlines()
-        if not lines:
+        found = completed.stdout.decode("utf-8", "surrogateescape").rstrip("\r\n").rpartition("\n")[2]
+        if not found.startswith("/") or "\0" in found:
             raise UnknownEngineError("the engine named no data directory", completed)
-        return lines[-1]
+        return found
 
 
 @frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,9 @@ def stats(completed: Completed) -> Stats:
     item = dict_of(completed)
     memory = item.get("memory")
     of_memory: Mapping[str, Any] = memory if isinstance(memory, dict) else {}
-    share = item.get("cpu_percent")
+    share = typed(item, "cpu_percent", float) or typed(item, "cpu_percent", int)
     return Stats(
-        cpu_percent=float(share) if isinstance(share, (int, float)) else None,
+        cpu_percent=float(share) if share is not None and math.isfinite(share) else None,
         cpus=typed(item, "cpus", int),
         memory_total=typed(of_memory, "total_bytes", int),
         memory_used=typed(of_memory, "used_bytes", int),
@@ -38,22 +39,22 @@ def egress_event(item: Any, completed: Completed) -> EgressEvent:
     """One of `machine egress-events --json`."""
     if not isinstance(item, dict):
         raise UnknownEngineError("the engine's record of an egress event is no object", completed)
-    timestamp, operation, destination = (str(item.get(key) or "") for key in ("timestamp", "operation", "dest"))
+    timestamp, operation, destination = (typed(item, key, str) or "" for key in ("timestamp", "operation", "dest"))
     return EgressEvent(timestamp, operation, destination, item)
 
 
 # What `machine monitor` prints, as in the source of 0.7.2 to 1.9.3 and among the words of 1.32.2.
 _EVENTS = tuple(
-    (kind, re.compile(pattern))
+    (kind, re.compile(pattern.replace("{n}", "[0-9]{1,9}")))  # no number that int() refuses
     for kind, pattern in (
         ("starting", r"Machine '[^']*' is not running, starting"),
         ("watching", r"Monitoring machine '"),
-        ("check failed", r"  health check failed \(exit (?P<code>-?\d+), (?P<count>\d+)/\d+\)"),
-        ("check failed", r"  (?:health check error|cannot connect to agent) \((?P<count>\d+)/\d+\)"),
+        ("check failed", r"  health check failed \(exit (?P<code>-?{n}), (?P<count>{n})/{n}\)"),
+        ("check failed", r"  (?:health check error|cannot connect to agent) \((?P<count>{n})/{n}\)"),
         ("recovered", r"  health check passed"),
         ("unhealthy", r"  unhealthy "),
-        ("exited", r"  machine exited \(exit code: (?:(?P<code>-?\d+)|unknown)\)"),
-        ("restarting", r"  restarting \(attempt (?P<count>\d+),"),
+        ("exited", r"  machine exited \(exit code: (?:(?P<code>-?{n})|unknown)\)"),
+        ("restarting", r"  restarting \(attempt (?P<count>{n}),"),
         ("restarted", r"  machine restarted"),
         ("restart failed", r"  restart failed: "),
         ("given up", r"  not restarting \("),

@@ -56,7 +56,7 @@ def path(name: str, value: object) -> tuple[str]:
 
 def guest_path(name: str, value: object) -> tuple[str]:
     """An absolute path in the guest."""
-    return (checks.guest_path(name, value),)
+    return (checks.utf8(name, checks.guest_path(name, value)),)
 
 
 def texts(name: str, value: object) -> tuple[str, ...]:
@@ -71,9 +71,7 @@ def pairs(name: str, value: object) -> tuple[str, ...]:
 
 def switch(name: str, value: object) -> tuple[None, ...]:
     """True for the bare flag."""
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} is True or False, not {value!r}")
-    return (None,) if value else ()
+    return (None,) if checks.flag(name, value) else ()
 
 
 def integer(low: int, high: int = 2**31 - 1) -> Reader:
@@ -89,48 +87,19 @@ def choice(*choices: str) -> Reader:
     """A reader of one of these words."""
 
     def read(name: str, value: object) -> tuple[str]:
-        if value not in choices:
-            raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, not {value!r}")
-        return (str(value),)
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, not {checks.shown(value)}")
+        return (choices[choices.index(value)],)  # a plain str, whatever `value` is written like
 
     return read
-
-
-def size(name: str, value: object) -> tuple[str]:
-    """Bytes, or the engine's own way to write a size (`512M`, `16GiB`, `25%`)."""
-    return (str(checks.integer(name, value, 1, 2**63 - 1)) if isinstance(value, int) else checks.text(name, value),)
-
-
-def cidrs(name: str, value: object) -> tuple[str, ...]:
-    """A list of networks or addresses."""
-    return tuple(str(network(item)) for item in checks.strings(name, value))
-
-
-def network(text: str) -> Any:
-    """A CIDR or a single address, as ipaddress has it. ValueError, where it is neither."""
-    from ipaddress import ip_network  # late: only where there is a policy
-
-    return ip_network(text, strict=False)
-
-
-def ports(name: str, value: object) -> tuple[str, ...]:
-    """Each an int (the same port on both sides), a pair (host, guest), or the engine's `HOST[-END]:GUEST[-END][/udp]`."""
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
-        raise TypeError(f"{name} is a list: write [{value!r}]")
-    return tuple(_port(name, item) for item in value)
-
-
-def _port(name: str, item: object) -> str:
-    if isinstance(item, str):
-        return checks.text(name, item)
-    numbers = item if isinstance(item, tuple) else (item, item)
-    return ":".join(str(checks.integer(f"a port of {name}", number, 1, 65535)) for number in numbers)
 
 
 # Values that later versions brought to older flags: (flag, pattern, feature).
 _LATER_VALUES = (
     ("--port", r"\d-\d", "machine create --port with a range"),
-    ("--port", r"/udp$", "machine create --port with /udp"),
+    ("--port", r"/(?:udp|tcp)$", "machine create --port with /udp"),
+    ("--remove-port", r"\d-\d", "machine create --port with a range"),
+    ("--remove-port", r"/(?:udp|tcp)$", "machine create --port with /udp"),
     ("--volume", r":(?:rw|staged)$", "machine create --volume with :rw or :staged"),
     ("--volume", r"^s3://", "machine create --volume of a remote"),
 )

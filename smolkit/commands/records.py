@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from smolkit.observed import ExitInfo
     from smolkit.values import Completed
 
+_PORTS = range(1, 65_536)
+
 
 def json_of(completed: Completed, opening: str) -> Any:
     """The answer's JSON, which opens with this bracket.
@@ -20,13 +23,17 @@ def json_of(completed: Completed, opening: str) -> Any:
     Raises:
         UnknownEngineError: it is none.
     """
-    text = completed.stdout.decode("utf-8", "replace")
+    data, first = completed.stdout, opening.encode()
     # Up to 0.7.2 log lines stood on stdout too: the answer begins at the first line that opens it.
-    start = 0 if text.startswith(opening) else text.find(f"\n{opening}") + 1
+    start = 0 if data.startswith(first) else data.find(b"\n" + first) + 1
     try:
-        return json_reader()(text[start:])
+        return json_reader()(data[start:].decode(), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise UnknownEngineError(f"the engine's answer is not JSON: {error}", completed) from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def list_of(completed: Completed) -> list[Any]:
@@ -38,6 +45,18 @@ def list_of(completed: Completed) -> list[Any]:
     found = json_of(completed, "[")
     if not isinstance(found, list):
         raise UnknownEngineError("the engine's answer is no list", completed)
+    return found
+
+
+def dicts_of(completed: Completed) -> list[dict[str, Any]]:
+    """The answer's JSON, which is a list of objects.
+
+    Raises:
+        UnknownEngineError: it is none.
+    """
+    found = list_of(completed)
+    if not all(isinstance(item, dict) for item in found):
+        raise UnknownEngineError("the engine's answer is no list of objects", completed)
     return found
 
 
@@ -57,21 +76,20 @@ def machine_info(item: Any, completed: Completed) -> MachineInfo:
     """One machine, leniently: nearly every version adds keys, and up to 0.7.2 created_at was a string."""
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
         raise UnknownEngineError("the engine's record of a machine has no name", completed)
-    created = item.get("created_at")
     return MachineInfo(
         name=item["name"],
-        state=str(item.get("state", "")),
+        state=typed(item, "state", str) or "",
         cpus=typed(item, "cpus", int),
         memory=typed(item, "memory_mib", int),
         storage_gb=typed(item, "storage_gb", int),
         overlay_gb=typed(item, "overlay_gb", int),
         entrypoint=_tuple(item.get("entrypoint")),
         cmd=_tuple(item.get("cmd")),
-        created_at=int(created) if isinstance(created, int) or (isinstance(created, str) and created.isdecimal()) else None,
+        created_at=_created_at(item),
         pid=typed(item, "pid", int),
         image=typed(item, "image", str),
         network=typed(item, "network", bool),
-        labels={str(key): str(value) for key, value in (typed(item, "labels", dict) or {}).items()},
+        labels={key: value for key, value in (typed(item, "labels", dict) or {}).items() if isinstance(value, str)},
         parent=typed(item, "parent_machine", str),
         allowed_cidrs=_tuple(item.get("allowed_cidrs")),
         allowed_hosts=_tuple(item.get("allowed_hosts")),
@@ -82,11 +100,19 @@ def machine_info(item: Any, completed: Completed) -> MachineInfo:
 
 
 def typed(item: Mapping[str, Any], key: str, kind: type) -> Any:
-    """The value under the key, if it is of this type."""
+    """The value under the key, if it is of this type. An int is one of 64 bits: no arithmetic overflows."""
     value = item.get(key)
-    if kind is not bool and isinstance(value, bool):  # which is an int to isinstance
-        return None
+    if kind is int:
+        return value if type(value) is int and -(2**63) <= value < 2**64 else None  # a bool is none
     return value if isinstance(value, kind) else None
+
+
+def _created_at(item: Mapping[str, Any]) -> int | None:
+    text = typed(item, "created_at", str)
+    if text is None:
+        number: int | None = typed(item, "created_at", int)
+        return number
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def _exit(item: object) -> ExitInfo | None:
@@ -96,7 +122,7 @@ def _exit(item: object) -> ExitInfo | None:
 
     milliseconds = typed(item, "exited_at_unix_ms", int)
     return ExitInfo(
-        cause=str(item.get("cause", "")),
+        cause=typed(item, "cause", str) or "",
         returncode=typed(item, "exit_code", int),
         signal=typed(item, "signal", int),
         exited_at=None if milliseconds is None else milliseconds / 1000,
@@ -108,8 +134,8 @@ def _ports(value: object) -> tuple[tuple[int, int], ...] | None:
     if not isinstance(value, list):
         return None
     found = [(typed(item, "host", int), typed(item, "guest", int)) for item in value if isinstance(item, dict)]
-    return tuple((host, guest) for host, guest in found if host and guest)
+    return tuple((host, guest) for host, guest in found if host in _PORTS and guest in _PORTS)
 
 
 def _tuple(value: object) -> tuple[str, ...] | None:
-    return tuple(map(str, value)) if isinstance(value, list) else None
+    return tuple(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else None

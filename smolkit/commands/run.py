@@ -113,7 +113,12 @@ class Run(Verb[tuple[str, ExecResult]]):
 
     @staticmethod
     def machine(completed: Completed) -> tuple[str, bytes]:
-        """The machine's name, by the engine's own first line, and what came after it: that may be the guest's."""
+        """The machine's name, by the first line, and what came after it: that may be the guest's.
+
+        The first line is the engine's own where it boots the machine itself (>= 0.8.0). Of a pack, or an image with `init`
+        or from a cache, it writes none (1.9.3), and the first line may be the guest's, too: the name is good to look at,
+        and for nothing else.
+        """
         found = re.match(rb"Starting ephemeral machine \((vm-[0-9a-f]+)\)\.\.\.\r?\n", completed.stderr)
         return (found[1].decode(), completed.stderr[found.end() :]) if found else ("", completed.stderr)
 
@@ -150,3 +155,8 @@ class PackRun(Run):
     WORDS: ClassVar[str] = "pack run"
     OPTIONS: ClassVar[Mapping[str, Option]] = tables.PACK_RUN
     SECRETS: ClassVar[str] = ""
+
+    @staticmethod
+    def machine(completed: Completed) -> tuple[str, bytes]:
+        """It has no name, and is in no record."""
+        return "", completed.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
@@ -47,7 +48,7 @@ class Spawn(Exec):
         if failure := verdict(completed):
             raise failure
         found = completed.stdout.split()
-        if not found or not found[-1].isdigit():
+        if not found or not re.fullmatch(rb"[0-9]{1,10}", found[-1]):
             raise UnknownEngineError("the engine gave no number of the process that it started", completed)
         return self.answer(evolve(completed, stdout=found[-1]))
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from smolkit.commands.options import (
-    Option,
-    choice,
+from smolkit.commands.grammars import (
     cidrs,
-    guest_path,
-    hidden,
-    integer,
-    pairs,
-    path,
+    dns_options,
+    duration,
+    image,
+    ipv4,
+    memory_size,
     ports,
+    signal_name,
     size,
-    switch,
-    text,
-    texts,
+    socket_address,
+    subnet,
+    udp_rules,
 )
+from smolkit.commands.options import Option, choice, guest_path, hidden, integer, pairs, path, switch, text, texts
 
 CREATE: Mapping[str, Option] = {
-    "image": Option("--image", path),
+    "image": Option("--image", image),
     "from_path": Option("--from", path),
     "smolfile": Option("--smolfile", path),
     "at": Option("--at", text),
@@ -30,7 +30,7 @@ CREATE: Mapping[str, Option] = {
     "storage": Option("--storage", integer(1)),
     "overlay": Option("--overlay", integer(1)),
     "max_image_size": Option("--max-image-size", size),
-    "shm_size": Option("--shm-size", size),
+    "shm_size": Option("--shm-size", memory_size),
     "block_io": Option("--block-io", choice("sync", "async")),
     "disk_durability": Option("--disk-durability", choice("full", "deferred")),
     "disks": Option("--disk", texts),
@@ -40,13 +40,13 @@ CREATE: Mapping[str, Option] = {
     "ports": Option("--port", ports),
     "net": Option("--net", switch),
     "net_backend": Option("--net-backend", choice("tsi", "virtio-net")),
-    "dns": Option("--dns", text),
-    "dns_options": Option("--dns-option", texts),
-    "guest_subnet": Option("--guest-subnet", text),
+    "dns": Option("--dns", ipv4),
+    "dns_options": Option("--dns-option", dns_options),
+    "guest_subnet": Option("--guest-subnet", subnet),
     "network": Option("--network", text),
     "allow_cidrs": Option("--allow-cidr", cidrs, policy=True),
     "deny_cidrs": Option("--deny-cidr", cidrs, policy=True),
-    "allow_udp": Option("--allow-udp", texts, policy=True),
+    "allow_udp": Option("--allow-udp", udp_rules, policy=True),
     "allow_hosts": Option("--allow-host", texts, policy=True),
     "allow_host_patterns": Option("--allow-host-pattern", texts, policy=True),
     "outbound_localhost_only": Option("--outbound-localhost-only", switch, policy=True),
@@ -70,20 +70,20 @@ CREATE: Mapping[str, Option] = {
     "workdir": Option("--workdir", guest_path),
     "user": Option("--user", text),
     "stop_on_exit": Option("--stop-on-exit", switch),
-    "stop_signal": Option("--stop-signal", text),
+    "stop_signal": Option("--stop-signal", signal_name),
     "stop_timeout": Option("--stop-timeout", integer(1, 300)),
     "secret_env": Option("--secret-env", pairs),
     "secret_files": Option("--secret-file", pairs),
     "secret_keychain": Option("--secret-keychain", pairs),
     "keep_identity": Option("--keep-identity", switch),
-    "restore_cache_entries": Option("--restore-cache-entries", integer(0)),
+    "restore_cache_entries": Option("--restore-cache-entries", integer(0, 64)),
     "restore_cache_gib": Option("--restore-cache-gib", integer(0)),
 }
 
 _PULL: Mapping[str, Option] = {"proxy": Option("--proxy", hidden), "no_proxy": Option("--no-proxy", text)}
 
 PACK: Mapping[str, Option] = {
-    "image": Option("--image", path),
+    "image": Option("--image", image),
     "from_machine": Option("--from-vm", text),
     "smolfile": Option("--smolfile", path),
     "entrypoint": Option("--entrypoint", text),
@@ -97,7 +97,7 @@ PACK: Mapping[str, Option] = {
     "include_workspace": Option("--include-workspace", switch),
     "rebase_from_image": Option("--rebase-from-image", switch),
     "staging_dir": Option("--staging-dir", path),
-    "dns": Option("--dns", text),
+    "dns": Option("--dns", ipv4),
     **_PULL,
 }
 
@@ -108,7 +108,7 @@ START: Mapping[str, Option] = {
     "branch_pool_size": Option("--branch-pool-size", integer(1), older="--fork-pool-size"),
     "cuda_vram_limit_mib": Option("--cuda-vram-limit-mib", integer(1)),
     "seed_digest_ttl": Option("--seed-digest-ttl", integer(0)),
-    "egress_interceptor": Option("--egress-interceptor", text),
+    "egress_interceptor": Option("--egress-interceptor", socket_address),
     "mediated_egress": Option("--mediated-egress", switch),
     **_PULL,
 }
@@ -131,7 +131,7 @@ UPDATE: Mapping[str, Option] = {
     "remove_env": Option("--remove-env", texts),
     "remove_allow_hosts": Option("--remove-allow-host", texts),
     "remove_allow_cidrs": Option("--remove-allow-cidr", cidrs),
-    "remove_allow_udp": Option("--remove-allow-udp", texts),
+    "remove_allow_udp": Option("--remove-allow-udp", udp_rules),
     "reset_allow_list": Option("--reset-allow-list", switch),
     "clear_dns_options": Option("--clear-dns-options", switch),
 }
@@ -146,12 +146,12 @@ BRANCH: Mapping[str, Option] = {
     "no_wait_ready": Option("--no-wait-ready", switch),
     "hold": Option("--hold", switch),
     "freeze_source": Option("--freeze-source", switch),
-    "ready_timeout": Option("--ready-timeout", text),
+    "ready_timeout": Option("--ready-timeout", duration),
     "wait_worker_ready": Option("--wait-worker-ready", switch),
-    "worker_ready_timeout": Option("--worker-ready-timeout", text),
+    "worker_ready_timeout": Option("--worker-ready-timeout", duration),
     "branchable": Option("--branchable", switch, older="--forkable"),
     "share_weights": Option("--share-weights", switch),
-    "egress_interceptor": Option("--egress-interceptor", text),
+    "egress_interceptor": Option("--egress-interceptor", socket_address),
     "labels": Option("--label", pairs),
     "ports": Option("--port", ports),
     **SECRETS,
@@ -219,5 +219,5 @@ MONITOR: Mapping[str, Option] = {
     "health_timeout": Option("--health-timeout", integer(1)),
     "health_retries": Option("--health-retries", integer(1)),
     "interval": Option("--interval", integer(1)),
-    "egress_interceptor": Option("--egress-interceptor", text),
+    "egress_interceptor": Option("--egress-interceptor", socket_address),
 }

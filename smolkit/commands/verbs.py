@@ -10,7 +10,7 @@ from smolkit.commands import options, secret, tables
 from smolkit.commands.base import LONG
 from smolkit.commands.observing import egress_event, stats
 from smolkit.commands.options import Option, integer, switch
-from smolkit.commands.records import dict_of, list_of
+from smolkit.commands.records import dict_of, dicts_of, list_of
 from smolkit.commands.verb import Done, Followed, Said, Verb
 from smolkit.observed import EgressEvent, Stats
 
@@ -163,7 +163,7 @@ class MountLs(Verb[tuple[Any, ...]]):
     JSON: ClassVar[str] = "list"
 
     def answer(self, completed: Completed) -> tuple[Any, ...]:
-        return tuple(list_of(completed))
+        return tuple(dicts_of(completed))
 
 
 @frozen
@@ -289,7 +289,7 @@ class PackList(Verb[tuple[Any, ...]]):
     JSON: ClassVar[str] = "list"
 
     def answer(self, completed: Completed) -> tuple[Any, ...]:
-        return tuple(list_of(completed))
+        return tuple(dicts_of(completed))
 
 
 @frozen

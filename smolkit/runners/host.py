@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from smolkit import checks
 from smolkit.runners.waiting import interruptible, sleep
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ class Host:
             raise IsADirectoryError(f"cp copies one file, and this is a directory: {path!r}")
         with open(path, "rb"):  # says what is wrong with it, before any process starts
             pass
-        if ":" not in path:
+        if ":" not in path and checks.is_utf8(path):
             yield path
             return
-        # The engine takes what stands before any colon for a machine's name, and has no escape for it.
+        # The engine takes what stands before any colon for a machine's name, and has no escape for it; and only UTF-8.
         from tempfile import TemporaryDirectory  # late: slow to import, rarely needed
 
         with TemporaryDirectory(prefix="smolkit-", dir="/tmp") as folder:

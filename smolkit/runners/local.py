@@ -108,7 +108,7 @@ class SubprocessRunner(Runner):
         given = checks.path if self._prefix else checks.program  # with a prefix it is a path of the other side
         self._named = None if program is None else given("program", program)
         self._state = None if state_dir is None else os.path.abspath(checks.path("state_dir", state_dir))
-        self._env = checks.hidden_pairs("env", env)
+        self._env = checks.hidden_pairs("env", env, any_bytes=True)
         self._pass_env = checks.variables("pass_env", pass_env)
         if refused := _REFUSED & {*(key for key, _ in self._env), *self._pass_env}:
             raise ValueError(f"env with {', '.join(sorted(refused))}: the engine would run what it is not asked to")
@@ -118,7 +118,7 @@ class SubprocessRunner(Runner):
             raise ValueError(
                 "state_dir behind a prefix: few hand on variables; let it be [..., 'env', 'SMOLVM_DATA_DIR=...']"
             )
-        self._inherit_proxy = inherit_proxy
+        self._inherit_proxy = checks.flag("inherit_proxy", inherit_proxy)
         self.output_limit = checks.integer("output_limit", output_limit, 1, 2**63 - 1)
         self._found: Program | None = None
         self._prefix_path: str | None = None  # of the prefix's program

@@ -14,9 +14,11 @@ from smolkit.checks import data
 from smolkit.hidden import Variables, masked
 from smolkit.spawned import FIND, KILL
 from smolkit.testing import guest_scripts
-from smolkit.testing.guest_input import WAITS, GuestInput
+from smolkit.testing.guest_input import GuestInput
+from smolkit.testing.programs import PROGRAMS
 from smolkit.testing.scripted import UnexpectedCommandError
-from smolkit.testing.shell import Pieces, Shell, UnknownSyntaxError
+from smolkit.testing.shell import NULL, Pieces, Shell, normal
+from smolkit.testing.shell_syntax import UnknownSyntaxError
 
 if TYPE_CHECKING:
     from smolkit.testing.memory import Files
@@ -168,25 +170,40 @@ def _begun(call: GuestCall, handlers: list[tuple[tuple[str, ...], Any]]) -> Piec
         if call.args[: len(words)] == words:
             return _pieces(handler(call) if callable(handler) and not isinstance(handler, type) else handler)
     try:
-        text = guest_scripts.run(call.files, call.args, call._input, int(call.now))  # noqa: SLF001  (of this module)
+        text = None if call.args == ("sh", "-c") else guest_scripts.run(call.files, call.args, call._input, int(call.now))  # noqa: SLF001  (of this module)
     except guest_scripts.Exit as end:
         return _said(GuestResult(end.status, b"", end.stderr))
     if text is not None:
         return _said(text)
-    if call.args[:2] == ("sh", "-c"):
+    if call.args[:2] == ("sh", "-c") and call.args[2:] and not call.args[2].startswith(("-", "+")):  # those are options
         return _spawned(call) or _shell(call, handlers)
     if call.args[0] in PROGRAMS:
         return PROGRAMS[call.args[0]](call)
-    node = call.files.find(call.path(call.args[0]))[1] if "/" in call.args[0] else None
-    if node is None and "/" in call.args[0]:
-        raise FileNotFoundError(call.args[0])
-    if node is not None and not stat.S_IMODE(node.mode) & 0o111:
-        raise PermissionError(call.args[0])
+    if "/" in call.args[0]:
+        _look(call)
     raise UnexpectedCommandError(
         f"the fake's guest does not know {call.args[0]!r}, of {list(call.args)}\n"
         f"  say what it does: fake.on({call.args[0]!r}, 'its output'); FileNotFoundError, if it is not there\n"
         f"  it knows: {', '.join(sorted({words[0] for words, _ in handlers} | {*PROGRAMS, 'sh -c'}))}"
     )
+
+
+def _look(call: GuestCall) -> None:
+    """Looks for a program that is named by its path, but not where only a real guest has some.
+
+    Raises:
+        FileNotFoundError, PermissionError: it is not there, or no program.
+    """
+    name, path = call.args[0], normal(call.path(call.args[0]))
+    try:
+        node = call.files.find(path)[1]
+    except (FileNotFoundError, NotADirectoryError):
+        node = None
+    is_dir = node is not None and stat.S_ISDIR(node.mode)
+    if path == NULL or is_dir or (node is not None and not name.endswith("/") and not stat.S_IMODE(node.mode) & 0o111):
+        raise PermissionError(name)
+    if name.endswith("/") or (node is None and not path.startswith(("/bin/", "/sbin/", "/usr/", "/opt/", "/dev/"))):
+        raise FileNotFoundError(name)
 
 
 def _spawned(call: GuestCall) -> Pieces | None:
@@ -244,74 +261,3 @@ def _live(said: Generator[Any, Any, Any]) -> Pieces:
         stream, text = piece if isinstance(piece, tuple) else ("stdout", piece)
         yield stream, data("a handler's piece", text) or b""
     return status or 0
-
-
-def _true(call: GuestCall) -> Pieces:  # noqa: ARG001
-    yield from ()
-    return 0
-
-
-def _false(call: GuestCall) -> Pieces:  # noqa: ARG001
-    yield from ()
-    return 1
-
-
-def _echo(call: GuestCall) -> Pieces:
-    words, end = (call.args[2:], "") if call.args[1:2] == ("-n",) else (call.args[1:], "\n")
-    yield "stdout", (" ".join(words) + end).encode("utf-8", "surrogateescape")
-    return 0
-
-
-def _cat(call: GuestCall) -> Pieces:
-    status = 0
-    for name in call.args[1:] or ("-",):
-        try:
-            yield from _passed(call) if name == "-" else [("stdout", call.files.read(call.path(name)))]
-        except OSError as error:
-            folder = isinstance(error, IsADirectoryError)
-            said = "read error: Is a directory" if folder else f"can't open '{name}': {error.strerror}"
-            yield "stderr", f"cat: {said}\n".encode()
-            status = 1
-    return status
-
-
-def _passed(call: GuestCall) -> Iterator[tuple[str, bytes]]:
-    while (taken := call._input.take()) != b"":  # noqa: SLF001  (of this module)
-        yield WAITS if taken is None else ("stdout", taken)
-
-
-def _sleep(call: GuestCall) -> Pieces:
-    yield from ()
-    call.sleep(float(call.args[1]))
-    return 0
-
-
-def _pwd(call: GuestCall) -> Pieces:
-    yield "stdout", f"{call.workdir}\n".encode()
-    return 0
-
-
-def _test(call: GuestCall) -> Pieces:
-    yield from ()
-    checks: dict[str, Callable[[str], bool]] = {
-        "-e": lambda path: call.files.find(path)[1] is not None,
-        "-f": lambda path: (node := call.files.find(path)[1]) is not None and stat.S_ISREG(node.mode),
-        "-d": call.files.is_dir,
-    }
-    if len(call.args) != 3 or call.args[1] not in checks:  # noqa: PLR2004
-        raise UnexpectedCommandError(f"the fake's `test` knows {', '.join(checks)}, not {list(call.args)}")
-    try:
-        return 0 if checks[call.args[1]](call.path(call.args[2])) else 1
-    except OSError:
-        return 1
-
-
-PROGRAMS: dict[str, Callable[[GuestCall], Pieces]] = {
-    "true": _true,
-    "false": _false,
-    "echo": _echo,
-    "cat": _cat,
-    "sleep": _sleep,
-    "pwd": _pwd,
-    "test": _test,
-}

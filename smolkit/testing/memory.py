@@ -35,10 +35,15 @@ class Node:
 
 @final
 class Files:
-    """A machine's files. Paths are absolute; names that are no UTF-8 are as `os.fsdecode` has them."""
+    """A machine's files. Paths are absolute; names that are no UTF-8 are as `os.fsdecode` has them.
+
+    Attributes:
+        held: The files that a shell's command is writing.
+    """
 
     def __init__(self, nodes: dict[str, Node] | None = None) -> None:
         folders = {"/": _OPEN, "/root": _ROOT_ONLY, "/tmp": _STICKY, "/etc": _OPEN, "/proc": _OPEN}  # noqa: S108
+        self.held: set[str] = set()
         self._nodes = nodes or {path: Node(stat.S_IFDIR | mode) for path, mode in folders.items()}
 
     def copy(self) -> Files:

@@ -8,18 +8,23 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from attrs import evolve
 
-from smolkit import Machine, Smolvm, SubprocessRunner, errors
+from smolkit import Invocation, Machine, Smolvm, SubprocessRunner, errors
 from smolkit.commands import Command, DataDir, Delete, Exec, Run
 from smolkit.commands.tables import CREATE, PACK, START
+from tests import hostile
 from tests.conftest import Table
-from tests.engines import throwaway_client
-from tests.samples import VERBS, commands
+from tests.engines import FOLDER, throwaway_client
+from tests.samples import CREATE_OPTIONS, MORE_OPTIONS, VERBS, commands, create
 
 
 @pytest.fixture
@@ -41,6 +46,64 @@ def test_the_engines_parser_takes_every_argv(parser: SubprocessRunner, command: 
     completed = parser.execute(command.invocation(parser.engine.dialect))
 
     assert completed.returncode in {0, 1}, completed.stderr.decode()
+
+
+# The options are right, each by itself, and the engine says which others they need or bear. That is a ConfigError.
+_TOGETHER = re.compile(r"cannot be used with|required arguments were not provided")
+HOSTILE_VERBS = sorted({argument.verb for argument in hostile.arguments()} - {"Smolvm.cli"})
+
+
+@pytest.mark.parametrize("verb", HOSTILE_VERBS)
+@pytest.mark.parametrize("version", [None, "1.20.2"])
+def test_the_engines_parser_takes_every_value_that_smolkit_takes(
+    version: str | None, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever each argument of each verb is given: what is not refused by smolkit is no usage error (exit 2)."""
+    monkeypatch.chdir(tmp_path)
+    if version and not (FOLDER / version).exists():
+        pytest.skip(f"python -m tests.engines brings {version}")
+    program = FOLDER / version / "smol/smol-vmm" if version else None
+    parser = SubprocessRunner(program, state_dir="/dev/null/none")
+    asked = set()
+    for argument in hostile.arguments():
+        for value in hostile.VALUES.values() if argument.verb == verb else ():
+            fake = hostile.agreeable(parser.engine.version)
+            with suppress(TypeError, ValueError, OSError, errors.SmolvmError):
+                argument.call(Smolvm(runner=fake), value)
+            asked |= set(fake.invocations)
+    for invocation in asked:
+        completed = parser.execute(evolve(invocation, timeout=30))
+        assert completed.returncode in {0, 1} or _TOGETHER.search(completed.stderr.decode()), (invocation.argv, completed)
+
+
+def test_the_engines_parser_takes_options_together(parser: SubprocessRunner) -> None:
+    """Any five of them; those that do not go together are named by the engine: a ConfigError."""
+    random, values = Random(13), {**CREATE_OPTIONS, **MORE_OPTIONS}  # noqa: S311  (no secret)
+    makers: list[tuple[Iterable[str], Callable[[dict[str, Any]], Command[Any]]]]
+    makers = [(CREATE, lambda given: create("m", **given))]
+    makers += [(kind.OPTIONS, partial(kind.of, None)) for kind in VERBS if len(kind.OPTIONS) > 1]
+    for options, make in makers:
+        for _ in range(8):
+            given = {name: values[name] for name in random.sample(sorted(options), min(5, len(list(options))))}
+            with suppress(ValueError):
+                completed = parser.execute(make(given).invocation(parser.engine.dialect))
+                said = completed.stderr.decode()
+                assert completed.returncode in {0, 1} or _TOGETHER.search(said), (given, said)
+
+
+def test_the_engines_refusal_of_a_value_is_not_the_guests_result(parser: SubprocessRunner) -> None:
+    """Exit 2, of the real parser: of exec and run as of every other verb."""
+    for command in (Exec("m", ["true"], timeout=1), Run.of(None, {"timeout": 1}, command=["true"])):
+        argv = command.argv(parser.engine.dialect)
+        for wrong in (
+            [word.replace("1s", "1x") for word in argv],
+            [*argv[:4], "--no-such-flag", *argv[4:]],
+            [word.replace("1s", "9" * 30 + "s") for word in argv],
+        ):
+            completed = parser.execute(Invocation(tuple(wrong)))
+            assert completed.returncode == 2, completed
+            with pytest.raises((errors.UsageError, errors.ConfigError)):
+                command.read(completed)
 
 
 # What smolkit does not say, and why.

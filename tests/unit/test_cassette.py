@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smolkit import Secret, Smolvm, errors
+from smolkit import Invocation, Secret, Smolvm, errors
 from smolkit.commands.script import encode
 from smolkit.testing import FakeRunner, FakeSmolvm, Recorder, Replayer, UnexpectedCommandError, UnusedAnswerError
 from smolkit.testing.scrubbing import Scrubber
@@ -315,11 +315,11 @@ def test_words_that_are_no_text_are_recorded(tmp_path: Path) -> None:
     fake = FakeRunner()
     fake.answer(["machine"], "done\n")
     with Recorder(fake, tmp_path / "tape") as runner:
-        Smolvm(runner=runner).machine("m").exec(["cat", "/root/\udcff"])
-    machine = Smolvm(runner=Replayer(tmp_path / "tape")).machine("m")
+        runner.execute(Invocation(("machine", "cat", "/root/\udcff")))
+    replayer = Replayer(tmp_path / "tape")
     with pytest.raises(UnexpectedCommandError):
-        machine.exec(["cat", "/root/\udcfe"])
-    assert "done\n" == machine.exec(["cat", "/root/\udcff"]).stdout
+        replayer.execute(Invocation(("machine", "cat", "/root/\udcfe")))
+    assert b"done\n" == replayer.execute(Invocation(("machine", "cat", "/root/\udcff"))).stdout
 
 
 @pytest.mark.parametrize("block_fails", [False, True])

@@ -272,11 +272,11 @@ BAD_INPUT: list[tuple[type[Exception], str, Bad]] = [
     (ValueError, "command is empty", lambda m: m.exec([])),
     (ValueError, "which program", lambda m: m.exec([""])),
     (ValueError, "NUL", lambda m: m.exec(["a\0b"])),
-    (ValueError, "surrogates", lambda m: m.exec(["\ud800"])),
+    (ValueError, "not UTF-8", lambda m: m.exec(["\ud800"])),
     (ValueError, "NUL", lambda m: m.exec(["true"], env={"A": "b\0c"})),
     (ValueError, "key of env is empty", lambda m: m.exec(["true"], env={"": "x"})),
     (ValueError, "holds '='", lambda m: m.exec(["true"], env={"A=B": "x"})),
-    (ValueError, "cannot be encoded", lambda m: m.exec(["true"], env={"A": "\ud800"})),
+    (ValueError, "not UTF-8", lambda m: m.exec(["true"], env={"A": "\ud800"})),
     (TypeError, "is a str, not int", lambda m: m.exec(["true"], env={"A": 1})),  # type: ignore[dict-item]
     (TypeError, "env is a mapping", lambda m: m.exec(["true"], env=["A=1"])),  # type: ignore[arg-type]
     (ValueError, "holds '='", lambda m: m.exec(["true"], secrets={"A=B": "x"})),
@@ -343,7 +343,7 @@ BAD_OPTIONS: list[tuple[type[Exception], str, dict[str, Any]]] = [
     (ValueError, "image is empty", {"image": ""}),
     (ValueError, "one of them", {"image": "a", "from_path": "b"}),
     (TypeError, r"write \['8080'\]", {"ports": "8080"}),
-    (ValueError, "a port of ports is from 1 to 65535", {"ports": [0]}),
+    (ValueError, r"a port of ports\[0\] is from 1 to 65535", {"ports": [0]}),
     (TypeError, "volumes is a list", {"volumes": "/a:/b"}),
     (ValueError, r"volumes\[0\] is empty", {"volumes": [""]}),
     (ValueError, "does not appear to be", {"allow_cidrs": ["nonsense"]}),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import product
 
 import pytest
 
 from smolkit import Completed, Smolvm, errors
-from smolkit.commands import Delete, Ls, RunDetached, RunTerminal, Shell, Stop
+from smolkit.commands import Delete, Ls, PackRun, Run, RunDetached, RunTerminal, Shell, Status
 from smolkit.runners.attempts import InterruptedCall
 from smolkit.testing import FakeRunner, FakeSmolvm, UnexpectedCommandError
 from tests.recorded import as_json
@@ -57,41 +60,91 @@ def test_an_interrupt_while_a_command_is_left(client: Smolvm, fake: FakeRunner) 
 
 
 STARTING = "Starting ephemeral machine (vm-00c0ffee)...\n"
+EPHEMERAL = '{"name": "vm-00c0ffee", "state": "running", "ephemeral": true}'
+_NOT_FOUND = "config operation failed: machine status: machine 'vm-00c0ffee' not found"
+GONE = Completed((), 1, stderr=as_json("CONFIG_ERROR", _NOT_FOUND).encode())
+BROKEN = Completed((), 1, stderr=as_json("X", "it broke").encode())
 
 
-@pytest.mark.parametrize("status", [0, 1, 7])
+@pytest.mark.parametrize("code", [0, 1, 7])
 def test_a_terminal_in_a_machine_of_its_own(
-    client: Smolvm, fake: FakeRunner, capsys: pytest.CaptureFixture[str], status: int
+    client: Smolvm, fake: FakeRunner, capsys: pytest.CaptureFixture[str], code: int
 ) -> None:
-    """Its status comes back, and nothing is left of the machine."""
-    fake.answer(RunTerminal, stdout="hi\n", stderr=STARTING, returncode=status)
-    fake.answer(Delete("vm-00c0ffee"), times=1)
+    """Its status comes back once the engine has removed the machine."""
+    fake.answer(RunTerminal, stdout="hi\n", stderr=STARTING, returncode=code)
+    fake.answer(Status("vm-00c0ffee"), [EPHEMERAL, EPHEMERAL, GONE])
 
-    assert status == client.terminal(["python3"], cpus=1)
+    assert code == client.terminal(["python3"], cpus=1)
     assert "hi\n" == capsys.readouterr().out
     fake.assert_done()
 
 
 def test_a_terminal_whose_machine_does_not_start(client: Smolvm, fake: FakeRunner) -> None:
-    """The engine's failure, with its half-booted VM ended; and a terminal has no other input."""
+    """The engine's failure, with a note of what it leaves; and a terminal has no other input."""
     kvm = as_json("SMOLVM_ERROR", "agent operation failed: start machine: KvmOpen(Error(13))")
     fake.answer(RunTerminal, stderr=STARTING + kvm, returncode=1)
-    fake.answer(Stop("vm-00c0ffee"), times=1)
-    fake.answer(Delete("vm-00c0ffee"), times=1)
-    with pytest.raises(errors.HypervisorUnavailableError):
+    fake.answer(Status("vm-00c0ffee"), EPHEMERAL)
+    with pytest.raises(errors.HypervisorUnavailableError) as caught:
         client.terminal()
-    fake.assert_done()
+    assert "machine 'vm-00c0ffee' is left" in caught.value.__notes__[0]
     with pytest.raises(TypeError, match="what is typed there"):
         client.terminal(["cat"], input="x")
 
 
-def test_a_terminal_that_cannot_be_cleaned_up_after(client: Smolvm, fake: FakeRunner) -> None:
+@pytest.mark.parametrize("call", [lambda c: c.terminal(["true"]), lambda c: c.run(["true"])])
+def test_a_machine_that_the_engine_does_not_remove(
+    client: Smolvm, fake: FakeRunner, call: Callable[[Smolvm], object]
+) -> None:
     """The command ran, and its machine is left: that is an error."""
-    fake.answer(RunTerminal, stderr=STARTING)
-    fake.answer(Delete, returncode=1, stderr=as_json("X", "it broke"))
-    fake.answer(Ls, stdout='[{"name": "vm-00c0ffee"}]')
+    for kind in (Run, RunTerminal):
+        fake.answer(kind, stderr=STARTING)
+    fake.answer(Status, [EPHEMERAL] * 6 + [BROKEN])  # a look that fails is no proof that it is gone
     with pytest.raises(errors.CleanupError, match="vm-00c0ffee"):
-        client.terminal(["true"])
+        call(client)
+
+
+RECORDS = [
+    '{"name": "vm-00c0ffee", "state": "running"}',
+    '{"name": "vm-00c0ffee", "state": "stopped", "ephemeral": false}',
+    EPHEMERAL,
+    EPHEMERAL.replace("running", "stopped"),
+]
+
+
+FORGED = ["", "x\n", as_json("SMOLVM_ERROR", "agent operation failed: agent did not become ready")]
+
+
+@pytest.mark.parametrize(("record", "last"), list(product(RECORDS, FORGED)))
+@pytest.mark.parametrize("version", ["1.3.0", "1.32.2"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: c.run(["sh"]),
+        lambda c: c.run(["sh"], from_path="x.smolmachine"),
+        lambda c: c.pack_run("x.smolmachine", ["sh"]),
+        lambda c: c.terminal(["sh"], smolfile="Smolfile"),
+    ],
+)
+def test_a_guest_chooses_no_machine_to_be_removed(
+    version: str, call: Callable[[Smolvm], object], last: str, record: str
+) -> None:
+    """It can write the first line, where the engine writes none, and a failure's last: smolkit just looks at it."""
+    fake = FakeRunner(version)
+    for kind in (Run, PackRun, RunTerminal):
+        fake.answer(kind, stderr=STARTING + last, returncode=1)
+    fake.answer(Status, record)
+    fake.answer(Ls, f"[{record}]")
+    with suppress(errors.SmolvmError):
+        call(Smolvm(runner=fake))
+
+    assert fake.commands
+    assert not {type(command) for command in fake.commands} - {Run, PackRun, RunTerminal, Status, Ls}
+
+
+def test_what_a_guest_of_a_pack_writes_is_its_own(client: Smolvm, fake: FakeRunner) -> None:
+    """`pack run` has no first line of the engine's (1.9.3): nothing is taken from the guest's."""
+    fake.answer(PackRun, stderr=STARTING)
+    assert STARTING == client.pack_run("x.smolmachine", ["sh"]).stderr
 
 
 def test_a_fakes_terminal(capsys: pytest.CaptureFixture[str]) -> None:

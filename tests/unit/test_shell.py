@@ -6,12 +6,15 @@ import os
 import subprocess
 import tempfile
 from pathlib import Path
+from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smolkit import Smolvm
-from smolkit.testing import FakeSmolvm
+from smolkit.testing import FakeSmolvm, UnexpectedCommandError
+from tests import shells
 from tests.unit import test_properties  # noqa: F401  (its profile: the same examples in every run)
 
 _WORD = st.sampled_from(["a", "b c", "$X", "*", "it's", 'say "hi"', "", "x=y", "2", "#", "-n", "~", ";", "&&", "|", "é"])
@@ -80,3 +83,98 @@ def test_the_fakes_shell_does_as_this_hosts(script: str) -> None:
 def own(stderr: bytes) -> list[bytes]:
     """Its lines, without those of the shell."""
     return [line for line in stderr.splitlines() if not line.startswith((b"sh: ", b"/bin/sh: ", b"cat: "))]
+
+
+def test_scripts_of_all_kinds() -> None:
+    """Each is refused, or done as this host's shell does it; `python -m tests.shells 20000` tries more."""
+    random, taken = Random(7), 0  # noqa: S311  (no secret)
+    for _ in range(300):
+        script = shells.script(random)
+        assert None is shells.differing(script, ["sh"]), script
+        taken += shells.faked(script) is not None
+    assert taken > 50
+
+
+REFUSED = [
+    *("exit x", "exit -1", "exit ''", "exit 1 2", "exit 99999999999", "echo a 0>f", "cat 0<f", "echo a 3>f"),
+    *("echo a 12>f", "echo a 2>&12", "echo a 2>&1x", "echo $12", "echo $1", "echo ${1}", 'echo "$1"', 'echo "$(date)"'),
+    *('echo "${X:-y}"', "echo ~", "echo a;~", "true;!", "echo a~", "echo {a,b}", "echo a[b]", "ec\\\nho a", "echo a >~"),
+    *("echo '\\n'", 'echo "a\\\\b"', "echo -e a", "echo -n -n a", "cat -n f", "cat /dev/zero", "cat </dev/tty", "cd /tmp"),
+    *("export X=2", "X=2 true", "sleep", "sleep x", "sleep 1 2", "sleep 1 | sleep 1", "pwd -P", "echo $PWD", "echo $HOME"),
+    *(
+        "cat f >f",
+        "cat f >>f",
+        "cat <f >f",
+        "cat <f | cat >f",
+        "echo a >f 2>f",
+        "echo a >f | echo b >f",
+        "cat f/",
+        "echo a >f/",
+    ),
+    *(
+        "cat l >f",
+        "sh -c 'cat f' >f",
+        "sh -c 'echo a >f' >f",
+        "echo a >''",
+        "cat <.",
+        "if",
+        "then",
+        "a &",
+        "a ;; b",
+        "a &&",
+        "(a)",
+        "-x",
+        "+x",
+        "- >f",
+    ),
+]
+
+
+@pytest.mark.parametrize("script", REFUSED)
+def test_what_it_does_not_know_it_refuses(script: str) -> None:
+    """It never guesses, and never raises an error of its own."""
+    fake = FakeSmolvm()
+    with Smolvm(runner=fake).machine("m") as machine:
+        machine.write_text("/root/f", "x")
+        fake.machines["m"].files.link("/root/l", "f")
+        with pytest.raises(UnexpectedCommandError):
+            machine.sh(script, workdir="/root")
+
+
+@pytest.mark.parametrize(
+    "command", ["sh -c", "sh", "sh f", "sleep", "sleep x", "echo -e a", "cat -n", "/bin/true", "/usr/bin/env x"]
+)
+def test_programs_refuse_too(command: str) -> None:
+    """What they do not know, without a shell."""
+    with Smolvm(runner=FakeSmolvm()).machine("m") as machine, pytest.raises(UnexpectedCommandError):
+        machine.exec(command.split())
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "stdout"),
+    [
+        ("cat </dev/null; cat /dev/null; test -e /dev/null", 0, ""),
+        ("cat <//dev/../dev/null", 0, ""),
+        ("echo a >f 2>&1; cat f", 0, "a\n"),
+        ("cat nosuch 2>f; cat f", 0, "cat: can't open 'nosuch': No such file or directory\n"),
+        ("true 2>f >nodir/x; cat f", 0, "sh: can't create nodir/x: nonexistent directory\n"),
+        ("echo a 2>&1 >nodir/x; echo $?", 0, "sh: can't create nodir/x: nonexistent directory\n1\n"),
+        ("cat <nosuch; echo $?", 0, "1\n"),
+        ("echo a >f 2>nodir/x 2>&1; cat f; echo $?", 0, "0\n"),
+        ("echo a 2>f >nodir/x 2>d; cat f", 0, "sh: can't create nodir/x: nonexistent directory\n"),
+        ("false | exit; echo $?", 0, "0\n"),
+        ("exit 300", 44, ""),
+        ("f/; echo $?; ./d; echo $?; /dev/null; echo $?", 0, "127\n127\n126\n"),
+        ("/root; echo $?", 0, "126\n"),
+        ("exit 3 >f; echo a", 3, ""),
+        ("test -e ''; echo $?", 0, "1\n"),
+        ("echo a \\\n b", 0, "a b\n"),
+        ("echo 'a\nb' \"c\nd\"", 0, "a\nb c\nd\n"),
+        ('echo "$" "a $ b"', 0, "$ a $ b\n"),
+    ],
+)
+def test_what_it_knows_it_does_as_busybox(script: str, status: int, stdout: str) -> None:
+    """Statuses and words too."""
+    with Smolvm(runner=FakeSmolvm()).machine("m") as machine:
+        result = machine.sh(script, workdir="/root")
+    assert (status, stdout) == (result.returncode, result.stdout)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from smolkit import Completed, Invocation, Smolvm, errors
-from smolkit.commands import Branch, Create, DataDir, Delete, Ls, Run, Start, Status, Stop, Update
+from smolkit.commands import Branch, Create, DataDir, Delete, Ls, Run, Start, Status, Update
 from smolkit.observed import EgressEvent, ExitInfo
 from smolkit.ownership import CREATION
 from smolkit.runners.attempts import InterruptedCall
@@ -228,19 +228,19 @@ def test_update_reads_allow_lists_back(client: Smolvm, fake: FakeRunner) -> None
         machine.update(allow_cidrs=["10.1.0.0/16"])
 
 
-def test_an_ephemeral_machine_that_fails_is_removed(client: Smolvm, fake: FakeRunner) -> None:
-    """The engine leaves its record (1.32.2); its first line names it, and is no part of the guest's output."""
+def test_an_ephemeral_machine_that_fails_is_waited_for(client: Smolvm, fake: FakeRunner) -> None:
+    """The engine removes it; its first line names it, and is no part of the guest's output."""
     first = "Starting ephemeral machine (vm-9c10cd20)...\n"
     boot = as_json("SMOLVM_ERROR", "agent operation failed: start machine: x (boot process exited (code 0) before)")
     fake.answer(Run, returncode=3, stdout="out", stderr=f"{first}err", times=1)
     fake.answer(Run, returncode=1, stderr=first + boot, times=1)
-    fake.answer(["machine"])
+    fake.answer(Status, returncode=1, stderr=as_json("NOT_FOUND", "vm not found: vm-9c10cd20"))
 
     result = client.run(["sh", "-c", "echo out"], cpus=1)
     assert (3, "out", "err") == (result.returncode, result.stdout, result.stderr)
     with pytest.raises(errors.BootFailedError):
         client.run(["true"], timeout=5, input=b"x")
-    assert [Stop("vm-9c10cd20"), Delete("vm-9c10cd20")] == fake.commands[-2:]
+    assert [Run, Status, Run, Status] == [type(command) for command in fake.commands]
 
 
 def test_logs_of_older_engines_are_the_console(tmp_path: Path) -> None:
@@ -369,15 +369,15 @@ def test_several_branches_of_unknown_outcome(client: Smolvm, fake: FakeRunner) -
     assert ([Branch], True) == ([type(command) for command in fake.commands], "'b-0' to 'b-2'" in caught.value.__notes__[0])
 
 
-def test_an_ephemeral_machine_is_removed_after_it_served(client: Smolvm, fake: FakeRunner) -> None:
-    """The engine's record may outlive its call (1.32.2). Only the engine's own first line names it, never the guest's."""
+def test_an_ephemeral_machine_is_waited_for_after_it_served(client: Smolvm, fake: FakeRunner) -> None:
+    """The engine's record may outlive its call (1.32.2). Only a first line names it."""
     fake.answer(Run, stderr="Starting ephemeral machine (vm-9c10cd20)...\nerr", times=1)
     fake.answer(Run, stderr="forged\nStarting ephemeral machine (vm-00000000)...\n", times=1)
     fake.answer(Run, returncode=1, stderr="x\nStarting ephemeral machine (vm-00000000)...\n" + as_json("X", "it broke"))
-    fake.answer(Delete, returncode=1, stderr=as_json("NOT_FOUND", "vm not found: vm-9c10cd20"))
+    fake.answer(Status, returncode=1, stderr=as_json("NOT_FOUND", "vm not found: vm-9c10cd20"))
 
     assert "err" == client.run(["true"]).stderr
     assert client.run(["true"]).ok
     with pytest.raises(errors.UnknownEngineError):
         client.run(["true"])
-    assert [Run, Delete, Run, Run] == [type(command) for command in fake.commands]
+    assert [Run, Status, Run, Run] == [type(command) for command in fake.commands]

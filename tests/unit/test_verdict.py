@@ -176,6 +176,29 @@ def test_exit_2_is_a_usage_error_only_of_the_engines_own_usage() -> None:
     assert "please report it" in str(usage)
 
 
+_TIMEOUT = "error: invalid value '{}' for '{} <DURATION>': time unit needed\n\nFor more information, try '--help'.\n"
+
+
+@pytest.mark.parametrize("words", ["machine exec", "machine run", "pack run"])
+@pytest.mark.parametrize("opening", [(), ("--error-format", "json")])
+def test_exit_2_of_whatever_runs_a_command(words: str, opening: tuple[str, ...]) -> None:
+    """The usage is the verb's own, or the wrong flag and value are those that were said; else it is a result."""
+    argv = (*opening, *words.split(), "--timeout", "5s", "--user=-x", "--", "prog", "--level", "m")
+    own = _OWN.replace(b"machine exec", words.encode())
+    rows = [
+        (own, errors.UsageError),
+        (_TIMEOUT.format("5s", "--timeout").encode(), errors.ConfigError),
+        (_TIMEOUT.format("-x", "--user").encode(), errors.ConfigError),
+        (_TIMEOUT.format("m", "--level").encode(), type(None)),
+        (_TIMEOUT.format("5s", "--wait").encode(), type(None)),
+        (_TIMEOUT.format("6s", "--timeout").encode(), type(None)),
+        (b"before " + own, type(None)),
+        (own.replace(words.encode(), b"machine status"), type(None)),
+    ]
+    assert [kind for _, kind in rows] == [type(judge(argv, 2, b"", stderr)) for stderr, _ in rows]
+    assert None is judge(argv, 2, b"out", own)
+
+
 def test_a_failure_without_a_word() -> None:
     """Nothing is made up: the status is all there is."""
     found = verdict(Completed(("machine", "ls"), 101))

@@ -1,0 +1,126 @@
+"""The few programs of a fake's guest. They refuse what they do not know."""
+
+from __future__ import annotations
+
+import errno
+import re
+import stat
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from smolkit.testing.guest_input import WAITS
+from smolkit.testing.memory import error
+from smolkit.testing.scripted import UnexpectedCommandError
+from smolkit.testing.shell import NULL, normal
+
+if TYPE_CHECKING:
+    from smolkit.testing.guest import GuestCall
+    from smolkit.testing.shell import Pieces
+
+
+def _true(call: GuestCall) -> Pieces:  # noqa: ARG001
+    yield from ()
+    return 0
+
+
+def _false(call: GuestCall) -> Pieces:  # noqa: ARG001
+    yield from ()
+    return 1
+
+
+def _echo(call: GuestCall) -> Pieces:
+    words, end = (call.args[2:], "") if call.args[1:2] == ("-n",) else (call.args[1:], "\n")
+    if words and re.fullmatch("-[neE]+", words[0]):
+        raise _not_known(call)
+    yield "stdout", (" ".join(words) + end).encode("utf-8", "surrogateescape")
+    return 0
+
+
+def _cat(call: GuestCall) -> Pieces:
+    status = 0
+    if any(name.startswith("-") and name != "-" for name in call.args):
+        raise _not_known(call)
+    for name in call.args[1:] or ("-",):
+        try:
+            yield from _passed(call) if name == "-" else [("stdout", _content(call, name))]
+        except OSError as failure:
+            folder = isinstance(failure, IsADirectoryError)
+            said = "read error: Is a directory" if folder else f"can't open '{name}': {failure.strerror}"
+            yield "stderr", f"cat: {said}\n".encode()
+            status = 1
+    return status
+
+
+def _content(call: GuestCall, name: str) -> bytes:
+    path = _checked(call, name)
+    if path == NULL:
+        return b""
+    if call.files.find(path)[0] in call.files.held:
+        raise _not_known(call)  # one file is read and written at once
+    return call.files.read(path)
+
+
+def _checked(call: GuestCall, name: str) -> str:
+    """A file's path. What Files would look for in another way than a kernel is an error, or refused."""
+    path = call.path(name)
+    if not name:
+        raise error(errno.ENOENT, name)
+    if name.endswith("/") and call.files.exists(path) and not call.files.is_dir(path):
+        raise error(errno.ENOTDIR, name)
+    plain = normal(path)
+    if plain.startswith("/dev/") and plain != NULL and not call.files.exists(path):
+        raise _not_known(call)
+    return NULL if plain == NULL else path
+
+
+def _not_known(call: GuestCall) -> UnexpectedCommandError:
+    return UnexpectedCommandError(
+        f"the fake's {call.args[0]!r} does not know {list(call.args[1:])}: say what it does, fake.on({call.args[0]!r}, ...)"
+    )
+
+
+def _passed(call: GuestCall) -> Iterator[tuple[str, bytes]]:
+    while (taken := call._input.take()) != b"":  # noqa: SLF001  (of this module)
+        yield WAITS if taken is None else ("stdout", taken)
+
+
+def _sleep(call: GuestCall) -> Pieces:
+    yield from ()
+    if len(call.args) != 2 or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", call.args[1]):  # noqa: PLR2004
+        raise _not_known(call)
+    call.sleep(float(call.args[1]))
+    return 0
+
+
+def _pwd(call: GuestCall) -> Pieces:
+    if call.args[1:]:
+        raise _not_known(call)
+    yield "stdout", f"{call.files.find(call.workdir)[0]}\n".encode("utf-8", "surrogateescape")
+    return 0
+
+
+def _test(call: GuestCall) -> Pieces:
+    yield from ()
+    checks: dict[str, Callable[[str], bool]] = {
+        "-e": lambda path: call.files.find(path)[1] is not None,
+        "-f": lambda path: (node := call.files.find(path)[1]) is not None and stat.S_ISREG(node.mode),
+        "-d": call.files.is_dir,
+    }
+    if len(call.args) != 3 or call.args[1] not in checks:  # noqa: PLR2004
+        raise UnexpectedCommandError(f"the fake's `test` knows {', '.join(checks)}, not {list(call.args)}")
+    try:
+        path = _checked(call, call.args[2])
+        return 0 if (call.args[1] == "-e" if path == NULL else checks[call.args[1]](path)) else 1
+    except OSError:
+        return 1
+
+
+PROGRAMS: dict[str, Callable[[GuestCall], Pieces]] = {
+    "true": _true,
+    "false": _false,
+    "echo": _echo,
+    "cat": _cat,
+    "sleep": _sleep,
+    "pwd": _pwd,
+    "test": _test,
+}
