@@ -271,10 +271,10 @@ class MachineVerbs(Handle):
             A process to iterate for `(stream, line)`: `kill()` it, or leave its `with` by an exception, to have enough.
         """
         from smolkit.commands.verbs import Logs  # late: rarely needed
-        from smolkit.process import Process
+        from smolkit.process import start
 
         logs = Logs.of(self.name, {"tail": tail, "follow": True})
-        return Process(self._runner, logs, stdin=False, text=True, grace=0)  # they never end by themselves
+        return start(self._runner, logs, stdin=False, text=True, grace=0)  # they never end by themselves
 
     def egress_events(self, *, limit: int | None = None) -> list[EgressEvent]:
         """The guest's attempts to reach out, oldest first, the newest 200 (engine >= 1.8.1). A missing machine has none."""
@@ -293,9 +293,9 @@ class MachineVerbs(Handle):
         """
         from smolkit.commands.verbs import Monitor  # late: rarely needed
         from smolkit.monitoring import Monitoring
-        from smolkit.process import Process
+        from smolkit.process import start
 
-        return Monitoring(Process(self._runner, Monitor.of(self.name, options), stdin=False, text=True))
+        return Monitoring(start(self._runner, Monitor.of(self.name, options), stdin=False, text=True))
 
     def images(self) -> dict[str, Any]:
         """The engine's record of the machine's image layers and their disk. A stopped machine is booted to answer."""

@@ -216,6 +216,7 @@ async def drive(  # noqa: C901, PLR0912  (a helper's entry would be one more lin
     if call.is_left:
         raise _Dropped
     if struck:
+        wanted = None  # a process that nobody gets is killed when it is dropped: the traceback would keep it
         raise struck[0]
     return wanted  # type: ignore[no-any-return]  # what the function gave
 

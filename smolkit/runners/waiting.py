@@ -82,14 +82,20 @@ def hold() -> Held:
     return Held(active=_hears_signals())
 
 
-def holding_interrupts(function: Callable[[Held], T]) -> T:
-    """Call this while interrupts are held; those that came are raised after it."""
+def holding_interrupts(function: Callable[[Held], T], undo: Callable[[T], object] | None = None) -> T:
+    """Call this while interrupts are held; those that came are raised after it.
+
+    Given `undo`, what the function gave is undone where that keeps it from the caller.
+    """
     held = hold()
+    made: list[T] = []
     try:
-        given = function(held)
+        made.append(function(held))
         held.settle()
-        return given  # noqa: TRY300  (as long as this may be interrupted, somebody has to release)
+        return made[0]
     except BaseException as error:
+        if made and undo is not None:
+            undo(made[0])
         held.release()
         if held.kept:
             raise held.kept[0] from error
@@ -304,18 +310,17 @@ class Sole:
         """Whether one is in."""
         return bool(self._line)
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Has it alone, for the block.
+    def during(self, function: Callable[[], T]) -> T:
+        """Has it alone, while the function runs. No interrupt loses that.
 
         Raises:
             RuntimeError: another one has.
         """
         ticket = object()
-        self._line.append(ticket)
         try:
+            self._line.append(ticket)
             if self._line[0] is not ticket:
                 raise RuntimeError(self._refusal)
-            yield
+            return function()
         finally:
-            self._line.remove(ticket)
+            self._line.remove(ticket)  # one call of C code: Python looks for signals after it
