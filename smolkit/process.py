@@ -95,7 +95,7 @@ class Process(Generic[T]):
         self._live = runner.follow(command, stdin=stdin)
         self._invocation = command.invocation(runner.engine.dialect)
         self._turn = Gate(1)  # of those who read to the end
-        self._piece = Gate(1)  # of those who read one: the end of the block does, whoever is at it
+        self._piece = Gate(1, "to read this process's output")  # the end of the block reads, too
         self._reader: tuple[object, Ticket] | None = None  # who has it
         self._ended_by = ""
         self._told = False  # to end, by us
@@ -314,6 +314,8 @@ class Process(Generic[T]):
                 with self._reading(timeout):
                     while not self._over:
                         self._read(until)
+                        if until is not None and not self._over and self._runner.clock() >= until:
+                            raise TimeoutError  # noqa: TRY301  (one that writes faster than this reads)
         except TimeoutError:
             raise TimeoutError(f"{self!r} did not end within {timeout:g} s") from None
         if self._failure is not None:

@@ -53,9 +53,9 @@ def first_start_alone(program: str, env: Mapping[str, str], timeout: float | Non
     done = state_folders(env)[1] / f".smolkit-started-{info.st_ino:x}-{info.st_mtime_ns:x}"
     with ExitStack() as turn:
         # Not done.exists(), which raises where it may not look: under another user's HOME, say.
-        if not os.path.exists(done):  # noqa: PTH110
+        if not os.path.exists(done):
             turn.enter_context(_locked(timeout))
-        if os.path.exists(done):  # noqa: PTH110
+        if os.path.exists(done):
             turn.close()
         yield
         with suppress(OSError):

@@ -180,10 +180,11 @@ class Gate:
 
     Args:
         places: How many may be inside at once. None is without a bound.
+        what: What they are, for people to read.
     """
 
-    def __init__(self, places: int | None) -> None:
-        self._places = places
+    def __init__(self, places: int | None, what: str = "max_processes, max_starts") -> None:
+        self._places, self._what = places, what
         self._line: list[Ticket] = []
         _gates.add(self)
 
@@ -278,7 +279,7 @@ class Gate:
         mine = [holder and (holder[0] == thread if task is None else holder == (thread, task)) for holder in holders]
         if holders and all(mine):
             raise DeadlockError(
-                f"this call would wait for ever: it waits for one of {places} places (max_processes, max_starts), and "
+                f"this call would wait for ever: it waits for one of {places} places ({self._what}), and "
                 "calls that wait for it have them all; nothing was run"
             )
 

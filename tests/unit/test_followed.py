@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import signal
 import sys
 import threading
@@ -15,8 +16,10 @@ import anyio
 import pytest
 
 import smolkit
-from smolkit import AsyncSmolvm, Machine, Smolvm, SubprocessRunner, errors
-from smolkit.testing import PretendEngine
+from smolkit import AsyncSmolvm, Machine, Runner, Smolvm, SubprocessRunner, errors
+from smolkit.runners.live import Live, Replayed
+from smolkit.testing import FakeSmolvm, GuestCall, PretendEngine
+from smolkit.values import Completed, Invocation
 
 ON_AND_ON = ["sh", "-c", "while :; do echo x; sleep 0.01; done"]
 STUBBORN = ["sh", "-c", "trap '' TERM; while :; do echo x; sleep 0.01; done"]
@@ -146,3 +149,65 @@ def test_an_interrupt_while_a_command_is_started_leaves_none(m: Machine) -> None
             moment += 3  # not each: for speed
     assert [] == left
     assert moment > 100
+
+
+def test_a_fakes_command_that_writes_on_and_on_can_be_left() -> None:
+    """It takes no time, and the grace is over all the same."""
+    fake = FakeSmolvm()
+
+    @fake.on("yes")
+    def yes(call: GuestCall) -> Iterator[str]:
+        while True:
+            yield "y\n"
+
+    with Smolvm(runner=fake).machine("m") as machine:
+        with machine.popen(["yes"]) as process:
+            for _ in process:
+                break
+        assert -signal.SIGTERM == process.returncode
+        process = machine.popen(["yes"])
+        with pytest.raises(TimeoutError, match="did not end within 3 s"):
+            process.wait(3)
+        process.kill()
+        process.wait()
+
+
+def test_a_bound_holds_while_output_comes_faster_than_it_is_thrown_away() -> None:
+    """Each look finds some, and the time is over none the less."""
+
+    class Endless(Replayed):
+        def read(self, timeout: float | None) -> tuple[str, bytes] | None:  # noqa: ARG002
+            return None if self.poll() is not None else ("stdout", b"y")
+
+    class Flooded(Runner):
+        def execute(self, invocation: Invocation) -> Completed:
+            return Completed(invocation.argv, 0)
+
+        def open(self, invocation: Invocation, *, stdin: bool) -> Live:
+            return Endless(self.execute, invocation, stdin=stdin)
+
+    process = Smolvm(runner=Flooded(version="1.32.2")).machine("m").popen(["yes"])
+    with pytest.raises(TimeoutError, match=r"did not end within 0\.2 s"):
+        process.wait(0.2)
+    process.kill()
+    assert 0 == process.wait()
+
+
+def test_a_log_handler_that_raises_harms_nobody(engine: PretendEngine) -> None:
+    """Nor one whose own call could only wait for the one that is told of."""
+    client = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2", max_processes=1))
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            client.ls() if "create" in record.getMessage() else 1 / 0  # type: ignore[unused-ignore]
+
+    log, broken = logging.getLogger("smolkit"), Broken()
+    log.addHandler(broken)
+    log.setLevel(logging.DEBUG)
+    try:
+        with client.machine("m") as machine:
+            assert machine.exec(["true"]).ok
+    finally:
+        log.removeHandler(broken)
+        log.setLevel(logging.NOTSET)
+    assert [] == engine.left
