@@ -146,7 +146,10 @@ class Process(Generic[T]):
 
     def __del__(self) -> None:
         if getattr(self, "returncode", 0) is None and self._pid == os.getpid():
-            import warnings  # late: only where something went wrong
+            try:
+                import warnings  # late: only where something went wrong
+            except ImportError:  # the interpreter exits
+                return
 
             warnings.warn(f"{self!r} was left without waiting for its end", ResourceWarning, 2, source=self)
 

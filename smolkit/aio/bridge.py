@@ -81,7 +81,10 @@ class _Call(greenlet):
 
 
 def _current() -> _Call | None:
-    call = getcurrent()
+    try:
+        call = getcurrent()
+    except RuntimeError:  # the interpreter exits, and greenlets are gone before generators are closed
+        return None
     return call if isinstance(call, _Call) and not call.is_left else None
 
 
