@@ -147,7 +147,10 @@ class Machine(MachineTransfers, MachineVerbs):
     def __del__(self) -> None:
         # No engine calls here: it may run anywhere, at any time, and nobody would see them fail.
         if getattr(self, "_inside", False) and (self._made is None or self._made.are_own):
-            import warnings  # late: only where something went wrong
+            try:
+                import warnings  # late: only where something went wrong
+            except ImportError:  # the interpreter exits
+                return
 
             warnings.warn(
                 f"{self!r} was left without the end of its `with`: it still runs", ResourceWarning, 2, source=self

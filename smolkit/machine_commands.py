@@ -110,7 +110,7 @@ class MachineCommands(Handle):
             TypeError: command is a str.
             QueueTimeoutError: it did not get a place (max_processes) within its timeout; nothing was run.
         """
-        from smolkit.process import Process  # late: few programs follow commands
+        from smolkit.process import start  # late: few programs follow commands
 
         options = hide_options(options)
         rest = dict(options)
@@ -118,7 +118,7 @@ class MachineCommands(Handle):
         checks.flag("text", text)
         # An input, be it empty, has the engine speak live.
         made = Exec(self.name, command, input=b"", machine_secrets=self._spec.secrets, **rest)  # type: ignore[arg-type]
-        return Process(self._runner, made, stdin=stdin, text=text, grace=grace)
+        return start(self._runner, made, stdin=stdin, text=text, grace=grace)
 
     def spawn(self, command: Sequence[str], **options: Unpack[SpawnOptions]) -> Spawned:
         """Starts a command in the guest and leaves it: it runs until it ends, or the machine does (engine >= 1.3.0).

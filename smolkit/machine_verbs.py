@@ -67,7 +67,7 @@ class MachineVerbs(Handle):
         options = hide_options(options)
         child = self._child(self._runner.named(name, keep), keep, options)
         marks, dialect = self._branch_marks(child._marks()), self._dialect  # noqa: SLF001  (one of this class)
-        command = self._branch_of(child.name, _labelled(options, marks))
+        command = self._branch_of(child.name, making.labelled(options, marks))
         perform(self._runner, making.branch(child.name, command, dialect, marks), making.undo([child.name], dialect))
         child._adopt(marks)  # noqa: SLF001
         return child
@@ -93,7 +93,7 @@ class MachineVerbs(Handle):
         names = [f"{prefix}-{number}" for number in range(checks.integer("count", count, 1, 10_000))]
         children = [self._child(name, keep, options) for name in names]
         marks = self._branch_marks(children[0]._marks(), f"{prefix}-*{count}")  # noqa: SLF001  (one of this class)
-        given = {**_labelled(options, marks), "count": count, "name_prefix": prefix}
+        given = {**making.labelled(options, marks), "count": count, "name_prefix": prefix}
         command = self._branch_of(None, given)
         perform(self._runner, making.branch_many(command, names), making.undo(names, self._dialect))
         for child in children:
@@ -297,10 +297,10 @@ class MachineVerbs(Handle):
             A process to iterate for `(stream, line)`: `kill()` it, or leave its `with` by an exception, to have enough.
         """
         from smolkit.commands.verbs import Logs  # late: rarely needed
-        from smolkit.process import Process
+        from smolkit.process import start
 
         logs = self._of(Logs, {"tail": tail, "follow": True})
-        return Process(self._runner, logs, stdin=False, text=True, grace=0)  # they never end by themselves
+        return start(self._runner, logs, stdin=False, text=True, grace=0)  # they never end by themselves
 
     def egress_events(self, *, limit: int | None = None) -> list[EgressEvent]:
         """The guest's attempts to reach out, oldest first, the newest 200 (engine >= 1.8.1). A missing machine has none."""
@@ -319,9 +319,9 @@ class MachineVerbs(Handle):
         """
         from smolkit.commands.verbs import Monitor  # late: rarely needed
         from smolkit.monitoring import Monitoring
-        from smolkit.process import Process
+        from smolkit.process import start
 
-        return Monitoring(Process(self._runner, self._of(Monitor, options), stdin=False, text=True))
+        return Monitoring(start(self._runner, self._of(Monitor, options), stdin=False, text=True))
 
     def images(self) -> dict[str, Any]:
         """The engine's record of the machine's image layers and their disk. A stopped machine is booted to answer."""
@@ -345,9 +345,3 @@ class MachineVerbs(Handle):
         from smolkit.commands.verbs import NetworkTest  # late: rarely needed
 
         return self._runner.run(self._of(NetworkTest, operands=() if url is None else (checks.operand("url", url),)))
-
-
-def _labelled(options: BranchOptions, marks: Marks) -> dict[str, Any]:
-    """The options of a branch, its marks among the labels."""
-    labels = {**dict(checks.pairs("labels", options.get("labels") or {})), **dict(marks.labels)}
-    return {**options, "labels": labels or None}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from smolkit import checks
 from smolkit.commands.create import Create, missing_from
 from smolkit.commands.machine import DataDir
 from smolkit.errors import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from smolkit.commands.create import MachineSpec
     from smolkit.commands.machine import Start
     from smolkit.commands.run import Run, RunDetached
+    from smolkit.commands.typed import BranchOptions
     from smolkit.commands.verbs import Branch, Update
     from smolkit.dialect import Dialect
     from smolkit.ownership import Marks
@@ -235,3 +237,9 @@ def update(name: str, command: Update, dialect: Dialect, marks: Marks | None) ->
         dialect.require("allow lists in ls")
         if wrong := missing_from(asked, (yield from lookup(name))):
             raise PolicyNotRecordedError(f"machine {name!r}: the engine's record of its network policy is wrong: {wrong}")
+
+
+def labelled(options: BranchOptions, marks: Marks) -> dict[str, Any]:
+    """The options of a branch, its marks among the labels."""
+    labels = {**dict(checks.pairs("labels", options.get("labels") or {})), **dict(marks.labels)}
+    return {**options, "labels": labels or None}

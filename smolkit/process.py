@@ -11,7 +11,7 @@ from attrs import evolve
 
 from smolkit import checks
 from smolkit.commands.execute import GRACE
-from smolkit.runners.waiting import Gate, Ticket, caller, caller_is_gone
+from smolkit.runners.waiting import Gate, Ticket, caller, caller_is_gone, holding_interrupts
 from smolkit.values import Completed
 
 if TYPE_CHECKING:
@@ -38,7 +38,11 @@ class Input:
 
     def __init__(self, process: Process[Any]) -> None:
         self._process = process
-        self.closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed by `close`, or by the end of the block."""
+        return self._process._closed  # noqa: SLF001  (its other half)
 
     def write(self, data: bytes | str) -> None:
         """Gives the command data; text as UTF-8. Waits until there is room for all of it.
@@ -58,8 +62,8 @@ class Input:
 
     def close(self) -> None:
         """The command sees the end of its input. A write in another thread ends with BrokenPipeError."""
-        self.closed = True
-        self._process._live.close_stdin()  # noqa: SLF001  (likewise)
+        self._process._closed = True  # noqa: SLF001  (likewise)
+        self._process._live.close_stdin()  # noqa: SLF001
 
 
 @final
@@ -80,7 +84,6 @@ class Process(Generic[T]):
         args: The command.
         returncode: Its exit status, or None while it runs. Negative: the engine's process was ended by that signal
             (`terminate`, `kill`), and the command with it.
-        stdin: To write to, with stdin=True; else None.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Process(Generic[T]):
         self._live = runner.follow(command, stdin=stdin)
         self._invocation = command.invocation(runner.engine.dialect)
         self._turn = Gate(1)  # of those who read to the end
+        self._piece = Gate(1, "to read this process's output")  # the end of the block reads, too
         self._reader: tuple[object, Ticket] | None = None  # who has it
         self._ended_by = ""
         self._told = False  # to end, by us
@@ -105,7 +109,13 @@ class Process(Generic[T]):
         self._rests = {"stdout": "", "stderr": ""}
         self.args = command.command or (type(command).__name__.lower(),)
         self.returncode: int | None = None
-        self.stdin = Input(self) if stdin else None
+        self._takes_input, self._closed = stdin, False
+
+    @property
+    def stdin(self) -> Input | None:
+        """To write to, with stdin=True; else None."""
+        # Not kept: in a cycle, a process that is dropped would live until the garbage is collected.
+        return Input(self) if self._takes_input else None
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode={self.returncode}"
@@ -121,13 +131,11 @@ class Process(Generic[T]):
             if error is None and not self._over:
                 self._part()
         finally:
-            if not self._over:
-                self.kill()
-                self._close()
+            self._end()
 
     def _part(self) -> None:
         """Lets it end by itself, if it does so soon; else tells it to."""
-        if self.stdin is not None and not self.stdin.closed:
+        if self.stdin is not None:
             self.stdin.close()
         with suppress(TimeoutError):
             self._wait(self._grace)
@@ -138,7 +146,10 @@ class Process(Generic[T]):
 
     def __del__(self) -> None:
         if getattr(self, "returncode", 0) is None and self._pid == os.getpid():
-            import warnings  # late: only where something went wrong
+            try:
+                import warnings  # late: only where something went wrong
+            except ImportError:  # the interpreter exits
+                return
 
             warnings.warn(f"{self!r} was left without waiting for its end", ResourceWarning, 2, source=self)
 
@@ -196,6 +207,17 @@ class Process(Generic[T]):
 
     def _read(self, until: float | None) -> tuple[str, bytes] | None:
         """The next piece that is the guest's; None at the end. TimeoutError, if it did not come by then."""
+        ticket = Ticket()
+        try:
+            try:
+                self._piece.enter(ticket, None if until is None else max(0.0, until - self._runner.clock()))
+                return self._next(until)
+            finally:
+                self._piece.leave(ticket)
+        finally:
+            self._piece.leave(ticket)  # again: an interrupt may have struck in the line above
+
+    def _next(self, until: float | None) -> tuple[str, bytes] | None:
         while not self._over:
             try:
                 piece = self._live.read(self._left(until))
@@ -264,7 +286,10 @@ class Process(Generic[T]):
             self._held = self._held.partition(_ERROR)[0]
         self._runner.tell(self._command, self._invocation, self._started, completed.returncode, self._failure)
 
-    def _close(self) -> None:
+    def _end(self) -> None:
+        """Kills it, if it has not been read to its end, and reads to that: another one who reads ends there, too."""
+        if not self._over:
+            self.kill()
         while self._read(None) is not None:
             pass
 
@@ -292,6 +317,8 @@ class Process(Generic[T]):
                 with self._reading(timeout):
                     while not self._over:
                         self._read(until)
+                        if until is not None and not self._over and self._runner.clock() >= until:
+                            raise TimeoutError  # noqa: TRY301  (one that writes faster than this reads)
         except TimeoutError:
             raise TimeoutError(f"{self!r} did not end within {timeout:g} s") from None
         if self._failure is not None:
@@ -308,3 +335,13 @@ class Process(Generic[T]):
         """Ends the command, with all that it started, for sure (SIGKILL to the engine's process)."""
         self._told = True
         self._live.end(kill=True)
+
+
+def start(
+    runner: Runner, command: Exec | Logs | Monitor, *, stdin: bool, text: bool, grace: float | None = 5.0
+) -> Process[Any]:
+    """Starts a command to be followed. An interrupt that keeps it from the caller ends it."""
+    return holding_interrupts(
+        lambda _: Process(runner, command, stdin=stdin, text=text, grace=grace),
+        lambda process: process._end(),  # noqa: SLF001  (made here)
+    )

@@ -82,7 +82,10 @@ class _Call(greenlet):
 
 
 def _current() -> _Call | None:
-    call = getcurrent()
+    try:
+        call = getcurrent()
+    except RuntimeError:  # the interpreter exits, and greenlets are gone before generators are closed
+        return None
     return call if isinstance(call, _Call) and not call.is_left else None
 
 
@@ -217,6 +220,7 @@ async def drive(  # noqa: C901, PLR0912  (a helper's entry would be one more lin
     if call.is_left:
         raise _Dropped
     if struck:
+        wanted = None  # a process that nobody gets is killed when it is dropped: the traceback would keep it
         raise struck[0]
     return wanted  # type: ignore[no-any-return]  # what the function gave
 

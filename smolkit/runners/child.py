@@ -72,14 +72,16 @@ class Child(Live):
     def read(self, timeout: float | None) -> tuple[str, bytes] | None:
         """As in Live."""
         self._check_process()
-        with self._reading.turn():
-            try:
-                with self._serving:
-                    self._reader = self._ticket.holder = caller()
-                    return self._next(None if timeout is None else time.monotonic() + timeout)
-            finally:
-                self._ticket.holder = None
-                self._wake()
+        return self._reading.during(lambda: self._read(None if timeout is None else time.monotonic() + timeout))
+
+    def _read(self, deadline: float | None) -> tuple[str, bytes] | None:
+        try:
+            with self._serving:
+                self._reader = self._ticket.holder = caller()
+                return self._next(deadline)
+        finally:
+            self._ticket.holder = None
+            self._wake()
 
     def _next(self, deadline: float | None) -> tuple[str, bytes] | None:
         while not self._ready:
@@ -120,8 +122,7 @@ class Child(Live):
         self._check_process()
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            with self._writing.turn():
-                self._write(memoryview(data), deadline)
+            self._writing.during(lambda: self._write(memoryview(data), deadline))
         finally:
             self._shut()
 

@@ -45,12 +45,17 @@ def first_start_alone(program: str, env: Mapping[str, str], timeout: float | Non
     Raises:
         QueueTimeoutError: another start was on its way for so many seconds.
     """
-    info = os.stat(program)
+    try:
+        info = os.stat(program)
+    except OSError:  # it is not there any more: its start says so
+        yield
+        return
     done = state_folders(env)[1] / f".smolkit-started-{info.st_ino:x}-{info.st_mtime_ns:x}"
     with ExitStack() as turn:
-        if not done.exists():
+        # Not done.exists(), which raises where it may not look: under another user's HOME, say.
+        if not os.path.exists(done):
             turn.enter_context(_locked(timeout))
-        if done.exists():
+        if os.path.exists(done):
             turn.close()
         yield
         with suppress(OSError):

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from smolkit import checks
@@ -311,8 +311,9 @@ class SubprocessRunner(Runner):
         if logging is not None and (log := logging.getLogger("smolkit")).isEnabledFor(logging.DEBUG):
             program = map(without_users, argv[: len(argv) - len(completed.argv)])
             line = shell_line((*program, *redact(completed.argv)))
-            # The line can be pasted into a shell as it stands.
-            log.debug("%s  # exit %d, %.3f s", line, completed.returncode, completed.duration)
+            with suppress(Exception):  # of a broken handler, or one whose own call would wait for this one: this has ended
+                # The line can be pasted into a shell as it stands.
+                log.debug("%s  # exit %d, %.3f s", line, completed.returncode, completed.duration)
 
     def _environment(self, more: Mapping[str, str | Hidden]) -> Variables:
         # By key, then by value: decoding all of a large environment takes longer than all else that smolkit adds.

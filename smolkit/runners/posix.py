@@ -218,7 +218,8 @@ def _inheritable() -> list[int]:
         fds = [int(name) for name in os.listdir("/dev/fd")]
     except FileNotFoundError:
         return []
-    return [fd for fd in fds if fd > 2 and _is_inheritable(fd)]  # noqa: PLR2004
+    # Above a limit that was lowered since, posix_spawn takes none: the child has those, which is better than no child.
+    return [fd for fd in fds if 2 < fd < os.sysconf("SC_OPEN_MAX") and _is_inheritable(fd)]  # noqa: PLR2004
 
 
 def _is_inheritable(fd: int) -> bool:

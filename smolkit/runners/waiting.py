@@ -82,14 +82,20 @@ def hold() -> Held:
     return Held(active=_hears_signals())
 
 
-def holding_interrupts(function: Callable[[Held], T]) -> T:
-    """Call this while interrupts are held; those that came are raised after it."""
+def holding_interrupts(function: Callable[[Held], T], undo: Callable[[T], object] | None = None) -> T:
+    """Call this while interrupts are held; those that came are raised after it.
+
+    Given `undo`, what the function gave is undone where that keeps it from the caller.
+    """
     held = hold()
+    made: list[T] = []
     try:
-        given = function(held)
+        made.append(function(held))
         held.settle()
-        return given  # noqa: TRY300  (as long as this may be interrupted, somebody has to release)
+        return made[0]
     except BaseException as error:
+        if made and undo is not None:
+            undo(made[0])
         held.release()
         if held.kept:
             raise held.kept[0] from error
@@ -174,10 +180,11 @@ class Gate:
 
     Args:
         places: How many may be inside at once. None is without a bound.
+        what: What they are, for people to read.
     """
 
-    def __init__(self, places: int | None) -> None:
-        self._places = places
+    def __init__(self, places: int | None, what: str = "max_processes, max_starts") -> None:
+        self._places, self._what = places, what
         self._line: list[Ticket] = []
         _gates.add(self)
 
@@ -272,7 +279,7 @@ class Gate:
         mine = [holder and (holder[0] == thread if task is None else holder == (thread, task)) for holder in holders]
         if holders and all(mine):
             raise DeadlockError(
-                f"this call would wait for ever: it waits for one of {places} places (max_processes, max_starts), and "
+                f"this call would wait for ever: it waits for one of {places} places ({self._what}), and "
                 "calls that wait for it have them all; nothing was run"
             )
 
@@ -304,18 +311,17 @@ class Sole:
         """Whether one is in."""
         return bool(self._line)
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Has it alone, for the block.
+    def during(self, function: Callable[[], T]) -> T:
+        """Has it alone, while the function runs. No interrupt loses that.
 
         Raises:
             RuntimeError: another one has.
         """
         ticket = object()
-        self._line.append(ticket)
         try:
+            self._line.append(ticket)
             if self._line[0] is not ticket:
                 raise RuntimeError(self._refusal)
-            yield
+            return function()
         finally:
-            self._line.remove(ticket)
+            self._line.remove(ticket)  # one call of C code: Python looks for signals after it

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from smolkit.values import Invocation
 
 _GLANCE = 0.005  # seconds of this host between two looks for input
+_MANY = (
+    10_000  # pieces that take no time; further ones take _A_PIECE seconds, where who reads waits for the time to be over
+)
+_A_PIECE = 0.001
 
 
 @final
@@ -35,6 +39,7 @@ class LiveCall(Live):
         self._held: list[tuple[str, bytes] | None] = []
         self._started = fake.clock()
         self._until: float | None = None  # the reader's, by the fake's clock
+        self._count = 0  # pieces that were read within a bound
         self._lost = False  # in the middle of a program that cannot be resumed
         self._returncode: int | None = None
 
@@ -45,6 +50,9 @@ class LiveCall(Live):
         waiting.breathe()
         self._until = None if timeout is None else self._fake.clock() + timeout
         piece = self._next()
+        self._count += timeout is not None
+        if self._count > _MANY and timeout is not None:
+            self._fake.sleep(_A_PIECE)  # a program that writes on and on
         if self._until is not None and self._fake.clock() > self._until:
             self._held.append(piece)
             raise TimeoutError

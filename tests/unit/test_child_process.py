@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
 import signal
 import sys
 import time
@@ -244,3 +246,15 @@ def test_what_a_child_inherits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 == int(blocked.split()[1], 16)
     ours = int(ignoring.split()[1], 16)
     assert [False, False, False, True] == [bool(ours & (1 << (number - 1))) for number in ignored]
+
+
+def test_a_limit_below_an_open_descriptor_keeps_no_child_from_starting() -> None:
+    """A program may lower its limit of descriptors while it has higher ones that children inherit: of another library."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    high = fcntl.fcntl(2, fcntl.F_DUPFD, 200)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (high, limits[1]))
+        run_true()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        os.close(high)

@@ -283,6 +283,7 @@ BAD_INPUT: list[tuple[type[Exception], str, Bad]] = [
     (ValueError, "positive", lambda m: m.exec(["true"], timeout=-1)),
     (ValueError, "positive", lambda m: m.exec(["true"], timeout=0)),
     (ValueError, "positive", lambda m: m.exec(["true"], timeout=math.nan)),
+    (ValueError, "positive", lambda m: m.exec(["true"], timeout=10**400)),
     (ValueError, "positive", lambda m: m.exec(["true"], timeout=math.inf)),
     (TypeError, "number of seconds", lambda m: m.exec(["true"], timeout="5s")),  # type: ignore[arg-type]
     (TypeError, "number of seconds", lambda m: m.exec(["true"], timeout=True)),

@@ -136,3 +136,21 @@ def test_sixteen_threads_and_one_client(place: Path) -> None:
 
     assert [] == failures
     assert most_at_once(place) <= 4
+
+
+def test_a_state_directory_that_cannot_be_looked_at_keeps_no_machine_from_starting(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user's HOME, say; here its name is too long."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / ("x" * 300)))
+    SubprocessRunner(place / "smolvm", version="1.32.2").run(Start("m"))
+    assert ["1", "1"] == (place / "counts").read_text().split()
+
+
+def test_a_start_without_its_program_says_so(place: Path) -> None:
+    """The engine was uninstalled after it had been found."""
+    ours = SubprocessRunner(place / "smolvm", version="1.32.2")
+    ours.run(Start("m"))
+    (place / "smolvm").unlink()
+    with pytest.raises(errors.EngineNotFoundError, match="cannot run"):
+        ours.run(Start("m"))

@@ -1,0 +1,213 @@
+"""Followed commands whose block is left, or whose caller is interrupted, at a moment that nobody chose."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+import smolkit
+from smolkit import AsyncSmolvm, Machine, Runner, Smolvm, SubprocessRunner, errors
+from smolkit.runners.live import Live, Replayed
+from smolkit.testing import FakeSmolvm, GuestCall, PretendEngine
+from smolkit.values import Completed, Invocation
+
+ON_AND_ON = ["sh", "-c", "while :; do echo x; sleep 0.01; done"]
+STUBBORN = ["sh", "-c", "trap '' TERM; while :; do echo x; sleep 0.01; done"]
+
+
+@pytest.fixture
+def m(engine: PretendEngine) -> Machine:
+    """A machine that runs, of a client with one place for processes."""
+    machine = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2", max_processes=1)).machine("m")
+    machine.create()
+    machine.start()
+    return machine
+
+
+@pytest.fixture
+def no_garbage() -> Iterator[None]:
+    """Nothing is collected: what goes does so because nobody refers to it."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_block_is_left_while_another_thread_reads(m: Machine, fails: bool) -> None:
+    """The reader comes to the end, and what comes out is the block's exception."""
+    began = threading.Event()
+    ends: list[int | None] = []
+
+    def read() -> None:
+        for _ in process:
+            began.set()
+        ends.append(process.returncode)
+
+    expected = ValueError if fails else ZeroDivisionError
+    with pytest.raises(expected):
+        with m.popen(STUBBORN, grace=0) as process:
+            reader = threading.Thread(target=read, daemon=True)
+            reader.start()
+            assert began.wait(60)
+            if fails:
+                raise ValueError
+        raise ZeroDivisionError
+    reader.join(60)
+    assert [-signal.SIGKILL] == ends
+    assert m.exec(["true"], timeout=30).ok
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_block_fails_while_another_task_reads(backend: str, m: Machine, engine: PretendEngine) -> None:
+    """The block's exception comes out, and the command is gone."""
+
+    async def read(process: Any, began: anyio.Event) -> None:
+        async for _ in process:
+            began.set()
+
+    async def main() -> None:
+        client = AsyncSmolvm(runner=SubprocessRunner(engine.program, version="1.32.2", max_processes=1))
+        machine, began = client.machine("m"), anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            try:
+                async with await machine.popen(ON_AND_ON) as process:
+                    tasks.start_soon(read, process, began)
+                    await began.wait()
+                    raise ValueError
+            except ValueError:
+                seen.append(process.returncode)
+                tasks.cancel_scope.cancel()
+        assert (await machine.exec(["true"], timeout=30)).ok
+
+    seen: list[int | None] = []
+    anyio.run(main, backend=backend)
+    assert [-signal.SIGKILL] == seen
+
+
+@pytest.mark.usefixtures("no_garbage")
+def test_a_process_with_an_input_ends_when_it_is_dropped(m: Machine) -> None:
+    """Without waiting for a collection of garbage: `cat` would hold its place until then."""
+    with pytest.warns(ResourceWarning, match="was left without waiting for its end"):
+        m.popen(["cat"], stdin=True)
+    assert m.exec(["true"], timeout=30).ok
+
+
+def interrupted_at(moment: int, function: Callable[[], object]) -> BaseException | None:
+    """What comes out if a SIGINT comes at the so many-th point at which Python looks for signals in smolkit's code."""
+    points = 0
+    source = str(Path(smolkit.__file__).parent)
+
+    def profile(frame: Any, event: str, argument: object) -> None:
+        nonlocal points
+        if event in {"call", "c_return"} and frame.f_code.co_filename.startswith(source):
+            points += 1
+            if points == moment:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.setprofile(profile)
+    try:
+        try:
+            function()
+        finally:
+            sys.setprofile(None)
+            signal.signal(signal.SIGINT, before)
+    except KeyboardInterrupt as interrupt:
+        return interrupt
+    if points < moment:
+        raise EOFError
+    return None
+
+
+@pytest.mark.filterwarnings("ignore:.*was left without waiting for its end:ResourceWarning")
+def test_an_interrupt_while_a_command_is_started_leaves_none(m: Machine) -> None:
+    """At whatever point it strikes: also while somebody holds its traceback the one place is free."""
+    moment, left = 1, []
+    with suppress(EOFError):
+        while True:
+            started: list[Any] = []
+            interrupt = interrupted_at(moment, lambda: started.append(m.popen(["sleep", "60"], timeout=1)))  # noqa: B023
+            for process in started:
+                process.kill()
+                process.wait()
+            try:
+                m.exec(["true"], timeout=1)
+            except errors.QueueTimeoutError:
+                left.append(moment)
+            del interrupt
+            moment += 3  # not each: for speed
+    assert [] == left
+    assert moment > 100
+
+
+def test_a_fakes_command_that_writes_on_and_on_can_be_left() -> None:
+    """It takes no time, and the grace is over all the same."""
+    fake = FakeSmolvm()
+
+    @fake.on("yes")
+    def yes(call: GuestCall) -> Iterator[str]:
+        while True:
+            yield "y\n"
+
+    with Smolvm(runner=fake).machine("m") as machine:
+        with machine.popen(["yes"]) as process:
+            for _ in process:
+                break
+        assert -signal.SIGTERM == process.returncode
+        process = machine.popen(["yes"])
+        with pytest.raises(TimeoutError, match="did not end within 3 s"):
+            process.wait(3)
+        process.kill()
+        process.wait()
+
+
+def test_a_bound_holds_while_output_comes_faster_than_it_is_thrown_away() -> None:
+    """Each look finds some, and the time is over none the less."""
+
+    class Endless(Replayed):
+        def read(self, timeout: float | None) -> tuple[str, bytes] | None:  # noqa: ARG002
+            return None if self.poll() is not None else ("stdout", b"y")
+
+    class Flooded(Runner):
+        def execute(self, invocation: Invocation) -> Completed:
+            return Completed(invocation.argv, 0)
+
+        def open(self, invocation: Invocation, *, stdin: bool) -> Live:
+            return Endless(self.execute, invocation, stdin=stdin)
+
+    process = Smolvm(runner=Flooded(version="1.32.2")).machine("m").popen(["yes"])
+    with pytest.raises(TimeoutError, match=r"did not end within 0\.2 s"):
+        process.wait(0.2)
+    process.kill()
+    assert 0 == process.wait()
+
+
+def test_a_log_handler_that_raises_harms_nobody(engine: PretendEngine) -> None:
+    """Nor one whose own call could only wait for the one that is told of."""
+    client = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2", max_processes=1))
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            client.ls() if "create" in record.getMessage() else 1 / 0  # type: ignore[unused-ignore]
+
+    log, broken = logging.getLogger("smolkit"), Broken()
+    log.addHandler(broken)
+    log.setLevel(logging.DEBUG)
+    try:
+        with client.machine("m") as machine:
+            assert machine.exec(["true"]).ok
+    finally:
+        log.removeHandler(broken)
+        log.setLevel(logging.NOTSET)
+    assert [] == engine.left
