@@ -104,6 +104,7 @@ class Invocation:
         stdin: Bytes for its standard input; None is /dev/null.
         timeout: Seconds after which the runner ends it; None is no bound.
         finish: Whether an interrupt waits for its end: half of it is worse than all of it (create, start, stop, delete).
+        output_limit: Bytes of output, where they are fewer than the runner takes.
     """
 
     argv: tuple[str, ...] = field(repr=_shown_argv)
@@ -111,6 +112,7 @@ class Invocation:
     stdin: bytes | None = field(default=None, repr=shown_size)
     timeout: float | None = None
     finish: bool = False
+    output_limit: int | None = None
 
 
 @final

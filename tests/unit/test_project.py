@@ -44,6 +44,7 @@ RANKS = [
     {"runners.doctor"},
     {"runners.local"},
     {"runners.child", "runners.orphans"},
+    {"host_tree", "tar_stream"},
     {"process", "handle", "archive"},
     {"monitoring"},
     {"testing"},
