@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WHOLE = ".smolkit-whole"  # the last member: one that is cut off has none
 _CHUNK = 2**20
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _LONGEST = 4096  # bytes of a member's name, as the kernel takes them
 _DEEPEST = 512  # directories in each other: what programs that recurse (`shutil.rmtree`, `os.walk`) can cope with
 _STEPS = 2**21  # members, directories that are entered, and names on the way of symlinks: a minute or two
