@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import tarfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from smolkit.errors import UnsafeArchiveError, add_note
@@ -288,3 +288,7 @@ def _remove(part: str, error: BaseException) -> None:
         remove(part)
     except OSError as failure:
         add_note(error, f"left behind: {part!r} ({failure})")
+    except BaseException:  # an interrupt meanwhile: it waits; a second one does not
+        with suppress(OSError):
+            remove(part)
+        raise

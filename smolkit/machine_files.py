@@ -114,6 +114,7 @@ class MachineFiles(MachineCommands):
         Raises:
             GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
             GuestFileError: the guest sent what is no name in a directory: `..`, or one with a slash.
+            OutputLimitError: there are more names than 16 MiB.
         """
         names = [name for name in self._run_script("LISTDIR", path).split(b"\0") if name]
         for name in names:

@@ -222,7 +222,7 @@ def _heeded(data: bytes, everywhere: bool) -> dict[bytes, bytes]:
     found = {}
     for key, value in _records(data):
         if key.startswith(b"GNU.") or (everywhere and key in _FIELDS):
-            raise malformed("sparse files, volumes, or one name for all")
+            raise malformed("a pax header for a sparse file or a volume, or one for all members")
         if key in _FIELDS:
             found[key] = value  # the last one counts
     return found

@@ -28,7 +28,8 @@ CODES = {
     86: errno.EIO,
 }
 _NO_PROGRAM = 87
-_ANSWER = 2**20  # bytes that a script may say which is to say a line: a hostile guest's would fill the memory
+# Bytes that a script may say which is to say a line, or the names in a directory: a hostile guest's would fill the memory.
+_LINE, _NAMES = 2**20, 2**24
 _PLAIN = b"/._-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 # A path comes as `printf %b` reads it: any bytes, where the engine takes only UTF-8. The dot keeps newlines at its end.
 _PRELUDE = """\
@@ -156,7 +157,7 @@ class Script(Command[bytes]):
         return self.exec.argv(dialect)
 
     def invocation(self, dialect: Dialect) -> Invocation:
-        limit = None if self.script in {READ, LISTDIR} else _ANSWER
+        limit = {READ: None, LISTDIR: _NAMES}.get(self.script, _LINE)
         return evolve(self.exec.invocation(dialect), output_limit=limit)
 
     def nothing(self) -> bytes:

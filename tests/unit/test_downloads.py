@@ -109,8 +109,10 @@ def test_numbers_that_no_file_has(client: Smolvm, fake: FakeRunner, said: bytes)
 
 
 def test_answers_that_do_not_end(machine: Machine, tmp_path: Path) -> None:
-    """A guest that is asked for a line and never stops: ended at a MiB, whatever the runner takes of others."""
+    """A guest that is asked for a line, or names, and never stops: ended soon, whatever the runner takes of others."""
     says(tmp_path, "sh", "exec cat /dev/zero")
+    with pytest.raises(errors.OutputLimitError):
+        machine.listdir("/x")
     for ask in (machine.stat, machine.exists):
         forget()
         before = peak()

@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -285,6 +286,22 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             download(tmp_path, Endless(interrupted(at)))
         assert [] == os.listdir(tmp_path)
+
+
+def test_an_interrupt_while_it_is_removed_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is refused is gone when the interrupt comes out."""
+    remove, strikes = os.unlink, iter([KeyboardInterrupt])
+
+    def struck(*args: Any, **kwargs: Any) -> None:
+        remove(*args, **kwargs)
+        if strike := next(strikes, None):
+            raise strike
+
+    monkeypatch.setattr("os.unlink", struck)
+    with pytest.raises(KeyboardInterrupt):
+        download(tmp_path, io.BytesIO(deep("d") + member("d/x") + member("d/y") + LAST + END))
+
+    assert [] == os.listdir(tmp_path)
 
 
 def test_what_cannot_be_removed_is_told(tmp_path: Path) -> None:
