@@ -123,7 +123,7 @@ class Unpacker:
             for name, target in self._doubtful:
                 with _refusing(name):
                     self._enter(here, _names(name)[:-1])
-                    if self._stays(here, target) is not True:
+                    if not self._stays(here, target):
                         raise _outside(name, target)
             here.finish()
 
@@ -173,10 +173,10 @@ class Unpacker:
             os.symlink(member.target, name, dir_fd=here.fd)
             os.utime(name, ns=(member.mtime, member.mtime), dir_fd=here.fd, follow_symlinks=False)
             stays = self._stays(here, member.target)
-        if stays is False or len(self._doubtful) == _DOUBTFUL:
-            raise _outside(member.name, member.target)
-        if stays is None:
+        if stays is None and len(self._doubtful) < _DOUBTFUL:
             self._doubtful.append((member.name, member.target))
+        elif not stays:
+            raise _outside(member.name, member.target)
 
     def _stays(self, here: Cursor, target: bytes) -> bool | None:
         """Whether a symlink where the cursor is leads to somewhere inside, followed as the kernel would; moves the cursor.

@@ -150,6 +150,17 @@ def test_links_that_stay_inside_are_kept(tmp_path: Path) -> None:
     assert (made / "d").samefile(made / "ahead")
 
 
+def test_many_links_that_go_up_from_what_comes_later(tmp_path: Path) -> None:
+    """512 of them are kept in mind, more are refused; others are not counted."""
+    later = [member(f"{n}", SYM, "later/../d") for n in range(513)]
+    others = b"".join(member(f"o{n}", SYM, "none") for n in range(9))
+    made = download(tmp_path, io.BytesIO(b"".join(later[:512]) + others + deep("later") + deep("d") + END))
+    assert 523 == len(os.listdir(made))
+
+    with pytest.raises(errors.UnsafeArchiveError, match="leads outside"):
+        download(tmp_path, io.BytesIO(b"".join(later) + deep("later") + deep("d") + END))
+
+
 def test_modes_and_times_are_the_guests(tmp_path: Path) -> None:
     """Of files, directories, symlinks and of the top; hard links are links; setuid, setgid and sticky bits stay behind."""
     times = itertools.count(10**9)
