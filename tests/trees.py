@@ -38,17 +38,25 @@ def nasty(top: Path, files: int) -> Path:
         (top / "bytes" / name).write_text("named")
     for number in range(files):
         (top / "many" / f"{number}").write_bytes(b"%d" % number * (number % 600))
-    for mode in (0o000, 0o111, 0o222, 0o400, 0o444, 0o555, 0o600, 0o644, 0o750, 0o777):
-        (top / "modes" / f"{mode:o}").write_text("mode")
-        (top / "modes" / f"{mode:o}.d").mkdir()
-        (top / "modes" / f"{mode:o}.d/x").write_text("inside")
-        for name in (f"{mode:o}", f"{mode:o}.d"):
-            (top / "modes" / name).chmod(mode)
+    for name in modes():
+        (top / "modes" / name).write_text("mode")
+        (top / "modes" / f"{name}.d").mkdir()
+        (top / "modes" / f"{name}.d/x").write_text("inside")
     (top / "/".join(["deep"] * 100)).mkdir(parents=True)
     links(top)
     date(top)
+    for name, mode in modes().items():
+        (top / "modes" / name).chmod(mode)
+        (top / "modes" / f"{name}.d").chmod(mode)
     top.chmod(0o711)
     return top
+
+
+def modes() -> dict[str, int]:
+    """Permissions of all kinds: of those that let their owner read what has them, unless that is root."""
+    needed = 0 if os.geteuid() == 0 else 0o500
+    found = (0o000, 0o111, 0o222, 0o400, 0o444, 0o500, 0o555, 0o600, 0o644, 0o711, 0o750, 0o777)
+    return {f"{mode:o}": mode for mode in found if mode & needed == needed}
 
 
 def as_tar(top: Path) -> bytes:
@@ -79,13 +87,23 @@ def date(top: Path) -> None:
 
 
 def state(top: Path) -> dict[str, tuple[int, int, int, object]]:
-    """All that can be told of a tree but its owners: by name kind and mode, time in ns, names, and content or target."""
+    """All that can be told of a tree but its owners: by name kind and mode, time in ns, names, and content or target.
+
+    In the end its owner may remove all of it.
+    """
     found: dict[str, tuple[int, int, int, object]] = {}
-    for folder, folders, files in os.walk(top):
-        for name in [*folders, *files, "."]:
-            path = Path(folder, name)
-            info = path.lstat()
-            kept: object = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
-            names = 0 if stat.S_ISDIR(info.st_mode) else info.st_nlink
-            found[os.path.relpath(path, top)] = (info.st_mode, info.st_mtime_ns, names, kept)
+    waiting = [top]
+    while waiting:
+        path = waiting.pop()
+        info = path.lstat()
+        kept: object = os.readlink(path) if path.is_symlink() else None
+        if not path.is_symlink():
+            path.chmod(0o700)
+        if path.is_dir() and not path.is_symlink():
+            waiting += path.iterdir()
+        elif not path.is_symlink():
+            kept = path.read_bytes()
+            path.chmod(stat.S_IMODE(info.st_mode))  # it may have another name
+        names = 0 if stat.S_ISDIR(info.st_mode) else info.st_nlink
+        found[os.path.relpath(path, top)] = (info.st_mode, info.st_mtime_ns, names, kept)
     return found
