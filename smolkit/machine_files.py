@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     _Guest = str | os.PathLike[str] | GuestPath
 
-# What numbers of files there are, as `stat -c '%f %s %u %g %Y'` has them: a hostile guest's may be of any length.
-_STAT = re.compile(rb"([0-9a-f]{1,8}) ([0-9]{1,19}) ([0-9]{1,10}) ([0-9]{1,10}) (-?[0-9]{1,19})")
-_SIZE = re.compile(rb"[0-9]{1,19}")
+# What numbers of files there are, as `stat -c '%f %s %u %g %Y'` has them: a hostile guest's are of any length. These are
+# fine for the functions of `stat` and `os`; a time has 12 digits in the year 33658.
+_STAT = re.compile(rb"([0-9a-f]{1,8}) ([0-9]{1,18}) ([0-9]{1,10}) ([0-9]{1,10}) (-?[0-9]{1,12})")
+_SIZE = re.compile(rb"[0-9]{1,18}")
 
 
 def _nonsense(what: str, path: str, said: bytes) -> GuestFileError:

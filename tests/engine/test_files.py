@@ -10,7 +10,7 @@ import pytest
 
 from smolkit import Machine, Smolvm, errors
 from tests.engine.conftest import Boot
-from tests.trees import as_tar, nasty, state
+from tests.nasty import as_tar, nasty, state
 from tests.unit.test_files import NAMES, tree
 
 pytestmark = pytest.mark.engine

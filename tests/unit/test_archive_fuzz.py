@@ -26,7 +26,7 @@ import pytest
 
 from smolkit import errors
 from smolkit.archive import Unpacker, fresh_folder
-from tests.trees import state
+from tests.nasty import state
 
 BLOCK = 512
 STARTED = time.time_ns() - 10**9

@@ -10,7 +10,7 @@ import pytest
 
 from smolkit import Machine, Smolvm, SubprocessRunner, errors
 from smolkit.testing import FakeRunner
-from tests.trees import nasty, state
+from tests.nasty import nasty, state
 from tests.unit.test_floods import forget, peak
 from tests.unit.test_hostile_archives import MIB
 
@@ -76,7 +76,7 @@ def test_names_that_are_none(machine: Machine, tmp_path: Path, name: str) -> Non
     assert ["...", "..fine", "fine", "\udcff"] == machine.listdir("/d")
 
 
-SIZES = [b"", b"\n", b"x", b"-1", b"1e9", b"1 2", b"\xff", b"0x10", b"1_0", b"9" * 20, b"9" * 5000]
+SIZES = [b"", b"\n", b"x", b"-1", b"1e9", b"1 2", b"\xff", b"0x10", b"1_0", b"9" * 19, b"9" * 5000]
 
 
 @pytest.mark.parametrize("said", SIZES)
@@ -95,7 +95,7 @@ STATS = [
     b"ffffffffffffffffff 1 0 0 1",
     b"-1 1 0 0 1",
     b"41ed -1 0 0 1",
-    b"41ed 1 0 0 " + b"9" * 20,
+    b"41ed 1 0 0 " + b"9" * 13,
     b"41ed 1 0 0 1 1",
 ]
 
@@ -127,11 +127,11 @@ def test_files_that_do_not_end(machine: Machine, tmp_path: Path) -> None:
     with pytest.raises(errors.UnsafeArchiveError, match="more than was to be taken"):
         machine.download("/dev/zero", tmp_path / "out/x", limit=MIB)
     (tmp_path / "file").write_bytes(b"x" * 1000)
-    says(tmp_path, "cat", "while :; do echo more; done")
+    says(tmp_path, "cat", "exec yes")
     with pytest.raises(errors.UnsafeArchiveError, match="more than was to be taken"):
         machine.download(tmp_path / "file", tmp_path / "out/x", limit=1000)
-    says(tmp_path, "cat", "while :; do echo more; done >&2")
-    says(tmp_path, "tar", "while :; do echo more; done >&2")
+    says(tmp_path, "cat", "exec yes >&2")
+    says(tmp_path, "tar", "exec yes >&2")
     for source in (tmp_path / "file", tmp_path):
         with pytest.raises(errors.GuestFileError, match="say too much"):
             machine.download(source, tmp_path / "out/x")

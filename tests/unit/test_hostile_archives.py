@@ -19,7 +19,7 @@ import pytest
 
 from smolkit import errors
 from smolkit.archive import Unpacker, fresh_folder
-from tests.trees import state
+from tests.nasty import state
 from tests.unit.test_archive_fuzz import put
 from tests.unit.test_files import member
 
