@@ -6,11 +6,11 @@ import errno
 import os
 import stat
 import tarfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
-from smolkit.errors import UnsafeArchiveError, add_note
-from smolkit.host_tree import Cursor, remove
+from smolkit.errors import UnsafeArchiveError
+from smolkit.host_tree import Cursor
 from smolkit.tar_stream import DIRECTORY, FILE, HARD_LINK, SYMLINK, Member, TarReader, malformed, shown
 
 if TYPE_CHECKING:
@@ -265,30 +265,3 @@ def _refusing(name: bytes) -> Iterator[None]:
         if error.errno not in _GUESTS:
             raise
         raise UnsafeArchiveError(f"the guest sent {shown(name)}, which cannot be here: {error.strerror}") from error
-
-
-@contextmanager
-def fresh_folder(path: str) -> Iterator[str]:
-    """A new directory beside `path`, which becomes it if all goes well, and else is gone."""
-    parent, name = os.path.split(path)
-    # Named before it is made: an interrupt in between leaves nothing. A name is 255 bytes at the most.
-    part = os.path.join(parent, f".part-{os.urandom(8).hex()}-{os.fsdecode(os.fsencode(name)[:200])}")
-    try:
-        os.mkdir(part, 0o700)
-        yield part
-        os.rename(part, path)
-    except BaseException as error:
-        if os.path.lexists(part):
-            _remove(part, error)
-        raise
-
-
-def _remove(part: str, error: BaseException) -> None:
-    try:
-        remove(part)
-    except OSError as failure:
-        add_note(error, f"left behind: {part!r} ({failure})")
-    except BaseException:  # an interrupt meanwhile: it waits; a second one does not
-        with suppress(OSError):
-            remove(part)
-        raise

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from attrs import define
 
+from smolkit.errors import add_note
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
@@ -102,6 +106,33 @@ class Cursor:
         while len(self.way) > 1:
             self.up()
         self._leave(self.way.pop())
+
+
+@contextmanager
+def fresh_folder(path: str) -> Iterator[str]:
+    """A new directory beside `path`, which becomes it if all goes well, and else is gone."""
+    parent, name = os.path.split(path)
+    # Named before it is made: an interrupt in between leaves nothing. A name is 255 bytes at the most.
+    part = os.path.join(parent, f".part-{os.urandom(8).hex()}-{os.fsdecode(os.fsencode(name)[:200])}")
+    try:
+        os.mkdir(part, 0o700)
+        yield part
+        os.rename(part, path)
+    except BaseException as error:
+        if os.path.lexists(part):
+            _remove(part, error)
+        raise
+
+
+def _remove(part: str, error: BaseException) -> None:
+    try:
+        remove(part)
+    except OSError as failure:
+        add_note(error, f"left behind: {part!r} ({failure})")
+    except BaseException:  # an interrupt meanwhile: it waits; a second one does not
+        with suppress(OSError):
+            remove(part)
+        raise
 
 
 def remove(top: str) -> None:

@@ -177,6 +177,7 @@ class MachineTransfers(MachineFiles):
             GuestFileNotFoundError, GuestPermissionError, ProgramNotFoundError: of the guest's side.
         """
         from smolkit import archive  # late: programs that copy no trees need no tar
+        from smolkit.host_tree import fresh_folder
         from smolkit.tar_stream import too_much
 
         inside, path = self._guest(source), checks.absolute("target", target)
@@ -189,7 +190,7 @@ class MachineTransfers(MachineFiles):
             return
         meter = _Meter(self._size(inside) if progress else 0, progress)
         if is_folder:
-            with archive.fresh_folder(path) as part, self._reading("PACK", inside, limit) as stream:
+            with fresh_folder(path) as part, self._reading("PACK", inside, limit) as stream:
                 archive.Unpacker(part, limit, meter.add).unpack(stream)
             return
         with self._runner.target(path) as part, self._reading("READ", inside, limit) as stream, open(part, "wb") as file:
