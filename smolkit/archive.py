@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import posixpath
-import shutil
 import stat
 import tarfile
-import tempfile
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from smolkit.errors import UnsafeArchiveError
+from smolkit.host_tree import Cursor
+from smolkit.tar_stream import DIRECTORY, FILE, HARD_LINK, SYMLINK, Member, TarReader, malformed, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 WHOLE = ".smolkit-whole"  # the last member: one that is cut off has none
 _CHUNK = 2**20
-# A file where a folder has to be, and the like: in a fresh folder it is the archive that clashes with itself.
-_CLASHES = (FileExistsError, NotADirectoryError, IsADirectoryError, FileNotFoundError)
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_LONGEST = 4096  # bytes of a member's name, as the kernel takes them
+_DEEPEST = 512  # directories in each other: what programs that recurse (`shutil.rmtree`, `os.walk`) can cope with
+_STEPS = 2**21  # members, directories that are entered, and names on the way of symlinks: a minute or two
+_FOLLOWED = 40  # symlinks on one way, as the kernel does
+_DOUBTFUL = 512  # symlinks that can be judged only in the end
+_GUESTS = {
+    errno.EACCES, errno.EEXIST, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.EMLINK, errno.ENAMETOOLONG,
+    errno.ENOENT, errno.ENOTDIR, errno.EOVERFLOW,
+}  # fmt: skip
 
 
 def files_of(source: str) -> Iterator[tuple[str, str]]:
@@ -87,114 +95,173 @@ class _Counted:
 
 
 class Unpacker:
-    """Makes the files of a tar that a guest sends, in a folder that nobody else knows.
+    """Makes the files of a tar that a guest sends, in a directory that nobody else knows.
 
     Args:
         folder: Fresh and empty.
-        limit: Bytes of files, and 512 for each of them, that are taken.
-        progress: Told of bytes that were written.
+        limit: Bytes of the tar that are taken: those of files, and at least 512 for each of them.
+        progress: Told of bytes of files that were written.
     """
 
     def __init__(self, folder: str, limit: int, progress: Callable[[int], object]) -> None:
-        self._folder, self._room, self._progress = folder, limit, progress
-        self._modes: list[tuple[str, int, int]] = []  # of folders, to be set last: one may be read-only
+        self._folder, self._limit, self._progress = folder, limit, progress
+        self._steps = _STEPS
+        self._doubtful: list[tuple[bytes, bytes]] = []  # symlinks, and where they lead
 
     def unpack(self, file: Any) -> None:
         """Makes all of it.
 
         Raises:
-            UnsafeArchiveError: a name is absolute or has `..`, a link leads outside, something is no file, folder or link,
-                or it is too much, or no tar.
+            UnsafeArchiveError: a name is absolute or has `..`, a link leads outside, something is no file, directory or
+                link, or it is too much, or no tar.
+            OSError: of the host's side.
         """
-        try:
-            with tarfile.open(mode="r|", fileobj=file, errors="surrogateescape", bufsize=_CHUNK) as tar:
-                for member in tar:
-                    self._take(512)
-                    self._make(tar, member)
-        except (tarfile.TarError, ValueError, OverflowError, EOFError, *_CLASHES) as error:
-            raise UnsafeArchiveError(f"what the guest sent is no tar: {error}") from error
-        for path, mode, mtime in reversed(self._modes):
-            os.chmod(path, mode)
-            os.utime(path, (mtime, mtime))
+        reader = TarReader(file, self._limit)
+        with Cursor(self._folder) as here:
+            for member in reader:
+                self._make(here, member, reader)
+            for name, target in self._doubtful:
+                with _refusing(name):
+                    self._enter(here, _names(name)[:-1])
+                    if not self._stays(here, target):
+                        raise _outside(name, target)
+            here.finish()
 
-    def _make(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        path = self._path(member.name)
-        mode = member.mode & 0o777  # a guest's setuid is nobody's here
-        if member.isdir():
-            os.makedirs(path, exist_ok=True)
-            self._modes.append((path, mode, _time(member)))
+    def _make(self, here: Cursor, member: Member, reader: TarReader) -> None:
+        self._step()
+        names = _names(member.name)
+        if member.kind == DIRECTORY:
+            self._directory(here, member, names)
             return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        if os.path.lexists(path):
-            raise UnsafeArchiveError(f"the guest sent {member.name!r} twice")
-        if member.issym():
-            self._check_link(member)
-            os.symlink(member.linkname, path)
-        elif member.islnk():
-            source = self._path(member.linkname)
-            if os.path.islink(source) or not os.path.isfile(source):
-                raise UnsafeArchiveError(f"the guest sent {member.name!r} as a link to no file: {member.linkname!r}")
-            shutil.copy2(source, path)
-            self._take(os.path.getsize(path))
-        elif member.isreg():
-            self._copy(tar, member, path, mode)
+        if not names or member.name.endswith(b"/"):
+            raise malformed(f"{member.shown} is a {member.kind}, with the name of a directory")
+        with _refusing(member.name):
+            self._enter(here, names[:-1])
+            if here.look(names[-1]) is not None:
+                raise UnsafeArchiveError(f"the guest sent {member.shown} twice")
+        if member.kind == FILE:
+            self._file(here, member, names[-1], reader)
+        elif member.kind == SYMLINK:
+            self._symlink(here, member, names[-1])
+        elif member.kind == HARD_LINK:
+            self._hard_link(here, member, names)
         else:
-            raise UnsafeArchiveError(f"the guest sent {member.name!r}, which is no file, folder or link")
+            raise UnsafeArchiveError(f"the guest sent {member.shown}, which is no file, folder or link")
 
-    def _copy(self, tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, mode: int) -> None:
-        source: Any = tar.extractfile(member)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as target:
-            while chunk := source.read(_CHUNK):
-                self._take(len(chunk))
+    def _directory(self, here: Cursor, member: Member, names: list[bytes]) -> None:
+        with _refusing(member.name):
+            if names and self._enter(here, names, make=False):  # the top one is there
+                raise UnsafeArchiveError(f"the guest sent {member.shown} twice, or after what is in it")
+            self._enter(here, names)
+        here.way[-1].mode, here.way[-1].mtime = member.mode, member.mtime
+
+    def _file(self, here: Cursor, member: Member, name: bytes, reader: TarReader) -> None:
+        with _refusing(member.name):
+            fd = os.open(name, _NEW_FILE, 0o600, dir_fd=here.fd)
+        with open(fd, "wb") as target:
+            for chunk in reader.content():
                 target.write(chunk)
                 self._progress(len(chunk))
-            if target.tell() != member.size:
-                raise UnsafeArchiveError(f"the guest sent only a part of {member.name!r}")
-            os.fchmod(target.fileno(), mode)
-        os.utime(path, (_time(member), _time(member)))
+            target.flush()
+            os.utime(fd, ns=(member.mtime, member.mtime))
+            os.fchmod(fd, member.mode)
 
-    def _take(self, size: int) -> None:
-        self._room -= size
-        if self._room < 0:
-            raise too_much()
+    def _symlink(self, here: Cursor, member: Member, name: bytes) -> None:
+        if not member.target or member.target.startswith(b"/"):
+            raise _outside(member.name, member.target)
+        with _refusing(member.name):
+            os.symlink(member.target, name, dir_fd=here.fd)
+            os.utime(name, ns=(member.mtime, member.mtime), dir_fd=here.fd, follow_symlinks=False)
+            stays = self._stays(here, member.target)
+        if stays is None and len(self._doubtful) < _DOUBTFUL:
+            self._doubtful.append((member.name, member.target))
+        elif not stays:
+            raise _outside(member.name, member.target)
 
-    def _path(self, name: str) -> str:
-        """Where a member goes: inside the folder, and not through a link."""
-        parts = [part for part in name.split("/") if part not in {"", "."}]
-        if name.startswith("/") or ".." in parts or "\0" in name:
-            raise UnsafeArchiveError(f"the guest sent a name that leads outside: {name!r}")
-        path = self._folder
-        for part in parts[:-1]:
-            path = os.path.join(path, part)
-            if os.path.islink(path):
-                raise UnsafeArchiveError(f"the guest sent a name that leads through a link: {name!r}")
-        return os.path.join(self._folder, *parts)
+    def _stays(self, here: Cursor, target: bytes) -> bool | None:
+        """Whether a symlink where the cursor is leads to somewhere inside, followed as the kernel would; moves the cursor.
 
-    def _check_link(self, member: tarfile.TarInfo) -> None:
-        """A link may lead to anything below the folder, by a relative path."""
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(posixpath.normpath(member.name)), member.linkname))
-        # A ".." behind a name may go up from wherever a link of that name leads.
-        behind = "/.." in member.linkname.lstrip("./")
-        if member.linkname.startswith("/") or target.split("/")[0] == ".." or behind or not member.linkname:
-            raise UnsafeArchiveError(f"the guest sent a link that leads outside: {member.name!r} to {member.linkname!r}")
+        What is there stays what it is, so that the way through it is certain. Behind what is not there (yet) anything may
+        come, each symlink checked for itself, and only `..` could lead outside: then None, not known.
+        """
+        rest, followed, lost = target.split(b"/")[::-1], 0, False
+        while rest:
+            self._step()
+            part = rest.pop()
+            if part in {b"", b"."} or (lost and part != b".."):
+                continue
+            if part == b"..":
+                if lost or not here.names:
+                    return None if lost else False
+                here.up()
+                continue
+            mode = here.look(part) or 0
+            if stat.S_ISDIR(mode):
+                here.down(part)
+            elif stat.S_ISLNK(mode) and followed < _FOLLOWED:
+                followed += 1
+                rest += os.readlink(part, dir_fd=here.fd).split(b"/")[::-1]
+            else:
+                lost = True
+        return True
+
+    def _hard_link(self, here: Cursor, member: Member, names: list[bytes]) -> None:
+        source = _names(member.target)
+        with _refusing(member.name):
+            if not source or not self._enter(here, source[:-1], make=False) or not stat.S_ISREG(here.look(source[-1]) or 0):
+                raise UnsafeArchiveError(f"the guest sent {member.shown} as a link to no file: {shown(member.target)}")
+            fd = os.dup(here.fd)
+            try:
+                self._enter(here, names[:-1])
+                os.link(source[-1], names[-1], src_dir_fd=fd, dst_dir_fd=here.fd, follow_symlinks=False)
+            finally:
+                os.close(fd)
+
+    def _enter(self, here: Cursor, names: list[bytes], *, make: bool = True) -> bool:
+        """Moves to the directory of these names. False: there is none, and none was made."""
+        while here.names != names[: len(here.names)]:
+            here.up()
+        for name in names[len(here.names) :]:
+            self._step()
+            mode = here.look(name)
+            if mode is None and not make:
+                return False
+            if mode is None:
+                os.mkdir(name, dir_fd=here.fd)
+            elif not stat.S_ISDIR(mode):
+                how = "through a link" if stat.S_ISLNK(mode) else "through a file"
+                raise UnsafeArchiveError(f"the guest sent a name that leads {how}: {shown(b'/'.join(names))}")
+            here.down(name)
+        return True
+
+    def _step(self) -> None:
+        self._steps -= 1
+        if self._steps < 0:
+            raise UnsafeArchiveError(f"the guest sent more files, directories and links than are taken ({_STEPS} steps)")
 
 
-def too_much() -> UnsafeArchiveError:
-    """What it means that the guest does not stop."""
-    return UnsafeArchiveError("the guest sent more than was to be taken (limit=)")
+def _names(name: bytes) -> list[bytes]:
+    """The names on a member's way from the top."""
+    if len(name) > _LONGEST:
+        raise malformed(f"a name of {len(name)} bytes")
+    names = [part for part in name.split(b"/") if part not in {b"", b"."}]
+    if name.startswith(b"/") or b".." in names:
+        raise UnsafeArchiveError(f"the guest sent a name that leads outside: {shown(name)}")
+    if len(names) > _DEEPEST:
+        raise UnsafeArchiveError(f"the guest sent directories in each other, more than {_DEEPEST} deep: {shown(name)}")
+    return names
+
+
+def _outside(name: bytes, target: bytes) -> UnsafeArchiveError:
+    return UnsafeArchiveError(f"the guest sent a link that leads outside: {shown(name)} to {shown(target)}")
 
 
 @contextmanager
-def fresh_folder(path: str) -> Iterator[str]:
-    """A new folder beside `path`, which becomes it if all goes well, and else is gone."""
-    parent, name = os.path.split(path)
-    part = tempfile.mkdtemp(prefix=f".part-{name[:100]}-", dir=parent)
+def _refusing(name: bytes) -> Iterator[None]:
+    """What this host's file system cannot have of a name is the guest's doing; that it is full, say, is not."""
     try:
-        yield part
-        os.rename(part, path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _time(member: tarfile.TarInfo) -> int:
-    return min(max(int(member.mtime), 0), 2**33)
+        yield
+    except OSError as error:
+        if error.errno not in _GUESTS:
+            raise
+        raise UnsafeArchiveError(f"the guest sent {shown(name)}, which cannot be here: {error.strerror}") from error

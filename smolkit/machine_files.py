@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from typing import TYPE_CHECKING, cast
 
 from smolkit import checks
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from smolkit.observed import FileStat
 
     _Guest = str | os.PathLike[str] | GuestPath
+
+# What numbers of files there are, as `stat -c '%f %s %u %g %Y'` has them: a hostile guest's are of any length. These are
+# fine for the functions of `stat` and `os`; a time has 12 digits in the year 33658.
+_STAT = re.compile(rb"([0-9a-f]{1,8}) ([0-9]{1,18}) ([0-9]{1,10}) ([0-9]{1,10}) (-?[0-9]{1,12})")
+_SIZE = re.compile(rb"[0-9]{1,18}")
+
+
+def _nonsense(what: str, path: str, said: bytes) -> GuestFileError:
+    return GuestFileError(f"the guest's {what} of {path!r} has {said[:80]!r}", None, path)
 
 
 class MachineFiles(MachineCommands):
@@ -102,20 +112,31 @@ class MachineFiles(MachineCommands):
         from smolkit.observed import FileStat  # late: few programs ask
 
         follow = checks.flag("follow_symlinks", follow_symlinks)
-        said = self._run_script("STAT", path, "", "-L" if follow else "").split()
-        try:
-            mode, size, uid, gid, mtime = int(said[0], 16), *map(int, said[1:])
-        except (ValueError, IndexError):
-            raise GuestFileError(f"the guest's stat of {str(path)!r} said {b' '.join(said)[:80]!r}") from None
-        return FileStat(mode, size, uid, gid, mtime)
+        said = self._run_script("STAT", path, "", "-L" if follow else "").strip()
+        if not (found := _STAT.fullmatch(said)):
+            raise _nonsense("stat", str(path), said)
+        return FileStat(int(found[1], 16), *map(int, found.groups()[1:]))
 
     def listdir(self, path: _Guest) -> list[str]:
         """The names in a folder, sorted. Names that are no UTF-8 are as `os.listdir` has them.
 
         Raises:
             GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
+            GuestFileError: the guest sent what is no name in a directory: `..`, or one with a slash.
+            OutputLimitError: there are more names than 16 MiB.
         """
-        return sorted(os.fsdecode(name) for name in self._run_script("LISTDIR", path).split(b"\0") if name)
+        names = [name for name in self._run_script("LISTDIR", path).split(b"\0") if name]
+        for name in names:
+            if b"/" in name or name in {b".", b".."}:  # joined to a path by the caller, it would lead elsewhere
+                raise _nonsense("list", str(path), name)
+        return sorted(map(os.fsdecode, names))
+
+    def _size(self, path: str) -> int:
+        """Bytes of a file, or of all the files below a directory."""
+        said = self._run_script("SIZE", path).strip()
+        if not _SIZE.fullmatch(said):
+            raise _nonsense("size", path, said)
+        return int(said)
 
     def mkdir(self, path: _Guest, *, mode: int | None = None, parents: bool = False, exist_ok: bool = False) -> None:
         """Makes a folder.

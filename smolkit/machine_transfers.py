@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from smolkit import checks
 from smolkit.commands.execute import Exec
 from smolkit.commands.machine import Cp
-from smolkit.errors import GuestFileError, ProgramNotExecutableError, ProgramNotFoundError
+from smolkit.errors import GuestFileError, ProgramNotExecutableError, ProgramNotFoundError, UnsafeArchiveError
 from smolkit.machine_files import MachineFiles
 from smolkit.values import GuestPath
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 _MOUNTED_LATE = ("/tmp/", "/run/", "/var/run/", "/dev/shm/")  # noqa: S108  (the guest's)
 
 
-_TALK = 2**20  # bytes that the guest's programs may say while they take files
+_TALK = 2**20  # bytes that the guest's programs may say beside what they send, or while they take files
+# Seconds that a guest has for a download, however large, and how many bytes it may send in one more of them.
+_PATIENCE, _PACE, _LONGEST = 3600, 2**20, 10**6
 
 
 class _Meter:
@@ -40,30 +42,41 @@ class _Meter:
 
 
 class _Stream:
-    """The standard output of a process as a file to read; what it says on stderr is kept, to a bound."""
+    """The standard output of a process as a file to read; the end of what it says on stderr is kept.
 
-    def __init__(self, pieces: Iterator[tuple[str, bytes]]) -> None:
-        self._pieces = pieces
-        self._rest = b""
-        self.said = b""
+    Attributes:
+        said: That end.
+        ended: Whether all was read.
+
+    Raises:
+        GuestFileError: it says too much on stderr.
+    """
+
+    def __init__(self, pieces: Iterator[tuple[str, bytes]], inside: str) -> None:
+        self._pieces, self._inside = pieces, inside
+        self._piece, self._at, self._total = b"", 0, 0
+        self.said, self.ended = b"", False
 
     def read(self, size: int) -> bytes:
         """So many bytes, or fewer; none at the end."""
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return b""
-            if piece[0] == "stdout":
-                self._rest = piece[1]
-            else:
-                self.said = (self.said + piece[1])[-1000:]
-        chunk, self._rest = self._rest[:size], self._rest[size:]
+        while self._at == len(self._piece) and not self.ended:
+            self._next()
+        chunk = self._piece[self._at : self._at + size]
+        self._at += len(chunk)
         return chunk
 
-    def drain(self) -> None:
-        """Reads on to the end."""
-        while self.read(2**16):
-            pass
+    def _next(self) -> None:
+        stream, chunk = next(self._pieces, ("", b""))
+        if stream == "stderr":
+            self.said, self._total = (self.said + chunk)[-1000:], self._total + len(chunk)
+            if self._total > _TALK:
+                raise _says_too_much(self._inside)
+            return
+        self._piece, self._at, self.ended = chunk, 0, not stream
+
+
+def _says_too_much(inside: str) -> GuestFileError:
+    return GuestFileError.of(errno.EIO, inside, "the guest's programs say too much", None)
 
 
 def _copy(file: IO[bytes], write: Callable[[bytes], object], meter: _Meter) -> None:
@@ -129,7 +142,7 @@ class MachineTransfers(MachineFiles):
             for _, chunk in process:
                 said, total = (said + chunk)[-1000:], total + len(chunk)
                 if total > _TALK:
-                    raise GuestFileError.of(errno.EIO, inside, "the guest's programs say too much", None)
+                    raise _says_too_much(inside)
         if process.returncode != 0:
             raise script.failure(inside, process.returncode or 0, said.decode("utf-8", "replace"), None)
 
@@ -143,56 +156,70 @@ class MachineTransfers(MachineFiles):
     ) -> None:
         """Copies a file, or a folder with all that is in it, out of the guest.
 
-        The guest is not trusted: a name or a link that leads outside, a device, or more than `limit` is refused, and then
-        nothing is kept. There is nothing at `target` until all has arrived.
+        The guest is not trusted: a name or a link that leads outside, a device, more than `limit`, two million files and
+        directories, or directories more than 512 deep are refused, and then nothing is kept. There is nothing at `target`
+        until all has arrived. It takes little memory, whatever the guest sends.
+
+        Modes (but for setuid, setgid and sticky bits) and times, of the directory itself too, are the guest's; owners are
+        yours. Hard links are hard links again.
 
         Args:
             source: In the guest.
             target: The full path of the new file, or of the new folder, on this host. A file there is replaced.
-            limit: Bytes that are taken at the most (default 4 GiB).
+            limit: Bytes that are taken at the most (default 4 GiB). For a directory they are a tar's, which has 512 to some
+                2,500 for each file besides its content. The guest has an hour, and a second more for each MiB.
             progress: Called with the bytes that have arrived and the bytes in all.
 
         Raises:
             FileExistsError: there is such a folder on this host, or a file where a folder is to be.
             FileNotFoundError, PermissionError: of the host's side.
             UnsafeArchiveError: the guest sent what must not be taken.
+            ExecTimeoutError: the guest did not come to an end.
             GuestFileNotFoundError, GuestPermissionError, ProgramNotFoundError: of the guest's side.
         """
         from smolkit import archive  # late: programs that copy no trees need no tar
-        from smolkit.commands import script
+        from smolkit.host_tree import fresh_folder
+        from smolkit.tar_stream import too_much
 
         checks.function("progress", progress)
         checks.integer("limit", limit, 0, 2**63 - 1)
         inside, path = self._guest(source), checks.absolute("target", target)
+        limit = checks.integer("limit", limit, 0, 2**63 - 1)
         is_folder = self.stat(inside).is_dir
         if os.path.isdir(path) or (is_folder and os.path.lexists(path)):
             raise FileExistsError(f"download makes a new {'folder' if is_folder else 'file'}, and this is there: {path!r}")
         if self._runner.plan is not None:  # a dry run writes nothing here either
             self._run_script("PACK" if is_folder else "READ", inside)
             return
-        total = int(self._run_script("SIZE", inside).split()[0] or 0) if progress else 0
-        meter = _Meter(total, progress)
+        meter = _Meter(self._size(inside) if progress else 0, progress)
         if is_folder:
-            with archive.fresh_folder(path) as part, self._reading(script.PACK, inside) as stream:
+            with fresh_folder(path) as part, self._reading("PACK", inside, limit) as stream:
                 archive.Unpacker(part, limit, meter.add).unpack(stream)
             return
-        with self._runner.target(path) as part, self._reading(script.READ, inside) as stream, open(part, "wb") as file:
+        with self._runner.target(path) as part, self._reading("READ", inside, limit) as stream, open(part, "wb") as file:
             while chunk := stream.read(2**16):
                 if file.tell() + len(chunk) > limit:
-                    raise archive.too_much()
+                    raise too_much()
                 file.write(chunk)
                 meter.add(len(chunk))
 
     @contextmanager
-    def _reading(self, which: str, inside: str) -> Iterator[_Stream]:
+    def _reading(self, which: str, inside: str, limit: int) -> Iterator[_Stream]:
         from smolkit.commands import script  # late: as above
 
-        with self.popen(script.words(which, inside)) as process:
-            stream = _Stream(iter(process))
-            yield stream
-            stream.drain()
+        refused, bound = None, min(_PATIENCE + limit // _PACE, _LONGEST)
+        with self.popen(script.words(getattr(script, which), inside), timeout=bound) as process:
+            stream = _Stream(iter(process), inside)
+            try:
+                yield stream
+            except UnsafeArchiveError as error:
+                if not stream.ended:
+                    raise
+                refused = error  # it may be cut, or empty: then the exit status says why
         if process.returncode != 0:
             raise script.failure(inside, process.returncode or 0, stream.said.decode("utf-8", "replace"), None)
+        if refused is not None:
+            raise refused
 
     def cp(
         self,

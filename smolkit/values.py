@@ -46,6 +46,7 @@ class Invocation:
         stdin: Bytes for its standard input; None is /dev/null.
         timeout: Seconds after which the runner ends it; None is no bound.
         finish: Whether an interrupt waits for its end: half of it is worse than all of it (create, start, stop, delete).
+        output_limit: Bytes of output, where they are fewer than the runner takes.
         patience: Seconds for which the call may wait for its turn; they count to the timeout. None is no bound, and then
             the timeout begins with the turn.
         goes_on: Whether it boots a VM and goes on after that, and the first byte of its stdout says that the VM is up.
@@ -57,6 +58,7 @@ class Invocation:
     stdin: bytes | None = field(default=None, repr=shown_size)
     timeout: float | None = None
     finish: bool = False
+    output_limit: int | None = None
     patience: float | None = None
     goes_on: bool = False
     booted: Callable[[bool], object] | None = field(default=None, eq=False, repr=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from smolkit import checks
 from smolkit.commands.base import Command
@@ -30,6 +30,8 @@ CODES = {
     86: errno.EIO,
 }
 _NO_PROGRAM = 87
+# Bytes that a script may say which is to say a line, or the names in a directory: a hostile guest's would fill the memory.
+_LINE, _NAMES = 2**20, 2**24
 _PLAIN = b"/._-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 # A path comes as `printf %b` reads it: any bytes, where the engine takes only UTF-8. The dot keeps newlines at its end.
 _PRELUDE = """\
@@ -161,7 +163,8 @@ class Script(Command[bytes]):
         return self.exec.argv(dialect)
 
     def invocation(self, dialect: Dialect) -> Invocation:
-        return self.exec.invocation(dialect)
+        limit = {READ: None, LISTDIR: _NAMES}.get(self.script, _LINE)
+        return evolve(self.exec.invocation(dialect), output_limit=limit)
 
     def nothing(self) -> bytes:
         return b"81a4 0 0 0 0\n" if self.script is STAT else b""

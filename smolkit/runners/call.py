@@ -39,7 +39,9 @@ class Call:
         """Starts the child, if it is not started, and serves it to its end."""
         if self._pump is None:
             self.child.open_pipes(stdin=self._invocation.stdin is not None)
-            self._pump = Pump(self.child, self._invocation.stdin, self._runner.output_limit, self._invocation.booted)
+            limits = (self._runner.output_limit, self._invocation.output_limit)
+            limit = min(limit for limit in limits if limit is not None)
+            self._pump = Pump(self.child, self._invocation.stdin, limit, self._invocation.booted)
         if not self.child.is_started:
             self._runner.spawn(self.child, self._invocation)
         self.child.close_theirs()  # an interrupt may have come before

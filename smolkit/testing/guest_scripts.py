@@ -159,7 +159,7 @@ def _pack(task: _Task) -> bytes:
         raise error(errno.ENOTDIR if task.files.exists(task.path) else errno.ENOENT, task.path)
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT, errors="surrogateescape") as tar:
-        for name, node in task.files.walk(task.path):
+        for name, node in [(".", task.files.stat(task.path)), *task.files.walk(task.path)]:
             member = tarfile.TarInfo(name)
             member.mode, member.uid, member.gid, member.mtime = stat.S_IMODE(node.mode), node.uid, node.gid, node.mtime
             if stat.S_ISDIR(node.mode):

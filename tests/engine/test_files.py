@@ -10,6 +10,7 @@ import pytest
 
 from smolkit import Machine, Smolvm, errors
 from tests.engine.conftest import Boot
+from tests.nasty import as_tar, nasty, state
 from tests.unit.test_files import NAMES, tree
 
 pytestmark = pytest.mark.engine
@@ -97,6 +98,45 @@ def test_a_hostile_guest_is_refused(machine: Machine, tmp_path: Path) -> None:
         machine.download("/dev/zero", tmp_path / "endless", limit=100_000)
 
     assert [] == os.listdir(tmp_path)
+    machine.remove("/root/evil", recursive=True)
+
+
+def test_a_nasty_tree_comes_out_as_it_is(machine: Machine, tmp_path: Path) -> None:
+    """Names of any bytes, contents, modes, times and links, to the last bit; those of the tree's own directory, too."""
+    source = nasty(tmp_path / "source", 300)
+    machine.mkdir("/root/nasty")
+    machine.exec(["tar", "-x", "-p", "-f", "-", "-C", "/root/nasty"], input=as_tar(source), check=True, timeout=300)
+    machine.download("/root/nasty", tmp_path / "back", progress=lambda done, total: None)
+
+    expected, found = state(source), state(tmp_path / "back")
+    assert {} == {name: (told, found.get(name)) for name, told in expected.items() if told != found.get(name)}
+    assert expected.keys() == found.keys()
+    machine.remove("/root/nasty", recursive=True)
+
+
+@pytest.mark.night
+def test_many_files_come_out(machine: Machine, tmp_path: Path) -> None:
+    """10,000 of them, in a hundred directories, each with what is its own."""
+    script = "for d in $(seq 100); do mkdir -p many/$d; for f in $(seq 100); do echo $d.$f >many/$d/$f; done; done"
+    machine.exec(["sh", "-c", f"cd /root && {script}"], check=True, timeout=600)
+    machine.download("/root/many", tmp_path / "many")
+
+    found = {str(path.relative_to(tmp_path / "many")): path.read_text() for path in (tmp_path / "many").rglob("*/*")}
+    assert {f"{d}/{f}": f"{d}.{f}\n" for d in range(1, 101) for f in range(1, 101)} == found
+    machine.remove("/root/many", recursive=True)
+
+
+def test_links_of_a_real_guest(machine: Machine, tmp_path: Path) -> None:
+    """One that leads outside by a directory called `...` is refused; one that goes there and back is kept."""
+    script = "mkdir -p /root/evil/a/b/c; cd /root/evil/a/b/c; ln -s ../../.. ...; ln -s .../../../etc key"
+    machine.sh(script, check=True)
+    with pytest.raises(errors.UnsafeArchiveError, match="leads outside"):
+        machine.download("/root/evil", tmp_path / "evil")
+    assert [] == os.listdir(tmp_path)
+    assert ["...", "key"] == machine.listdir("/root/evil/a/b/c")
+    machine.sh("cd /root/evil/a/b/c && rm key && ln -s .../a/b/../b/c key", check=True)
+    machine.download("/root/evil", tmp_path / "fine", progress=lambda done, total: None)
+    assert (tmp_path / "fine/a/b/c").samefile(tmp_path / "fine/a/b/c/key")
     machine.remove("/root/evil", recursive=True)
 
 

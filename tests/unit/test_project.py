@@ -48,6 +48,7 @@ RANKS = [
     {"runners.doctor"},
     {"runners.local"},
     {"runners.child", "runners.orphans"},
+    {"host_tree", "tar_stream"},
     {"process", "spawned", "handle", "archive"},
     {"monitoring"},
     {"testing"},
