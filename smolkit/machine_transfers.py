@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from smolkit import checks
 from smolkit.commands.execute import Exec
 from smolkit.commands.machine import Cp
-from smolkit.errors import GuestFileError, ProgramNotExecutableError, ProgramNotFoundError
+from smolkit.errors import GuestFileError, ProgramNotExecutableError, ProgramNotFoundError, UnsafeArchiveError
 from smolkit.machine_files import MachineFiles
 from smolkit.values import GuestPath
 
@@ -46,12 +46,14 @@ class _Stream:
         self._pieces = pieces
         self._rest = b""
         self.said = b""
+        self.ended = False
 
     def read(self, size: int) -> bytes:
         """So many bytes, or fewer; none at the end."""
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:
+                self.ended = True
                 return b""
             if piece[0] == "stdout":
                 self._rest = piece[1]
@@ -72,6 +74,15 @@ def _copy(file: IO[bytes], write: Callable[[bytes], object], meter: _Meter) -> N
         meter.add(len(chunk))
 
 
+def _mode_and_time(found: os.stat_result) -> tuple[str, str]:
+    return f"{found.st_mode & 0o7777:o}", f"@{found.st_mtime_ns // 10**9}"
+
+
+def _private(path: str) -> IO[bytes]:
+    """A new file that nobody else may read: it may be a secret."""
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
 class MachineTransfers(MachineFiles):
     """The part of Machine that copies."""
 
@@ -87,8 +98,9 @@ class MachineTransfers(MachineFiles):
     ) -> None:
         """Copies a file, or a folder with all that is in it, into the guest.
 
-        Modes, times, links, empty folders and names of any bytes are kept; owners are not. Nothing is at `target` until all
-        has arrived. Into a folder that is there the tree's files are copied then, over those of the same names.
+        Modes, times (to the second), links, empty folders and names of any bytes are kept; owners are not. Nothing is at
+        `target` until all has arrived. Into a folder that is there, which keeps its own mode, the tree's files are copied
+        then, over files and links of the same names; if a folder and something else have the same name, nothing is copied.
 
         Args:
             source: On this host. A folder's hard links come as files of their own.
@@ -107,13 +119,15 @@ class MachineTransfers(MachineFiles):
         path, inside = checks.path("source", source), self._guest(target)
         user = "" if owner is None else checks.text("owner", owner)
         meter = _Meter(archive.size_of(path) if os.path.isdir(path) else os.path.getsize(path), progress)
+        name = self._fresh()
         if os.path.isdir(path):
-            words = script.words(script.UNPACK, inside, self._beside(inside), user)
-            self._send(words, inside, lambda write: archive.pack(path, write, meter.add))
+            words = script.words(script.UNPACK, inside, name, user, *_mode_and_time(os.stat(path)))
+            with self._staged(inside, name):
+                self._send(words, inside, lambda write: archive.pack(path, write, meter.add))
             return
-        with open(path, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode & 0o777
-            words = script.words(script.WRITE, inside, self._beside(inside), str(meter.total), f"{mode:o}", user)
+        with open(path, "rb") as file, self._staged(inside, name):
+            mode, time = _mode_and_time(os.fstat(file.fileno()))
+            words = script.words(script.WRITE, inside, name, str(meter.total), mode, user, time)
             self._send(words, inside, lambda write: _copy(file, write, meter))
 
     def _send(self, words: tuple[str, ...], inside: str, feed: Callable[[Callable[[bytes], object]], None]) -> None:
@@ -161,7 +175,8 @@ class MachineTransfers(MachineFiles):
         from smolkit.commands import script
 
         inside, path = self._guest(source), checks.absolute("target", target)
-        is_folder = self.stat(inside).is_dir
+        found = self.stat(inside)
+        is_folder = found.is_dir
         if os.path.isdir(path) or (is_folder and os.path.lexists(path)):
             raise FileExistsError(f"download makes a new {'folder' if is_folder else 'file'}, and this is there: {path!r}")
         if self._runner.plan is not None:  # a dry run writes nothing here either
@@ -173,23 +188,33 @@ class MachineTransfers(MachineFiles):
             with archive.fresh_folder(path) as part, self._reading(script.PACK, inside) as stream:
                 archive.Unpacker(part, limit, meter.add).unpack(stream)
             return
-        with self._runner.target(path) as part, self._reading(script.READ, inside) as stream, open(part, "wb") as file:
+        with self._runner.target(path) as part, self._reading(script.READ, inside) as stream, _private(part) as file:
             while chunk := stream.read(2**16):
                 if file.tell() + len(chunk) > limit:
                     raise archive.too_much()
                 file.write(chunk)
                 meter.add(len(chunk))
+            file.flush()
+            os.fchmod(file.fileno(), found.mode & 0o777)  # a guest's setuid is nobody's here
+            os.utime(file.fileno(), (found.mtime, found.mtime))
 
     @contextmanager
     def _reading(self, which: str, inside: str) -> Iterator[_Stream]:
         from smolkit.commands import script  # late: as above
 
         with self.popen(script.words(which, inside)) as process:
-            stream = _Stream(iter(process))
-            yield stream
+            stream, refused = _Stream(iter(process)), None
+            try:
+                yield stream
+            except UnsafeArchiveError as error:
+                if not stream.ended:
+                    raise
+                refused = error  # it may be cut off because the guest's programs failed: they know why
             stream.drain()
         if process.returncode != 0:
             raise script.failure(inside, process.returncode or 0, stream.said.decode("utf-8", "replace"), None)
+        if refused is not None:
+            raise refused
 
     def cp(
         self,

@@ -17,6 +17,8 @@ SmolvmError
 ├── ConfigError                  the engine refused a setting: an image, a host name, a mount, a user
 │   └── SecretUnsetError         a secret's variable is not set where the engine runs
 ├── CopyError                    cp could not read the one file or write the other
+│   ├── CopyNotFoundError        (also a GuestFileNotFoundError)
+│   └── CopyIsADirectoryError    (also a GuestIsADirectoryError)
 ├── MachineNotFoundError
 ├── MachineExistsError
 ├── MachineHasBranchesError      other machines' disks depend on it
@@ -85,6 +87,9 @@ from smolkit.errors.execution import (
     ProgramNotFoundError,
 )
 from smolkit.errors.files import (
+    CopyError,
+    CopyIsADirectoryError,
+    CopyNotFoundError,
     GuestDirectoryNotEmptyError,
     GuestFileError,
     GuestFileExistsError,
@@ -97,7 +102,6 @@ from smolkit.errors.files import (
 from smolkit.errors.machine import (
     BootFailedError,
     CleanupError,
-    CopyError,
     HypervisorUnavailableError,
     InvalidNameError,
     MachineExistsError,
@@ -121,6 +125,8 @@ __all__ = [
     "ConfigError",
     "ConnectionLostError",
     "CopyError",
+    "CopyIsADirectoryError",
+    "CopyNotFoundError",
     "EngineBusyError",
     "EngineDiedError",
     "EngineNotFoundError",

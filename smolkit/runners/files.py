@@ -64,7 +64,8 @@ class HostFiles:
         if not os.access(folder, os.W_OK):
             raise PermissionError(f"not writable: {folder!r}")
         # With the name's suffix, which the engine wants to see of a checkpoint.
-        made = part or os.path.join(folder, f".part-{os.urandom(4).hex()}-{name[-200:]}")
+        end = os.fsencode(name)[-200:].decode("utf-8", "ignore")  # a name has 255 bytes, and the engine takes only UTF-8
+        made = part or os.path.join(folder, f".part-{os.urandom(4).hex()}-{end}")
         try:
             yield made
             if (part is None and self.plan is None) or os.path.lexists(made):
