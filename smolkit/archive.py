@@ -39,11 +39,10 @@ def files_of(source: str) -> Iterator[tuple[str, str]]:
     waiting = [(source, "")]
     while waiting:  # not os.walk, which leaves out what it cannot read, and may be too deep for the stack
         folder, inside = waiting.pop()
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-        yield from ((entry.path, inside + entry.name) for entry in found)
-        folders = [entry for entry in found if entry.is_dir(follow_symlinks=False)]
-        waiting += [(entry.path, f"{inside}{entry.name}/") for entry in reversed(folders)]
+        found = [(os.path.join(folder, name), inside + name) for name in sorted(os.listdir(folder))]
+        yield from found
+        folders = [item for item in found if stat.S_ISDIR(os.lstat(item[0]).st_mode)]
+        waiting += [(path, f"{name}/") for path, name in reversed(folders)]
 
 
 def size_of(source: str) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MOUNTED_LATE = ("/tmp/", "/run/", "/var/run/", "/dev/shm/")  # noqa: S108  (the guest's)
 
 
-_TALK = 2**20  # bytes that the guest's programs may say while they take files
+_TALK = 2**26  # bytes that the guest's programs may say while they take files: GNU tar warns of each that is of the future
 
 
 class _Meter:
@@ -228,7 +228,8 @@ class MachineTransfers(MachineFiles):
         """Copies one regular file into or out of the machine, which must run. If either path is empty, nothing happens.
 
         One side is in the guest: `machine.path("/root/x")`, or as the engine writes it, `"NAME:/root/x"`. Both sides are
-        full names of files. Folders on the way are made in the guest. It needs no program in the guest.
+        full names of files. Folders on the way are made in the guest. It needs no program in the guest, and keeps neither
+        mode nor time: upload() and download() do.
 
         Args:
             source: What is copied.

@@ -1,6 +1,7 @@
 """Guests made of this host: shells and programs of several kinds, in which smolkit's scripts run as they do in a machine.
 
-    host            this host's own programs (dash or bash, GNU), on its own files
+    host            this host's own programs (GNU's), on its own files
+    bash            the same, with bash for sh
     busybox         a static busybox in a chroot
     engine          the root file system of an engine's bare machines, in a chroot
 
@@ -24,7 +25,7 @@ from attrs import frozen
 from smolkit import Machine, Smolvm, SubprocessRunner
 from tests.engines import FOLDER, OLDER
 
-KINDS = ("host", "busybox", "engine")
+KINDS = ("host", "bash", "busybox", "engine")
 USER = 1234  # in a guest, somebody who is not root
 
 
@@ -52,16 +53,27 @@ def guest(kind: str, place: Path, *, user: int = 0) -> Guest:
     folder.mkdir()
     os.chown(folder, user or -1, user or -1)
     place.chmod(0o755)
-    root = None if kind == "host" else _root(kind)
+    root = None if kind in {"host", "bash"} else _root(kind)
+    path = _bash(place) if kind == "bash" else ""
     program, words = place / "smolvm", _words(root, folder, user)
     program.write_text(f"""#!/bin/sh
 while [ "$1" != -- ]; do shift; done; shift
-PATH=/usr/sbin:/usr/bin:/sbin:/bin; umask 022; cd /
+PATH={path}/usr/sbin:/usr/bin:/sbin:/bin; umask 022; cd /
 exec {words} "$@"
 """)
     program.chmod(0o755)
     machine = Smolvm(runner=SubprocessRunner(program, version="1.32.2")).machine("m")
     return Guest(machine, folder, str(folder) if root is None else "/guest-files")
+
+
+def _bash(place: Path) -> str:
+    """A part of PATH that has bash for sh."""
+    program = shutil.which("bash")
+    if program is None:
+        pytest.skip("there is no bash")
+    (place / "bin").mkdir()
+    (place / "bin/sh").symlink_to(program)
+    return f"{place}/bin:"
 
 
 def _words(root: Path | None, folder: Path, user: int) -> str:

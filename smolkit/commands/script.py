@@ -83,12 +83,13 @@ clear() { rm -rf -- "$1" 2>/dev/null || { chmod -R u+rwx -- "$1"; rm -rf -- "$1"
 
 READ = '[ -d "$p" ] && exit 81; exec cat -- "$p"\n'
 # $q is a fresh name; $3 the number of bytes; $4, $5 and $6 mode, owner and time, or nothing.
-# Until the mode is set only the guest's user may read it; a device is written to, not replaced.
+# Until the mode is set only the guest's user may read it; a device, or a file of the kernel's, is written to, not replaced.
 WRITE = (
     _RESOLVE
     + """\
 [ -d "$p" ] && exit 81; seen "${p%/*}/"
-[ ! -e "$p" ] || [ -f "$p" ] || exec cat >"$p"
+case $p in /proc/*|/sys/*) kernels=yes;; *) kernels=;; esac
+[ -e "$p" ] && { [ "$kernels" ] || [ ! -f "$p" ]; } && exec cat >"$p"
 q=${p%/*}/$q; mask=$(umask); umask 077
 trap 'rm -f -- "$q"' EXIT
 true >"$q" || exit 86
@@ -187,7 +188,7 @@ umask 0; tar -x -p -f - || exit 86
 [ -e modes ] || exit 86
 [ -z "$3" ] || chown -Rh "$3" -- tree || exit 82
 new=
-if [ -d "$p" ]; then clash tree "$p" && merge tree "$p" || exit; else mv -- tree "$p" || exit 86; new=yes; fi
+if [ -d "$p" ]; then clash ./tree "$p" && merge ./tree "$p" || exit; else mv -- tree "$p" || exit 86; new=yes; fi
 cd -P -- "$p" && tar -x -p -f "$q/times" && . "$q/modes" || exit 86
 [ -z "$new" ] || { chmod "$4" . && touch -d "$5" .; } || exit 86
 """
