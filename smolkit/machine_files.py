@@ -47,7 +47,7 @@ class MachineFiles(MachineCommands):
     @staticmethod
     def _fresh() -> str:
         """A name that nobody else has."""
-        return f".smolkit-{os.urandom(8).hex()}.part"
+        return f".smolkit.{os.urandom(6).hex()}.part"
 
     @contextmanager
     def _staged(self, inside: str, name: str) -> Iterator[None]:
@@ -86,6 +86,8 @@ class MachineFiles(MachineCommands):
 
     def write_bytes(self, path: _Guest, data: bytes, *, mode: int | None = None, owner: str | None = None) -> None:
         """Makes a file with this content, or gives one another content; at no moment is there half of it.
+
+        What cannot be replaced is written to instead: a device, a file of /proc or /sys and, once all has arrived, a mount.
 
         Args:
             path: Its folder must be there.
@@ -168,7 +170,10 @@ class MachineFiles(MachineCommands):
             self._run_script("REMOVE", path, "", "yes" if recursive else "")
 
     def rename(self, path: _Guest, target: _Guest) -> None:
-        """Gives a file or folder another name. A file of that name is replaced, and an empty folder by a folder.
+        """Gives a file or folder another name, as `os.rename`.
+
+        A file of that name is replaced, and an empty folder by a folder. To another file system it is copied, unless it is
+        a mount.
 
         Raises:
             GuestFileNotFoundError, GuestIsADirectoryError, GuestDirectoryNotEmptyError, GuestPermissionError

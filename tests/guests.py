@@ -82,7 +82,7 @@ def _words(root: Path | None, folder: Path, user: int) -> str:
         return f"setpriv --reuid={user} --regid={user} --clear-groups" if user else ""
     inside = f"""
 mount --rbind /proc {root}/proc && mount --bind {shlex.quote(str(folder))} {root}/guest-files &&
-    exec chroot --userspec={user}:{user} {root} "$@"
+    mount --bind {root}/mounted {root}/mounted && exec chroot --userspec={user}:{user} {root} "$@"
 """
     return f"unshare -m sh -c {shlex.quote(inside)} sh"
 
@@ -97,6 +97,7 @@ def _root(kind: str) -> Path:
     atexit.register(shutil.rmtree, root)
     root.chmod(0o755)
     (_busybox if kind == "busybox" else _engine)(root)
+    (root / "mounted").touch()
     for name in ("dev", "proc", "guest-files"):
         (root / name).mkdir(exist_ok=True)
     if not (root / "dev/null").exists():

@@ -83,7 +83,8 @@ clear() { rm -rf -- "$1" 2>/dev/null || { chmod -R u+rwx -- "$1"; rm -rf -- "$1"
 
 READ = '[ -d "$p" ] && exit 81; exec cat -- "$p"\n'
 # $q is a fresh name; $3 the number of bytes; $4, $5 and $6 mode, owner and time, or nothing.
-# Until the mode is set only the guest's user may read it; a device, or a file of the kernel's, is written to, not replaced.
+# Until the mode is set only the guest's user may read it; what cannot be replaced is written to: a device, a file of the
+# kernel's, a mount (as /etc/hosts may be).
 WRITE = (
     _RESOLVE
     + """\
@@ -100,10 +101,14 @@ if [ -e "$p" ]; then
 fi
 cat >"$q" || exit 86
 [ "$(wc -c <"$q")" -eq "$3" ] || exit 86
-[ -z "$owner" ] || chown "$owner" -- "$q" || exit 82
-chmod "${mode:-$(printf %o $((0666 & ~0$mask)))}" -- "$q" || exit 82
-[ -z "$6" ] || touch -d "$6" -- "$q" || exit 86
-mv -f -- "$q" "$p" || exit 86
+mode=${mode:-$(printf %o $((0666 & ~0$mask)))}; time=$6
+dress() {
+    [ -z "$owner" ] || chown "$owner" -- "$1" || exit 82
+    chmod "$mode" -- "$1" || exit 82
+    [ -z "$time" ] || touch -d "$time" -- "$1" || exit 86
+}
+dress "$q"
+mv -f -- "$q" "$p" || { [ -f "$p" ] && cat -- "$q" >"$p" && dress "$p"; } || exit 86
 """
 )
 EXISTS = 'if have "$p"; then echo yes; fi\n'
@@ -130,7 +135,8 @@ real_dir "$p" || exec rm -f -- "$p"
 exec rmdir -- "$p"
 """
 # As rename() of the kernel; $3 is a fresh name. What is there goes aside first, and comes back if need
-# be, where mv would do otherwise: move into a directory, refuse a symlink to it, look where one leads.
+# be, where mv would do otherwise: move into a directory, refuse a symlink to it, look where one leads. Nor may it copy all
+# of a mount and remove it.
 RENAME = """\
 real() { real=$(cd -P -- "${1%/*}/" && pwd -P && echo .) || exit 82; real=${real%??}; real=${real%/}/${1##*/}; }
 seen "${p%/*}/"; seen "${q%/*}/"; linked "$p"
@@ -140,7 +146,12 @@ real "$p"; a=$real; real "$q"; b=$real
 [ ! -L "$p" ] && [ ! -L "$q" ] && [ "$p" -ef "$q" ] && exit 0
 real_dir "$p" && case $b in "$a"/*) exit 89;; esac
 case $a in "$b"/*) exit 85;; esac
-if real_dir "$p"; then have "$q" && { real_dir "$q" || exit 83; }; else real_dir "$q" && exit 81; fi
+if real_dir "$p"; then
+    have "$q" && { real_dir "$q" || exit 83; }
+    [ "$(stat -c %d -- "$p")" = "$(stat -c %d -- "${p%/*}/")" ] || exit 88
+else
+    real_dir "$q" && exit 81
+fi
 if [ -d "$q" ] || [ "$p" -ef "$q" ] || { [ -L "$q" ] && [ ! -e "$q" ]; }; then
     real_dir "$q" && for f in "$q"/* "$q"/.*; do case ${f##*/} in .|..) ;; *) have "$f" && exit 85;; esac; done
     t=${q%/*}/$3
@@ -184,12 +195,12 @@ need tar; [ -L "$p" ] && seen "$p"; have "$p" && [ ! -d "$p" ] && exit 83
 if [ -d "$p" ]; then q=$p/$q; else way "$p"; mkdir -p -- "${p%/*}/" || exit 86; q=${p%/*}/$q; fi
 trap 'clear "$q"' EXIT
 (umask 077; mkdir -- "$q") && cd -P -- "$q" || exit 86
-umask 0; tar -x -p -f - || exit 86
+umask 0; tar -x -p -o -f - || exit 86
 [ -e modes ] || exit 86
 [ -z "$3" ] || chown -Rh "$3" -- tree || exit 82
 new=
 if [ -d "$p" ]; then clash ./tree "$p" && merge ./tree "$p" || exit; else mv -- tree "$p" || exit 86; new=yes; fi
-cd -P -- "$p" && tar -x -p -f "$q/times" && . "$q/modes" || exit 86
+cd -P -- "$p" && tar -x -p -o -f "$q/times" && . "$q/modes" || exit 86
 [ -z "$new" ] || { chmod "$4" . && touch -d "$5" .; } || exit 86
 """
 )

@@ -117,6 +117,45 @@ def test_a_tree_that_clashes_changes_nothing(there: Guest, tmp_path: Path, name:
     assert before.keys() == trees.held(there.folder).keys()
 
 
+def test_a_mounted_file_is_written_to(there: Guest, tmp_path: Path) -> None:
+    """As a container's /etc/hosts may be one: by a write and by an upload."""
+    if there.inside != "/guest-files":
+        pytest.skip("only in a chroot, which has a mount of its own")
+    there.machine.write_text("/mounted", "written", mode=0o640)
+    assert ("written", 0o640) == (there.machine.read_text("/mounted"), stat.S_IMODE(there.machine.stat("/mounted").mode))
+    (tmp_path / "file").write_text("uploaded")
+    there.machine.upload(tmp_path / "file", "/mounted")
+    assert "uploaded" == there.machine.read_text("/mounted")
+    there.machine.write_text("/mounted", "", owner="5:6")
+    assert (5, 6) == ((found := there.machine.stat("/mounted")).uid, found.gid)
+    assert "mounted" in there.machine.listdir("/")
+    assert [] == [name for name in there.machine.listdir("/") if name.endswith(".part")]
+
+
+def test_owners(there: Guest, tmp_path: Path) -> None:
+    """All of a tree gets the owner, with its modes; a folder that is there keeps its own, and gets the tree's mode."""
+    if os.getuid() != 0:
+        pytest.skip("only root gives files away")
+    trees.make(tmp_path / "source")
+    for number in (5, 6):
+        there.machine.upload(tmp_path / "source", f"{there.inside}/tree", owner=f"{number}:7")
+        found = {(os.lstat(path).st_uid, os.lstat(path).st_gid) for path in (there.folder / "tree").rglob("*")}
+        folders = (there.folder / "tree").rglob("*/")
+        assert {5} == {path.lstat().st_uid for path in folders if not path.is_symlink()}
+        assert {(5, 7), (number, 7)} == found
+        expected, held = (trees.held(path) for path in (tmp_path / "source", there.folder / "tree"))
+        assert {name: item[0] for name, item in expected.items()} == {name: item[0] for name, item in held.items()}
+
+
+def test_a_mount_is_not_copied(there: Guest) -> None:
+    """To rename it is an error, as of the kernel, and nothing is made or removed."""
+    if there.inside != "/guest-files":
+        pytest.skip("only in a chroot, which has a mount of its own")
+    with pytest.raises(OSError, match="busy"):
+        there.machine.rename("/proc", f"{there.inside}/new")
+    assert [] == os.listdir(there.folder)
+
+
 @pytest.mark.parametrize("name", ["\\0", "\\060", "-C", "new\nline\n", "*", "漢" * 80])
 def test_a_tree_goes_where_it_was_meant_to(there: Guest, tmp_path: Path, name: str) -> None:
     """Whatever the folders above it are called, and into such a one; a single file and a download, too."""
