@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
 import posixpath
 import shutil
@@ -87,7 +86,8 @@ def _add(tar: tarfile.TarFile, path: str, name: str, progress: Callable[[int], o
         raise ValueError(f"neither a file, a folder nor a link: {path!r}")
     member.uid = member.gid = 0
     member.uname = member.gname = ""
-    member.mode, member.mtime = stat.S_IMODE(member.mode), math.floor(member.mtime)
+    member.mode = stat.S_IMODE(member.mode)
+    member.mtime = os.lstat(path).st_mtime_ns // 10**9  # a float may be that of the next second
     if member.isdir():
         tar.addfile(_filled(member))
         return member

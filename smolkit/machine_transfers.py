@@ -196,7 +196,8 @@ class MachineTransfers(MachineFiles):
                 meter.add(len(chunk))
             file.flush()
             os.fchmod(file.fileno(), found.mode & 0o777)  # a guest's setuid is nobody's here
-            os.utime(file.fileno(), (found.mtime, found.mtime))
+            time = max(-(2**34), min(found.mtime, 2**34))  # it may say anything
+            os.utime(file.fileno(), (time, time))
 
     @contextmanager
     def _reading(self, which: str, inside: str) -> Iterator[_Stream]:

@@ -21,7 +21,7 @@ import pytest
 
 from smolkit import AsyncSmolvm, Machine, Smolvm, SubprocessRunner, errors
 from smolkit.commands import script
-from smolkit.testing import FakeSmolvm
+from smolkit.testing import FakeRunner, FakeSmolvm
 from tests import trees
 from tests.guests import KINDS, USER, Guest, guest
 
@@ -263,6 +263,15 @@ def test_single_files_keep_mode_and_time(anybody: Guest, tmp_path: Path) -> None
                 found.read_text(),
             )
         (anybody.folder / "file").chmod(0o666)
+
+
+@pytest.mark.parametrize("time", [10**30, -(10**30)])
+def test_a_time_that_cannot_be(client: Smolvm, fake: FakeRunner, tmp_path: Path, time: int) -> None:
+    """A hostile guest's: the file arrives all the same."""
+    fake.answer(["machine", "exec"], stdout=f"81a4 1 0 0 {time}\n", times=1)
+    fake.answer(["machine", "exec"], stdout="x", times=1)
+    client.machine("m").download("/x", tmp_path / "new")
+    assert "x" == (tmp_path / "new").read_text()
 
 
 def test_a_secret_is_never_open(there: Guest) -> None:
