@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import stat
 import tarfile
 from contextlib import contextmanager
+from io import BytesIO
+from itertools import groupby
+from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
 from smolkit.errors import UnsafeArchiveError
@@ -16,7 +20,8 @@ from smolkit.tar_stream import DIRECTORY, FILE, HARD_LINK, SYMLINK, Member, TarR
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-WHOLE = ".smolkit-whole"  # the last member: one that is cut off has none
+TREE, TIMES, MODES = "tree", "times", "modes"  # what a guest is sent; it has all, where it has the last of these
+_TOGETHER = 200  # names on a line for the guest's shell
 _CHUNK = 2**20
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _LONGEST = 4096  # bytes of a member's name, as the kernel takes them
@@ -33,15 +38,18 @@ _GUESTS = {
 def files_of(source: str) -> Iterator[tuple[str, str]]:
     """Every file and directory of a tree: its path, and its name in the tree. Symlinks are not followed.
 
-    What a directory has comes right after it: a guest's tar that is not root's makes one read-only once it is past that.
+    What a directory has comes after it.
+
+    Raises:
+        OSError: a directory of the tree cannot be read.
     """
-    for folder, folders, files in os.walk(source):
-        folders.sort()
-        if folder != source:
-            yield folder, os.path.relpath(folder, source)
-        for name in sorted(files) + [name for name in folders if os.path.islink(os.path.join(folder, name))]:
-            path = os.path.join(folder, name)
-            yield path, os.path.relpath(path, source)
+    waiting = [(source, "")]
+    while waiting:  # not os.walk, which leaves out what it cannot read, and may be too deep for the stack
+        folder, inside = waiting.pop()
+        found = [(os.path.join(folder, name), inside + name) for name in sorted(os.listdir(folder))]
+        yield from found
+        folders = [item for item in found if stat.S_ISDIR(os.lstat(item[0]).st_mode)]
+        waiting += [(path, f"{name}/") for path, name in reversed(folders)]
 
 
 def size_of(source: str) -> int:
@@ -50,7 +58,7 @@ def size_of(source: str) -> int:
 
 
 def pack(source: str, write: Callable[[bytes], object], progress: Callable[[int], object]) -> None:
-    """Writes a tree as a tar: modes, times, links and names of any bytes; owners are root's.
+    """Writes a tree as a tar for UNPACK: modes, times, links and names of any bytes; owners are root's.
 
     Raises:
         ValueError: a file is neither regular nor a folder nor a link.
@@ -62,24 +70,71 @@ def pack(source: str, write: Callable[[bytes], object], progress: Callable[[int]
             return len(data)
 
     out: Any = Out()
-    with tarfile.open(mode="w|", fileobj=out, format=tarfile.GNU_FORMAT, errors="surrogateescape", bufsize=_CHUNK) as tar:
-        for path, name in files_of(source):
-            _add(tar, path, name, progress)
-        tar.addfile(tarfile.TarInfo(WHOLE))
+    with _tar(out, "w|") as tar, SpooledTemporaryFile(_CHUNK) as times:
+        later = [_add(tar, os.path.realpath(source), TREE, progress)]
+        later += [_add(tar, path, f"{TREE}/{name}", progress) for path, name in files_of(source)]
+        # What comes into a folder changes its time, and needs its mode: they are set last, those of the deepest first.
+        after = [_renamed(member) for member in reversed(later[1:]) if member is not None]
+        with _tar(times, "w") as late:
+            for member in filter(tarfile.TarInfo.isdir, after):
+                late.addfile(_filled(member))
+        _add_data(tar, TIMES, times)
+        _add_data(tar, MODES, BytesIO(b"".join(_modes(after))))
 
 
-def _add(tar: tarfile.TarFile, path: str, name: str, progress: Callable[[int], object]) -> None:
+def _tar(file: Any, mode: Any) -> tarfile.TarFile:
+    return tarfile.open(mode=mode, fileobj=file, format=tarfile.GNU_FORMAT, errors="surrogateescape", bufsize=_CHUNK)
+
+
+def _add(tar: tarfile.TarFile, path: str, name: str, progress: Callable[[int], object]) -> tarfile.TarInfo | None:
+    """Adds a file; what gets its mode later is given back: folders, and what loses special bits to a write or chown."""
     tar.inodes.clear()  # type: ignore[attr-defined]  # hard links come as two files: a guest need not know the first
     member = tar.gettarinfo(path, name)
     if member is None or not (member.isreg() or member.isdir() or member.issym()):
         raise ValueError(f"neither a file, a folder nor a link: {path!r}")
     member.uid = member.gid = 0
     member.uname = member.gname = ""
+    member.mode = stat.S_IMODE(member.mode)
+    member.mtime = os.lstat(path).st_mtime_ns // 10**9  # a float may be that of the next second
+    if member.isdir():
+        tar.addfile(_filled(member))
+        return member
     if not member.isreg():
         tar.addfile(member)
-        return
+        return None
     with open(path, "rb") as file:
         tar.addfile(member, _Counted(file, progress))
+    return member if member.mode & ~0o777 else None
+
+
+def _filled(folder: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The member for a folder while it is filled."""
+    made = copy.copy(folder)
+    made.mode |= stat.S_IRWXU
+    return made
+
+
+def _renamed(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The member as it is called in the tree."""
+    made = copy.copy(member)
+    made.name = f"./{member.name[len(TREE) + 1 :]}"
+    return made
+
+
+def _add_data(tar: tarfile.TarFile, name: str, file: IO[bytes]) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    tar.addfile(member, file)
+
+
+def _modes(members: list[tarfile.TarInfo]) -> Iterator[bytes]:
+    """Lines for a shell in the tree that give files their modes."""
+    for mode, same in groupby(members, lambda member: member.mode):
+        names = [os.fsencode(member.name.replace("'", "'\\''")) for member in same]
+        for start in range(0, len(names), _TOGETHER):
+            quoted = b" ".join(b"'%s'" % name for name in names[start : start + _TOGETHER])
+            yield b"chmod %o -- %s || exit 86\n" % (mode, quoted)
 
 
 class _Counted:

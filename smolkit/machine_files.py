@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import re
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, cast
 
 from smolkit import checks
-from smolkit.errors import GuestFileError
+from smolkit.errors import GuestFileError, GuestFileNotFoundError, SmolvmError, add_note
 from smolkit.hidden import Hidden, hide_value
 from smolkit.machine_commands import MachineCommands
+from smolkit.steps import perform
 from smolkit.values import GuestPath
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from smolkit.observed import FileStat
+    from smolkit.steps import Steps
 
     _Guest = str | os.PathLike[str] | GuestPath
 
@@ -48,13 +52,35 @@ class MachineFiles(MachineCommands):
         if isinstance(path, GuestPath) and (path.machine, path.host) != (self.name, self._runner.host):
             raise ValueError(f"{path!r} is a path in another machine than {self!r}")
         given = checks.guest_path("a path in the guest", path.path if isinstance(path, GuestPath) else path)
-        return posixpath.normpath(given).replace("//", "/")
+        # As pathlib has it: what stands before a ".." may be a symlink, and only the guest's kernel knows where that leads.
+        return "/" + "/".join(part for part in given.split("/") if part not in {"", "."})
 
     @staticmethod
-    def _beside(path: str) -> str:
-        """A name beside a path, that nobody else has."""
-        folder, name = posixpath.split(path)
-        return posixpath.join(folder, f".{name[:100]}.{os.urandom(6).hex()}.part")
+    def _fresh() -> str:
+        """A name that nobody else has."""
+        return f".smolkit.{os.urandom(6).hex()}.part"
+
+    @contextmanager
+    def _staged(self, inside: str, name: str) -> Iterator[None]:
+        """Around what makes a file or a tree under a fresh name first: cut short here, that is removed from the guest.
+
+        Where the guest's own scripts fail they remove it, and where the engine does there is nobody to ask.
+        """
+        try:
+            yield
+        except SmolvmError:
+            raise
+        except BaseException as error:
+            try:
+                perform(self._runner, self._discarding(inside, name))
+            except SmolvmError as failure:
+                add_note(error, f"in the guest something may be left as {name!r}: {failure.message}")
+            raise
+
+    def _discarding(self, inside: str, name: str) -> Steps[None]:
+        from smolkit.commands import script as scripts  # late: as above
+
+        yield scripts.Script(self.name, scripts.DISCARD, inside, name, machine_secrets=self._spec.secrets)
 
     def read_bytes(self, path: _Guest) -> bytes:
         """A file's content. The guest needs `sh` and `cat`.
@@ -73,6 +99,8 @@ class MachineFiles(MachineCommands):
     def write_bytes(self, path: _Guest, data: bytes, *, mode: int | None = None, owner: str | None = None) -> None:
         """Makes a file with this content, or gives one another content; at no moment is there half of it.
 
+        What cannot be replaced is written to instead: a device, a file of /proc or /sys and, once all has arrived, a mount.
+
         Args:
             path: Its folder must be there.
             data: The content.
@@ -90,8 +118,11 @@ class MachineFiles(MachineCommands):
             str(len(content.reveal())),
             checks.octal("mode", mode),
             "" if owner is None else checks.operand("owner", owner),
+            "",
         )
-        self._run_script("WRITE", inside, self._beside(inside), *words, input=content)
+        name = self._fresh()
+        with self._staged(inside, name):
+            self._run_script("WRITE", inside, name, *words, input=content)
 
     def write_text(
         self, path: _Guest, text: str, encoding: str = "utf-8", *, mode: int | None = None, owner: str | None = None
@@ -165,13 +196,17 @@ class MachineFiles(MachineCommands):
         Raises:
             GuestDirectoryNotEmptyError, GuestFileNotFoundError, GuestPermissionError
         """
-        with_all, is_fine = checks.flag("recursive", recursive), checks.flag("missing_ok", missing_ok)
-        self._run_script("REMOVE", path, "", "yes" if with_all else "", "yes" if is_fine else "")
+        with_all = "yes" if checks.flag("recursive", recursive) else ""
+        with suppress(GuestFileNotFoundError) if checks.flag("missing_ok", missing_ok) else nullcontext():
+            self._run_script("REMOVE", path, "", with_all)
 
     def rename(self, path: _Guest, target: _Guest) -> None:
-        """Gives a file or folder another name. A file of that name is replaced, and an empty folder by a folder.
+        """Gives a file or folder another name, as `os.rename`.
+
+        A file of that name is replaced, and an empty folder by a folder. To another file system it is copied, unless it is
+        a mount.
 
         Raises:
             GuestFileNotFoundError, GuestIsADirectoryError, GuestDirectoryNotEmptyError, GuestPermissionError
         """
-        self._run_script("RENAME", path, self._guest(target))
+        self._run_script("RENAME", path, self._guest(target), self._fresh())

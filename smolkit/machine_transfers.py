@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MOUNTED_LATE = ("/tmp/", "/run/", "/var/run/", "/dev/shm/")  # noqa: S108  (the guest's)
 
 
-_TALK = 2**20  # bytes that the guest's programs may say beside what they send, or while they take files
+_TALK = 2**26  # bytes that the guest's programs may say while they take files: GNU tar warns of each that is of the future
 # Seconds that a guest has for a download, however large, and how many bytes it may send in one more of them.
 _PATIENCE, _PACE, _LONGEST = 3600, 2**20, 10**6
 
@@ -85,6 +85,15 @@ def _copy(file: IO[bytes], write: Callable[[bytes], object], meter: _Meter) -> N
         meter.add(len(chunk))
 
 
+def _mode_and_time(found: os.stat_result) -> tuple[str, str]:
+    return f"{found.st_mode & 0o7777:o}", f"@{found.st_mtime_ns // 10**9}"
+
+
+def _private(path: str) -> IO[bytes]:
+    """A new file that nobody else may read: it may be a secret."""
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
 class MachineTransfers(MachineFiles):
     """The part of Machine that copies."""
 
@@ -100,8 +109,9 @@ class MachineTransfers(MachineFiles):
     ) -> None:
         """Copies a file, or a folder with all that is in it, into the guest.
 
-        Modes, times, links, empty folders and names of any bytes are kept; owners are not. Nothing is at `target` until all
-        has arrived. Into a folder that is there the tree's files are copied then, over those of the same names.
+        Modes, times (to the second), links, empty folders and names of any bytes are kept; owners are not. Nothing is at
+        `target` until all has arrived. Into a folder that is there, which keeps its own mode, the tree's files are copied
+        then, over files and links of the same names; if a folder and something else have the same name, nothing is copied.
 
         Args:
             source: On this host. A folder's hard links come as files of their own.
@@ -121,13 +131,15 @@ class MachineTransfers(MachineFiles):
         path, inside = checks.path("source", source), self._guest(target)
         user = "" if owner is None else checks.operand("owner", owner)
         meter = _Meter(archive.size_of(path) if os.path.isdir(path) else os.path.getsize(path), progress)
+        name = self._fresh()
         if os.path.isdir(path):
-            words = script.words(script.UNPACK, inside, self._beside(inside), user)
-            self._send(words, inside, lambda write: archive.pack(path, write, meter.add))
+            words = script.words(script.UNPACK, inside, name, user, *_mode_and_time(os.stat(path)))
+            with self._staged(inside, name):
+                self._send(words, inside, lambda write: archive.pack(path, write, meter.add))
             return
-        with open(path, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode & 0o777
-            words = script.words(script.WRITE, inside, self._beside(inside), str(meter.total), f"{mode:o}", user)
+        with open(path, "rb") as file, self._staged(inside, name):
+            mode, time = _mode_and_time(os.fstat(file.fileno()))
+            words = script.words(script.WRITE, inside, name, str(meter.total), mode, user, time)
             self._send(words, inside, lambda write: _copy(file, write, meter))
 
     def _send(self, words: tuple[str, ...], inside: str, feed: Callable[[Callable[[bytes], object]], None]) -> None:
@@ -184,8 +196,8 @@ class MachineTransfers(MachineFiles):
         checks.function("progress", progress)
         checks.integer("limit", limit, 0, 2**63 - 1)
         inside, path = self._guest(source), checks.absolute("target", target)
-        limit = checks.integer("limit", limit, 0, 2**63 - 1)
-        is_folder = self.stat(inside).is_dir
+        found = self.stat(inside)
+        is_folder = found.is_dir
         if os.path.isdir(path) or (is_folder and os.path.lexists(path)):
             raise FileExistsError(f"download makes a new {'folder' if is_folder else 'file'}, and this is there: {path!r}")
         if self._runner.plan is not None:  # a dry run writes nothing here either
@@ -196,12 +208,16 @@ class MachineTransfers(MachineFiles):
             with fresh_folder(path) as part, self._reading("PACK", inside, limit) as stream:
                 archive.Unpacker(part, limit, meter.add).unpack(stream)
             return
-        with self._runner.target(path) as part, self._reading("READ", inside, limit) as stream, open(part, "wb") as file:
+        with self._runner.target(path) as part, self._reading("READ", inside, limit) as stream, _private(part) as file:
             while chunk := stream.read(2**16):
                 if file.tell() + len(chunk) > limit:
                     raise too_much()
                 file.write(chunk)
                 meter.add(len(chunk))
+            file.flush()
+            os.fchmod(file.fileno(), found.mode & 0o777)  # a guest's setuid is nobody's here
+            time = max(-(2**34), min(found.mtime, 2**34))  # it may say anything
+            os.utime(file.fileno(), (time, time))
 
     @contextmanager
     def _reading(self, which: str, inside: str, limit: int) -> Iterator[_Stream]:
@@ -233,7 +249,8 @@ class MachineTransfers(MachineFiles):
         """Copies one regular file into or out of the machine, which must run. If either path is empty, nothing happens.
 
         One side is in the guest: `machine.path("/root/x")`, or as the engine writes it, `"NAME:/root/x"`. Both sides are
-        full names of files. Folders on the way are made in the guest. It needs no program in the guest.
+        full names of files. Folders on the way are made in the guest. It needs no program in the guest, and keeps neither
+        mode nor time: upload() and download() do.
 
         Args:
             source: What is copied.

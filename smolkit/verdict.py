@@ -71,6 +71,8 @@ PHRASES: tuple[tuple[str, type[errors.SmolvmError]], ...] = (
     (r"resolve secret '[^']*': env_unset", errors.SecretUnsetError),
     (r"^config operation failed: ", errors.ConfigError),
     (r"^(?:mount source not found|mount operation failed|invalid mount path)", errors.ConfigError),
+    (r"^agent operation failed: (?:read|write) file: [^\n]*No such file or directory", errors.CopyNotFoundError),
+    (r"^agent operation failed: (?:read|write) file: [^\n]*[Ii]s a directory", errors.CopyIsADirectoryError),
     (r"^agent operation failed: (?:read|write) (?:local |source )?file: ", errors.CopyError),
     (r"No such command 'machine'", errors.ForeignProgramError),
     # The engine's parser, about options that do not go together, or a value that only the engine can judge.

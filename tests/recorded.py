@@ -333,4 +333,25 @@ RECORDED: list[tuple[str, str, str, type[errors.SmolvmError]]] = [
         _PROGRESS + "Error: agent operation failed: write local file: ./d: Is a directory (os error 21)\n",
         errors.CopyError,
     ),
+    (
+        "1.32.2",
+        "cp of what the guest does not have",
+        (
+            "Error: agent operation failed: read file: failed to read /tmp/a.txt in the workload container: "
+            "open /tmp/a.txt: No such file or directory (os error 2)\n"
+        ),
+        errors.CopyNotFoundError,
+    ),
+    (
+        "1.32.2",
+        "cp onto a directory of the guest",
+        "Error: agent operation failed: write file: failed to rename onto /etc: Is a directory (os error 21)\n",
+        errors.CopyIsADirectoryError,
+    ),
+    (
+        "1.32.2",
+        "cp of a directory of the guest",
+        "Error: agent operation failed: read file: is a directory: /tmp\n",
+        errors.CopyIsADirectoryError,
+    ),
 ]

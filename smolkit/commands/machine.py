@@ -11,7 +11,7 @@ from smolkit.commands import options, tables
 from smolkit.commands.base import LONG, QUICK, Command, Silent
 from smolkit.commands.records import json_of, list_of, machine_info
 from smolkit.commands.secret import carried
-from smolkit.errors import UnknownEngineError
+from smolkit.errors import GuestFileError, UnknownEngineError
 from smolkit.values import Invocation, MachineInfo
 
 if TYPE_CHECKING:
@@ -145,6 +145,18 @@ class Cp(Silent):
                 words += (flag, str(value))
         sides = (f"./{side}" if side.startswith("-") else side for side in (self.source, self.target))
         return dialect.words("machine", "cp", *words, *sides)
+
+    def read(self, completed: Completed) -> None:
+        """Nothing.
+
+        Raises:
+            SmolvmError: as for any command; one about the guest's file has its path.
+        """
+        try:
+            super().read(completed)
+        except GuestFileError as error:
+            guests = self.source if ":" in self.source else self.target
+            raise type(error)(error.message, completed, guests.partition(":")[2]) from None
 
 
 @frozen

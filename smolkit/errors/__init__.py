@@ -19,6 +19,8 @@ SmolvmError
 ├── ConfigError                  the engine refused a setting: an image, a host name, a mount, a user
 │   └── SecretUnsetError         a secret's variable is not set where the engine runs
 ├── CopyError                    cp could not read the one file or write the other
+│   ├── CopyNotFoundError        (also a GuestFileNotFoundError)
+│   └── CopyIsADirectoryError    (also a GuestIsADirectoryError)
 ├── MachineNotFoundError
 ├── MachineExistsError
 ├── MachineHasBranchesError      other machines' disks depend on it
@@ -89,6 +91,9 @@ from smolkit.errors.execution import (
     ProgramNotFoundError,
 )
 from smolkit.errors.files import (
+    CopyError,
+    CopyIsADirectoryError,
+    CopyNotFoundError,
     GuestDirectoryNotEmptyError,
     GuestFileError,
     GuestFileExistsError,
@@ -101,7 +106,6 @@ from smolkit.errors.files import (
 from smolkit.errors.machine import (
     BootFailedError,
     CleanupError,
-    CopyError,
     HypervisorUnavailableError,
     InvalidNameError,
     MachineExistsError,
@@ -125,6 +129,8 @@ __all__ = [
     "ConfigError",
     "ConnectionLostError",
     "CopyError",
+    "CopyIsADirectoryError",
+    "CopyNotFoundError",
     "DeadlockError",
     "EngineBusyError",
     "EngineDiedError",

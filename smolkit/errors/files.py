@@ -22,10 +22,13 @@ class GuestFileError(SmolvmError, OSError):
 
     ERRNO = errno.EIO
 
-    def __init__(self, message: str, completed: Completed | None = None, filename: str = "") -> None:
+    def __init__(
+        self, message: str, completed: Completed | None = None, filename: str = "", number: int | None = None
+    ) -> None:
         super().__init__(message, completed)
-        self.filename, self.errno, self.strerror = filename, self.ERRNO, os.strerror(self.ERRNO)
-        self.args = (self.message, self.completed, filename)
+        self.filename, self.errno = filename, number or self.ERRNO
+        self.strerror = os.strerror(self.errno)
+        self.args = (self.message, self.completed, filename, self.errno)
 
     def __reduce__(
         self,
@@ -35,9 +38,10 @@ class GuestFileError(SmolvmError, OSError):
     @staticmethod
     def of(number: int, path: str, said: str, completed: Completed | None) -> GuestFileError:
         """The error of this number."""
-        kind = next((kind for kind in GuestFileError.__subclasses__() if number == kind.ERRNO), GuestFileError)
+        like = errno.EACCES if number == errno.EPERM else number  # as Python has it
+        kind = next((kind for kind in GuestFileError.__subclasses__() if like == kind.ERRNO), GuestFileError)
         reason = os.strerror(number) + (f" ({said})" if said else "")
-        return kind(f"in the guest, {path!r}: {reason}", completed, path)
+        return kind(f"in the guest, {path!r}: {reason}", completed, path, number)
 
 
 class GuestFileNotFoundError(GuestFileError, FileNotFoundError):
@@ -75,6 +79,20 @@ class GuestDirectoryNotEmptyError(GuestFileError):
 
     ERRNO = errno.ENOTEMPTY
     hint = "remove(path, recursive=True) removes all of it"
+
+
+class CopyError(SmolvmError):
+    """cp could not read its source or write its target. A file that was there on the host is untouched."""
+
+    hint = "cp copies one regular file to a full file name; directories go through tar and exec"
+
+
+class CopyNotFoundError(CopyError, GuestFileNotFoundError):
+    """cp: there is no such file in the guest, or no such folder."""
+
+
+class CopyIsADirectoryError(CopyError, GuestIsADirectoryError):
+    """cp: in the guest it is a folder, and no file."""
 
 
 class UnsafeArchiveError(SmolvmError):

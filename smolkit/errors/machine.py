@@ -11,12 +11,6 @@ class InvalidNameError(SmolvmError, ValueError):
     hint = "client.machine() without a name makes a fresh one"
 
 
-class CopyError(SmolvmError):
-    """cp could not read its source or write its target. A file that was there on the host is untouched."""
-
-    hint = "cp copies one regular file to a full file name; directories go through tar and exec"
-
-
 class MachineNotFoundError(SmolvmError):
     """There is no machine of that name."""
 

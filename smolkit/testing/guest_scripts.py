@@ -6,7 +6,7 @@ import errno
 import io
 import posixpath
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from attrs import evolve, frozen
 
@@ -44,12 +44,11 @@ def run(files: Files, command: tuple[str, ...], stdin: GuestInput, now: int) -> 
     if command[:2] != ("sh", "-c") or command[2] not in _BY_TEXT:
         return None
     path, other = (_decode(word) for word in command[4:6])
-    if _BY_TEXT[command[2]] in _NEEDS and not files.exists(path):
-        raise Exit(_CODES[errno.ENOENT])
     try:
         return _BY_TEXT[command[2]](_Task(files, path, other, command[6:], stdin.read(), now))
     except OSError as failure:
-        raise Exit(_CODES.get(failure.errno or 0, _CODES[errno.EIO]), str(failure)) from None
+        said = f"sh: {failure.filename}: {failure.strerror}\n"
+        raise Exit(_CODES.get(failure.errno or 0, _CODES[errno.EIO]), said) from None
 
 
 def _read(task: _Task) -> bytes:
@@ -57,13 +56,12 @@ def _read(task: _Task) -> bytes:
 
 
 def _write(task: _Task) -> bytes:
-    size, mode, owner = task.args
+    size, mode, owner, time = task.args
     if len(task.stdin) != int(size):
         raise Exit(_CODES[errno.EIO])
-    _check_folder_of(task.files, task.path)
     uid, gid = _owner(owner)
     task.files.write(task.path, task.stdin, mode=int(mode, 8) if mode else None, uid=uid, gid=gid)
-    task.files.put(task.files.find(task.path)[0], evolve(task.files.stat(task.path), mtime=task.now))
+    task.files.put(task.files.find(task.path)[0], evolve(task.files.stat(task.path), mtime=int(time[1:] or task.now)))
     return b""
 
 
@@ -91,65 +89,78 @@ def _mkdir(task: _Task) -> bytes:
 
 
 def _remove(task: _Task) -> bytes:
-    recursive, missing_ok = task.args
-    if not task.files.exists(task.path):
-        if missing_ok:
-            return b""
-        raise error(errno.ENOENT, task.path)
     is_folder = stat.S_ISDIR(task.files.stat(task.path, follow=False).mode)
-    if is_folder and not recursive and task.files.listdir(task.path):
+    if posixpath.basename(task.path) in {"", ".."}:
+        raise error(errno.EBUSY, task.path)
+    if is_folder and not task.args[0] and task.files.listdir(task.path):
         raise error(errno.ENOTEMPTY, task.path)
     task.files.remove(task.path)
     return b""
 
 
 def _rename(task: _Task) -> bytes:
-    if not task.files.exists(task.path) or not task.files.is_dir(posixpath.dirname(task.other)):
-        raise error(errno.ENOENT, task.path)
-    if task.path == task.other:
-        return b""
-    if task.files.is_dir(task.other):
-        if not task.files.is_dir(task.path):
-            raise error(errno.EISDIR, task.other)
-        if task.files.listdir(task.other):
-            raise error(errno.ENOTEMPTY, task.other)
-    if task.files.exists(task.other):
-        task.files.remove(task.other)
     task.files.rename(task.path, task.other)
     return b""
 
 
 def _unpack(task: _Task) -> bytes:
+    files, (owner, mode, _) = task.files, task.args
+    if files.exists(task.path) and not stat.S_ISDIR(files.stat(task.path).mode):
+        raise error(errno.ENOTDIR, task.path)
+    uid, gid = _owner(owner)
+    sent = {name: evolve(node, uid=either(uid, 0), gid=either(gid, 0)) for name, node in _members(task.stdin)}
+    own = sent.pop("")
+    if files.is_dir(task.path):
+        _check_clashes(files, task.path, sent)
+    else:
+        files.mkdir(task.path, parents=True)
+        files.put(files.find(task.path)[0], evolve(own, mode=stat.S_IFDIR | int(mode, 8)))
+    for name, node in sent.items():
+        files.put(files.find(posixpath.join(task.path, name), follow=False)[0], node)
+    return b""
+
+
+def _members(archive: bytes) -> Iterator[tuple[str, Node]]:
+    """What an upload sends: the name in the tree, "" for itself, and the file."""
     import tarfile  # late: programs that copy no trees need no tar
 
-    from smolkit.archive import WHOLE
+    from smolkit.archive import MODES, TREE
 
-    if task.files.exists(task.path) and not task.files.is_dir(task.path):
-        raise error(errno.ENOTDIR, task.path)
-    if not task.files.is_dir(task.path):
-        task.files.mkdir(task.path, parents=True)
-    uid, gid = _owner(task.args[0])
-    with tarfile.open(fileobj=io.BytesIO(task.stdin), errors="surrogateescape") as tar:
+    with tarfile.open(fileobj=io.BytesIO(archive), errors="surrogateescape") as tar:
         members = tar.getmembers()
-        if WHOLE not in {member.name for member in members}:
+        if [member.name for member in members[-1:]] != [MODES]:
             raise Exit(_CODES[errno.EIO])
-        for member in members:
-            place = posixpath.join(task.path, member.name)
-            if member.name == WHOLE:
-                continue
-            if not member.isdir() and task.files.exists(place):
-                task.files.remove(place)
+        modes = _modes((tar.extractfile(members[-1]) or io.BytesIO()).read())
+        for member in members[:-2]:
+            name = member.name[len(TREE) + 1 :]
             if member.isdir():
-                if not task.files.is_dir(place):
-                    task.files.mkdir(place, parents=True)
-                node = Node(stat.S_IFDIR | member.mode)
+                node = Node(stat.S_IFDIR | modes.get(name, member.mode))
             elif member.issym():
                 node = Node(stat.S_IFLNK | 0o777, member.linkname.encode("utf-8", "surrogateescape"))
             else:
                 content = tar.extractfile(member)
-                node = Node(stat.S_IFREG | member.mode, content.read() if content else b"")
-            task.files.put(place, evolve(node, uid=either(uid, 0), gid=either(gid, 0), mtime=int(member.mtime)))
-    return b""
+                node = Node(stat.S_IFREG | modes.get(name, member.mode), content.read() if content else b"")
+            yield name, evolve(node, mtime=int(member.mtime))
+
+
+def _modes(script: bytes) -> dict[str, int]:
+    """The modes of folders, out of the lines of `chmod` that set them."""
+    import shlex  # late: as above
+
+    found, mode, last = {}, "", ""
+    for word in shlex.split(script.decode("utf-8", "surrogateescape")):
+        mode, last = (word if last == "chmod" else mode), word
+        if word.startswith("./"):
+            found[word[2:]] = int(mode, 8)
+    return found
+
+
+def _check_clashes(files: Files, path: str, sent: dict[str, Node]) -> None:
+    for name, node in sent.items():
+        place = posixpath.join(path, name)
+        there = files.find(place, follow=False)[1] if files.exists(place) else None
+        if there is not None and stat.S_ISDIR(there.mode) != stat.S_ISDIR(node.mode):
+            raise error(errno.EISDIR if stat.S_ISDIR(there.mode) else errno.ENOTDIR, place)
 
 
 def _pack(task: _Task) -> bytes:
@@ -188,19 +199,11 @@ _SCRIPTS: dict[str, Callable[[_Task], bytes]] = {
     scripts.REMOVE: _remove,
     scripts.RENAME: _rename,
     scripts.UNPACK: _unpack,
+    scripts.DISCARD: lambda _: b"",
     scripts.PACK: _pack,
     scripts.SIZE: _size,
 }
-_NEEDS = (_read, _stat, _listdir, _rename, _pack, _size)  # something has to be there
 _BY_TEXT = {scripts.words(text, "/")[2]: function for text, function in _SCRIPTS.items()}
-
-
-def _check_folder_of(files: Files, path: str) -> None:
-    folder = posixpath.dirname(path)
-    if not files.exists(folder):
-        raise error(errno.ENOENT, folder)
-    if not files.is_dir(folder):
-        raise error(errno.ENOTDIR, folder)
 
 
 def _owner(text: str) -> tuple[int | None, int | None]:

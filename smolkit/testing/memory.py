@@ -131,16 +131,21 @@ class Files:
 
     def mkdir(self, path: str, *, mode: int | None = None, parents: bool = False) -> None:
         """Makes a folder."""
-        try:
-            found, node = self.find(path)
-        except FileNotFoundError:
-            if not parents:
-                raise
-            self.mkdir(posixpath.dirname(path), parents=True)
-            found, node = self.find(path)
+        if parents:
+            self._make_way(posixpath.dirname(path))
+        found, node = self.find(path, follow=False)
         if node is not None:
             raise error(errno.EEXIST, path)
         self.put(found, Node(stat.S_IFDIR | either(mode, _OPEN)))
+
+    def _make_way(self, path: str) -> None:
+        """Makes the folders on the way to one, and it; what is there has to be one, or to lead to one."""
+        if not self.exists(path):
+            self._make_way(posixpath.dirname(path))
+        if not self.exists(path):
+            self.mkdir(path)
+        elif not stat.S_ISDIR(self.stat(path).mode):
+            raise error(errno.ENOTDIR, path)
 
     def chmod(self, path: str, mode: int) -> None:
         """Gives it other permissions."""
@@ -161,12 +166,33 @@ class Files:
             del self._nodes[name]
 
     def rename(self, path: str, target: str) -> None:
-        """Gives it another name."""
-        old, new = self.find(path, follow=False)[0], self.find(target, follow=False)[0]
+        """Gives it another name. As the kernel does: a file is replaced, and an empty folder by a folder.
+
+        Raises:
+            OSError: there is something of another kind, or a folder that is not empty; or it is to go into itself.
+        """
+        (old, node), (new, there) = self.find(path, follow=False), self.find(target, follow=False)
+        if node is None:
+            raise error(errno.ENOENT, path)
+        if {posixpath.basename(path), posixpath.basename(target)} & {"", ".."}:
+            raise error(errno.EBUSY, path)
         if old == new:
             return
+        if new.startswith(f"{old}/"):
+            raise error(errno.EINVAL, target)
+        if old.startswith(f"{new}/"):
+            raise error(errno.ENOTEMPTY, target)
+        if there is not None:
+            self._check_replacing(target, node, there)
         moved = {new + name[len(old) :]: self._nodes.pop(name) for name in self._below(old)}
         self._nodes.update(moved)
+
+    def _check_replacing(self, path: str, node: Node, there: Node) -> None:
+        was_folder, is_folder = stat.S_ISDIR(there.mode), stat.S_ISDIR(node.mode)
+        if was_folder != is_folder:
+            raise error(errno.EISDIR if was_folder else errno.ENOTDIR, path)
+        if was_folder and self.listdir(path):
+            raise error(errno.ENOTEMPTY, path)
 
     def walk(self, path: str) -> Iterator[tuple[str, Node]]:
         """All below a folder: the name in it, and what it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -190,10 +191,16 @@ class Verbs(Executing):
     def _copy_in(self, machine: FakeMachine, said: Words, source: str, path: str) -> str:
         with open(source, "rb") as file:
             data = file.read()
-        if not machine.files.is_dir(folder := path.rpartition("/")[0] or "/"):
-            machine.files.mkdir(folder, parents=True)
-        numbers = {"uid": int(said.one("--uid", "0")), "gid": int(said.one("--gid", "0"))}
-        machine.files.write(path, data, mode=int(said.one("--mode", "644"), 8), **numbers)
+        files, numbers = machine.files, {"uid": int(said.one("--uid", "0")), "gid": int(said.one("--gid", "0"))}
+        try:
+            if not files.is_dir(folder := path.rpartition("/")[0] or "/"):
+                files.mkdir(folder, parents=True)
+            if files.exists(path) and stat.S_ISLNK(files.stat(path, follow=False).mode):
+                files.remove(path)  # the engine replaces it
+            files.write(path, data, mode=int(said.one("--mode", "644"), 8), **numbers)
+        except OSError as error:
+            message = f"agent operation failed: write file: {error.strerror} (os error {error.errno})"
+            raise words.Refusal("SMOLVM_ERROR", message) from None
         return ""
 
     def _copy_out(self, machine: FakeMachine, path: str, target: str) -> str:

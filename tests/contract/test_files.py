@@ -77,7 +77,7 @@ def test_renaming_and_removing(machine: Machine, folder: str) -> None:
 FAILURES: list[tuple[str, Callable[[Machine, str], object], type[Exception]]] = [
     ("read none", lambda m, path: m.read_bytes(f"{path}/none"), FileNotFoundError),
     ("read folder", lambda m, path: m.read_bytes(path), IsADirectoryError),
-    ("read below file", lambda m, path: m.read_bytes(f"{path}/file/x"), FileNotFoundError),
+    ("read below file", lambda m, path: m.read_bytes(f"{path}/file/x"), NotADirectoryError),
     ("write folder", lambda m, path: m.write_bytes(f"{path}/full", b""), IsADirectoryError),
     ("write nowhere", lambda m, path: m.write_bytes(f"{path}/none/x", b""), FileNotFoundError),
     ("write below file", lambda m, path: m.write_bytes(f"{path}/file/x", b""), NotADirectoryError),
@@ -156,10 +156,15 @@ def test_cp(machine: Machine, folder: str, tmp_path: Path) -> None:
 
 @pytest.mark.differs
 def test_cp_of_what_is_not_there(machine: Machine, tmp_path: Path) -> None:
-    """The host's file stays as it is."""
+    """The builtin error, too; the host's file stays as it is."""
     (tmp_path / "old").write_text("old")
-    with pytest.raises(errors.CopyError):
-        machine.cp(machine.path("/no/such"), tmp_path / "old")
+    for path, kind in (("/no/such", FileNotFoundError), ("/root", IsADirectoryError)):
+        with pytest.raises(errors.CopyError) as caught:
+            machine.cp(machine.path(path), tmp_path / "old")
+        assert isinstance(caught.value, kind)
+        assert path == caught.value.filename
+    with pytest.raises(IsADirectoryError):
+        machine.cp(tmp_path / "old", machine.path("/root"))
     assert "old" == (tmp_path / "old").read_text()
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from smolkit import Machine, Smolvm, errors
+from tests import trees
 from tests.engine.conftest import Boot
 from tests.nasty import as_tar, nasty, state
 from tests.unit.test_files import NAMES, tree
@@ -84,6 +86,51 @@ def test_trees_go_in_and_come_out_whole(machine: Machine, tmp_path: Path) -> Non
     assert "ran\n" == machine.exec(["/root/new/single"]).stdout
     assert (source / "tool").read_bytes() == (tmp_path / "single").read_bytes()
     machine.remove("/root/new", recursive=True)
+
+
+@pytest.mark.parametrize("many", [100, 10_000])
+def test_a_nasty_tree_goes_both_ways(machine: Machine, tmp_path: Path, many: int) -> None:
+    """To the last bit, for the guest's root; and while it is there its stat says so, too."""
+    trees.make(tmp_path / "source", many, harmless=True)
+    goes_both_ways(machine, tmp_path)
+
+
+def test_a_nasty_tree_of_another_user(boot: Boot, image_folder: str, tmp_path: Path) -> None:
+    """Likewise for a user who is not root."""
+    trees.make(tmp_path / "source", 100, harmless=True)
+    with boot("owner", image=image_folder, user="1234:1234") as machine:
+        assert "1234\n" == machine.exec(["id", "-u"]).stdout
+        goes_both_ways(machine, tmp_path)
+
+
+def goes_both_ways(machine: Machine, place: Path) -> None:
+    """Uploads a tree, looks at it there, and downloads it."""
+    machine.upload(place / "source", "/tmp/nasty/tree")
+    for name in (".", "sub", "read-only", "setgid", "[x]", "sub/!", f"sub/{chr(0x6F22) * 80}", "hard"):
+        found, there = machine.stat(f"/tmp/nasty/tree/{name}"), (place / "source" / name).stat()
+        assert (there.st_mode, there.st_mtime // 1) == (found.mode, found.mtime)
+    machine.download("/tmp/nasty/tree", place / "back")
+    assert trees.held(place / "source", 0o777) == trees.held(place / "back", 0o777)
+    assert ["tree"] == machine.listdir("/tmp/nasty")
+    machine.sh("chmod -R u+rwx /tmp/nasty", check=True)
+    machine.remove("/tmp/nasty", recursive=True)
+
+
+def test_an_interrupted_upload_leaves_nothing(machine: Machine, tmp_path: Path) -> None:
+    """Neither of a tree nor of a file: what was there is as it was."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/large").write_bytes(os.urandom(20_000_000))
+
+    def stop(done: int, total: int) -> NoReturn:
+        raise KeyboardInterrupt
+
+    machine.mkdir("/root/kept", parents=True)
+    machine.write_text("/root/kept/large", "old")
+    for source, target in (("source", "/root/kept"), ("source/large", "/root/kept/large"), ("source", "/root/kept/new")):
+        with pytest.raises(KeyboardInterrupt):
+            machine.upload(tmp_path / source, target, progress=stop)
+        assert (["large"], "old") == (machine.listdir("/root/kept"), machine.read_text("/root/kept/large"))
+    machine.remove("/root/kept", recursive=True)
 
 
 def test_a_hostile_guest_is_refused(machine: Machine, tmp_path: Path) -> None:

@@ -408,11 +408,11 @@ def test_scripts_fail_as_the_guests_own(machine: Machine) -> None:
     """An archive that is cut off, a file in the way, a user that is not there."""
     script = __import__("smolkit.commands.script", fromlist=["script"])
     machine.write_text("/root/file", "x")
-    cut_off = machine.exec(script.words(script.UNPACK, "/root/new", "/root/.part", ""), input=b"\0" * 1024)
+    cut_off = machine.exec(script.words(script.UNPACK, "/root/new", ".part", "", "755", "@0"), input=b"\0" * 1024)
     assert 86 == cut_off.returncode
-    short = machine.exec(script.words(script.WRITE, "/root/new", "/root/.part", "5", "", ""), input="four")
+    short = machine.exec(script.words(script.WRITE, "/root/new", ".part", "5", "", "", ""), input="four")
     assert 86 == short.returncode
-    in_the_way = machine.exec(script.words(script.UNPACK, "/root/file", "/root/.part", ""), input=b"\0" * 1024)
+    in_the_way = machine.exec(script.words(script.UNPACK, "/root/file", ".part", "", "755", "@0"), input=b"\0" * 1024)
     assert 83 == in_the_way.returncode
     machine.rename("/root/file", "/root/file")
     assert "x" == machine.read_text("/root/file")

@@ -116,7 +116,7 @@ FAILURES: list[tuple[str, Act, type[OSError], int]] = [
     ("none", lambda m, p: m.remove(p), FileNotFoundError, errno.ENOENT),
     ("folder", lambda m, p: m.remove(p), OSError, errno.ENOTEMPTY),
     ("none", lambda m, p: m.rename(p, f"{p}2"), FileNotFoundError, errno.ENOENT),
-    ("file", lambda m, p: m.rename(p, f"{p}/none/x"), FileNotFoundError, errno.ENOENT),
+    ("file", lambda m, p: m.rename(p, f"{p}/none/x"), NotADirectoryError, errno.ENOTDIR),
     ("file", lambda m, p: m.rename(p, p.replace("file", "folder")), IsADirectoryError, errno.EISDIR),
     ("empty", lambda m, p: m.rename(p, p.replace("empty", "folder")), OSError, errno.ENOTEMPTY),
     ("none", lambda m, p: m.download(p, "/tmp/never"), FileNotFoundError, errno.ENOENT),

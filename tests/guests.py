@@ -1,0 +1,134 @@
+"""Guests made of this host: shells and programs of several kinds, in which smolkit's scripts run as they do in a machine.
+
+    host            this host's own programs (GNU's), on its own files
+    bash            the same, with bash for sh
+    busybox         a static busybox in a chroot
+    engine          the root file system of an engine's bare machines, in a chroot
+
+The latter need root. What is not there is skipped, and says why.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+from smolkit import Machine, Smolvm, SubprocessRunner
+from tests.engines import FOLDER, OLDER
+
+KINDS = ("host", "bash", "busybox", "engine")
+USER = 1234  # in a guest, somebody who is not root
+
+
+@frozen
+class Guest:
+    """A guest of a machine that pretends.
+
+    Attributes:
+        machine: Its machine.
+        folder: A directory of the test's own, as this host names it.
+        inside: The same as the guest names it.
+        environment: Where the guest's commands have it.
+    """
+
+    machine: Machine
+    folder: Path
+    inside: str
+
+
+def guest(kind: str, place: Path, *, user: int = 0) -> Guest:
+    """A fresh guest, whose files are below an empty directory, and whose commands are run as this user."""
+    if user and os.getuid() != 0:
+        pytest.skip("only root can be somebody else")
+    folder = place / "guest-files"
+    folder.mkdir()
+    os.chown(folder, user or -1, user or -1)
+    place.chmod(0o755)
+    root = None if kind in {"host", "bash"} else _root(kind)
+    path = _bash(place) if kind == "bash" else ""
+    program, words = place / "smolvm", _words(root, folder, user)
+    program.write_text(f"""#!/bin/sh
+while [ "$1" != -- ]; do shift; done; shift
+PATH={path}/usr/sbin:/usr/bin:/sbin:/bin; umask 022; cd /
+exec {words} "$@"
+""")
+    program.chmod(0o755)
+    machine = Smolvm(runner=SubprocessRunner(program, version="1.32.2")).machine("m")
+    return Guest(machine, folder, str(folder) if root is None else "/guest-files")
+
+
+def _bash(place: Path) -> str:
+    """A part of PATH that has bash for sh."""
+    program = shutil.which("bash")
+    if program is None:
+        pytest.skip("there is no bash")
+    (place / "bin").mkdir()
+    (place / "bin/sh").symlink_to(program)
+    return f"{place}/bin:"
+
+
+def _words(root: Path | None, folder: Path, user: int) -> str:
+    """What comes before a guest's command; in a chroot it has a /proc, as in a machine."""
+    if root is None:
+        return f"setpriv --reuid={user} --regid={user} --clear-groups" if user else ""
+    inside = f"""
+mount --rbind /proc {root}/proc && mount --bind {shlex.quote(str(folder))} {root}/guest-files &&
+    mount --bind {root}/mounted {root}/mounted && exec chroot --userspec={user}:{user} {root} "$@"
+"""
+    return f"unshare -m sh -c {shlex.quote(inside)} sh"
+
+
+@cache
+def _root(kind: str) -> Path:
+    if os.getuid() != 0:
+        pytest.skip("chroot needs root")
+    if subprocess.run(["unshare", "-m", "mount", "--bind", "/", "/"], check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("root may not mount here")
+    root = Path(tempfile.mkdtemp(prefix="smolkit-guest-", dir="/tmp"))
+    atexit.register(shutil.rmtree, root)
+    root.chmod(0o755)
+    (_busybox if kind == "busybox" else _engine)(root)
+    (root / "mounted").touch()
+    for name in ("dev", "proc", "guest-files"):
+        (root / name).mkdir(exist_ok=True)
+    if not (root / "dev/null").exists():
+        os.mknod(root / "dev/null", 0o020666, os.makedev(1, 3))
+        (root / "dev/null").chmod(0o666)
+    return root
+
+
+def _busybox(root: Path) -> None:
+    program = shutil.which("busybox")
+    if program is None:
+        pytest.skip("there is no busybox (apt install busybox-static)")
+    (root / "bin").mkdir()
+    shutil.copy(program, root / "bin/busybox")
+    if subprocess.run(
+        ["chroot", root, "/bin/busybox", "--install", "-s", "/bin"], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("busybox is not static (apt install busybox-static)")
+
+
+def _engine(root: Path) -> None:
+    archive = next((found for folder in _wheels() for found in folder.glob("agent-rootfs.tar*")), None)
+    if archive is None:
+        pytest.skip("there is no engine with a root file system that this host can unpack")
+    subprocess.run(["tar", "-x", "-a", "--no-same-owner", "-f", archive, "-C", root], check=True)
+
+
+def _wheels() -> list[Path]:
+    """Where engines are: the installed one, whose files need zstd, and those in .engines."""
+    from importlib.util import find_spec
+
+    found = find_spec("smol")
+    installed = [Path(found.origin).parent] if found and found.origin and shutil.which("zstd") else []
+    return [*installed, *(FOLDER / version / "smol" for version in OLDER)]

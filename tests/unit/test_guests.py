@@ -1,0 +1,292 @@
+"""Files of the guest as Python would have them: the same done by Python, in real shells, and by FakeSmolvm."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smolkit import Smolvm
+from smolkit.testing import FakeSmolvm
+from tests.guests import KINDS, guest
+
+# What is there: a directory (None), a file (bytes), or a symlink (str).
+THERE: dict[str, bytes | str | None] = {
+    "file": b"content",
+    "other": b"other",
+    "full": None,
+    "full/one": b"1",
+    "full/sub": None,
+    "full/up": "../file",
+    "empty": None,
+    "to-file": "file",
+    "to-full": "full",
+    "to-empty": "{w}/empty",
+    "chain": "full/up",
+    "dangling": "nowhere",
+    "far": "{w}/no/where",
+    "deep": "full/new",
+    "below": "file/x",
+    "loop": "loop",
+    "new\nline\n": b"newline",
+    "to-newline\n": "new\nline\n",
+    "dangling\n": "none\n",
+}
+PATHS = (
+    *(
+        "file",
+        "none",
+        "none/x",
+        "file/x",
+        "file/x/y",
+        "full",
+        "full/one",
+        "full/up",
+        "empty",
+        "to-file",
+        "to-full",
+        "to-empty",
+    ),
+    *(
+        "to-full/one",
+        "to-full/none",
+        "to-full/../file",
+        "to-full/sub/../../other",
+        "chain",
+        "dangling",
+        "dangling/x",
+        "far",
+    ),
+    *("deep", "below", "loop", "loop/x", "new\nline\n", "to-newline\n", "dangling\n", "./full//one", "none/../file"),
+)
+NAMED = (
+    "file",
+    "none",
+    "none/x",
+    "file/x",
+    "full",
+    "full/in",
+    "full/sub",
+    "empty",
+    "to-file",
+    "to-full",
+    "dangling",
+    "loop",
+)
+
+
+class Python:
+    """Python's own functions, under the names of Machine's."""
+
+    def read_bytes(self, path: str) -> bytes:
+        """As Path.read_bytes."""
+        return Path(path).read_bytes()
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """As Path.write_bytes."""
+        Path(path).write_bytes(data)
+
+    def listdir(self, path: str) -> list[str]:
+        """As os.listdir, sorted."""
+        return sorted(os.listdir(path))
+
+    def exists(self, path: str) -> bool:
+        """As os.path.lexists."""
+        return os.path.lexists(path)
+
+    def stat(self, path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+        """As os.stat."""
+        return os.stat(path, follow_symlinks=follow_symlinks)
+
+    def mkdir(self, path: str, *, parents: bool = False, exist_ok: bool = False) -> None:
+        """As Path.mkdir; as os.makedirs, with parents."""
+        if parents:
+            os.makedirs(path, exist_ok=exist_ok)
+        else:
+            Path(path).mkdir(exist_ok=exist_ok)
+
+    def remove(self, path: str, *, recursive: bool = False, missing_ok: bool = False) -> None:
+        """As Path.unlink, Path.rmdir or shutil.rmtree."""
+        if os.path.islink(path) or not os.path.isdir(path):
+            Path(path).unlink(missing_ok=missing_ok)
+        elif recursive:
+            shutil.rmtree(path)
+        else:
+            Path(path).rmdir()
+
+    def rename(self, path: str, target: str) -> None:
+        """As os.rename."""
+        os.rename(path, target)
+
+
+def _kind(found: Any) -> tuple[str, int]:
+    mode = getattr(found, "st_mode", None) or found.mode
+    size = found.size if hasattr(found, "size") else found.st_size
+    return oct(mode), size if stat.S_ISREG(mode) else 0
+
+
+ACTS: dict[str, Callable[[Any, str], object]] = {
+    "read": lambda m, path: m.read_bytes(path),
+    "write": lambda m, path: m.write_bytes(path, b"written"),
+    "listdir": lambda m, path: m.listdir(path),
+    "exists": lambda m, path: m.exists(path),
+    "stat": lambda m, path: _kind(m.stat(path)),
+    "lstat": lambda m, path: _kind(m.stat(path, follow_symlinks=False)),
+    "mkdir": lambda m, path: m.mkdir(path),
+    "mkdir if need be": lambda m, path: m.mkdir(path, exist_ok=True),
+    "mkdir all": lambda m, path: m.mkdir(path, parents=True, exist_ok=True),
+    "remove": lambda m, path: m.remove(path),
+    "remove if there": lambda m, path: m.remove(path, missing_ok=True),
+    "remove all": lambda m, path: m.remove(path, recursive=True),
+}
+
+
+def fill(folder: Path, inside: str) -> None:
+    """Makes what is there at first, and nothing else."""
+    for entry in os.scandir(folder):
+        shutil.rmtree(entry) if entry.is_dir(follow_symlinks=False) else os.unlink(entry)
+    for name, content in THERE.items():
+        if content is None:
+            (folder / name).mkdir()
+        elif isinstance(content, bytes):
+            (folder / name).write_bytes(content)
+        else:
+            (folder / name).symlink_to(content.replace("{w}", inside))
+
+
+def seen(folder: Path, inside: str) -> dict[str, tuple[int, object]]:
+    """Every name below a directory, with its mode and what it holds."""
+    found: dict[str, tuple[int, object]] = {}
+    for above, names, files in os.walk(folder):
+        for name in names + files:
+            path = os.path.join(above, name)
+            mode = os.lstat(path).st_mode
+            content: object = None
+            if stat.S_ISLNK(mode):
+                content = os.readlink(path).replace(inside, "{w}")
+            elif stat.S_ISREG(mode):
+                content = Path(path).read_bytes()
+            found[os.path.relpath(path, folder)] = (mode, content)
+    return found
+
+
+PRISTINE = {
+    name: (stat.S_IFDIR | 0o755, None)
+    if content is None
+    else (stat.S_IFREG | 0o644, content)
+    if isinstance(content, bytes)
+    else (stat.S_IFLNK | 0o777, content)
+    for name, content in THERE.items()
+}
+
+
+def outcome(act: Callable[[], object]) -> object:
+    """What came of it: the answer, or the kind of error."""
+    try:
+        return act()
+    except OSError as error:
+        builtin = next(kind for kind in type(error).__mro__ if kind.__module__ == "builtins")
+        return (builtin.__name__ if builtin is not Exception else "OSError", error.errno and os.strerror(error.errno))
+
+
+def on_files(machine: Any, folder: Path, inside: str, act: Callable[[Any, str], object]) -> tuple[object, object]:
+    """What comes of an act on real files, and what is there then."""
+    if seen(folder, inside) != PRISTINE:
+        fill(folder, inside)
+    return outcome(lambda: act(machine, inside)), seen(folder, inside)
+
+
+def on_fake(act: Callable[[Any, str], object]) -> tuple[object, object]:
+    """The same of FakeSmolvm."""
+    fake = FakeSmolvm()
+    with Smolvm(runner=fake).machine("m") as machine:
+        files = fake.machines["m"].files
+        files.mkdir("/guest-files")
+        for name, content in THERE.items():
+            if content is None:
+                files.mkdir(f"/guest-files/{name}")
+            elif isinstance(content, bytes):
+                files.write(f"/guest-files/{name}", content)
+            else:
+                files.link(f"/guest-files/{name}", content.replace("{w}", "/guest-files"))
+        came = outcome(lambda: act(machine, "/guest-files"))
+        held: dict[str, tuple[int, object]] = {}
+        for name, node in files.walk("/guest-files"):
+            held[name] = (node.mode, None if stat.S_ISDIR(node.mode) else node.data)
+            if stat.S_ISLNK(node.mode):
+                held[name] = (node.mode, os.fsdecode(node.data).replace("/guest-files", "{w}"))
+        return came, held
+
+
+Cases = dict[str, Callable[[Any, str], object]]
+
+
+def _cases() -> Cases:
+    cases: Cases = {}
+    for what, act in ACTS.items():
+        for path in PATHS:
+            cases[f"{what} {path!r}"] = lambda m, w, act=act, path=path: act(m, f"{w}/{path}")  # type: ignore[misc]
+    return cases
+
+
+def _renames() -> Cases:
+    def act(old: str, new: str) -> Callable[[Any, str], object]:
+        return lambda m, w: m.rename(f"{w}/{old}", f"{w}/{new}")
+
+    return {f"rename {old!r} {new!r}": act(old, new) for old in NAMED for new in NAMED}
+
+
+CASES = {"one": _cases(), "renames": _renames()}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[object, object]]:
+    """What Python does."""
+    folder, mask = tmp_path_factory.mktemp("python"), os.umask(0o022)
+    try:
+        return {
+            name: on_files(Python(), folder, str(folder), act) for cases in CASES.values() for name, act in cases.items()
+        }
+    finally:
+        os.umask(mask)
+
+
+def differences(
+    cases: Cases, expected: dict[str, Any], do: Callable[[Callable[[Any, str], object]], Any]
+) -> dict[str, object]:
+    """Where it is otherwise than with Python: the outcomes, and what only one of them has then."""
+    found: dict[str, object] = {}
+    for name, act in cases.items():
+        (came, held), (wanted, left) = do(act), expected[name]
+        if (came, held) != (wanted, left):
+            found[name] = (
+                "python",
+                wanted,
+                set(left.items()) - set(held.items()),
+                "here",
+                came,
+                set(held.items()) - set(left.items()),
+            )
+    return found
+
+
+@pytest.mark.parametrize("which", CASES)
+def test_the_fake_is_as_python(which: str, expected: dict[str, tuple[object, object]]) -> None:
+    """FakeSmolvm gives the same answers, raises the same errors, and has the same files then."""
+    assert {} == differences(CASES[which], expected, on_fake)
+
+
+@pytest.mark.parametrize("which", CASES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_real_shells_are_as_python(
+    kind: str, which: str, expected: dict[str, tuple[object, object]], tmp_path: Path
+) -> None:
+    """So do the guest's shells and programs, whoever made them."""
+    there = guest(kind, tmp_path)
+
+    assert {} == differences(CASES[which], expected, lambda act: on_files(there.machine, there.folder, there.inside, act))
