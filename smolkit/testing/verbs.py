@@ -130,7 +130,9 @@ class Verbs(Executing):
         lists = {"--allow-cidr", "--allow-host", "--remove-allow-cidr", "--remove-allow-host", "--reset-allow-list"}
         if machine.state == "running" and said.options.keys() - lists - {"--name"}:
             raise words.must_be_stopped()
-        words.check_disks(machine.record, said, made=machine.state != "created")
+        # Before 1.15.0 any command that looks at a machine makes its disks (#1195).
+        made = machine.state != "created" or not self._dialect.supports("status without side effects")
+        words.check_disks(machine.record, said, made=made)
         words.update(machine.record, said)
         machine.env.update(said.pairs("-e"))
         for key in said.all("--remove-env"):
