@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 from smolkit.testing import PretendEngine
 
@@ -43,3 +46,32 @@ def until_gone(argument: str) -> None:
 def until_idle(engine: PretendEngine) -> None:
     """Wait until no call of this engine runs: one outlives a caller that is killed."""
     until_gone(str(engine.program))
+
+
+@contextmanager
+def struck_after(seconds: float, error: BaseException) -> Iterator[None]:
+    """Raise the error in this thread by a signal's handler after so many seconds, if the block lasts so long.
+
+    Not in the lines of coverage, which would keep its lock for ever; and not by SIGALRM, which bounds the tests themselves.
+    """
+    over, main = threading.Event(), threading.get_ident()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not over.is_set() and not (frame and "coverage" in frame.f_code.co_filename):
+            over.set()
+            raise error
+
+    def strike() -> None:
+        over.wait(seconds)
+        while not over.is_set():
+            signal.pthread_kill(main, signal.SIGUSR1)
+            over.wait(0.001)
+
+    before, thread = signal.signal(signal.SIGUSR1, handle), threading.Thread(target=strike)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)

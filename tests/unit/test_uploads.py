@@ -7,7 +7,6 @@ import gc
 import os
 import random
 import shutil
-import signal
 import stat
 import subprocess
 import tempfile
@@ -15,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
@@ -24,6 +22,7 @@ from smolkit.commands import script
 from smolkit.testing import FakeRunner, FakeSmolvm
 from tests import trees
 from tests.guests import KINDS, USER, Guest, guest
+from tests.processes import struck_after
 
 
 @pytest.fixture(params=KINDS)
@@ -395,27 +394,17 @@ def test_an_interrupted_upload_leaves_nothing(what: str, tmp_path: Path) -> None
         "write": lambda: there.machine.write_bytes(f"{there.inside}/new", b"x" * 100_000),
     }
 
-    def stop(*_: object) -> NoReturn:
-        raise Stopped
-
-    chance = random.Random(1)  # noqa: S311  (no secret)
-    before, started = signal.signal(signal.SIGALRM, stop), time.monotonic()
+    chance, started = random.Random(1), time.monotonic()  # noqa: S311  (no secret)
     acts[what]()
     took, struck = time.monotonic() - started, 0
-    try:
-        for _ in range(40):
-            there.machine.remove(f"{there.inside}/new", recursive=True, missing_ok=True)
-            with suppress(Stopped):
-                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0005, took))
-                acts[what]()
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                struck -= 1
-            struck += 1
-            assert os.listdir(there.folder) in ([], ["new"])
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        gc.collect()  # what an interrupt has left open, while its warnings are expected
+    for _ in range(40):
+        there.machine.remove(f"{there.inside}/new", recursive=True, missing_ok=True)
+        with suppress(Stopped), struck_after(chance.uniform(0.0005, took), Stopped()):
+            acts[what]()
+            struck -= 1
+        struck += 1
+        assert os.listdir(there.folder) in ([], ["new"])
+    gc.collect()  # what an interrupt has left open, while its warnings are expected
     assert struck
 
 
