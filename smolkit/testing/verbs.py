@@ -209,7 +209,10 @@ class Verbs(Executing):
         try:
             data = machine.files.read(path)
         except OSError as error:
-            message = f"agent operation failed: read file: {error.strerror} (os error {error.errno})"
+            said = f"{error.strerror} (os error {error.errno})"
+            if isinstance(error, IsADirectoryError) and not self._dialect.supports("machine cp --mode"):
+                said = f"not a regular file: {path}"  # 1.8.3
+            message = f"agent operation failed: read file: {said}"
             raise words.Refusal("SMOLVM_ERROR", message) from None
         with open(target, "wb") as file:
             file.write(data)
