@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from smolkit import errors
     from smolkit.aio import AsyncMachine, AsyncRunner, AsyncSmolvm
-    from smolkit.client import Smolvm
-    from smolkit.dialect import Dialect, Engine
+    from smolkit.commands.dialect import Dialect, Engine
     from smolkit.errors import SmolvmError
-    from smolkit.machine import Machine
-    from smolkit.observed import Check, FileStat
-    from smolkit.ownership import Reapable
+    from smolkit.handles.client import Smolvm
+    from smolkit.handles.machine import Machine
     from smolkit.runners.base import Runner
-    from smolkit.runners.local import SubprocessRunner
-    from smolkit.secret import Secret
-    from smolkit.values import Completed, ExecResult, GuestPath, Invocation, MachineInfo
+    from smolkit.runners.local.subprocess import SubprocessRunner
+    from smolkit.values.observed import Check, FileStat
+    from smolkit.values.ownership import Reapable
+    from smolkit.values.results import Completed, ExecResult, GuestPath, Invocation, MachineInfo
+    from smolkit.values.secret import Secret
 
 __all__ = [
     "AsyncMachine",
@@ -51,22 +51,22 @@ _MODULES = {
     "AsyncMachine": "aio",
     "AsyncRunner": "aio",
     "AsyncSmolvm": "aio",
-    "Check": "observed",
-    "Completed": "values",
-    "Dialect": "dialect",
-    "Engine": "dialect",
-    "ExecResult": "values",
-    "FileStat": "observed",
-    "GuestPath": "values",
-    "Invocation": "values",
-    "Machine": "machine",
-    "MachineInfo": "values",
-    "Reapable": "ownership",
+    "Check": "values.observed",
+    "Completed": "values.results",
+    "Dialect": "commands.dialect",
+    "Engine": "commands.dialect",
+    "ExecResult": "values.results",
+    "FileStat": "values.observed",
+    "GuestPath": "values.results",
+    "Invocation": "values.results",
+    "Machine": "handles.machine",
+    "MachineInfo": "values.results",
+    "Reapable": "values.ownership",
     "Runner": "runners.base",
-    "Secret": "secret",
-    "Smolvm": "client",
+    "Secret": "values.secret",
+    "Smolvm": "handles.client",
     "SmolvmError": "errors",
-    "SubprocessRunner": "runners.local",
+    "SubprocessRunner": "runners.local.subprocess",
 }
 
 

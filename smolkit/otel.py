@@ -12,14 +12,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from smolkit.shown import shell_line
+from smolkit.values.shown import shell_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from opentelemetry.trace import Tracer
 
-    from smolkit.calls import Call
+    from smolkit.commands.call import Call
 
 
 def spans(tracer: Tracer | None = None) -> Callable[[Call], None]:

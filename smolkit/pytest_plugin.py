@@ -145,7 +145,7 @@ def pytest_runtest_makereport(
 def _console(machine: Machine) -> str:
     """How its console ends, or why that is not known: the machine may be gone."""
     from smolkit import SmolvmError  # late: as above
-    from smolkit.shown import printable
+    from smolkit.values.shown import printable
 
     try:
         return printable(machine.console().replace("\r\n", "\n")[-_SHOWN:])  # guests are hostile

@@ -10,7 +10,7 @@ from typing import Any
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from smolkit import AsyncSmolvm, Smolvm
-from smolkit.aio.bridge import Twin
+from smolkit.aio.greenlets import Twin
 
 
 @contextmanager

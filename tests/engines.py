@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from smolkit import Machine, Smolvm, errors
-from smolkit.runners.local import SubprocessRunner
+from smolkit.runners.local.subprocess import SubprocessRunner
 
 TRIES = 4  # of what a starved or failing emulated host may spoil
 OLDER = ("1.8.3", "1.20.2")

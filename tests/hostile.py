@@ -13,10 +13,10 @@ from typing import Any
 from attrs import frozen
 
 from smolkit import Machine, Smolvm
-from smolkit.commands import typed
-from smolkit.commands.script import SIZE, Script
-from smolkit.monitoring import Monitoring
-from smolkit.process import Process
+from smolkit.commands import option_types
+from smolkit.commands.guest_scripts import SIZE, Script
+from smolkit.handles.monitoring import Monitoring
+from smolkit.handles.process import Process
 from smolkit.testing import FakeRunner
 from smolkit.values import Completed
 
@@ -217,7 +217,7 @@ def options(function: Callable[..., Any]) -> Iterator[str]:
         if parameter.kind is parameter.VAR_KEYWORD:
             found = re.fullmatch(r"Unpack\[(\w+)\]", parameter.annotation)
             assert found
-            yield from typed.__dict__[found[1]].__annotations__
+            yield from option_types.__dict__[found[1]].__annotations__
         else:
             yield parameter.name
 

@@ -1,4 +1,4 @@
-"""What real engines wrote on stderr, and which failure it is. One row at least for each phrase of smolkit.verdict."""
+"""What real engines wrote on stderr, and which failure it is. One row at least for each phrase of commands.failures."""
 
 from __future__ import annotations
 

@@ -64,8 +64,8 @@ from smolkit.commands import (
     Update,
     Version,
 )
+from smolkit.commands.option_tables import START
 from smolkit.commands.options import choose
-from smolkit.commands.tables import START
 from smolkit.commands.verb import Verb
 from smolkit.testing import FakeRunner
 

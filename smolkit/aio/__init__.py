@@ -3,9 +3,9 @@
 What may reach the engine is awaited; what asks nothing (`client.machine`, `machine.path`, `process.poll`) is not.
 """
 
-from smolkit.aio.bridge import in_loop, wait_for
+from smolkit.aio.greenlets import in_loop, wait_for
+from smolkit.aio.handles import AsyncMachine, AsyncMonitoring, AsyncProcess, AsyncSmolvm, AsyncSpawned
 from smolkit.aio.runner import AsyncRunner
-from smolkit.aio.twins import AsyncMachine, AsyncMonitoring, AsyncProcess, AsyncSmolvm, AsyncSpawned
 
 __all__ = [
     "AsyncMachine",

@@ -6,11 +6,11 @@ from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING
 
-from smolkit.aio.bridge import hand_over
+from smolkit.aio.greenlets import hand_over
 from smolkit.runners.base import AnyRunner
 
 if TYPE_CHECKING:
-    from smolkit.values import Completed, Invocation
+    from smolkit.values.results import Completed, Invocation
 
 
 class AsyncRunner(AnyRunner):

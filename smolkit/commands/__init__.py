@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from smolkit.commands.base import Command
 from smolkit.commands.create import Create, MachineSpec
 from smolkit.commands.engine import PackCreate, Version
-from smolkit.commands.execute import Exec
-from smolkit.commands.machine import Cp, DataDir, Delete, Ls, Start, Status, Stop
+from smolkit.commands.exec import Exec
+from smolkit.commands.lifecycle import Cp, DataDir, Delete, Ls, Start, Status, Stop
 
 if TYPE_CHECKING:
     from smolkit.commands.run import PackRun, Run, RunDetached, RunTerminal

@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
+from smolkit.commands.failures import verdict
 from smolkit.errors import SmolvmError, StatusLostError
-from smolkit.hidden import Word
-from smolkit.values import Invocation
-from smolkit.verdict import verdict
+from smolkit.values.hidden import Word
+from smolkit.values.results import Invocation
 
 if TYPE_CHECKING:
-    from smolkit.dialect import Dialect
-    from smolkit.values import Completed
+    from smolkit.commands.dialect import Dialect
+    from smolkit.values.results import Completed
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -65,7 +65,7 @@ class Command(ABC, Generic[T_co]):
         """What the answer means.
 
         Raises:
-            SmolvmError: the call failed; which one is decided by `smolkit.verdict`.
+            SmolvmError: the call failed; which one is decided by `smolkit.commands.failures`.
         """
         if failure := verdict(completed):
             if self.PROVES and isinstance(failure, StatusLostError):

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 from attrs import field, frozen
 
-from smolkit import checks
-from smolkit.commands import options, secret, tables
+from smolkit.commands import option_tables, options, secret_args
 from smolkit.commands.base import LONG, Silent
-from smolkit.dialect import Dialect
+from smolkit.commands.dialect import Dialect
 from smolkit.errors import PolicyNotRecordedError, UnsupportedByEngineError
-from smolkit.hidden import Hidden, hide_options
-from smolkit.values import MachineInfo
+from smolkit.values import validate
+from smolkit.values.hidden import Hidden, hide_options
+from smolkit.values.results import MachineInfo
 
 # Hosts bring their addresses, images their registry's; a Smolfile or a pack may hold lists of its own.
 _BRING_MORE = frozenset({"allow_hosts", "allow_host_patterns", "image", "smolfile", "from_path"})
@@ -26,7 +26,7 @@ class MachineSpec:
     chosen: options.Chosen = field(default=(), repr=options.shown)
     env: tuple[tuple[str, Hidden], ...] = ()
     command: tuple[str, ...] = ()
-    secrets: secret.Secrets = ()
+    secrets: secret_args.Secrets = ()
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> MachineSpec:
@@ -36,10 +36,10 @@ class MachineSpec:
             TypeError, ValueError: an option is unknown, or its value cannot be right.
         """
         given = hide_options(given)
-        checks.known("a machine", given, {*tables.CREATE, "env", "command", "secrets"})
+        validate.known("a machine", given, {*option_tables.CREATE, "env", "command", "secrets"})
         rest = {name: value for name, value in given.items() if name not in {"env", "command", "secrets"}}
-        chosen = dict(options.choose("a machine", tables.CREATE, rest))
-        if any(tables.CREATE[name].policy for name in chosen):
+        chosen = dict(options.choose("a machine", option_tables.CREATE, rest))
+        if any(option_tables.CREATE[name].policy for name in chosen):
             if given.get("net") is False:
                 raise ValueError("net=False and a network policy: leave one of them out")
             chosen["net"] = (None,)  # without it some engines record neither a network nor the policy
@@ -47,16 +47,16 @@ class MachineSpec:
             raise ValueError("image and from_path: a machine comes from one of them")
         command = given.get("command")
         return cls(
-            tuple((name, chosen[name]) for name in tables.CREATE if name in chosen),
-            checks.hidden_pairs("env", given.get("env")),
-            () if command is None else checks.words("command", command),
-            checks.secrets("secrets", given.get("secrets")),
+            tuple((name, chosen[name]) for name in option_tables.CREATE if name in chosen),
+            validate.hidden_pairs("env", given.get("env")),
+            () if command is None else validate.words("command", command),
+            validate.secrets("secrets", given.get("secrets")),
         )
 
     @property
     def has_policy(self) -> bool:
         """Whether it restricts the network."""
-        return any(tables.CREATE[name].policy for name, _ in self.chosen)
+        return any(option_tables.CREATE[name].policy for name, _ in self.chosen)
 
     @property
     def ports(self) -> tuple[tuple[int, int], ...]:
@@ -111,7 +111,7 @@ class Create(Silent):
     BOUND: ClassVar[float | None] = LONG
     FINISH: ClassVar[bool] = True
 
-    name: str = field(converter=checks.name)
+    name: str = field(converter=validate.name)
     spec: MachineSpec = field(factory=MachineSpec)
     # Whose it is. No part of what is asked: it differs from process to process.
     marks: tuple[tuple[str, str], ...] = field(default=(), eq=False, repr=False, kw_only=True)
@@ -124,9 +124,9 @@ class Create(Silent):
             dialect.require("allow lists in ls")  # a policy that cannot be read back cannot be trusted
         if self.spec.command:
             dialect.require("machine create COMMAND")
-        words = [*options.argv("machine create", tables.CREATE, self.spec.chosen, dialect)]
+        words = [*options.argv("machine create", option_tables.CREATE, self.spec.chosen, dialect)]
         words += options.variables(self.spec.env)
-        words += secret.words("machine create", self.spec.secrets, dialect, secret.MACHINES)
+        words += secret_args.words("machine create", self.spec.secrets, dialect, secret_args.MACHINES)
         if dialect.supports("machine create --label"):
             for key, mark in self.marks:
                 words += ("--label", f"{key}={mark}")

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import field, frozen
 
-from smolkit import checks
-from smolkit.commands import options, tables
+from smolkit.commands import option_tables, options
 from smolkit.commands.base import Command, Silent, option
 from smolkit.errors import ForeignProgramError
-from smolkit.hidden import hide_options
+from smolkit.values import validate
+from smolkit.values.hidden import hide_options
 
 if TYPE_CHECKING:
-    from smolkit.dialect import Dialect
-    from smolkit.values import Completed
+    from smolkit.commands.dialect import Dialect
+    from smolkit.values.results import Completed
 
 
 @frozen
@@ -64,11 +64,11 @@ class PackCreate(Silent):
             TypeError, ValueError: an option is unknown, its value cannot be right, or nothing is named to pack.
         """
         given = hide_options(given)
-        chosen = options.choose("a pack", tables.PACK, given)
+        chosen = options.choose("a pack", option_tables.PACK, given)
         if len({"image", "from_machine"} & dict(chosen).keys()) != 1:
             raise ValueError("a pack is made from an image or from a machine: name one of them")
-        return cls(checks.path("output", output), chosen)
+        return cls(validate.path("output", output), chosen)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        words: Sequence[str] = options.argv("pack create", tables.PACK, self.chosen, dialect)
+        words: Sequence[str] = options.argv("pack create", option_tables.PACK, self.chosen, dialect)
         return dialect.words("pack", "create", *words, *option("-o", self.output))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from smolkit import checks
+from smolkit.values import validate
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -30,11 +30,11 @@ _SIGNALS = (
 
 
 def _wrong(name: str, value: object, example: str) -> ValueError:
-    return ValueError(f"{name} is like {example}, not {checks.shown(value)}")
+    return ValueError(f"{name} is like {example}, not {validate.shown(value)}")
 
 
 def _matching(name: str, value: object, pattern: str, example: str) -> re.Match[str]:
-    found = re.fullmatch(pattern, checks.text(name, value))
+    found = re.fullmatch(pattern, validate.text(name, value))
     if not found:
         raise _wrong(name, value, example)
     return found
@@ -43,7 +43,7 @@ def _matching(name: str, value: object, pattern: str, example: str) -> re.Match[
 def _size(pattern: str, example: str) -> Callable[[str, object], tuple[str]]:
     def read(name: str, value: object) -> tuple[str]:
         if isinstance(value, int):
-            return (str(checks.integer(name, value, 1, 2**63 - 1)),)
+            return (str(validate.integer(name, value, 1, 2**63 - 1)),)
         found = _matching(name, value, pattern, example)
         if found[1] and float(found[1]) < 1:
             raise _wrong(name, value, example)
@@ -66,7 +66,7 @@ def duration(name: str, value: object) -> tuple[str]:
 
 def image(name: str, value: object) -> tuple[str]:
     """A reference or a path; the engine takes no other bytes than UTF-8."""
-    found = checks.utf8(name, checks.path(name, value))
+    found = validate.utf8(name, validate.path(name, value))
     if not found.strip():
         raise ValueError(f"{name} is blank")
     return (found,)
@@ -74,7 +74,7 @@ def image(name: str, value: object) -> tuple[str]:
 
 def ports(name: str, value: object) -> tuple[str, ...]:
     """Each an int (the same port on both sides), a pair (host, guest), or the engine's `HOST[-END]:GUEST[-END][/udp]`."""
-    return tuple(_port(f"{name}[{place}]", item) for place, item in enumerate(checks.items(name, value)))
+    return tuple(_port(f"{name}[{place}]", item) for place, item in enumerate(validate.items(name, value)))
 
 
 def _port(name: str, item: object) -> str:
@@ -82,8 +82,8 @@ def _port(name: str, item: object) -> str:
         return _port_text(name, item)
     numbers = item if isinstance(item, tuple) else (item, item)
     if len(numbers) != 2:  # noqa: PLR2004
-        raise ValueError(f"{name} is a pair (host, guest), not {checks.shown(item)}")
-    return ":".join(str(checks.integer(f"a port of {name}", number, 1, 65_535)) for number in numbers)
+        raise ValueError(f"{name} is a pair (host, guest), not {validate.shown(item)}")
+    return ":".join(str(validate.integer(f"a port of {name}", number, 1, 65_535)) for number in numbers)
 
 
 def _port_text(name: str, text: str) -> str:
@@ -106,13 +106,13 @@ def network(text: str) -> IPv4Network | IPv6Network:
     from ipaddress import ip_network  # late: only where there is a policy
 
     if "%" in text:
-        raise ValueError(f"{checks.shown(text)} has a zone, which a network has not")
+        raise ValueError(f"{validate.shown(text)} has a zone, which a network has not")
     return ip_network(text, strict=False)
 
 
 def cidrs(name: str, value: object) -> tuple[str, ...]:
     """A list of networks or addresses."""
-    return tuple(_cidr(f"{name}[{place}]", item) for place, item in enumerate(checks.strings(name, value)))
+    return tuple(_cidr(f"{name}[{place}]", item) for place, item in enumerate(validate.strings(name, value)))
 
 
 def _cidr(name: str, text: str) -> str:
@@ -124,7 +124,7 @@ def _cidr(name: str, text: str) -> str:
 
 def udp_rules(name: str, value: object) -> tuple[str, ...]:
     """A list of networks or addresses, each with a port or a range of them, or without: `10.0.0.0/8:53`."""
-    return tuple(_udp_rule(f"{name}[{place}]", item) for place, item in enumerate(checks.strings(name, value)))
+    return tuple(_udp_rule(f"{name}[{place}]", item) for place, item in enumerate(validate.strings(name, value)))
 
 
 def _udp_rule(name: str, text: str) -> str:
@@ -146,7 +146,7 @@ def ipv4(name: str, value: object) -> tuple[str]:
     from ipaddress import IPv4Address  # late: rarely needed
 
     try:
-        return (str(IPv4Address(checks.text(name, value))),)
+        return (str(IPv4Address(validate.text(name, value))),)
     except ValueError:
         raise _wrong(name, value, "'9.9.9.9'") from None
 
@@ -177,13 +177,13 @@ def socket_address(name: str, value: object) -> tuple[str]:
         (IPv6Address if found[1] else IPv4Address)(found[1] or found[2])
     except ValueError:
         raise _wrong(name, value, "'127.0.0.1:9000' or '[::1]:9000'") from None
-    checks.integer(f"the port of {name}", int(found[3]), 0, 65_535)
+    validate.integer(f"the port of {name}", int(found[3]), 0, 65_535)
     return (found[0],)
 
 
 def dns_options(name: str, value: object) -> tuple[str, ...]:
     """Options of resolv.conf, those that the engine knows (1.32.2)."""
-    found = checks.strings(name, value)
+    found = validate.strings(name, value)
     for item in found:
         key, _, number = item.partition(":")
         numbered = re.fullmatch("[0-9]{1,3}", number) and int(number) in _MOST.get(key, ())

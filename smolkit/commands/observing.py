@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from smolkit.commands.records import dict_of, typed
 from smolkit.errors import UnknownEngineError
-from smolkit.observed import EgressEvent, MonitorEvent, Stats
+from smolkit.values.observed import EgressEvent, MonitorEvent, Stats
 
 if TYPE_CHECKING:
-    from smolkit.values import Completed
+    from smolkit.values.results import Completed
 
 
 def stats(completed: Completed) -> Stats:

@@ -1,6 +1,6 @@
 """What an option is: from the Python name and value to the engine's words. The tables stand in `tables.py`.
 
-A row's version stands in `smolkit.dialect.SINCE`, under `machine create --flag`.
+A row's version stands in `smolkit.commands.dialect.SINCE`, under `machine create --flag`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 from attrs import frozen
 
-from smolkit import checks
 from smolkit.commands.base import option
-from smolkit.dialect import Dialect
-from smolkit.hidden import MASK, Hidden, Word
-from smolkit.shown import without_users
+from smolkit.commands.dialect import Dialect
+from smolkit.values import validate
+from smolkit.values.hidden import MASK, Hidden, Word
+from smolkit.values.shown import without_users
 
 # A reader takes (name, value given) and gives the flag's values as text, or Hidden if it may be a secret: one per
 # repetition; None is the bare flag.
@@ -41,44 +41,44 @@ class Option:
 
 def text(name: str, value: object) -> tuple[str]:
     """A word."""
-    return (checks.text(name, value),)
+    return (validate.text(name, value),)
 
 
 def hidden(name: str, value: object) -> tuple[Hidden]:
     """A word that may hold a secret."""
-    return (checks.hidden(name, value),)
+    return (validate.hidden(name, value),)
 
 
 def path(name: str, value: object) -> tuple[str]:
     """A path of the host."""
-    return (checks.path(name, value),)
+    return (validate.path(name, value),)
 
 
 def guest_path(name: str, value: object) -> tuple[str]:
     """An absolute path in the guest."""
-    return (checks.utf8(name, checks.guest_path(name, value)),)
+    return (validate.utf8(name, validate.guest_path(name, value)),)
 
 
 def texts(name: str, value: object) -> tuple[str, ...]:
     """A list of words; the flag is repeated."""
-    return checks.strings(name, value)
+    return validate.strings(name, value)
 
 
 def pairs(name: str, value: object) -> tuple[str, ...]:
     """A mapping; the flag is repeated with KEY=VALUE."""
-    return tuple(f"{key}={item}" for key, item in checks.pairs(name, value))
+    return tuple(f"{key}={item}" for key, item in validate.pairs(name, value))
 
 
 def switch(name: str, value: object) -> tuple[None, ...]:
     """True for the bare flag."""
-    return (None,) if checks.flag(name, value) else ()
+    return (None,) if validate.flag(name, value) else ()
 
 
 def integer(low: int, high: int = 2**31 - 1) -> Reader:
     """A reader of whole numbers within bounds."""
 
     def read(name: str, value: object) -> tuple[str]:
-        return (str(checks.integer(name, value, low, high)),)
+        return (str(validate.integer(name, value, low, high)),)
 
     return read
 
@@ -88,7 +88,7 @@ def choice(*choices: str) -> Reader:
 
     def read(name: str, value: object) -> tuple[str]:
         if not isinstance(value, str) or value not in choices:
-            raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, not {checks.shown(value)}")
+            raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, not {validate.shown(value)}")
         return (choices[choices.index(value)],)  # a plain str, whatever `value` is written like
 
     return read
@@ -114,7 +114,7 @@ def shown(chosen: Chosen) -> str:
 
 def choose(what: str, table: Mapping[str, Option], given: Mapping[str, Any]) -> Chosen:
     """The options given, checked and written as the engine reads them, in the table's order. None is "not given"."""
-    checks.known(what, given, table)
+    validate.known(what, given, table)
     chosen = [(name, row.reader(name, given[name])) for name, row in table.items() if given.get(name) is not None]
     for name, values in chosen:
         if table[name].policy and not values and given[name] is not False:

@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from smolkit.commands.failures import json_reader
 from smolkit.errors import UnknownEngineError
-from smolkit.values import MachineInfo
-from smolkit.verdict import json_reader
+from smolkit.values.results import MachineInfo
 
 if TYPE_CHECKING:
-    from smolkit.observed import ExitInfo
-    from smolkit.values import Completed
+    from smolkit.values.observed import ExitInfo
+    from smolkit.values.results import Completed
 
 _PORTS = range(1, 65_536)
 
@@ -118,7 +118,7 @@ def _created_at(item: Mapping[str, Any]) -> int | None:
 def _exit(item: object) -> ExitInfo | None:
     if not isinstance(item, dict):
         return None
-    from smolkit.observed import ExitInfo  # late: few machines have ended
+    from smolkit.values.observed import ExitInfo  # late: few machines have ended
 
     milliseconds = typed(item, "exited_at_unix_ms", int)
     return ExitInfo(

@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from attrs import evolve, field, frozen
 
-from smolkit import checks
-from smolkit.commands import options, secret, tables
+from smolkit.commands import option_tables, options, secret_args
 from smolkit.commands.base import LONG
-from smolkit.commands.execute import GRACE, duration
+from smolkit.commands.exec import GRACE, duration
+from smolkit.commands.failures import verdict
 from smolkit.commands.verb import Done, Verb
-from smolkit.hidden import hide_options
-from smolkit.values import ExecResult, shown_size
-from smolkit.verdict import verdict
+from smolkit.values import validate
+from smolkit.values.hidden import hide_options
+from smolkit.values.results import ExecResult, shown_size
 
 if TYPE_CHECKING:
+    from smolkit.commands.dialect import Dialect
     from smolkit.commands.options import Option
-    from smolkit.dialect import Dialect
     from smolkit.errors import SmolvmError
-    from smolkit.values import Completed, Invocation
+    from smolkit.values.results import Completed, Invocation
 
 
 def _timeout(value: float | None) -> float | None:
-    return None if value is None else checks.seconds("timeout", value)
+    return None if value is None else validate.seconds("timeout", value)
 
 
 def _input(value: bytes | str | None) -> bytes | None:
-    return checks.data("input", value)
+    return validate.data("input", value)
 
 
 @frozen
@@ -44,8 +44,8 @@ class Run(Verb[tuple[str, ExecResult]]):
     """
 
     WORDS: ClassVar[str] = "machine run"
-    OPTIONS: ClassVar[Mapping[str, Option]] = tables.RUN
-    SECRETS: ClassVar[str] = secret.OWN
+    OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.RUN
+    SECRETS: ClassVar[str] = secret_args.OWN
     BOOTS: ClassVar[bool] = True
 
     timeout: float | None = field(default=None, converter=_timeout, kw_only=True)
@@ -129,8 +129,8 @@ class RunDetached(Done):
 
     WORDS: ClassVar[str] = "machine run"
     FIXED: ClassVar[tuple[str, ...]] = ("--detach",)
-    OPTIONS: ClassVar[Mapping[str, Option]] = tables.RUN
-    SECRETS: ClassVar[str] = secret.MACHINES
+    OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.RUN
+    SECRETS: ClassVar[str] = secret_args.MACHINES
     BOUND: ClassVar[float | None] = LONG
     BOOTS: ClassVar[bool] = True
     FINISH: ClassVar[bool] = True
@@ -153,7 +153,7 @@ class PackRun(Run):
     """`pack run`: the same from a pack file."""
 
     WORDS: ClassVar[str] = "pack run"
-    OPTIONS: ClassVar[Mapping[str, Option]] = tables.PACK_RUN
+    OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.PACK_RUN
     SECRETS: ClassVar[str] = ""
 
     @staticmethod

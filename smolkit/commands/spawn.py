@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from smolkit import checks
 from smolkit.commands.base import Command
-from smolkit.commands.execute import Exec
+from smolkit.commands.exec import Exec
+from smolkit.commands.failures import verdict
 from smolkit.errors import UnknownEngineError
-from smolkit.values import Invocation
-from smolkit.verdict import verdict
+from smolkit.values import validate
+from smolkit.values.results import Invocation
 
 if TYPE_CHECKING:
-    from smolkit.dialect import Dialect
+    from smolkit.commands.dialect import Dialect
     from smolkit.errors import SmolvmError
-    from smolkit.values import Completed
+    from smolkit.values.results import Completed
 
 _SHELL = ("/bin/sh",)  # what `machine shell` runs
 
@@ -71,7 +71,7 @@ class Terminal(Exec):
 class Shell(Command[int]):
     """`machine shell`: the guest's shell, with a terminal. The answer is its exit status."""
 
-    name: str = field(converter=checks.name)
+    name: str = field(converter=validate.name)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "shell", *dialect.name("shell", self.name))

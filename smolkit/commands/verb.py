@@ -7,29 +7,29 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from attrs import evolve, field, frozen
 
-from smolkit import checks
-from smolkit.commands import options, secret
+from smolkit.commands import options, secret_args
 from smolkit.commands.base import Command
-from smolkit.commands.secret import Secrets
-from smolkit.hidden import Hidden, hide_options
-from smolkit.values import Invocation, shown_argv
-from smolkit.verdict import verdict
+from smolkit.commands.failures import verdict
+from smolkit.commands.secret_args import Secrets
+from smolkit.values import validate
+from smolkit.values.hidden import Hidden, hide_options
+from smolkit.values.results import Invocation, shown_argv
 
 if TYPE_CHECKING:
-    from smolkit.dialect import Dialect
+    from smolkit.commands.dialect import Dialect
     from smolkit.errors import SmolvmError
-    from smolkit.values import Completed
+    from smolkit.values.results import Completed
 
 T_co = TypeVar("T_co", covariant=True)
 
 
 def _name(value: str | None) -> str | None:
-    return None if value is None else checks.name(value)
+    return None if value is None else validate.name(value)
 
 
 @frozen
 class Verb(Command[T_co]):
-    """Such a subcommand. A new one is a subclass with its words; its version stands in `smolkit.dialect.SINCE`.
+    """Such a subcommand. A new one is a subclass with its words; its version stands in `smolkit.commands.dialect.SINCE`.
 
     Attributes:
         WORDS: The subcommand.
@@ -37,7 +37,7 @@ class Verb(Command[T_co]):
         OPTIONS: Its options, by their Python names; empty for none.
         JSON: What its answer is: "list", "object", or "" for no JSON.
         NEEDS: What it is pointless without, for people to read; "" where it may be said without any options.
-        SECRETS: Whose its `secrets` are (see `smolkit.commands.secret`); "" where it takes none.
+        SECRETS: Whose its `secrets` are (see `smolkit.commands.secret_args`); "" where it takes none.
         name: The machine that it is about, if any.
         operands: Words that stand by themselves.
         chosen: The options given.
@@ -77,10 +77,10 @@ class Verb(Command[T_co]):
             TypeError, ValueError: an option is unknown, its value cannot be right, or none is given where one must be.
         """
         given = dict(hide_options(given or {}))
-        env = checks.hidden_pairs("env", given.pop("env", None))
-        secrets = checks.secrets("secrets", given.pop("secrets", None)) if cls.SECRETS else ()
+        env = validate.hidden_pairs("env", given.pop("env", None))
+        secrets = validate.secrets("secrets", given.pop("secrets", None)) if cls.SECRETS else ()
         chosen = options.choose(f"`smolvm {cls.WORDS}`", cls.OPTIONS, given)
-        words = checks.words("command", command) if command else ()
+        words = validate.words("command", command) if command else ()
         if cls.NEEDS and not (chosen or env or operands):
             raise ValueError(f"`smolvm {cls.WORDS}` needs {cls.NEEDS}")
         return cls(name, tuple(operands), chosen=chosen, env=env, secrets=secrets, command=words)
@@ -96,10 +96,10 @@ class Verb(Command[T_co]):
 
     def _variables(self, dialect: Dialect) -> Iterator[str]:
         yield from options.variables(self.env)
-        yield from secret.words(self.WORDS, self.secrets, dialect, self.SECRETS)
+        yield from secret_args.words(self.WORDS, self.secrets, dialect, self.SECRETS)
 
     def invocation(self, dialect: Dialect) -> Invocation:
-        env = (*secret.carried(self.machine_secrets), *secret.carried(self.secrets, self.SECRETS))
+        env = (*secret_args.carried(self.machine_secrets), *secret_args.carried(self.secrets, self.SECRETS))
         return evolve(super().invocation(dialect), env=env)
 
     def nothing(self) -> bytes:

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import frozen
 
-from smolkit.commands import options, secret, tables
+from smolkit.commands import option_tables, options, secret_args
 from smolkit.commands.base import LONG
 from smolkit.commands.observing import egress_event, stats
 from smolkit.commands.options import Option, integer, switch
 from smolkit.commands.records import dict_of, dicts_of, list_of
 from smolkit.commands.verb import Done, Followed, Said, Verb
-from smolkit.observed import EgressEvent, Stats
+from smolkit.values.observed import EgressEvent, Stats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from smolkit.dialect import Dialect
-    from smolkit.values import Completed
+    from smolkit.commands.dialect import Dialect
+    from smolkit.values.results import Completed
 
 
 @frozen
@@ -26,7 +26,7 @@ class Update(Done):
     """`machine update`: of a stopped machine, but for its allow lists. Nothing is changed where it fails."""
 
     WORDS: ClassVar[str] = "machine update"
-    OPTIONS: ClassVar[Mapping[str, Option]] = tables.UPDATE
+    OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.UPDATE
     NEEDS: ClassVar[str] = "something to change: cpus=2, say"
     FINISH: ClassVar[bool] = True
 
@@ -36,7 +36,7 @@ class Resize(Done):
     """`machine resize`: processors and memory of a running machine, its disks for the next start; they only grow."""
 
     WORDS: ClassVar[str] = "machine resize"
-    OPTIONS: ClassVar[Mapping[str, Option]] = tables.RESIZE
+    OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.RESIZE
     NEEDS: ClassVar[str] = "something to change: cpus, memory, storage or overlay"
     FINISH: ClassVar[bool] = True
 
@@ -65,7 +65,7 @@ class Branch(Done):
     """`machine branch`, which engines before 1.14.0 call fork. `operands` is the source; `name` the child, if it is one."""
 
     WORDS: ClassVar[str] = "machine branch"
-    OPTIONS: ClassVar[Mapping[str, Option]] = tables.BRANCH
+    OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.BRANCH
     BOUND: ClassVar[float | None] = LONG
     BOOTS: ClassVar[bool] = True
     FINISH: ClassVar[bool] = True
@@ -76,7 +76,7 @@ class Branch(Done):
         dialect.require(f"machine {verb}")
         words: list[str] = []
         if dialect.supports(f"machine {verb} --secret-env"):  # else the child has what its source has on record
-            words += secret.words(f"machine {verb}", self._inherited(), dialect, secret.MACHINES)
+            words += secret_args.words(f"machine {verb}", self._inherited(), dialect, secret_args.MACHINES)
         words += options.argv(f"machine {verb}", self.OPTIONS, self.chosen, dialect)
         if self.env:
             dialect.require(f"machine {verb} --env")
@@ -86,9 +86,10 @@ class Branch(Done):
             return dialect.words("machine", verb, *words, source, *child[1:])
         return dialect.words("machine", verb, *words, "--from" if verb == "branch" else "--golden", source, *child)
 
-    def _inherited(self) -> secret.Secrets:
+    def _inherited(self) -> secret_args.Secrets:
         """The secrets of the source, but for those that the child has others for: the engine takes each name once."""
-        own = {str(pair).partition("=")[0] for name, pairs in self.chosen if name in tables.SECRETS for pair in pairs}
+        given = (pair for name, pairs in self.chosen if name in option_tables.SECRETS for pair in pairs)
+        own = {str(pair).partition("=")[0] for pair in given}
         return tuple(pair for pair in self.machine_secrets if pair[0] not in own)
 
 
@@ -97,7 +98,7 @@ class BranchRelease(Done):
     """`machine branch-release`: a child that was branched with hold=True begins to run, with these variables."""
 
     WORDS: ClassVar[str] = "machine branch-release"
-    OPTIONS: ClassVar[Mapping[str, Option]] = tables.RELEASE
+    OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.RELEASE
     BOUND: ClassVar[float | None] = LONG
     FINISH: ClassVar[bool] = True
 
@@ -107,7 +108,7 @@ class Checkpoint(Done):
     """`machine checkpoint`: a running machine, memory and disks, into a file (or, with a store, a directory)."""
 
     WORDS: ClassVar[str] = "machine checkpoint"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {**tables.CHECKPOINT, "output": Option("--output", options.path)}
+    OPTIONS: ClassVar[Mapping[str, Option]] = {**option_tables.CHECKPOINT, "output": Option("--output", options.path)}
     BOUND: ClassVar[float | None] = None
 
 
@@ -116,7 +117,7 @@ class CheckpointLog(Said):
     """`machine checkpoint-log`: what a checkpoint or a store holds, as text."""
 
     WORDS: ClassVar[str] = "machine checkpoint-log"
-    OPTIONS: ClassVar[Mapping[str, Option]] = tables.CHECKPOINT_LOG
+    OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.CHECKPOINT_LOG
     NEEDS: ClassVar[str] = "a checkpoint or a store"
 
 
@@ -125,7 +126,7 @@ class CheckpointPrune(Said):
     """`machine checkpoint-prune`: what no checkpoint needs any more goes from a store."""
 
     WORDS: ClassVar[str] = "machine checkpoint-prune"
-    OPTIONS: ClassVar[Mapping[str, Option]] = tables.CHECKPOINT_PRUNE
+    OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.CHECKPOINT_PRUNE
     BOUND: ClassVar[float | None] = LONG
 
 
@@ -134,7 +135,7 @@ class CheckpointWarm(Done):
     """`machine checkpoint-warm`: makes a checkpoint ready, so that the next machine from it starts sooner."""
 
     WORDS: ClassVar[str] = "machine checkpoint-warm"
-    OPTIONS: ClassVar[Mapping[str, Option]] = tables.CHECKPOINT_WARM
+    OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.CHECKPOINT_WARM
     BOUND: ClassVar[float | None] = LONG
 
 
@@ -215,7 +216,7 @@ class Monitor(Followed[None]):
     """`machine monitor`: looks after the machine and starts it again, without end."""
 
     WORDS: ClassVar[str] = "machine monitor"
-    OPTIONS: ClassVar[Mapping[str, Option]] = tables.MONITOR
+    OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.MONITOR
 
     def answer(self, completed: Completed) -> None:
         return None
@@ -239,7 +240,7 @@ class Prune(Said):
     """`machine prune`: a machine's image layers that nothing needs. Boots a stopped machine, and stops it after."""
 
     WORDS: ClassVar[str] = "machine prune"
-    OPTIONS: ClassVar[Mapping[str, Option]] = tables.PRUNE
+    OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.PRUNE
     BOUND: ClassVar[float | None] = LONG
 
 
@@ -297,7 +298,7 @@ class PackPrune(Said):
     """`pack prune`: unpacked packs that nothing needs."""
 
     WORDS: ClassVar[str] = "pack prune"
-    OPTIONS: ClassVar[Mapping[str, Option]] = tables.PACK_PRUNE
+    OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.PACK_PRUNE
 
 
 @frozen

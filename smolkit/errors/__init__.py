@@ -57,11 +57,7 @@ An argument that cannot be right (a wrong type, an empty command, a negative tim
 raised before any process starts.
 """
 
-from smolkit.errors.base import (
-    SmolvmError,
-    add_note,
-    tail,
-)
+from smolkit.errors.base import SmolvmError, add_note, tail
 from smolkit.errors.engine import (
     ConfigError,
     DeadlockError,

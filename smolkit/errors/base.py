@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smolkit.shown import printable, shell_line, without_users
+from smolkit.values.shown import printable, shell_line, without_users
 
 if TYPE_CHECKING:
-    from smolkit.values import Completed
+    from smolkit.values.results import Completed
 
 _TAIL_LINES = 12
 _TAIL_CHARACTERS = 2000
 
 
 def tail(output: bytes | str) -> str:
-    """The last lines of what a program said, safe to print: see `smolkit.shown`. Guests are hostile."""
+    """The last lines of what a program said, safe to print: see `smolkit.values.shown`. Guests are hostile."""
     if isinstance(output, bytes):
         output = output[-4 * _TAIL_CHARACTERS :].decode("utf-8", "replace")
     text = without_users(output[-4 * _TAIL_CHARACTERS :]).strip()

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from smolkit.errors.base import SmolvmError, tail
 from smolkit.errors.engine import OutcomeUnknownError
-from smolkit.shown import shell_line
+from smolkit.values.shown import shell_line
 
 if TYPE_CHECKING:
-    from smolkit.values import Completed, ExecResult
+    from smolkit.values.results import Completed, ExecResult
 
 
 class ExecError(SmolvmError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from smolkit.errors.base import SmolvmError
 
 if TYPE_CHECKING:
-    from smolkit.values import Completed
+    from smolkit.values.results import Completed
 
 
 class GuestFileError(SmolvmError, OSError):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import ExitStack
 
-    from smolkit.values import Completed, Invocation
+    from smolkit.values.results import Completed, Invocation
 
 T = TypeVar("T")
 

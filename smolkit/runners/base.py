@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve
 
-from smolkit import checks
+from smolkit.commands.dialect import Dialect, Engine
 from smolkit.commands.engine import Version
-from smolkit.dialect import Dialect, Engine
 from smolkit.errors import EngineNotFoundError, ForeignProgramError, SmolvmError
 from smolkit.runners.attempts import Attempt, InterruptedCall, boot_is_over, cut_short, host_limits
+from smolkit.runners.blocking import Gate, holding_interrupts, interruptible, struck
 from smolkit.runners.bounds import least, left, shortened
 from smolkit.runners.host import Host
-from smolkit.runners.waiting import Gate, holding_interrupts, interruptible, struck
-from smolkit.values import Completed
+from smolkit.values import validate
+from smolkit.values.results import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from smolkit.calls import Call, Plan
     from smolkit.commands.base import Command
+    from smolkit.commands.call import Call, Plan
     from smolkit.commands.run import RunTerminal
     from smolkit.commands.spawn import Shell, Terminal
-    from smolkit.observed import Check
     from smolkit.runners.live import Live
-    from smolkit.values import Invocation
+    from smolkit.values.observed import Check
+    from smolkit.values.results import Invocation
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class AnyRunner(Host, ABC):
         if version is not None:
             Dialect.of(version)
         self._version = version
-        self._max_starts = checks.integer("max_starts", max_starts, 1, 2**31 - 1)
+        self._max_starts = validate.integer("max_starts", max_starts, 1, 2**31 - 1)
         self._starts = Gate(max_starts)
         self._engine: Engine | None = None
         self._observers: tuple[Callable[[Call], object], ...] = ()
@@ -197,7 +197,7 @@ class AnyRunner(Host, ABC):
         if not self._observers:
             return
         try:
-            from smolkit.calls import Call  # late: few programs observe
+            from smolkit.commands.call import Call  # late: few programs observe
 
             call = Call(command, invocation.argv, self.clock() - started, returncode, error)
         except ImportError:  # the interpreter exits
@@ -300,13 +300,13 @@ class AnyRunner(Host, ABC):
         try:
             return self.look()
         except Exception as error:  # noqa: BLE001  (it never raises)
-            from smolkit.observed import Check  # late: few programs ask
+            from smolkit.values.observed import Check  # late: few programs ask
 
             return [Check("program", ok=False, detail=f"{type(error).__name__}: {error}", hint="can it be run by hand?")]
 
     def look(self) -> list[Check]:
         """What `doctor` finds."""
-        from smolkit.observed import Check  # late: few programs ask
+        from smolkit.values.observed import Check  # late: few programs ask
 
         try:
             engine = self.engine

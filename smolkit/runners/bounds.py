@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 if TYPE_CHECKING:
-    from smolkit.values import Invocation
+    from smolkit.values.results import Invocation
 
 
 def least(*bounds: float | None) -> float | None:

@@ -7,15 +7,15 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from smolkit import checks
-from smolkit.runners.waiting import interruptible, sleep
+from smolkit.runners.blocking import interruptible, sleep
+from smolkit.values import validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from smolkit.calls import Plan
-    from smolkit.hidden import Hidden
-    from smolkit.ownership import Here
+    from smolkit.commands.call import Plan
+    from smolkit.values.hidden import Hidden
+    from smolkit.values.ownership import Here
 
 _READ_BYTES = 2**20  # of a log at a time
 
@@ -41,7 +41,7 @@ class Host:
             raise IsADirectoryError(f"cp copies one file, and this is a directory: {path!r}")
         with open(path, "rb"):  # says what is wrong with it, before any process starts
             pass
-        if ":" not in path and checks.is_utf8(path):
+        if ":" not in path and validate.is_utf8(path):
             yield path
             return
         # The engine takes what stands before any colon for a machine's name, and has no escape for it; and only UTF-8.
@@ -103,13 +103,13 @@ class Host:
 
     def here(self) -> Here:
         """Who this process is and which others are alive, on the host whose processes make machines through this runner."""
-        from smolkit.runners.here import here  # late: only where a machine is made or reaped
+        from smolkit.runners.local.identity import here  # late: only where a machine is made or reaped
 
         return here()
 
     def named(self, name: str | None, keep: object) -> str:
         """The name, or a fresh one; what is to be kept has none that tells of an owner."""
-        from smolkit.ownership import fresh_name  # late: likewise
+        from smolkit.values.ownership import fresh_name  # late: likewise
 
         return fresh_name(None if keep else self.here().me) if name is None else name
 

@@ -11,7 +11,7 @@ from attrs import evolve
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from smolkit.values import Completed, Invocation
+    from smolkit.values.results import Completed, Invocation
 
 
 class Live(ABC):

@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any, final
 from attrs import evolve, frozen
 
 from smolkit.errors import add_note
-from smolkit.hidden import Hidden
 from smolkit.runners.base import Runner
-from smolkit.shown import redact, shell_line
 from smolkit.testing.known_secrets import known
 from smolkit.testing.scripted import UnexpectedCommandError, UnusedAnswerError
 from smolkit.testing.scrubbing import Scrubber
-from smolkit.values import Completed
+from smolkit.values.hidden import Hidden
+from smolkit.values.results import Completed
+from smolkit.values.shown import redact, shell_line
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
     from smolkit.commands.base import Command
-    from smolkit.values import Invocation
+    from smolkit.values.results import Invocation
 
 _VERSION = 1
 _KEY = "smolkit cassette"

@@ -6,15 +6,15 @@ import math
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from smolkit.hidden import Variables
-from smolkit.spawned import MARK
+from smolkit.handles.spawned import MARK
 from smolkit.testing import guest, words
 from smolkit.testing.guest import FakeMachine, GuestCall
 from smolkit.testing.guest_input import WAITS, GuestInput, Left
 from smolkit.testing.secret_sources import resolve, sources
+from smolkit.values.hidden import Variables
 
 if TYPE_CHECKING:
-    from smolkit.dialect import Dialect
+    from smolkit.commands.dialect import Dialect
     from smolkit.testing.shell import Pieces
     from smolkit.testing.words import Words
 

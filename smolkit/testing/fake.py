@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, final, overload
 
 from attrs import define, evolve
 
-from smolkit.checks import hidden_pairs
-from smolkit.hidden import hide
 from smolkit.runners.base import Runner
 from smolkit.runners.live import Live
 from smolkit.testing import verbs, words
@@ -18,18 +16,20 @@ from smolkit.testing.executing import Clock
 from smolkit.testing.guest_input import GuestInput
 from smolkit.testing.live import LiveCall
 from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError
-from smolkit.values import Completed
+from smolkit.values.hidden import hide
+from smolkit.values.results import Completed
+from smolkit.values.validate import hidden_pairs
 
 if TYPE_CHECKING:
     from contextlib import _GeneratorContextManager
 
     from smolkit.commands.base import Command
-    from smolkit.hidden import Hidden
-    from smolkit.ownership import Here
     from smolkit.testing.guest import FakeMachine, Handler, Said
     from smolkit.testing.shell import Pieces
     from smolkit.testing.words import Words
-    from smolkit.values import Invocation
+    from smolkit.values.hidden import Hidden
+    from smolkit.values.ownership import Here
+    from smolkit.values.results import Invocation
 
 T = TypeVar("T")
 

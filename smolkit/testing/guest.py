@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, final
 
 from attrs import define, evolve, field, frozen
 
-from smolkit.checks import data
-from smolkit.hidden import Variables, masked
-from smolkit.spawned import FIND, KILL
-from smolkit.testing import guest_scripts
+from smolkit.handles.spawned import FIND, KILL
+from smolkit.testing import file_scripts
 from smolkit.testing.guest_input import GuestInput
 from smolkit.testing.programs import PROGRAMS
 from smolkit.testing.scripted import UnexpectedCommandError
 from smolkit.testing.shell import NULL, Pieces, Shell, normal
 from smolkit.testing.shell_syntax import UnknownSyntaxError
+from smolkit.values.hidden import Variables, masked
+from smolkit.values.validate import data
 
 if TYPE_CHECKING:
     from smolkit.testing.memory import Files
@@ -170,8 +170,8 @@ def _begun(call: GuestCall, handlers: list[tuple[tuple[str, ...], Any]]) -> Piec
         if call.args[: len(words)] == words:
             return _pieces(handler(call) if callable(handler) and not isinstance(handler, type) else handler)
     try:
-        text = None if call.args == ("sh", "-c") else guest_scripts.run(call.files, call.args, call._input, int(call.now))  # noqa: SLF001  (of this module)
-    except guest_scripts.Exit as end:
+        text = None if call.args == ("sh", "-c") else file_scripts.run(call.files, call.args, call._input, int(call.now))  # noqa: SLF001  (of this module)
+    except file_scripts.Exit as end:
         return _said(GuestResult(end.status, b"", end.stderr))
     if text is not None:
         return _said(text)

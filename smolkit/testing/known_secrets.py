@@ -7,11 +7,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from smolkit.hidden import Hidden
-from smolkit.shown import masked_parts
+from smolkit.values.hidden import Hidden
+from smolkit.values.shown import masked_parts
 
 if TYPE_CHECKING:
-    from smolkit.values import Invocation
+    from smolkit.values.results import Invocation
 
 _SHORTEST_VALUE = 6  # characters of a variable that is no secret: shorter ones ("1", "true", "root") are in most answers
 _LARGEST_FILE = 2**20  # bytes: the engine takes no more

@@ -7,15 +7,15 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, final
 
-from smolkit.runners import waiting
+from smolkit.runners import blocking
 from smolkit.runners.live import Live
 from smolkit.testing.guest_input import WAITS, GuestInput, Left
 from smolkit.testing.scripted import UnexpectedCommandError
-from smolkit.values import Completed
+from smolkit.values.results import Completed
 
 if TYPE_CHECKING:
     from smolkit.testing.fake import FakeSmolvm
-    from smolkit.values import Invocation
+    from smolkit.values.results import Invocation
 
 _GLANCE = 0.005  # seconds of this host between two looks for input
 _MANY = (
@@ -47,7 +47,7 @@ class LiveCall(Live):
         """As in Live."""
         if self._held:
             return self._held.pop()
-        waiting.breathe()
+        blocking.breathe()
         self._until = None if timeout is None else self._fake.clock() + timeout
         piece = self._next()
         self._count += timeout is not None
@@ -97,7 +97,7 @@ class LiveCall(Live):
         while not self._stdin.ready and self._returncode is None:
             if time.monotonic() >= deadline:
                 return self._gives_up(left)
-            waiting.sleep(_GLANCE)
+            blocking.sleep(_GLANCE)
         return self._returncode is None
 
     def _gives_up(self, left: float | None) -> bool:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, evolve, field
 
-from smolkit.checks import data
 from smolkit.commands.base import Command
 from smolkit.commands.verbs import Cli
 from smolkit.runners.attempts import Attempt, InterruptedCall
 from smolkit.runners.base import Runner
+from smolkit.runners.blocking import breathe
 from smolkit.runners.live import Live, Replayed
-from smolkit.runners.waiting import breathe
-from smolkit.shown import redact, shell_line
-from smolkit.values import Completed, Invocation
+from smolkit.values.results import Completed, Invocation
+from smolkit.values.shown import redact, shell_line
+from smolkit.values.validate import data
 
 if TYPE_CHECKING:
     from smolkit.commands.run import RunTerminal

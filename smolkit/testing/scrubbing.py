@@ -12,7 +12,7 @@ from typing import Any, final
 
 from attrs import frozen
 
-from smolkit.hidden import MASK
+from smolkit.values.hidden import MASK
 
 _WHITE = " \t\n\r\f\v"
 _SHORT = 4  # characters: shorter ones are taken out only where they stand by themselves, as they are part of any text

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from smolkit.hidden import Hidden
 from smolkit.testing.scripted import UnexpectedCommandError
 from smolkit.testing.words import Refusal
+from smolkit.values.hidden import Hidden
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

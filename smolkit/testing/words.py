@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from smolkit.commands import tables
+from smolkit.commands import option_tables
 from smolkit.commands.options import switch
 
 if TYPE_CHECKING:
-    from smolkit.dialect import Dialect
-    from smolkit.hidden import Hidden
+    from smolkit.commands.dialect import Dialect
+    from smolkit.values.hidden import Hidden
 
 CAP = 11_534_336  # bytes of output, of an exec without -i
 MIB = 2**20
@@ -41,12 +41,12 @@ _VALUED = {
     "machine update": ("-e",),
 }
 _TABLES = {
-    "machine branch": tables.BRANCH,
-    "machine create": tables.CREATE,
-    "machine fork": tables.BRANCH,
-    "machine run": tables.RUN,
-    "machine start": tables.START,
-    "machine update": tables.UPDATE,
+    "machine branch": option_tables.BRANCH,
+    "machine create": option_tables.CREATE,
+    "machine fork": option_tables.BRANCH,
+    "machine run": option_tables.RUN,
+    "machine start": option_tables.START,
+    "machine update": option_tables.UPDATE,
 }
 
 

@@ -37,7 +37,7 @@ def by_subprocess() -> None:
     subprocess.run(ARGV, executable=PROGRAM, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
-PROGRAMS = ("import sys", "import attrs, subprocess", "from smolkit import Smolvm", "import smolkit.runners.local")
+PROGRAMS = ("import sys", "import attrs, subprocess", "from smolkit import Smolvm", "from smolkit import SubprocessRunner")
 
 
 def importing(code: str) -> Callable[[], object]:

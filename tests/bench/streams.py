@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smolkit import Machine, Smolvm, SubprocessRunner
-from smolkit.calls import Call
+from smolkit.commands.call import Call
 
 SIZE = 400_000_000
 FILES = 2000

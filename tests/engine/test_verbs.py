@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from smolkit import ExecResult, Machine, Secret, Smolvm, SubprocessRunner, errors
-from smolkit.calls import Call
+from smolkit.commands.call import Call
 from tests.engine.conftest import Boot
 from tests.engines import again
 

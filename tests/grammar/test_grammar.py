@@ -20,7 +20,7 @@ from attrs import evolve
 
 from smolkit import Invocation, Machine, Smolvm, SubprocessRunner, errors
 from smolkit.commands import Command, DataDir, Delete, Exec, Run
-from smolkit.commands.tables import CREATE, PACK, START
+from smolkit.commands.option_tables import CREATE, PACK, START
 from tests import hostile
 from tests.conftest import Table
 from tests.engines import FOLDER, throwaway_client

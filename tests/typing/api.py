@@ -19,11 +19,11 @@ from smolkit import (
     SubprocessRunner,
 )
 from smolkit.aio import AsyncMonitoring, AsyncProcess, in_loop
-from smolkit.calls import Plan
 from smolkit.commands import Exec, Ls
-from smolkit.observed import MonitorEvent, Stats
+from smolkit.commands.call import Plan
 from smolkit.otel import spans
 from smolkit.testing import FakeRunner
+from smolkit.values.observed import MonitorEvent, Stats
 
 client = Smolvm()
 assert_type(client.engine, Engine)

@@ -12,9 +12,9 @@ import pytest
 
 from smolkit import Completed, Invocation, Machine, Smolvm, errors
 from smolkit.commands import DataDir
+from smolkit.commands.failures import verdict
 from smolkit.commands.observing import monitor_event
 from smolkit.testing import FakeRunner
-from smolkit.verdict import verdict
 
 SEED, TRIES = 13, 1500  # for each of what is read; tried with 100,000 by hand
 

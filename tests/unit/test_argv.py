@@ -62,11 +62,11 @@ from smolkit.commands import (
     Update,
     Version,
 )
+from smolkit.commands.dialect import Dialect
+from smolkit.commands.option_tables import CREATE, PACK, START
+from smolkit.commands.option_types import MachineOptions, PackOptions
 from smolkit.commands.options import choose
-from smolkit.commands.tables import CREATE, PACK, START
-from smolkit.commands.typed import MachineOptions, PackOptions
-from smolkit.dialect import Dialect
-from smolkit.since import SINCE
+from smolkit.commands.versions import SINCE
 from tests.samples import CREATE_OPTIONS, PACK_OPTIONS, commands, create
 
 CLASSIC, CURRENT, NEWEST = Dialect.of("1.0.1"), Dialect.of("1.0.2"), Dialect.of("1.32.2")

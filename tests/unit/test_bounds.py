@@ -133,7 +133,7 @@ def test_a_silent_one_lets_others_start_after_a_while(
     pretend: PretendEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says nothing of its boot; that the first start of the host has succeeded is not taken for known."""
-    monkeypatch.setattr("smolkit.runners.pump._BOOT", 0.3)
+    monkeypatch.setattr("smolkit.runners.local.pump._BOOT", 0.3)
     program = tmp_path / "runs"
     go = tmp_path / "go"
     program.write_text(

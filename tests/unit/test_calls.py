@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from smolkit import Smolvm, SubprocessRunner, errors
-from smolkit.calls import Call
 from smolkit.commands import Create, Delete, Exec, Ls, Start
+from smolkit.commands.call import Call
 from smolkit.testing import FakeRunner, FakeSmolvm
 from tests.recorded import as_json
 from tests.samples import commands

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smolkit import Invocation, Secret, Smolvm, errors
-from smolkit.commands.script import encode
+from smolkit.commands.guest_scripts import encode
 from smolkit.testing import FakeRunner, FakeSmolvm, Recorder, Replayer, UnexpectedCommandError, UnusedAnswerError
 from smolkit.testing.scrubbing import Scrubber
 

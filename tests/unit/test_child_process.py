@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from smolkit import Machine, Smolvm, SubprocessRunner
-from smolkit.runners.call import Call
-from smolkit.runners.child import Child
-from smolkit.runners.posix import LOST, ChildProcess
+from smolkit.runners.local.capture import Call
+from smolkit.runners.local.child import Child
+from smolkit.runners.local.posix import LOST, ChildProcess
 from smolkit.testing import PretendEngine
 
 SLEEP = ("/bin/sleep", ("sleep", "60"))

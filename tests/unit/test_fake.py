@@ -406,7 +406,7 @@ def test_files_may_be_looked_at_from_outside(smolvm: FakeSmolvm, machine: Machin
 
 def test_scripts_fail_as_the_guests_own(machine: Machine) -> None:
     """An archive that is cut off, a file in the way, a user that is not there."""
-    script = __import__("smolkit.commands.script", fromlist=["script"])
+    script = __import__("smolkit.commands.guest_scripts", fromlist=["script"])
     machine.write_text("/root/file", "x")
     cut_off = machine.exec(script.words(script.UNPACK, "/root/new", ".part", "", "755", "@0"), input=b"\0" * 1024)
     assert 86 == cut_off.returncode

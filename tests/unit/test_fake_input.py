@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from smolkit import AsyncSmolvm, Machine, Smolvm, SubprocessRunner, errors
-from smolkit.process import Process
+from smolkit.handles.process import Process
 from smolkit.testing import FakeSmolvm, GuestCall, PretendEngine, UnexpectedCommandError
 
 

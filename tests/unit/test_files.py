@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from smolkit import GuestPath, Machine, Smolvm, SubprocessRunner, errors
-from smolkit.archive import Unpacker
 from smolkit.commands import Cp, Exec
+from smolkit.handles.archive import Unpacker
 from smolkit.testing import FakeRunner
 from tests.recorded import as_json
 

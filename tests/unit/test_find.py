@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from smolkit import Smolvm, SubprocessRunner, errors
-from smolkit.runners.doctor import host_checks
-from smolkit.runners.find import VARIABLE, find
+from smolkit.runners.local.doctor import host_checks
+from smolkit.runners.local.locate import VARIABLE, find
 
 Program = Callable[..., Path]
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from smolkit import errors
-from smolkit.archive import Unpacker
-from smolkit.host_tree import fresh_folder
+from smolkit.handles.archive import Unpacker
+from smolkit.handles.host_tree import fresh_folder
 from tests.nasty import state
 from tests.unit.test_archive_fuzz import put
 from tests.unit.test_files import member

@@ -9,8 +9,8 @@ import pytest
 
 from smolkit import Machine, Smolvm, SubprocessRunner, errors
 from smolkit.commands import Monitor
-from smolkit.observed import MonitorEvent
 from smolkit.testing import FakeRunner
+from smolkit.values.observed import MonitorEvent
 from tests.recorded import as_json
 
 # As the engine writes it (the source of 1.9.3).

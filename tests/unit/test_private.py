@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from smolkit.runners.first import first_start_alone, state_folders
-from smolkit.runners.ports import free_port
-from smolkit.runners.private import open_lock, private_directory
+from smolkit.runners.local.first_boot import first_start_alone, state_folders
+from smolkit.runners.local.ports import free_port
+from smolkit.runners.local.private_files import open_lock, private_directory
 
 ROOT = os.geteuid() == 0
 
@@ -98,7 +98,7 @@ def test_a_port_is_found_whatever_the_runtime_directory_is(
 def test_a_user_without_a_home_has_a_lock_all_the_same() -> None:
     """Neither HOME nor the user database names a directory: state folders are still told, and a start is let through."""
     code = (
-        "import os, pathlib, sys; from smolkit.runners.first import _locked, state_folders\n"
+        "import os, pathlib, sys; from smolkit.runners.local.first_boot import _locked, state_folders\n"
         "pathlib.Path.expanduser = lambda self: (_ for _ in ()).throw(RuntimeError('no home'))\n"
         "print(state_folders({})[0])\n"
         "with _locked(5): print('in')"

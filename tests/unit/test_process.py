@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from smolkit import Completed, Machine, Smolvm, SubprocessRunner, errors
-from smolkit.calls import Call
 from smolkit.commands import Command, Exec, Logs, Spawn
+from smolkit.commands.call import Call
 from smolkit.runners.live import Live, Replayed
 from smolkit.testing import FakeRunner
 from tests.processes import running, until
@@ -295,7 +295,7 @@ def test_commands_that_are_left_to_run(client: Smolvm, fake: FakeRunner) -> None
 
 def test_a_mark_finds_a_whole_family(said: Machine) -> None:
     """Also what has left its process group: found, and killed, on this host's own processes."""
-    from smolkit.spawned import FIND, KILL  # the guest's side
+    from smolkit.handles.spawned import FIND, KILL  # the guest's side
 
     child = subprocess.Popen(
         ["sh", "-c", "sleep 61 & setsid sleep 62 & wait"],

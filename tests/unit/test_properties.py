@@ -14,11 +14,13 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smolkit import archive, checks, errors
+from smolkit import errors
 from smolkit.commands import Exec
-from smolkit.commands.script import encode
-from smolkit.dialect import Dialect
-from smolkit.shown import redact
+from smolkit.commands.dialect import Dialect
+from smolkit.commands.guest_scripts import encode
+from smolkit.handles import archive
+from smolkit.values import validate
+from smolkit.values.shown import redact
 from tests.unit.test_files import tree
 
 NEWEST = Dialect.of("1.32.2")
@@ -35,7 +37,7 @@ WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 def test_names_are_the_engines_or_an_error(text: str) -> None:
     """What is taken can be no flag, no path and no second name; everything else is refused before anything runs."""
     try:
-        name = checks.name(text)
+        name = validate.name(text)
     except errors.InvalidNameError:
         return
     assert name == text

@@ -1,4 +1,4 @@
-"""The interrupt protocol of smolkit.steps: what an interrupt meets, what it leaves, and what comes out."""
+"""The interrupt protocol of smolkit.flows.steps: what an interrupt meets, what it leaves, and what comes out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from smolkit import AsyncRunner, AsyncSmolvm, Completed, Invocation, Smolvm, errors
-from smolkit.runners.waiting import Gate
+from smolkit.runners.blocking import Gate
 from smolkit.testing import FakeSmolvm, PretendEngine
 
 

@@ -18,12 +18,13 @@ from typing import Any, Literal
 import pytest
 from attrs import evolve
 
-from smolkit import Completed, Invocation, MachineInfo, Smolvm, SubprocessRunner, errors, reaping
+from smolkit import Completed, Invocation, MachineInfo, Smolvm, SubprocessRunner, errors
 from smolkit.commands import Command, Create, Delete, Ls, Status, Stop
-from smolkit.ownership import MACHINE, NONE, OWNER, Here, Owner, fresh_name
-from smolkit.runners.here import here, is_alive
-from smolkit.steps import perform
+from smolkit.flows import reap
+from smolkit.flows.steps import perform
+from smolkit.runners.local.identity import here, is_alive
 from smolkit.testing import FakeRunner, FakeSmolvm, PretendEngine
+from smolkit.values.ownership import MACHINE, NONE, OWNER, Here, Owner, fresh_name
 from tests.processes import until_idle
 from tests.recorded import as_json
 
@@ -200,7 +201,7 @@ def test_a_process_whose_first_thread_ended_is_alive() -> None:
     assert alive
 
 
-WHO = "from smolkit.runners.here import here; print(here().me, here().booted, flush=True); input()"
+WHO = "from smolkit.runners.local.identity import here; print(here().me, here().booted, flush=True); input()"
 
 
 @contextmanager
@@ -429,7 +430,7 @@ def test_what_may_have_branches_stays_where_the_engine_does_not_tell(version: st
     name = fresh_name(GONE) if version == "1.7.9" else "golden"
     golden = {"name": name, "state": "frozen", "forkable": True, "labels": {MACHINE: name, OWNER: str(GONE)}}
     fake.answer(Ls(), stdout=json.dumps([golden, {"name": "twig"}]))
-    reapable = perform(fake, reaping.reapable(HERE, fake.engine.dialect))
+    reapable = perform(fake, reap.reapable(HERE, fake.engine.dialect))
 
     assert found == [item.machine.name for item in reapable]
 

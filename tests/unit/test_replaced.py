@@ -11,8 +11,8 @@ import pytest
 from smolkit import Machine, Smolvm, SmolvmError, errors
 from smolkit.commands import Create, Delete, Exec, Ls, Start, Status, Stop
 from smolkit.commands.base import Command
-from smolkit.ownership import CREATION
 from smolkit.testing import FakeRunner, FakeSmolvm
+from smolkit.values.ownership import CREATION
 from tests.recorded import as_json
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from smolkit import Machine, Secret, Smolvm, SmolvmError, SubprocessRunner, errors
 from smolkit.commands import Create, Exec, Spawn, Start
-from smolkit.commands.secret import MACHINES, OWN, carrier
+from smolkit.commands.secret_args import MACHINES, OWN, carrier
 from smolkit.testing import FakeRunner, FakeSmolvm, UnexpectedCommandError
 from tests.processes import running, until
 from tests.recorded import as_json

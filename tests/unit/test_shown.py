@@ -25,11 +25,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from smolkit import AsyncSmolvm, Machine, Secret, Smolvm, SmolvmError, SubprocessRunner
-from smolkit.calls import Call
-from smolkit.commands import Create, Exec, MachineSpec, Run, Update, typed
-from smolkit.hidden import Hidden, Variables, Word
+from smolkit.commands import Create, Exec, MachineSpec, Run, Update, option_types
+from smolkit.commands.call import Call
 from smolkit.testing import FakeRunner, FakeSmolvm, PretendEngine
 from smolkit.values import Completed
+from smolkit.values.hidden import Hidden, Variables, Word
 from tests.inner_pytest import run_pytest
 from tests.recorded import as_json
 from tests.samples import stays_ours
@@ -59,7 +59,7 @@ def given(option: str, kind: str = "str") -> Any:
 
 def told(options: str) -> set[str]:
     """The options of a TypedDict that hold secrets."""
-    return SECRET_OPTIONS & set(getattr(typed, options).__annotations__)
+    return SECRET_OPTIONS & set(getattr(option_types, options).__annotations__)
 
 
 def taking(kind: type[Any]) -> Iterator[tuple[str, str]]:

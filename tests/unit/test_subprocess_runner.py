@@ -21,9 +21,9 @@ import pytest
 
 from smolkit import Invocation, Smolvm, SubprocessRunner, errors
 from smolkit.commands import Exec, Ls, Start
-from smolkit.dialect import Dialect
-from smolkit.hidden import Hidden
+from smolkit.commands.dialect import Dialect
 from smolkit.testing import PretendEngine
+from smolkit.values.hidden import Hidden
 from tests.processes import LONGEST, until
 from tests.recorded import NOTE
 

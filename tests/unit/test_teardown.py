@@ -1,4 +1,4 @@
-"""What is left when something fails: the rules of smolkit.procedures, rule by rule."""
+"""What is left when something fails: the rules of smolkit.flows.teardown, rule by rule."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ import pytest
 
 from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Machine, Runner, Smolvm
 from smolkit.aio import AsyncMonitoring, AsyncProcess, AsyncSpawned
-from smolkit.aio.twins import AsyncInput
-from smolkit.monitoring import Monitoring
-from smolkit.process import Input, Process
-from smolkit.spawned import Spawned
+from smolkit.aio.handles import AsyncInput
+from smolkit.handles.monitoring import Monitoring
+from smolkit.handles.process import Input, Process
+from smolkit.handles.spawned import Spawned
 from smolkit.testing import FakeRunner, FakeSmolvm
 
 TWINS = [

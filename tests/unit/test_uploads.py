@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from smolkit import AsyncSmolvm, Machine, Smolvm, SubprocessRunner, errors
-from smolkit.commands import script
+from smolkit.commands import guest_scripts
 from smolkit.testing import FakeRunner, FakeSmolvm
 from tests import trees
 from tests.guests import KINDS, USER, Guest, guest
@@ -282,7 +282,7 @@ def test_a_secret_is_never_open(there: Guest) -> None:
     (there.folder / "elsewhere").mkdir()
     (there.folder / "link").symlink_to("elsewhere/new")
     part = there.folder / "elsewhere/.part"
-    words = script.words(script.WRITE, f"{there.inside}/link", ".part", "9", "640", "", "")
+    words = guest_scripts.words(guest_scripts.WRITE, f"{there.inside}/link", ".part", "9", "640", "", "")
     with there.machine.popen(words, stdin=True) as process:
         assert process.stdin is not None
         process.stdin.write("secret")

@@ -10,9 +10,9 @@ import pytest
 
 from smolkit import Dialect, ExecResult, GuestPath, MachineInfo, errors
 from smolkit.commands import Create, Exec, MachineSpec
-from smolkit.hidden import Hidden
-from smolkit.shown import redact
 from smolkit.values import Completed, Invocation
+from smolkit.values.hidden import Hidden
+from smolkit.values.shown import redact
 
 
 def test_redact_hides_values_up_to_the_guests_command() -> None:

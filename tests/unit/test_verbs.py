@@ -13,10 +13,10 @@ import pytest
 
 from smolkit import Completed, Invocation, Smolvm, errors
 from smolkit.commands import Branch, Create, DataDir, Delete, Ls, Run, Start, Status, Update
-from smolkit.observed import EgressEvent, ExitInfo
-from smolkit.ownership import CREATION
 from smolkit.runners.attempts import InterruptedCall
 from smolkit.testing import FakeRunner
+from smolkit.values.observed import EgressEvent, ExitInfo
+from smolkit.values.ownership import CREATION
 from tests.recorded import as_json
 from tests.samples import marked, stays_ours
 

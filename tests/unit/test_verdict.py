@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from smolkit import SmolvmError, errors
+from smolkit.commands.failures import PHRASES, verdict
 from smolkit.values import Completed
-from smolkit.verdict import PHRASES, verdict
 from tests.recorded import NOTE, RECORDED, as_json
 
 JSON = ("--error-format", "json", "machine", "exec", "--name", "m", "-i", "--", "prog")

@@ -18,8 +18,8 @@ from anyio.lowlevel import checkpoint
 
 from smolkit import errors
 from smolkit.aio import in_loop
-from smolkit.runners import waiting
-from smolkit.runners.waiting import Gate, Ticket
+from smolkit.runners import blocking
+from smolkit.runners.blocking import Gate, Ticket
 from tests.processes import LONGEST, until
 
 
@@ -116,7 +116,7 @@ def test_a_call_that_waits_for_itself_is_an_error() -> None:
 
     def sleepy() -> None:
         with gate.turn():
-            waiting.sleep(0.05)
+            blocking.sleep(0.05)
 
     async def main() -> None:
         with pytest.raises(errors.DeadlockError):
@@ -180,7 +180,7 @@ def test_an_exception_at_any_line_costs_no_place() -> None:
 
         def trace(frame: FrameType, event: str, arg: object) -> Any:
             nonlocal lines
-            if frame.f_code.co_filename != waiting.__file__:
+            if frame.f_code.co_filename != blocking.__file__:
                 return None
             lines += event == "line"
             if lines == moment:

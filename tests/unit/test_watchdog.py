@@ -18,10 +18,10 @@ from attrs import evolve
 
 from smolkit import AsyncRunner, Completed, Invocation, Smolvm, SmolvmError, SubprocessRunner
 from smolkit.commands import Delete, Ls, Status, Stop
-from smolkit.ownership import MACHINE, OWNER, Owner, fresh_name
-from smolkit.runners import orphans
-from smolkit.runners.here import here
+from smolkit.flows import orphans
+from smolkit.runners.local.identity import here
 from smolkit.testing import FakeRunner, FakeSmolvm, PretendEngine, Recorder
+from smolkit.values.ownership import MACHINE, OWNER, Owner, fresh_name
 from tests.processes import until
 
 BEGIN = """
@@ -339,7 +339,7 @@ def test_a_watchdog_that_is_gone_is_replaced(engine: PretendEngine, number: sign
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 machine = client.machine("m"); machine.create()
 ready()
-from smolkit.runners import watchdog
+from smolkit.runners.local import watchdog
 line = watchdog._mine._engines[runner.host]
 for _ in range(1000 if {number == signal.SIGSTOP} else 1):
     watchdog._mine.begin([(runner.host, "x")], line); watchdog._mine.settle([(runner.host, "x")], made=False)

@@ -1,0 +1,319 @@
+"""What is done to the guest's files: small scripts for its `sh`, whose exit status says what went wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from attrs import evolve, field, frozen
+
+from smolkit.commands.base import Command
+from smolkit.commands.exec import Exec
+from smolkit.errors import GuestFileError, ProgramNotFoundError
+from smolkit.values import validate
+from smolkit.values.results import shown_size
+
+if TYPE_CHECKING:
+    from smolkit.commands.dialect import Dialect
+    from smolkit.commands.secret_args import Secrets
+    from smolkit.values.hidden import Hidden
+    from smolkit.values.results import Completed, Invocation
+
+# Exit statuses of the scripts. Such a one of a program in them is taken for ours: the guest may say what it likes.
+CODES = {
+    80: errno.ENOENT,
+    81: errno.EISDIR,
+    82: errno.EACCES,
+    83: errno.ENOTDIR,
+    84: errno.EEXIST,
+    85: errno.ENOTEMPTY,
+    86: errno.EIO,
+    88: errno.EBUSY,
+    89: errno.EINVAL,
+    90: errno.ELOOP,
+}
+_NO_PROGRAM = 87
+# Bytes that a script may say which is to say a line, or the names in a directory: a hostile guest's would fill the memory.
+_LINE, _NAMES = 2**20, 2**24
+# How programs say what the kernel said: this host's words, which are glibc's here, and musl's.
+_KERNEL = (
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),
+    *(errno.EBUSY, errno.EINVAL, errno.ENAMETOOLONG, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EXDEV),
+    *(errno.ETXTBSY, errno.EMLINK, errno.E2BIG),
+)
+_SAYINGS = {
+    **{os.strerror(number).lower(): number for number in _KERNEL},
+    "too many levels of symbolic links": errno.ELOOP,
+    "symbolic link loop": errno.ELOOP,
+    "device or resource busy": errno.EBUSY,
+    "resource busy": errno.EBUSY,
+    "filename too long": errno.ENAMETOOLONG,
+    "file name too long": errno.ENAMETOOLONG,
+    "quota exceeded": errno.EDQUOT,
+    "argument list too long": errno.E2BIG,
+}
+_PLAIN = b"/._-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+# A path comes as `printf %b` reads it: any bytes, where the engine takes only UTF-8. The dot keeps newlines at its end.
+# Where the kernel knows better what is wrong, a program is left to say it (`seen`, `linked`): `failure` reads its words.
+# Globs are `* .*`: in a UTF-8 locale `.[!.]*` has no byte that is no character.
+_PRELUDE = """\
+export LC_ALL=C
+decode() { decoded=$(printf '%b.' "$1"); decoded=${decoded%.}; }
+have() { [ -e "$1" ] || [ -L "$1" ]; }
+seen() { [ -e "$1" ] || { ls -Ld -- "$1" >/dev/null; exit 80; }; }
+linked() { have "$1" || { ls -d -- "$1" >/dev/null; exit 80; }; }
+real_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
+need() { command -v "$1" >/dev/null || { echo "$1" >&2; exit 87; }; }
+decode "$1"; p=$decoded; decode "$2"; q=$decoded
+"""
+# Puts into p what a write to it is a write to: busybox' `readlink -f` resolves what dangles against its own directory.
+_RESOLVE = """\
+hops=0
+while [ -L "$p" ]; do
+    hops=$((hops + 1)); [ "$hops" -le 40 ] || exit 90
+    to=$(readlink -n -- "$p" && echo .) || exit 82; to=${to%.}
+    case $to in /*) p=$to;; *) p=${p%/*}/$to;; esac
+done
+"""
+# That a directory can be made: what is nearest above it has to be one.
+_WAY = """\
+way() { up=${1%/*}; while [ "$up" ] && ! have "$up"; do up=${up%/*}; done; seen "$up/"; }
+"""
+# A read-only directory in what is staged keeps a user who is not root from removing it.
+_CLEAR = """\
+clear() { rm -rf -- "$1" 2>/dev/null || { chmod -R u+rwx -- "$1"; rm -rf -- "$1"; } 2>/dev/null; }
+"""
+
+READ = '[ -d "$p" ] && exit 81; exec cat -- "$p"\n'
+# $q is a fresh name; $3 the number of bytes; $4, $5 and $6 mode, owner and time, or nothing.
+# Until the mode is set only the guest's user may read it; what cannot be replaced is written to: a device, a file of the
+# kernel's, a mount (as /etc/hosts may be).
+WRITE = (
+    _RESOLVE
+    + """\
+[ -d "$p" ] && exit 81; seen "${p%/*}/"
+case $p in /proc/*|/sys/*) kernels=yes;; *) kernels=;; esac
+[ -e "$p" ] && { [ "$kernels" ] || [ ! -f "$p" ]; } && exec cat >"$p"
+q=${p%/*}/$q; mask=$(umask); umask 077
+trap 'rm -f -- "$q"' EXIT
+true >"$q" || exit 86
+mode=$4; owner=$5
+if [ -e "$p" ]; then
+    [ -w "$p" ] || exit 82
+    [ "$mode" ] || mode=$(stat -c %a -- "$p"); [ "$owner" ] || owner=$(stat -c %u:%g -- "$p")
+fi
+cat >"$q" || exit 86
+[ "$(wc -c <"$q")" -eq "$3" ] || exit 86
+mode=${mode:-$(printf %o $((0666 & ~0$mask)))}; time=$6
+dress() {
+    [ -z "$owner" ] || chown "$owner" -- "$1" || exit 82
+    chmod "$mode" -- "$1" || exit 82
+    [ -z "$time" ] || touch -d "$time" -- "$1" || exit 86
+}
+dress "$q"
+mv -f -- "$q" "$p" || { [ -f "$p" ] && cat -- "$q" >"$p" && dress "$p"; } || exit 86
+"""
+)
+EXISTS = 'if have "$p"; then echo yes; fi\n'
+STAT = """exec stat $3 -c '%f %s %u %g %Y' -- "$p"\n"""
+LISTDIR = """\
+seen "$p/"; [ -r "$p" ] && cd -P -- "$p" || exit 82
+for f in * .*; do case $f in .|..) ;; *) if have "$f"; then printf '%s\\0' "$f"; fi;; esac; done
+"""
+# $3: -p or nothing; $4: the mode or nothing; $5: whether it is fine that it is there.
+MKDIR = (
+    _WAY
+    + """\
+[ "$5" ] && [ -d "$p" ] && exit 0; have "$p" && exit 84
+[ -z "$3" ] || way "$p"
+mkdir $3 -- "$p" || exit 86
+[ -z "$4" ] || chmod "$4" -- "$p"
+"""
+)
+# $3: whether a directory goes with all that is in it.
+REMOVE = """\
+linked "$p"; case ${p##*/} in ''|..) exit 88;; esac
+real_dir "$p" || exec rm -f -- "$p"
+[ "$3" ] && exec rm -rf -- "$p"
+exec rmdir -- "$p"
+"""
+# As rename() of the kernel; $3 is a fresh name. What is there goes aside first, and comes back if need
+# be, where mv would do otherwise: move into a directory, refuse a symlink to it, look where one leads. Nor may it copy all
+# of a mount and remove it.
+RENAME = """\
+real() { real=$(cd -P -- "${1%/*}/" && pwd -P && echo .) || exit 82; real=${real%??}; real=${real%/}/${1##*/}; }
+seen "${p%/*}/"; seen "${q%/*}/"; linked "$p"
+case ${p##*/} in ''|..) exit 88;; esac; case ${q##*/} in ''|..) exit 88;; esac
+real "$p"; a=$real; real "$q"; b=$real
+[ "$a" = "$b" ] && exit 0
+[ ! -L "$p" ] && [ ! -L "$q" ] && [ "$p" -ef "$q" ] && exit 0
+real_dir "$p" && case $b in "$a"/*) exit 89;; esac
+case $a in "$b"/*) exit 85;; esac
+if real_dir "$p"; then
+    have "$q" && { real_dir "$q" || exit 83; }
+    [ "$(stat -c %d -- "$p")" = "$(stat -c %d -- "${p%/*}/")" ] || exit 88
+else
+    real_dir "$q" && exit 81
+fi
+if [ -d "$q" ] || [ "$p" -ef "$q" ] || { [ -L "$q" ] && [ ! -e "$q" ]; }; then
+    real_dir "$q" && for f in "$q"/* "$q"/.*; do case ${f##*/} in .|..) ;; *) have "$f" && exit 85;; esac; done
+    t=${q%/*}/$3
+    mv -f -- "$q" "$t" || exit 86
+    mv -f -- "$p" "$q" || { mv -f -- "$t" "$q"; exit 86; }
+    if real_dir "$t"; then rmdir -- "$t" || { mv -f -- "$q" "$p"; mv -f -- "$t" "$q"; exit 85; }; else rm -f -- "$t"; fi
+else
+    mv -f -- "$p" "$q" || exit 86
+fi
+"""
+# A tree comes in as a tar (see `archive.pack`), into the fresh name $q: what is at $p stays as it is until all is there.
+# $3: the owner or nothing; $4 and $5: the tree's own mode and time, for a new one. busybox' tar applies the umask.
+# What is there as a directory takes in what the tree has, if nothing clashes; a symlink there is replaced, not followed.
+UNPACK = (
+    _WAY
+    + _CLEAR
+    + """\
+clash() (
+    cd -P -- "$1" || exit 86
+    for f in * .*; do
+        case $f in .|..) continue;; esac
+        if ! real_dir "./$f"; then real_dir "$2/$f" && { echo "$2/$f" >&2; exit 81; }
+        elif real_dir "$2/$f"; then clash "./$f" "$2/$f" || exit
+        else have "$2/$f" && { echo "$2/$f" >&2; exit 83; }; fi
+    done
+    exit 0
+)
+merge() (
+    cd -P -- "$1" || exit 86
+    to=$2; set --
+    for f in * .*; do
+        case $f in .|..) continue;; esac
+        have "./$f" || continue
+        if real_dir "./$f" && real_dir "$to/$f"; then merge "./$f" "$to/$f" || exit; continue; fi
+        [ -L "$to/$f" ] && [ ! -e "$to/$f" ] && rm -f -- "$to/$f"
+        set -- "$@" "./$f"; [ $# -lt 500 ] || { mv -f -- "$@" "$to/" || exit 86; set --; }
+    done
+    [ $# -eq 0 ] || mv -f -- "$@" "$to/" || exit 86
+)
+need tar; [ -L "$p" ] && seen "$p"; have "$p" && [ ! -d "$p" ] && exit 83
+if [ -d "$p" ]; then q=$p/$q; else way "$p"; mkdir -p -- "${p%/*}/" || exit 86; q=${p%/*}/$q; fi
+trap 'clear "$q"' EXIT
+(umask 077; mkdir -- "$q") && cd -P -- "$q" || exit 86
+umask 0; tar -x -p -o -f - || exit 86
+[ -e modes ] || exit 86
+[ -z "$3" ] || chown -Rh "$3" -- tree || exit 82
+new=
+if [ -d "$p" ]; then clash ./tree "$p" && merge ./tree "$p" || exit; else mv -- tree "$p" || exit 86; new=yes; fi
+cd -P -- "$p" && tar -x -p -o -f "$q/times" && . "$q/modes" || exit 86
+[ -z "$new" ] || { chmod "$4" . && touch -d "$5" .; } || exit 86
+"""
+)
+# What an interrupted WRITE or UNPACK has left under the fresh name $q, while its programs may still be ending.
+DISCARD = (
+    _CLEAR
+    + "beside=${p%/*}\n"
+    + _RESOLVE
+    + """\
+for round in 1 2 3 4 5; do
+    left=
+    for f in "$p/$q" "$beside/$q" "${p%/*}/$q"; do
+        if have "$f"; then clear "$f"; fi
+        have "$f" && left=$f
+    done
+    [ "$left" ] || exit 0; sleep 1
+done
+exit 86
+"""
+)
+PACK = """\
+need tar; seen "$p/"; [ -r "$p" ] && cd -P -- "$p" || exit 82
+exec tar -c -f - .
+"""
+SIZE = """\
+seen "$p"
+if [ -d "$p" ]; then find "$p/" -type f -exec stat -c %s -- '{}' + | awk '{ s += $1 } END { printf "%.0f\\n", s }'
+else exec stat -L -c %s -- "$p"; fi
+"""
+
+
+def encode(path: str) -> str:
+    """A path as `printf %b` reads it."""
+    data = path.encode("utf-8", "surrogateescape")
+    return "".join(chr(byte) if byte in _PLAIN else f"\\0{byte:03o}" for byte in data)
+
+
+def words(script: str, path: str, other: str = "", *args: str) -> tuple[str, ...]:
+    """The command that runs a script on a path of the guest, and on another."""
+    return ("sh", "-c", _PRELUDE + script, "sh", encode(path), encode(other), *args)
+
+
+def failure(path: str, returncode: int, stderr: str, completed: Completed | None) -> GuestFileError | ProgramNotFoundError:
+    """What went wrong, by what its programs said and by a script's exit status."""
+    if returncode == _NO_PROGRAM:
+        return ProgramNotFoundError(f"the guest has no program {stderr.strip()[-80:]!r}, which this needs", completed)
+    number = _said(stderr) or CODES.get(returncode, errno.EIO)
+    return GuestFileError.of(number, path, stderr.strip(), completed)
+
+
+def _said(stderr: str) -> int | None:
+    """What the kernel told a program of the guest, by the last line that ends with it."""
+    for line in reversed(stderr.splitlines()):
+        if number := _SAYINGS.get(line.rpartition(": ")[2].strip().lower()):
+            return number
+    return None
+
+
+def _input(value: bytes | Hidden | None) -> bytes | None:
+    return validate.data("input", value)
+
+
+@frozen
+class Script(Command[bytes]):
+    """One of these scripts, run by `exec`. The answer is what it writes.
+
+    Attributes:
+        name: The machine.
+        script: One of this module's.
+        path, other: In the guest.
+        args: More words for it.
+        input: For its standard input.
+    """
+
+    name: str = field(converter=validate.name)
+    script: str = field(repr=False)
+    path: str
+    other: str = ""
+    args: tuple[str, ...] = ()
+    input: bytes | None = field(default=None, converter=_input, repr=shown_size)
+    machine_secrets: Secrets = field(default=(), kw_only=True, eq=False, repr=False)
+
+    @property
+    def exec(self) -> Exec:
+        """The exec that it is."""
+        command = words(self.script, self.path, self.other, *self.args)
+        return Exec(self.name, command, input=self.input, machine_secrets=self.machine_secrets)
+
+    def argv(self, dialect: Dialect) -> tuple[str, ...]:
+        return self.exec.argv(dialect)
+
+    def invocation(self, dialect: Dialect) -> Invocation:
+        limit = {READ: None, LISTDIR: _NAMES}.get(self.script, _LINE)
+        return evolve(self.exec.invocation(dialect), output_limit=limit)
+
+    def nothing(self) -> bytes:
+        return b"81a4 0 0 0 0\n" if self.script is STAT else b""
+
+    def read(self, completed: Completed) -> bytes:
+        """What it wrote.
+
+        Raises:
+            GuestFileError: the file is not as it has to be.
+            ProgramNotFoundError: the guest has no `sh`, or not all that the script needs.
+        """
+        result = self.exec.read(completed)
+        if not result.ok:
+            raise failure(self.path, result.returncode, result.stderr, completed)
+        return self.answer(completed)
+
+    def answer(self, completed: Completed) -> bytes:
+        return completed.stdout

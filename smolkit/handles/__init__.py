@@ -1,0 +1,1 @@
+"""What a user holds: the client, the machines, the processes."""

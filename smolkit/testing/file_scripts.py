@@ -1,0 +1,231 @@
+"""What smolkit's scripts (`commands.guest_scripts`) do, done to files in memory: same words in, same statuses out."""
+
+from __future__ import annotations
+
+import errno
+import io
+import posixpath
+import stat
+from collections.abc import Callable, Iterator
+
+from attrs import evolve, frozen
+
+from smolkit.commands import guest_scripts as scripts
+from smolkit.testing.guest_input import GuestInput
+from smolkit.testing.memory import Files, Node, either, error
+
+_CODES = {number: code for code, number in scripts.CODES.items()}
+
+
+@frozen
+class _Task:
+    files: Files
+    path: str
+    other: str
+    args: tuple[str, ...]
+    stdin: bytes
+    now: int
+
+
+class Exit(Exception):  # noqa: N818  (no error: how a script ends)
+    """A script ends with this status."""
+
+    def __init__(self, status: int, stderr: str = "") -> None:
+        super().__init__(status, stderr)
+        self.status, self.stderr = status, stderr
+
+
+def run(files: Files, command: tuple[str, ...], stdin: GuestInput, now: int) -> bytes | None:
+    """What one of smolkit's scripts writes when it is run on these files; None, if the command is none of them.
+
+    Raises:
+        Exit: it ends with another status than 0.
+    """
+    if command[:2] != ("sh", "-c") or command[2] not in _BY_TEXT:
+        return None
+    path, other = (_decode(word) for word in command[4:6])
+    try:
+        return _BY_TEXT[command[2]](_Task(files, path, other, command[6:], stdin.read(), now))
+    except OSError as failure:
+        said = f"sh: {failure.filename}: {failure.strerror}\n"
+        raise Exit(_CODES.get(failure.errno or 0, _CODES[errno.EIO]), said) from None
+
+
+def _read(task: _Task) -> bytes:
+    return task.files.read(task.path)
+
+
+def _write(task: _Task) -> bytes:
+    size, mode, owner, time = task.args
+    if len(task.stdin) != int(size):
+        raise Exit(_CODES[errno.EIO])
+    uid, gid = _owner(owner)
+    task.files.write(task.path, task.stdin, mode=int(mode, 8) if mode else None, uid=uid, gid=gid)
+    task.files.put(task.files.find(task.path)[0], evolve(task.files.stat(task.path), mtime=int(time[1:] or task.now)))
+    return b""
+
+
+def _exists(task: _Task) -> bytes:
+    return b"yes\n" if task.files.exists(task.path) else b""
+
+
+def _stat(task: _Task) -> bytes:
+    node = task.files.stat(task.path, follow=bool(task.args[0]))
+    return f"{node.mode:x} {len(node.data)} {node.uid} {node.gid} {node.mtime}\n".encode()
+
+
+def _listdir(task: _Task) -> bytes:
+    return b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in task.files.listdir(task.path))
+
+
+def _mkdir(task: _Task) -> bytes:
+    parents, mode, exist_ok = task.args
+    if exist_ok and task.files.is_dir(task.path):
+        return b""
+    if task.files.exists(task.path):
+        raise error(errno.EEXIST, task.path)
+    task.files.mkdir(task.path, mode=int(mode, 8) if mode else None, parents=bool(parents))
+    return b""
+
+
+def _remove(task: _Task) -> bytes:
+    is_folder = stat.S_ISDIR(task.files.stat(task.path, follow=False).mode)
+    if posixpath.basename(task.path) in {"", ".."}:
+        raise error(errno.EBUSY, task.path)
+    if is_folder and not task.args[0] and task.files.listdir(task.path):
+        raise error(errno.ENOTEMPTY, task.path)
+    task.files.remove(task.path)
+    return b""
+
+
+def _rename(task: _Task) -> bytes:
+    task.files.rename(task.path, task.other)
+    return b""
+
+
+def _unpack(task: _Task) -> bytes:
+    files, (owner, mode, _) = task.files, task.args
+    if files.exists(task.path) and not stat.S_ISDIR(files.stat(task.path).mode):
+        raise error(errno.ENOTDIR, task.path)
+    uid, gid = _owner(owner)
+    sent = {name: evolve(node, uid=either(uid, 0), gid=either(gid, 0)) for name, node in _members(task.stdin)}
+    own = sent.pop("")
+    if files.is_dir(task.path):
+        _check_clashes(files, task.path, sent)
+    else:
+        files.mkdir(task.path, parents=True)
+        files.put(files.find(task.path)[0], evolve(own, mode=stat.S_IFDIR | int(mode, 8)))
+    for name, node in sent.items():
+        files.put(files.find(posixpath.join(task.path, name), follow=False)[0], node)
+    return b""
+
+
+def _members(archive: bytes) -> Iterator[tuple[str, Node]]:
+    """What an upload sends: the name in the tree, "" for itself, and the file."""
+    import tarfile  # late: programs that copy no trees need no tar
+
+    from smolkit.handles.archive import MODES, TREE
+
+    with tarfile.open(fileobj=io.BytesIO(archive), errors="surrogateescape") as tar:
+        members = tar.getmembers()
+        if [member.name for member in members[-1:]] != [MODES]:
+            raise Exit(_CODES[errno.EIO])
+        modes = _modes((tar.extractfile(members[-1]) or io.BytesIO()).read())
+        for member in members[:-2]:
+            name = member.name[len(TREE) + 1 :]
+            if member.isdir():
+                node = Node(stat.S_IFDIR | modes.get(name, member.mode))
+            elif member.issym():
+                node = Node(stat.S_IFLNK | 0o777, member.linkname.encode("utf-8", "surrogateescape"))
+            else:
+                content = tar.extractfile(member)
+                node = Node(stat.S_IFREG | modes.get(name, member.mode), content.read() if content else b"")
+            yield name, evolve(node, mtime=int(member.mtime))
+
+
+def _modes(script: bytes) -> dict[str, int]:
+    """The modes of folders, out of the lines of `chmod` that set them."""
+    import shlex  # late: as above
+
+    found, mode, last = {}, "", ""
+    for word in shlex.split(script.decode("utf-8", "surrogateescape")):
+        mode, last = (word if last == "chmod" else mode), word
+        if word.startswith("./"):
+            found[word[2:]] = int(mode, 8)
+    return found
+
+
+def _check_clashes(files: Files, path: str, sent: dict[str, Node]) -> None:
+    for name, node in sent.items():
+        place = posixpath.join(path, name)
+        there = files.find(place, follow=False)[1] if files.exists(place) else None
+        if there is not None and stat.S_ISDIR(there.mode) != stat.S_ISDIR(node.mode):
+            raise error(errno.EISDIR if stat.S_ISDIR(there.mode) else errno.ENOTDIR, place)
+
+
+def _pack(task: _Task) -> bytes:
+    import tarfile  # late: as above
+
+    if not task.files.is_dir(task.path):
+        raise error(errno.ENOTDIR if task.files.exists(task.path) else errno.ENOENT, task.path)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT, errors="surrogateescape") as tar:
+        for name, node in [(".", task.files.stat(task.path)), *task.files.walk(task.path)]:
+            member = tarfile.TarInfo(name)
+            member.mode, member.uid, member.gid, member.mtime = stat.S_IMODE(node.mode), node.uid, node.gid, node.mtime
+            if stat.S_ISDIR(node.mode):
+                member.type = tarfile.DIRTYPE
+            elif stat.S_ISLNK(node.mode):
+                member.type, member.linkname = tarfile.SYMTYPE, node.data.decode("utf-8", "surrogateescape")
+            else:
+                member.size = len(node.data)
+            tar.addfile(member, io.BytesIO(node.data))
+    return out.getvalue()
+
+
+def _size(task: _Task) -> bytes:
+    if not task.files.is_dir(task.path):
+        return b"%d\n" % len(task.files.read(task.path))
+    return b"%d\n" % sum(len(node.data) for _, node in task.files.walk(task.path) if stat.S_ISREG(node.mode))
+
+
+_SCRIPTS: dict[str, Callable[[_Task], bytes]] = {
+    scripts.READ: _read,
+    scripts.WRITE: _write,
+    scripts.EXISTS: _exists,
+    scripts.STAT: _stat,
+    scripts.LISTDIR: _listdir,
+    scripts.MKDIR: _mkdir,
+    scripts.REMOVE: _remove,
+    scripts.RENAME: _rename,
+    scripts.UNPACK: _unpack,
+    scripts.DISCARD: lambda _: b"",
+    scripts.PACK: _pack,
+    scripts.SIZE: _size,
+}
+_BY_TEXT = {scripts.words(text, "/")[2]: function for text, function in _SCRIPTS.items()}
+
+
+def _owner(text: str) -> tuple[int | None, int | None]:
+    """`user[:group]`: numbers, or root; the fake's guest has no other users."""
+    user, _, group = text.partition(":")
+    return _number(user), _number(group)
+
+
+def _number(name: str) -> int | None:
+    if not name:
+        return None
+    if name != "root" and not name.isdigit():
+        raise Exit(_CODES[errno.EACCES], f"chown: unknown user/group {name}")
+    return 0 if name == "root" else int(name)
+
+
+def _decode(word: str) -> str:
+    """What `printf %b` makes of the words of `script.encode`."""
+    data = bytearray()
+    parts = word.split("\\0")
+    data += parts[0].encode()
+    for part in parts[1:]:
+        data.append(int(part[:3], 8))
+        data += part[3:].encode()
+    return data.decode("utf-8", "surrogateescape")
