@@ -10,6 +10,7 @@ from attrs import field, frozen
 from smolkit.commands import option_tables, options, secret_args
 from smolkit.commands.base import LONG, Silent
 from smolkit.commands.dialect import Dialect
+from smolkit.commands.names import machine_name
 from smolkit.errors import PolicyNotRecordedError, UnsupportedByEngineError
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide_options
@@ -111,7 +112,7 @@ class Create(Silent):
     BOUND: ClassVar[float | None] = LONG
     FINISH: ClassVar[bool] = True
 
-    name: str = field(converter=validate.name)
+    name: str = field(converter=machine_name)
     spec: MachineSpec = field(factory=MachineSpec)
     # Whose it is. No part of what is asked: it differs from process to process.
     marks: tuple[tuple[str, str], ...] = field(default=(), eq=False, repr=False, kw_only=True)

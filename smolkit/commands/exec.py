@@ -11,6 +11,7 @@ from attrs import field, frozen
 from smolkit.commands import options, secret_args
 from smolkit.commands.base import Command, option
 from smolkit.commands.failures import verdict
+from smolkit.commands.names import machine_name
 from smolkit.errors import ExecTimeoutError
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden
@@ -59,7 +60,7 @@ def _input(value: bytes | str | None) -> bytes | None:
 class Exec(Command[ExecResult]):
     """`machine exec`. The attributes are those of `Machine.exec`."""
 
-    name: str = field(converter=validate.name)
+    name: str = field(converter=machine_name)
     command: tuple[str, ...] = field(converter=_command)
     env: tuple[tuple[str, Hidden], ...] = field(default=None, converter=_env, kw_only=True)
     secrets: secret_args.Secrets = field(default=None, converter=_secrets, kw_only=True)

@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen
 
 from smolkit.commands.base import Command
 from smolkit.commands.exec import Exec
+from smolkit.commands.names import machine_name
 from smolkit.errors import GuestFileError, ProgramNotFoundError
 from smolkit.values import validate
 from smolkit.values.results import shown_size
@@ -279,7 +280,7 @@ class Script(Command[bytes]):
         input: For its standard input.
     """
 
-    name: str = field(converter=validate.name)
+    name: str = field(converter=machine_name)
     script: str = field(repr=False)
     path: str
     other: str = ""

@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from smolkit.commands import option_tables, options
 from smolkit.commands.base import LONG, QUICK, Command, Silent
+from smolkit.commands.names import machine_name
 from smolkit.commands.records import json_of, list_of, machine_info
 from smolkit.commands.secret_args import carried
 from smolkit.errors import GuestFileError, UnknownEngineError
@@ -60,7 +61,7 @@ class Start(Silent):
     BOOTS: ClassVar[bool] = True
     FINISH: ClassVar[bool] = True
 
-    name: str = field(converter=validate.name)
+    name: str = field(converter=machine_name)
     timeout: float | None = field(default=LONG, converter=_timeout)
     chosen: options.Chosen = field(default=(), kw_only=True, repr=False)
     machine_secrets: Secrets = field(default=(), kw_only=True, eq=False, repr=False)
@@ -84,7 +85,7 @@ class Stop(Silent):
 
     FINISH: ClassVar[bool] = True
 
-    name: str = field(converter=validate.name)
+    name: str = field(converter=machine_name)
     timeout: int | None = field(default=None, converter=_whole_seconds)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
@@ -109,7 +110,7 @@ class Delete(Silent):
 
     FINISH: ClassVar[bool] = True
 
-    name: str = field(converter=validate.name)
+    name: str = field(converter=machine_name)
     cascade: bool = False
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
@@ -163,7 +164,7 @@ class Cp(Silent):
 class DataDir(Command[str]):
     """`machine data-dir`: the folder on the engine's host with the machine's disks and logs."""
 
-    name: str = field(converter=validate.name)
+    name: str = field(converter=machine_name)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "data-dir", *dialect.name("data-dir", self.name))
@@ -185,7 +186,7 @@ class Status(Command[MachineInfo]):
     FINISH: ClassVar[bool] = True  # a teardown may hang on it
     PROVES: ClassVar[bool] = True
 
-    name: str = field(converter=validate.name)
+    name: str = field(converter=machine_name)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "status", *dialect.name("status", self.name), "--json")

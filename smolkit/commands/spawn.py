@@ -10,8 +10,8 @@ from attrs import evolve, field, frozen
 from smolkit.commands.base import Command
 from smolkit.commands.exec import Exec
 from smolkit.commands.failures import verdict
+from smolkit.commands.names import machine_name
 from smolkit.errors import UnknownEngineError
-from smolkit.values import validate
 from smolkit.values.results import Invocation
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Terminal(Exec):
 class Shell(Command[int]):
     """`machine shell`: the guest's shell, with a terminal. The answer is its exit status."""
 
-    name: str = field(converter=validate.name)
+    name: str = field(converter=machine_name)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words("machine", "shell", *dialect.name("shell", self.name))

@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen
 from smolkit.commands import options, secret_args
 from smolkit.commands.base import Command
 from smolkit.commands.failures import verdict
+from smolkit.commands.names import machine_name
 from smolkit.commands.secret_args import Secrets
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide_options
@@ -24,7 +25,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 def _name(value: str | None) -> str | None:
-    return None if value is None else validate.name(value)
+    return None if value is None else machine_name(value)
 
 
 @frozen

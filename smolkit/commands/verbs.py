@@ -88,8 +88,7 @@ class Branch(Done):
 
     def _inherited(self) -> secret_args.Secrets:
         """The secrets of the source, but for those that the child has others for: the engine takes each name once."""
-        given = (pair for name, pairs in self.chosen if name in option_tables.SECRETS for pair in pairs)
-        own = {str(pair).partition("=")[0] for pair in given}
+        own = {str(pair).partition("=")[0] for key, pairs in self.chosen if key in option_tables.SECRETS for pair in pairs}
         return tuple(pair for pair in self.machine_secrets if pair[0] not in own)
 
 

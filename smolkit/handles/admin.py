@@ -9,6 +9,7 @@ from attrs import evolve
 from smolkit.commands import option_tables
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.lifecycle import DataDir
+from smolkit.commands.names import machine_name
 from smolkit.flows import provision, teardown
 from smolkit.flows.steps import perform
 from smolkit.handles.base import Handle
@@ -90,7 +91,7 @@ class MachineVerbs(Handle):
             Them. They run, or wait with hold=True for `release()`. Each can be used as a context manager.
         """
         options = hide_options(options)
-        prefix = validate.name(self._runner.named(prefix, keep))
+        prefix = machine_name(self._runner.named(prefix, keep))
         names = [f"{prefix}-{number}" for number in range(validate.integer("count", count, 1, 10_000))]
         children = [self._child(name, keep, options) for name in names]
         marks = self._branch_marks(children[0]._marks(), f"{prefix}-*{count}")  # noqa: SLF001  (one of this class)

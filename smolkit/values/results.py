@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, final
 
 from attrs import evolve, field, frozen
 
-from smolkit.errors import CommandFailedError
 from smolkit.values.hidden import Hidden
 from smolkit.values.shown import redact, without_users
 
@@ -130,6 +129,8 @@ class ExecResult:
             CommandFailedError: it is not.
         """
         if not self.ok:
+            from smolkit.errors import CommandFailedError  # late: it has a result, and so knows this class
+
             raise CommandFailedError(self)
         return self
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-from smolkit.errors import InvalidNameError
 from smolkit.values.hidden import Hidden, hide, hide_value
 
 if TYPE_CHECKING:
@@ -15,22 +13,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 120  # characters
 _LONGEST = 10**9  # seconds
-_NAME = r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9_])?"
-
-
-def name(value: object) -> str:
-    """A machine name that the engine takes (the same rule in 0.5.20 to 1.32.2).
-
-    Raises:
-        InvalidNameError: it would not take it.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"a machine's name is a str, not {type(value).__name__}")
-    if not re.fullmatch(_NAME, value):
-        raise InvalidNameError(
-            f"not a machine name: {value[:140]!r} (1 to 128 of A-Za-z0-9_-, first a letter or digit, no '--', last no '-')"
-        )
-    return str.__str__(value)
 
 
 def shown(value: object) -> str:

@@ -33,8 +33,7 @@ LAYERS = [
 UP = {
     ("handles.machine", "aio"),  # imported when it is called: `machine.to_async()`
     ("handles.base", "aio"),
-    ("values.results", "errors"),  # what `ExecResult.check` raises
-    ("values.validate", "errors"),  # and what is no name of a machine
+    ("values.results", "errors"),  # imported when it is called: `ExecResult.check()`
 }
 IMPURE = {"subprocess", "asyncio", "os.path", "time", "socket", "selectors", "signal", "shutil", "tempfile", "pathlib"}
 MODULES = sorted(ROOT.rglob("*.py"))

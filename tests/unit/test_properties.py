@@ -18,8 +18,8 @@ from smolkit import errors
 from smolkit.commands import Exec
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.guest_scripts import encode
+from smolkit.commands.names import machine_name
 from smolkit.handles import archive
-from smolkit.values import validate
 from smolkit.values.shown import redact
 from tests.unit.test_files import tree
 
@@ -37,7 +37,7 @@ WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 def test_names_are_the_engines_or_an_error(text: str) -> None:
     """What is taken can be no flag, no path and no second name; everything else is refused before anything runs."""
     try:
-        name = validate.name(text)
+        name = machine_name(text)
     except errors.InvalidNameError:
         return
     assert name == text
