@@ -3,7 +3,8 @@
     with Smolvm().machine("agent") as m:
         print(m.exec(["uname", "-r"]).stdout)
 
-The errors are in `smolkit.errors`, the engine's subcommands in `smolkit.commands`, test doubles in `smolkit.testing`.
+The errors are in `smolkit.errors`, the keywords of each method in `smolkit.options`, the engine's subcommands in
+`smolkit.commands`, test doubles in `smolkit.testing`.
 """
 
 from typing import TYPE_CHECKING
@@ -11,13 +12,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from smolkit import errors
     from smolkit.aio import AsyncMachine, AsyncRunner, AsyncSmolvm
+    from smolkit.commands.call import Call
     from smolkit.commands.dialect import Dialect, Engine
     from smolkit.errors import SmolvmError
     from smolkit.handles.client import Smolvm
     from smolkit.handles.machine import Machine
+    from smolkit.handles.monitoring import Monitoring
+    from smolkit.handles.process import Process
+    from smolkit.handles.spawned import Spawned
     from smolkit.runners.base import Runner
     from smolkit.runners.local.subprocess import SubprocessRunner
-    from smolkit.values.observed import Check, FileStat
+    from smolkit.values.observed import Check, EgressEvent, FileStat, MonitorEvent, Stats
     from smolkit.values.ownership import Reapable
     from smolkit.values.results import Completed, ExecResult, GuestPath, Invocation, MachineInfo
     from smolkit.values.secret import Secret
@@ -26,9 +31,11 @@ __all__ = [
     "AsyncMachine",
     "AsyncRunner",
     "AsyncSmolvm",
+    "Call",
     "Check",
     "Completed",
     "Dialect",
+    "EgressEvent",
     "Engine",
     "ExecResult",
     "FileStat",
@@ -36,11 +43,16 @@ __all__ = [
     "Invocation",
     "Machine",
     "MachineInfo",
+    "MonitorEvent",
+    "Monitoring",
+    "Process",
     "Reapable",
     "Runner",
     "Secret",
     "Smolvm",
     "SmolvmError",
+    "Spawned",
+    "Stats",
     "SubprocessRunner",
     "errors",
 ]
@@ -51,9 +63,11 @@ _MODULES = {
     "AsyncMachine": "aio",
     "AsyncRunner": "aio",
     "AsyncSmolvm": "aio",
+    "Call": "commands.call",
     "Check": "values.observed",
     "Completed": "values.results",
     "Dialect": "commands.dialect",
+    "EgressEvent": "values.observed",
     "Engine": "commands.dialect",
     "ExecResult": "values.results",
     "FileStat": "values.observed",
@@ -61,11 +75,16 @@ _MODULES = {
     "Invocation": "values.results",
     "Machine": "handles.machine",
     "MachineInfo": "values.results",
+    "MonitorEvent": "values.observed",
+    "Monitoring": "handles.monitoring",
+    "Process": "handles.process",
     "Reapable": "values.ownership",
     "Runner": "runners.base",
     "Secret": "values.secret",
     "Smolvm": "handles.client",
     "SmolvmError": "errors",
+    "Spawned": "handles.spawned",
+    "Stats": "values.observed",
     "SubprocessRunner": "runners.local.subprocess",
 }
 
@@ -77,7 +96,15 @@ def __getattr__(name: str) -> object:
         return import_module("smolkit.errors")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"smolkit.{_MODULES[name]}"), name)
+    try:
+        module = import_module(f"smolkit.{_MODULES[name]}")
+    except ModuleNotFoundError as error:
+        if _MODULES[name] != "aio" or str(error.name).startswith("smolkit"):
+            raise
+        from smolkit.extras import placeholder  # late: most programs have the extras that they use
+
+        return placeholder(name, "async", error)
+    found = globals()[name] = getattr(module, name)
     return found
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from smolkit.extras import missing
 from smolkit.values.shown import shell_line
 
 if TYPE_CHECKING:
@@ -31,8 +32,11 @@ def spans(tracer: Tracer | None = None) -> Callable[[Call], None]:
     Raises:
         ModuleNotFoundError: OpenTelemetry is not installed.
     """
-    from opentelemetry import trace
-    from opentelemetry.trace import StatusCode
+    try:
+        from opentelemetry import trace
+        from opentelemetry.trace import StatusCode
+    except ModuleNotFoundError as error:
+        raise missing("smolkit.otel.spans", "otel", error) from error
 
     used = trace.get_tracer("smolkit") if tracer is None else tracer
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from smolkit.extras import missing
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -26,7 +28,10 @@ def bar(description: str, *, console: Console | None = None) -> Iterator[Callabl
     Raises:
         ModuleNotFoundError: rich is not installed.
     """
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    try:
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    except ModuleNotFoundError as error:
+        raise missing("smolkit.progress.bar", "progress", error) from error
 
     columns = (
         TextColumn("{task.description}"),

@@ -21,14 +21,14 @@ from tests.samples import marked
 ROOT = Path(smolkit.__file__).parent
 # A folder is a layer: a module imports from its own and from those before it, also for the type checker, also late.
 LAYERS = [
-    {"values"},
+    {"values", "extras"},
     {"errors"},
     {"commands"},
     {"runners"},
     {"flows"},
     {"handles"},
     {"aio", "testing"},
-    {"otel", "progress", "pytest_plugin", "__init__"},
+    {"options", "otel", "progress", "pytest_plugin", "__init__"},
 ]
 UP = {
     ("handles.machine", "aio"),  # imported when it is called: `machine.to_async()`
