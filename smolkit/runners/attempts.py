@@ -6,7 +6,7 @@ import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from smolkit.errors import HostLimitError, OutcomeUnknownError, SmolvmError, add_note
 
@@ -88,6 +88,11 @@ def raise_as_it_was(error: BaseException) -> NoReturn:
     for text in getattr(error, "__notes__", ()):
         add_note(fault, text)
     raise fault
+
+
+def stamped(completed: Completed, invocation: Invocation, seconds: float) -> Completed:
+    """With what the mapping of errors stands on, however the runner filled it in: the words said, and how long it took."""
+    return evolve(completed, argv=invocation.argv, duration=completed.duration or seconds)
 
 
 @contextmanager

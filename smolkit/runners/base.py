@@ -12,7 +12,7 @@ from attrs import evolve
 from smolkit.commands.dialect import Dialect, Engine
 from smolkit.commands.engine import Version
 from smolkit.errors import EngineNotFoundError, ForeignProgramError, SmolvmError
-from smolkit.runners.attempts import Attempt, InterruptedCall, boot_is_over, cut_short, host_limits
+from smolkit.runners.attempts import Attempt, InterruptedCall, boot_is_over, cut_short, host_limits, stamped
 from smolkit.runners.blocking import Gate, holding_interrupts, interruptible, struck
 from smolkit.runners.bounds import least, left, shortened
 from smolkit.runners.host import Host
@@ -35,13 +35,7 @@ T = TypeVar("T")
 
 
 class AnyRunner(Host, ABC):
-    """What a Runner and an AsyncRunner have in common: argv for the engine's version, and the mapping of its errors.
-
-    Args:
-        version: The engine's version, if it is known: it is then not asked for.
-        max_starts: How many machines may boot at once; further ones wait. Many at once thrash the host's disk until they
-            time out (#282).
-    """
+    """What a Runner and an AsyncRunner have in common: argv for the engine's version, and the mapping of its errors."""
 
     def __init__(self, *, version: str | None = None, max_starts: int = 4) -> None:
         if version is not None:
@@ -169,7 +163,7 @@ class AnyRunner(Host, ABC):
         return done[0]
 
     def _attempt(self, command: Command[T], invocation: Invocation) -> Attempt[T]:
-        interrupt, before = None, struck()
+        interrupt, before, began = None, struck(), self.clock()
         try:
             completed = interruptible(lambda: self._called(invocation))
         except InterruptedCall as late:
@@ -180,6 +174,7 @@ class AnyRunner(Host, ABC):
             if not invocation.finish:
                 raise
             return cut_short(invocation, error, is_interrupt=struck() > before or not isinstance(error, Exception))
+        completed = stamped(completed, invocation, self.clock() - began)
         try:
             return Attempt(command.read(completed), None, interrupt, completed.returncode)
         except SmolvmError as failure:
@@ -335,9 +330,10 @@ class Runner(AnyRunner):
     def execute(self, invocation: Invocation) -> Completed:
         """One call of the engine to its end.
 
-        It gives back whatever happened, bytes exact; a call that it ended itself (at `invocation.timeout` at the latest)
-        has `ended_by` set, and what there was of output. Interrupted by an exception, it ends the call and lets the
-        exception out; or, with `invocation.finish`, it lets the call come to its end and raises InterruptedCall.
+        It gives back whatever happened, bytes exact; the base class sees to `argv`, and to a `duration` that is left out. A
+        call that it ended itself (at `invocation.timeout` at the latest) has `ended_by` set, and what there was of output.
+        Interrupted by an exception, it ends the call and lets the exception out; or, with `invocation.finish`, it lets the
+        call come to its end and raises InterruptedCall.
         """
 
     def call(self, invocation: Invocation) -> Completed:
