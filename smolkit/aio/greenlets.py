@@ -17,12 +17,13 @@ from functools import partial, wraps
 from importlib import import_module
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, final
 
+from smolkit.extras import missing
+
 try:
     import anyio.lowlevel
     from greenlet import GreenletExit, getcurrent, greenlet
 except ModuleNotFoundError as error:
-    error.add_note("smolkit's async side needs them: pip install 'smolkit[async]'")
-    raise
+    raise missing("smolkit's async side", "async", error) from error
 
 from smolkit.runners import blocking
 from smolkit.runners.attempts import InterruptedCall

@@ -7,7 +7,7 @@ from typing import final
 
 from attrs import frozen
 
-from smolkit.commands.versions import MINIMUM, SINCE
+from smolkit.commands.versions import ALWAYS, MINIMUM, SINCE
 from smolkit.errors import UnsupportedByEngineError
 
 _Version = tuple[int, int, int]
@@ -62,8 +62,16 @@ class Dialect:
         return frozenset(feature for feature in SINCE if self.supports(feature))
 
     def supports(self, feature: str) -> bool:
-        """Whether this version has the feature; true for what is not in the table."""
-        return self.version >= SINCE.get(feature, MINIMUM)
+        """Whether this version has the feature.
+
+        Raises:
+            LookupError: no row of `smolkit.commands.versions` names it: it is misspelt, or new and without its version.
+        """
+        if feature in SINCE:
+            return self.version >= SINCE[feature]
+        if feature not in ALWAYS:
+            raise LookupError(f"no row of smolkit.commands.versions names the feature {feature!r}")
+        return True
 
     def require(self, feature: str) -> None:
         """Nothing, if this version has the feature.

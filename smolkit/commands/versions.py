@@ -9,7 +9,7 @@ _Version = tuple[int, int, int]
 # Older engines lack too much (readable output, a teardown that ends the VM) to be driven safely.
 MINIMUM: _Version = (0, 7, 2)
 
-# The first version that has a feature, or the first one that was seen to. What is not listed, every supported one has.
+# The first version that has a feature, or the first one that was seen to.
 SINCE: Mapping[str, _Version] = {
     "--error-format": (1, 28, 1),
     "delete of a running machine": (0, 8, 1),
@@ -230,3 +230,75 @@ SINCE: Mapping[str, _Version] = {
     "machine fork --secret-keychain": (1, 31, 0),
     "machine fork --branchable": (1, 14, 0),
 }
+
+# What every supported version has: verbs, and flags of verbs.
+_VERBS = (
+    "config registries init",
+    "config registries path",
+    "config registries show",
+    "config show",
+    "machine cp",
+    "machine create",
+    "machine data-dir",
+    "machine delete",
+    "machine exec",
+    "machine images",
+    "machine ls",
+    "machine monitor",
+    "machine network-test",
+    "machine prune",
+    "machine resize",
+    "machine run",
+    "machine start",
+    "machine status",
+    "machine stop",
+    "machine update",
+    "pack create",
+    "pack inspect",
+    "pack prune",
+    "pack pull",
+    "pack push",
+    "pack run",
+)
+_FLAGS = {
+    "machine branch": "--from --name --port",
+    "machine checkpoint": "--output",
+    "machine checkpoint-log": "--store",
+    "machine checkpoint-prune": "--store",
+    "machine checkpoint-warm": "--from",
+    "machine create": (
+        "--allow-cidr --allow-host --cpus --from --gpu --gpu-vram --image --init --mem --name --net "
+        "--outbound-localhost-only --overlay --port --smolfile --ssh-agent --storage --volume --workdir -e"
+    ),
+    "machine data-dir": "--name",
+    "machine delete": "--name",
+    "machine egress-events": "--limit",
+    "machine exec": "--name --timeout -e -w",
+    "machine fork": "--forkable --golden --name --port",
+    "machine logs": "--follow --name --tail",
+    "machine monitor": "--health-cmd --health-retries --health-timeout --interval --restart",
+    "machine mount add": "--volume",
+    "machine mount remove": "--target",
+    "machine prune": "--all --dry-run",
+    "machine resize": "--overlay --storage",
+    "machine run": (
+        "--allow-cidr --allow-host --cpus --gpu --gpu-vram --image --mem --name --net --oci-platform "
+        "--outbound-localhost-only --overlay --port --smolfile --ssh-agent --storage --volume --workdir -e"
+    ),
+    "machine start": "--name",
+    "machine stats": "--name",
+    "machine status": "--name",
+    "machine stop": "--name",
+    "machine update": (
+        "--cpus --gpu --mem --name --net --no-gpu --no-net --overlay --port --remove-env --remove-port "
+        "--remove-volume --storage --volume --workdir"
+    ),
+    "pack create": ("--cpus --entrypoint --from-vm --gpu --image --mem --no-sign --oci-platform --single-file --smolfile"),
+    "pack prune": "--all --dry-run --keep",
+    "pack pull": "--output",
+    "pack push": "--file",
+    "pack run": (
+        "--cpus --debug --force-extract --mem --net --net-backend --overlay --port --sidecar --storage --volume --workdir"
+    ),
+}
+ALWAYS = frozenset({*_VERBS, *(f"{verb} {flag}" for verb, flags in _FLAGS.items() for flag in flags.split())})

@@ -261,6 +261,13 @@ def test_secrets_are_named_in_argv_and_carried_by_the_environment() -> None:
     assert "s3cr3t" not in repr(invocation)
 
 
+def test_a_feature_that_nobody_wrote_down_is_no_feature() -> None:
+    """A misspelt one, or a flag without its version, is a mistake in the program: it is not taken for one that all have."""
+    for ask in (NEWEST.supports, NEWEST.require):
+        with pytest.raises(LookupError, match=r"no row of .* names the feature 'machine create --labels'"):
+            ask("machine create --labels")
+
+
 @pytest.mark.parametrize(("name", "value"), CREATE_OPTIONS.items())
 def test_every_option_of_create_is_refused_by_an_engine_that_lacks_it(name: str, value: object) -> None:
     """A flag is never dropped silently: the version before the one that brought it raises, naming both."""
