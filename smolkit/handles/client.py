@@ -204,6 +204,7 @@ class Smolvm(EngineVerbs):
 
         All calls through this client's runner, of all threads, answer as if they had succeeded and found nothing: no
         machines, empty files, exit status 0. The engine is asked for its version; without one, the newest is spoken.
+        A dry run in another one has the commands of its block, and the outer one goes on after it.
 
         Args:
             echo: Whether the lines are printed.
@@ -211,11 +212,12 @@ class Smolvm(EngineVerbs):
         from smolkit.commands.call import Plan  # late: few programs do so
 
         validate.flag("echo", echo)
+        around = self.runner.plan
         self.runner.plan = plan = Plan(self.runner.program if self.is_available() else "smolvm", echo=echo)
         try:
             yield plan
         finally:
-            self.runner.plan = None
+            self.runner.plan = around
 
     def free_port(self) -> int:
         """A TCP port of this host that nobody listens on, for `ports=[(port, 80)]`.

@@ -169,3 +169,17 @@ def test_a_dry_run_hands_no_terminal_over(client: Smolvm) -> None:
     with client.dry_run(echo=False) as plan:
         assert 0 == client.machine("m").shell()
     assert ["smolvm --error-format json machine shell --name m"] == plan.lines
+
+
+def test_a_dry_run_in_a_dry_run_does_not_end_it(fake: FakeRunner) -> None:
+    """After the inner block nothing is run either; each has the commands of its own block."""
+    client = Smolvm(runner=fake)
+    with client.dry_run(echo=False) as outer:
+        client.machine("a").create()
+        with client.dry_run(echo=False) as inner:
+            client.machine("b").create()
+        client.machine("c").create()
+    said = [[command.name for command in plan.commands if isinstance(command, Create)] for plan in (outer, inner)]
+
+    assert [["a", "c"], ["b"]] == said
+    assert [] == fake.argvs
