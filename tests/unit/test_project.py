@@ -29,6 +29,8 @@ LAYERS = [
     {"handles"},
     {"aio", "testing"},
     {"options", "otel", "progress", "pytest_plugin", "__init__"},
+    {"cli"},
+    {"__main__"},
 ]
 UP = {
     ("handles.machine", "aio"),  # imported when it is called: `machine.to_async()`

@@ -1,0 +1,91 @@
+"""The entry point: parses the arguments, runs the subcommand, maps errors to exit statuses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+from smolkit.cli.arguments import parse
+from smolkit.errors import ExecTimeoutError, ProgramNotExecutableError, ProgramNotFoundError, SmolvmError
+from smolkit.handles.client import Smolvm
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterator, Sequence
+
+    from smolkit.runners.base import Runner
+
+# As `timeout`, `docker run` and shells have them.
+_STATUSES = ((ExecTimeoutError, 124), (ProgramNotExecutableError, 126), (ProgramNotFoundError, 127))
+_ENGINE_FAILED = 125
+_FAILED = 1
+_SIGNALLED = 128  # plus the signal's number
+
+
+def main(arguments: Sequence[str] | None = None, *, runner: Runner | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Default: this process's.
+        runner: Runs the engine's commands instead of a SubprocessRunner, in tests.
+
+    Returns:
+        The exit status. Of `run` and `shell` it is the command's; 124 if it did not end in time, 125 if the engine failed,
+        126 if the command cannot be executed, 127 if it is not found. 130 after Ctrl-C.
+    """
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with _signals_as_interrupts():
+            status: int = options.action(_client(options, runner), options)
+            sys.stdout.flush()
+            return status
+    except _Terminated as error:
+        return _SIGNALLED + error.signal
+    except KeyboardInterrupt:
+        return _SIGNALLED + signal.SIGINT
+    except BrokenPipeError:  # `smolkit run ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit does not fail, too
+        return _SIGNALLED + signal.SIGPIPE
+    except (SmolvmError, ValueError, TypeError) as error:
+        return _failed(error, options)
+
+
+def _client(options: Namespace, runner: Runner | None) -> Smolvm:
+    if runner is None:
+        from smolkit.runners.local.subprocess import SubprocessRunner  # late: tests have another one
+
+        runner = SubprocessRunner(options.engine, prefix=options.prefix)
+    return Smolvm(runner=runner, watchdog=options.makes_machines)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: ends the program as Ctrl-C does, so that its machine is deleted."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = number
+
+
+@contextmanager
+def _signals_as_interrupts() -> Iterator[None]:
+    def interrupt(number: int, _: object) -> NoReturn:
+        raise _Terminated(number)
+
+    earlier = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _failed(error: Exception, options: Namespace) -> int:
+    print(f"smolkit: {error}", file=sys.stderr)
+    for note in getattr(error, "__notes__", ()):
+        print(note, file=sys.stderr)
+    if not options.makes_machines:
+        return _FAILED
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), _ENGINE_FAILED)

@@ -1,0 +1,74 @@
+"""The subcommands that run something in a machine: run, shell."""
+
+from __future__ import annotations
+
+import os
+import sys
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+from smolkit.cli.tables import waiting
+from smolkit.errors import SmolvmError
+from smolkit.values.secret import Secret
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from smolkit.handles.client import Smolvm
+    from smolkit.handles.machine import Machine
+    from smolkit.handles.process import Input
+
+_OF_MACHINES = ("image", "from_path", "cpus", "memory", "net", "ports", "volumes", "workdir")
+
+
+def run(client: Smolvm, options: Namespace) -> int:
+    """Run a command in a fresh machine, its output live; its exit status."""
+    with waiting("Starting a machine") as started, client.machine(**_given(options)) as machine:
+        started()
+        return machine.terminal(options.command) if options.tty else _follow(machine, options)
+
+
+def shell(client: Smolvm, options: Namespace) -> int:
+    """Open a shell in a machine that runs, or in a fresh one."""
+    if options.name is not None:
+        return client.machine(options.name, **_given(options)).shell()
+    with waiting("Starting a machine") as started, client.machine(**_given(options)) as machine:
+        started()
+        return machine.shell()
+
+
+def _follow(machine: Machine, options: Namespace) -> int:
+    streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+    with machine.popen(options.command, stdin=options.interactive, timeout=options.timeout, grace=None) as process:
+        if process.stdin is not None:
+            # A daemon: should the command end first, nobody waits for the end of our own input.
+            Thread(target=_feed, args=(process.stdin,), daemon=True).start()
+        for stream, piece in process:
+            streams[stream].write(piece)
+            streams[stream].flush()
+    return process.returncode or 0
+
+
+def _feed(stdin: Input) -> None:
+    try:
+        while piece := sys.stdin.buffer.read1(2**16):  # type: ignore[union-attr]  # a BufferedReader, as far as it is not replaced
+            stdin.write(piece)
+        stdin.close()
+    except (OSError, ValueError, SmolvmError):  # the command has ended, or does not read
+        return
+
+
+def _given(options: Namespace) -> dict[str, Any]:
+    """The keywords of `client.machine`."""
+    given = {name: value for name in _OF_MACHINES if (value := getattr(options, name)) is not None}
+    given["env"] = dict(map(_variable, options.env or ()))
+    given["secrets"] = {key: Secret.env(key) for key in options.secret or ()}
+    return given
+
+
+def _variable(text: str) -> tuple[str, str]:
+    """`KEY=VALUE`, or `KEY` with this program's own value."""
+    key, equals, value = text.partition("=")
+    if not equals and key not in os.environ:
+        raise ValueError(f"-e {key}: this program has no variable of this name (for another value write -e {key}=VALUE)")
+    return key, value if equals else os.environ[key]
