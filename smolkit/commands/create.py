@@ -9,8 +9,8 @@ from attrs import field, frozen
 
 from smolkit.commands import option_tables, options, secret_args
 from smolkit.commands.base import LONG, Silent
+from smolkit.commands.converters import machine_name
 from smolkit.commands.dialect import Dialect
-from smolkit.commands.names import machine_name
 from smolkit.errors import PolicyNotRecordedError, UnsupportedByEngineError
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide_options

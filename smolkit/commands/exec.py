@@ -10,8 +10,8 @@ from attrs import field, frozen
 
 from smolkit.commands import options, secret_args
 from smolkit.commands.base import Command, option
+from smolkit.commands.converters import machine_name
 from smolkit.commands.failures import verdict
-from smolkit.commands.names import machine_name
 from smolkit.errors import ExecTimeoutError
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden

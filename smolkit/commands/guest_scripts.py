@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from smolkit.commands.base import Command
+from smolkit.commands.converters import machine_name
 from smolkit.commands.exec import Exec
-from smolkit.commands.names import machine_name
 from smolkit.errors import GuestFileError, ProgramNotFoundError
 from smolkit.values import validate
 from smolkit.values.results import shown_size

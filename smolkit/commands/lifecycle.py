@@ -8,8 +8,8 @@ from attrs import field, frozen
 
 from smolkit.commands import option_tables, options
 from smolkit.commands.base import LONG, QUICK, Command, Silent
-from smolkit.commands.names import machine_name
-from smolkit.commands.records import json_of, list_of, machine_info
+from smolkit.commands.converters import machine_name
+from smolkit.commands.parse import json_of, list_of, machine_info
 from smolkit.commands.secret_args import carried
 from smolkit.errors import GuestFileError, UnknownEngineError
 from smolkit.values import validate

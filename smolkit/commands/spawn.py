@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from smolkit.commands.base import Command
+from smolkit.commands.converters import machine_name
 from smolkit.commands.exec import Exec
 from smolkit.commands.failures import verdict
-from smolkit.commands.names import machine_name
 from smolkit.errors import UnknownEngineError
 from smolkit.values.results import Invocation
 

@@ -9,8 +9,8 @@ from attrs import evolve, field, frozen
 
 from smolkit.commands import options, secret_args
 from smolkit.commands.base import Command
+from smolkit.commands.converters import machine_name
 from smolkit.commands.failures import verdict
-from smolkit.commands.names import machine_name
 from smolkit.commands.secret_args import Secrets
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide_options

@@ -26,12 +26,12 @@ from smolkit.values import validate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from smolkit.commands.admin import Branch, Update
     from smolkit.commands.create import MachineSpec
     from smolkit.commands.dialect import Dialect
     from smolkit.commands.lifecycle import Start
     from smolkit.commands.option_types import BranchOptions
     from smolkit.commands.run import Run, RunDetached
-    from smolkit.commands.verbs import Branch, Update
     from smolkit.flows.steps import Steps
     from smolkit.flows.teardown import Keep
     from smolkit.values.ownership import Marks

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, final
 
 from smolkit.commands import option_tables
 from smolkit.commands.base import LONG
+from smolkit.commands.converters import machine_name
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.lifecycle import Start, Stop
-from smolkit.commands.names import machine_name
 from smolkit.commands.options import choose
 from smolkit.errors import CleanupError, MachineNotFoundError, MachineReplacedError
 from smolkit.flows import lookup, provision, teardown, wait_until

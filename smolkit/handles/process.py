@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from smolkit.commands.admin import Logs, Monitor
     from smolkit.commands.exec import Exec
-    from smolkit.commands.verbs import Logs, Monitor
     from smolkit.errors import SmolvmError
     from smolkit.runners.base import Runner
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, evolve, field
 
+from smolkit.commands.admin import Cli
 from smolkit.commands.base import Command
-from smolkit.commands.verbs import Cli
 from smolkit.runners.attempts import Attempt, InterruptedCall
 from smolkit.runners.base import Runner
 from smolkit.runners.blocking import breathe

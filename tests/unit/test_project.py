@@ -131,7 +131,8 @@ def test_classes_are_final_unless_they_are_meant_to_be_extended() -> None:
 @pytest.mark.parametrize("module", [smolkit, commands, errors, testing])
 def test_everything_public_is_explained(module: object) -> None:
     """Public classes, and their public methods and properties, have docstrings."""
-    for name, value in vars(module).items():
+    for name in {*vars(module), *module.__all__}:  # type: ignore[attr-defined]
+        value = getattr(module, name)
         if name.startswith("_") or not inspect.isclass(value) or not value.__module__.startswith("smolkit"):
             continue
         assert inspect.getdoc(value), name
