@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from smolkit.commands.create import Create, MachineSpec
     from smolkit.commands.engine import Version
     from smolkit.commands.exec import Exec
+    from smolkit.commands.guest_scripts import Script
     from smolkit.commands.lifecycle import Cp, DataDir, Delete, Ls, Start, Status, Stop
     from smolkit.commands.pack import PackCreate, PackInfo, PackInspect, PackList, PackPrune, PackPull, PackPush
     from smolkit.commands.run import PackRun, Run, RunDetached, RunTerminal
@@ -86,6 +87,7 @@ __all__ = [
     "Run",
     "RunDetached",
     "RunTerminal",
+    "Script",
     "Shell",
     "Spawn",
     "Start",
@@ -142,6 +144,7 @@ _MODULES = {
     "Run": "run",
     "RunDetached": "run",
     "RunTerminal": "run",
+    "Script": "guest_scripts",
     "Shell": "spawn",
     "Spawn": "spawn",
     "Start": "lifecycle",

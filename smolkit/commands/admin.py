@@ -73,18 +73,15 @@ class Branch(Done):
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         (source,) = self.operands
         verb = "branch" if dialect.supports(self.WORDS) else "fork"
-        dialect.require(f"machine {verb}")
         words: list[str] = []
         if dialect.supports(f"machine {verb} --secret-env"):  # else the child has what its source has on record
             words += secret_args.words(f"machine {verb}", self._inherited(), dialect, secret_args.MACHINES)
         words += options.argv(f"machine {verb}", self.OPTIONS, self.chosen, dialect)
-        if self.env:
-            dialect.require(f"machine {verb} --env")
         words += options.variables(self.env)
         child = () if self.name is None else ("--name", self.name)
         if dialect.classic:
-            return dialect.words("machine", verb, *words, source, *child[1:])
-        return dialect.words("machine", verb, *words, "--from" if verb == "branch" else "--golden", source, *child)
+            return dialect.argv(f"machine {verb}", *words, source, *child[1:])
+        return dialect.argv(f"machine {verb}", *words, "--from" if verb == "branch" else "--golden", source, *child)
 
     def _inherited(self) -> secret_args.Secrets:
         """The secrets of the source, but for those that the child has others for: the engine takes each name once."""

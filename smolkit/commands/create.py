@@ -132,4 +132,4 @@ class Create(Silent):
             for key, mark in self.marks:
                 words += ("--label", f"{key}={mark}")
         tail = ("--", *self.spec.command) if self.spec.command else ()
-        return dialect.words("machine", "create", *words, *dialect.name("create", self.name), *tail)
+        return dialect.argv("machine create", *words, *dialect.name("create", self.name), *tail)

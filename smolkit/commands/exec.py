@@ -11,6 +11,7 @@ from attrs import field, frozen
 from smolkit.commands import options, secret_args
 from smolkit.commands.base import Command, option
 from smolkit.commands.converters import machine_name
+from smolkit.commands.dialect import asks_json
 from smolkit.commands.failures import verdict
 from smolkit.errors import ExecTimeoutError
 from smolkit.values import validate
@@ -84,11 +85,10 @@ class Exec(Command[ExecResult]):
         if self.workdir is not None:
             words += ("-w", self.workdir)
         if self.user is not None:
-            dialect.require("machine exec --user")
             words += option("--user", self.user)
         if self.timeout is not None:
             words += ("--timeout", duration(self.timeout))
-        return dialect.words("machine", "exec", *words, "--", *self.command)
+        return dialect.argv("machine exec", *words, "--", *self.command)
 
     def _mode(self, dialect: Dialect) -> tuple[str, ...]:
         # With -i the output has no cap (else 11 MiB), streams stay apart, and failures come as JSON where the engine can;
@@ -114,7 +114,7 @@ class Exec(Command[ExecResult]):
     def failure(self, completed: Completed) -> SmolvmError | None:
         """What went wrong with the engine, if it did; whatever the guest's exit status."""
         found = verdict(completed, self.command, self.timeout)
-        if isinstance(found, ExecTimeoutError) and completed.argv[:1] != ("--error-format",):
+        if isinstance(found, ExecTimeoutError) and not asks_json(completed.argv):
             # Seen with 1.9.1 and 1.4.0; 1.32.2 with -i ends the whole family.
             found.add_note(
                 "engines before 1.28.1: in an image machine what the command had started may run on; stop() ends it"

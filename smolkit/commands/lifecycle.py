@@ -68,7 +68,7 @@ class Start(Silent):
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words = options.argv("machine start", option_tables.START, self.chosen, dialect)
-        return dialect.words("machine", "start", *words, *dialect.name("start", self.name))
+        return dialect.argv("machine start", *words, *dialect.name("start", self.name))
 
     def invocation(self, dialect: Dialect) -> Invocation:
         return Invocation(self.argv(dialect), carried(self.machine_secrets), timeout=self.timeout, finish=self.FINISH)
@@ -91,9 +91,8 @@ class Stop(Silent):
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words: tuple[str, ...] = ()
         if self.timeout is not None:
-            dialect.require("machine stop --timeout")
             words = ("--timeout", str(self.timeout))
-        return dialect.words("machine", "stop", *words, *dialect.name("stop", self.name))
+        return dialect.argv("machine stop", *words, *dialect.name("stop", self.name))
 
     def invocation(self, dialect: Dialect) -> Invocation:
         return Invocation(self.argv(dialect), timeout=QUICK + (self.timeout or 0), finish=self.FINISH)
@@ -114,10 +113,8 @@ class Delete(Silent):
     cascade: bool = False
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        if self.cascade:
-            dialect.require("machine delete --cascade")
         words = ("-f", "--cascade") if self.cascade else ("-f",)
-        return dialect.words("machine", "delete", *words, *dialect.name("delete", self.name))
+        return dialect.argv("machine delete", *words, *dialect.name("delete", self.name))
 
 
 @frozen
@@ -142,10 +139,9 @@ class Cp(Silent):
         words: list[str] = []
         for flag, value in (("--mode", self.mode), ("--uid", self.uid), ("--gid", self.gid)):
             if value is not None:
-                dialect.require(f"machine cp {flag}")
                 words += (flag, str(value))
         sides = (f"./{side}" if side.startswith("-") else side for side in (self.source, self.target))
-        return dialect.words("machine", "cp", *words, *sides)
+        return dialect.argv("machine cp", *words, *sides)
 
     def read(self, completed: Completed) -> None:
         """Nothing.
@@ -167,7 +163,7 @@ class DataDir(Command[str]):
     name: str = field(converter=machine_name)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        return dialect.words("machine", "data-dir", *dialect.name("data-dir", self.name))
+        return dialect.argv("machine data-dir", *dialect.name("data-dir", self.name))
 
     def nothing(self) -> bytes:
         return b"/nonexistent\n"
@@ -189,7 +185,7 @@ class Status(Command[MachineInfo]):
     name: str = field(converter=machine_name)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        return dialect.words("machine", "status", *dialect.name("status", self.name), "--json")
+        return dialect.argv("machine status", *dialect.name("status", self.name), "--json")
 
     def nothing(self) -> bytes:
         return b'{"name":"%s"}' % self.name.encode()
@@ -209,7 +205,7 @@ class Ls(Command[tuple[MachineInfo, ...]]):
     PROVES: ClassVar[bool] = True
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        return dialect.words("machine", "ls", "--json")
+        return dialect.argv("machine ls", "--json")
 
     def nothing(self) -> bytes:
         return b"[]"

@@ -45,7 +45,7 @@ class PackCreate(Silent):
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words: Sequence[str] = options.argv("pack create", option_tables.PACK, self.chosen, dialect)
-        return dialect.words("pack", "create", *words, *option("-o", self.output))
+        return dialect.argv("pack create", *words, *option("-o", self.output))
 
 
 @frozen

@@ -75,7 +75,7 @@ class Run(Verb[tuple[str, ExecResult]]):
             more += ["--timeout", duration(self.timeout)]
         words = options.argv(self.WORDS, self.OPTIONS, self.chosen, dialect)
         tail = ("--", *self.command) if self.command else ()
-        return dialect.words(*self.WORDS.split(), *words, *self._variables(dialect), *more, *tail)
+        return dialect.argv(self.WORDS, *words, *self._variables(dialect), *more, *tail)
 
     def _mode(self, dialect: Dialect) -> tuple[str, ...]:
         return ("-i",) if self.input is not None or dialect.supports("--error-format") else ()

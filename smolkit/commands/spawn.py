@@ -30,7 +30,6 @@ class Spawn(Exec):
     """
 
     def _mode(self, dialect: Dialect) -> tuple[str, ...]:
-        dialect.require("machine exec --detach")
         return ("-d",)
 
     def answer(self, completed: Completed) -> int:  # type: ignore[override]
@@ -74,7 +73,7 @@ class Shell(Command[int]):
     name: str = field(converter=machine_name)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        return dialect.words("machine", "shell", *dialect.name("shell", self.name))
+        return dialect.argv("machine shell", *dialect.name("shell", self.name))
 
     def invocation(self, dialect: Dialect) -> Invocation:
         return Invocation(self.argv(dialect))

@@ -87,13 +87,12 @@ class Verb(Command[T_co]):
         return cls(name, tuple(operands), chosen=chosen, env=env, secrets=secrets, command=words)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        dialect.require(self.WORDS)
         words = [*self.FIXED, *options.argv(self.WORDS, self.OPTIONS, self.chosen, dialect)]
         words += self._variables(dialect)
         if self.name is not None:
             words += dialect.name(self.WORDS.removeprefix("machine "), self.name)
         tail = ("--", *self.command) if self.command else ()
-        return dialect.words(*self.WORDS.split(), *words, *self.operands, *tail)
+        return dialect.argv(self.WORDS, *words, *self.operands, *tail)
 
     def _variables(self, dialect: Dialect) -> Iterator[str]:
         yield from options.variables(self.env)
