@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         Sync,
         Update,
     )
-    from smolkit.commands.base import Command
+    from smolkit.commands.base import Command, GuestCommand
     from smolkit.commands.create import Create, MachineSpec
     from smolkit.commands.engine import Version
     from smolkit.commands.exec import Exec
@@ -60,6 +60,7 @@ __all__ = [
     "Delete",
     "EgressEvents",
     "Exec",
+    "GuestCommand",
     "Images",
     "Logs",
     "Ls",
@@ -117,6 +118,7 @@ _MODULES = {
     "Delete": "lifecycle",
     "EgressEvents": "admin",
     "Exec": "exec",
+    "GuestCommand": "base",
     "Images": "admin",
     "Logs": "admin",
     "Ls": "lifecycle",

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from smolkit.commands import option_tables, options
 from smolkit.commands.base import LONG, QUICK, Command, Silent
-from smolkit.commands.converters import machine_name
+from smolkit.commands.converters import machine_name, optional_seconds
 from smolkit.commands.parse import json_of, list_of, machine_info
 from smolkit.commands.secret_args import carried
 from smolkit.errors import GuestFileError, UnknownEngineError
 from smolkit.values import validate
-from smolkit.values.results import Invocation, MachineInfo
+from smolkit.values.results import MachineInfo
 
 if TYPE_CHECKING:
     from smolkit.commands.dialect import Dialect
     from smolkit.commands.secret_args import Secrets
-    from smolkit.values.results import Completed
+    from smolkit.values.results import Completed, Invocation
 
 
 _LAST_ID = 2**32 - 2  # one more says "no change" to chown
-
-
-def _timeout(value: float | None) -> float | None:
-    return None if value is None else validate.seconds("timeout", value)
 
 
 def _whole_seconds(value: int | None) -> int | None:
@@ -62,16 +58,20 @@ class Start(Silent):
     FINISH: ClassVar[bool] = True
 
     name: str = field(converter=machine_name)
-    timeout: float | None = field(default=LONG, converter=_timeout)
+    timeout: float | None = field(default=LONG, converter=optional_seconds)
     chosen: options.Chosen = field(default=(), kw_only=True, repr=False)
     machine_secrets: Secrets = field(default=(), kw_only=True, eq=False, repr=False)
+
+    @property
+    def bound(self) -> float | None:
+        return self.timeout
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words = options.argv("machine start", option_tables.START, self.chosen, dialect)
         return dialect.argv("machine start", *words, *dialect.name("start", self.name))
 
     def invocation(self, dialect: Dialect) -> Invocation:
-        return Invocation(self.argv(dialect), carried(self.machine_secrets), timeout=self.timeout, finish=self.FINISH)
+        return evolve(super().invocation(dialect), env=carried(self.machine_secrets))
 
 
 @frozen
@@ -88,14 +88,15 @@ class Stop(Silent):
     name: str = field(converter=machine_name)
     timeout: int | None = field(default=None, converter=_whole_seconds)
 
+    @property
+    def bound(self) -> float | None:
+        return QUICK + (self.timeout or 0)
+
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words: tuple[str, ...] = ()
         if self.timeout is not None:
             words = ("--timeout", str(self.timeout))
         return dialect.argv("machine stop", *words, *dialect.name("stop", self.name))
-
-    def invocation(self, dialect: Dialect) -> Invocation:
-        return Invocation(self.argv(dialect), timeout=QUICK + (self.timeout or 0), finish=self.FINISH)
 
 
 @frozen

@@ -192,7 +192,7 @@ def test_pieces_that_are_awaited_by_tasks_of_their_own(pretend: PretendEngine) -
 
 def test_a_timeout_bounds_writes_too(m: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes nothing is ended after the command's time and the grace; the error is that of `exec`."""
-    monkeypatch.setattr("smolkit.handles.process.GRACE", 0.1)
+    monkeypatch.setattr("smolkit.commands.base.GRACE", 0.1)
     with pytest.raises(errors.ExecTimeoutError), m.popen(["sleep", "60"], stdin=True, timeout=0.2) as process:
         assert process.stdin is not None
         process.stdin.write(bytes(MIB))
@@ -203,7 +203,7 @@ def test_a_bound_holds_for_an_engine_that_closed_its_pipes_and_ignores_signals(
     m: Machine, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`wait(timeout)` raises, and at the command's own time it is killed."""
-    monkeypatch.setattr("smolkit.handles.process.GRACE", 0.1)
+    monkeypatch.setattr("smolkit.commands.base.GRACE", 0.1)
     process = m.popen(["sh", "-c", command], timeout=1)
     with pytest.raises(TimeoutError, match=r"did not end within 0\.2 s"):
         process.wait(0.2)
