@@ -11,10 +11,10 @@ from attrs import define, evolve
 
 from smolkit.runners.base import Runner
 from smolkit.runners.live import Live
-from smolkit.testing import verbs, words
-from smolkit.testing.executing import Clock
-from smolkit.testing.guest_input import GuestInput
-from smolkit.testing.live import LiveCall
+from smolkit.testing import argv_parser, subcommands
+from smolkit.testing.fake_live import LiveCall
+from smolkit.testing.guest_exec import Clock
+from smolkit.testing.guest_io import GuestInput
 from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError
 from smolkit.values.hidden import hide
 from smolkit.values.results import Completed
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from contextlib import _GeneratorContextManager
 
     from smolkit.commands.base import Command
+    from smolkit.testing.argv_parser import Words
     from smolkit.testing.guest import FakeMachine, Handler, Said
     from smolkit.testing.shell import Pieces
-    from smolkit.testing.words import Words
     from smolkit.values.hidden import Hidden
     from smolkit.values.ownership import Here
     from smolkit.values.results import Invocation
@@ -91,7 +91,7 @@ class FakeSmolvm(FakeRunner):
         self._env = dict(hidden_pairs("env", env))
         self.patience = patience
         self._clock = Clock()
-        self._verbs = verbs.Verbs(self.engine.dialect, self._clock)
+        self._verbs = subcommands.Verbs(self.engine.dialect, self._clock)
         self._faults: list[_Injected] = []
 
     @property
@@ -141,8 +141,8 @@ class FakeSmolvm(FakeRunner):
             ValueError: there is no such fault of this verb.
         """
         known = {*_OF_ANY, *(_OF_BOOTS if verb in {"start", "run", "branch", "fork"} else ())}
-        known |= set(_OF_COMMANDS if verb in verbs.RUN else ())
-        if fault not in known or verb not in {*verbs.DONE, *verbs.RUN}:
+        known |= set(_OF_COMMANDS if verb in subcommands.RUN else ())
+        if fault not in known or verb not in {*subcommands.DONE, *subcommands.RUN}:
             raise ValueError(f"no such fault of {verb!r}: {fault!r}; there are {', '.join(map(repr, sorted(known)))}")
         self._faults.append(_Injected(f"machine {verb}", fault, nth, nth + times - 1))
 
@@ -207,23 +207,23 @@ class FakeSmolvm(FakeRunner):
 
     def pieces(self, invocation: Invocation, stdin: GuestInput) -> Pieces:
         """What the engine writes, and its exit status (None, where it hangs until it is ended)."""
-        verb, said = words.verb_of(invocation.argv), None
+        verb, said = argv_parser.verb_of(invocation.argv), None
         machine, _, name = verb.partition(" ")
-        if machine != "machine" or name not in {*verbs.DONE, *verbs.RUN}:
+        if machine != "machine" or name not in {*subcommands.DONE, *subcommands.RUN}:
             raise UnexpectedCommandError(
                 f"FakeSmolvm does not do `smolvm {verb}`\n  script its answer: fake.answer({verb.split()!r}, ...)"
             )
         try:
-            said = words.parse(invocation.argv, self.engine.dialect)
+            said = argv_parser.parse(invocation.argv, self.engine.dialect)
             with self._verbs.lock:
                 said = evolve(said, fault=self._fault(said.verb), given={**self._env, **dict(invocation.env)})
             if said.fault == "hangs":
                 self.sleep(invocation.timeout or 0)
                 return None  # type: ignore[return-value]
             if said.fault in _NOTHING_DONE:
-                raise words.fault(said.fault)
+                raise argv_parser.fault(said.fault)
             status = yield from self._do(said, stdin)
-        except words.Refusal as refusal:
+        except argv_parser.Refusal as refusal:
             yield "stderr", refusal.stderr(as_json=said is not None and said.as_json)
             return refusal.status
         return -signal.SIGKILL if said.fault == "killed" else status
@@ -238,10 +238,10 @@ class FakeSmolvm(FakeRunner):
 
     def _do(self, said: Words, stdin: GuestInput) -> Pieces:
         verb = said.verb.partition(" ")[2]
-        if verb in verbs.RUN:
-            return (yield from verbs.RUN[verb](self._verbs, said, stdin))
+        if verb in subcommands.RUN:
+            return (yield from subcommands.RUN[verb](self._verbs, said, stdin))
         with self._verbs.lock:
-            text = verbs.DONE[verb](self._verbs, said)
+            text = subcommands.DONE[verb](self._verbs, said)
         if text:
             yield "stdout", text.encode()
         return 0

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from attrs import evolve, frozen
 
 from smolkit.commands import guest_scripts as scripts
-from smolkit.testing.guest_input import GuestInput
-from smolkit.testing.memory import Files, Node, either, error
+from smolkit.testing.filesystem import Files, Node, either, error
+from smolkit.testing.guest_io import GuestInput
 
 _CODES = {number: code for code, number in scripts.CODES.items()}
 

@@ -12,7 +12,7 @@ from attrs import define, evolve, field, frozen
 
 from smolkit.handles.spawned import FIND, KILL
 from smolkit.testing import file_scripts
-from smolkit.testing.guest_input import GuestInput
+from smolkit.testing.guest_io import GuestInput
 from smolkit.testing.programs import PROGRAMS
 from smolkit.testing.scripted import UnexpectedCommandError
 from smolkit.testing.shell import NULL, Pieces, Shell, normal
@@ -21,7 +21,7 @@ from smolkit.values.hidden import Variables, masked
 from smolkit.values.validate import data
 
 if TYPE_CHECKING:
-    from smolkit.testing.memory import Files
+    from smolkit.testing.filesystem import Files
     from smolkit.testing.secret_sources import Sources
 
 

@@ -8,8 +8,8 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from smolkit.testing.guest_input import WAITS
-from smolkit.testing.memory import error
+from smolkit.testing.filesystem import error
+from smolkit.testing.guest_io import WAITS
 from smolkit.testing.scripted import UnexpectedCommandError
 from smolkit.testing.shell import NULL, normal
 

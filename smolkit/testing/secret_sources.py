@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from smolkit.testing.argv_parser import Refusal
 from smolkit.testing.scripted import UnexpectedCommandError
-from smolkit.testing.words import Refusal
 from smolkit.values.hidden import Hidden
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from smolkit.testing.words import Words
+    from smolkit.testing.argv_parser import Words
 
 Sources = dict[str, tuple[str, str]]  # by the guest's variable: the flag, and what it names
 

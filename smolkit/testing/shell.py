@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from smolkit.testing.guest_input import WAITS, GuestInput
+from smolkit.testing.guest_io import WAITS, GuestInput
 from smolkit.testing.shell_syntax import PART, VARIABLE, Simple, UnknownSyntaxError, parse
 
 if TYPE_CHECKING:
-    from smolkit.testing.memory import Files
+    from smolkit.testing.filesystem import Files
 
 Pieces = Generator[tuple[str, bytes], None, int]  # (stream, data), and in the end the exit status
 Execute = Callable[[tuple[str, ...], GuestInput], Pieces]  # a program, and its stdin

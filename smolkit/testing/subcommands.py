@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from smolkit.commands.options import port_pairs
-from smolkit.testing import words
-from smolkit.testing.executing import Executing
+from smolkit.testing import argv_parser
+from smolkit.testing.filesystem import Files
 from smolkit.testing.guest import FakeMachine
-from smolkit.testing.memory import Files
+from smolkit.testing.guest_exec import Executing
 from smolkit.testing.secret_sources import resolve, sources
 
 if TYPE_CHECKING:
-    from smolkit.testing.guest_input import GuestInput
+    from smolkit.testing.argv_parser import Words
+    from smolkit.testing.guest_io import GuestInput
     from smolkit.testing.shell import Pieces
-    from smolkit.testing.words import Words
 
 _SHOWS_PORTS = (1, 32, 2)  # in status; seen there, and not looked for before
 
@@ -30,20 +30,20 @@ class Verbs(Executing):
     def _find(self, said: Words) -> FakeMachine:
         name = said.one("--name") or said.operands[0]
         if name not in self.machines:
-            raise words.missing(name)
+            raise argv_parser.missing(name)
         return self.machines[name]
 
     def _up(self, machine: FakeMachine) -> FakeMachine:
         if machine.state != "running":
-            raise words.not_running(machine.name, self._dialect)
+            raise argv_parser.not_running(machine.name, self._dialect)
         return machine
 
     def create(self, said: Words) -> str:
         """It is there, and does not run."""
         name = said.one("--name") or said.operands[0]
         if name in self.machines:
-            raise words.exists(name)
-        record = words.record(name, said, self._dialect, int(self._clock.now))
+            raise argv_parser.exists(name)
+        record = argv_parser.record(name, said, self._dialect, int(self._clock.now))
         pairs = [pair for text in said.all("--port") for pair in port_pairs(text)]
         if pairs and self._dialect.version >= _SHOWS_PORTS:
             record["published_ports"] = [{"host": host, "guest": inside} for host, inside in pairs]
@@ -54,12 +54,12 @@ class Verbs(Executing):
     def start(self, said: Words) -> str:
         """It runs, if it may."""
         machine = self._find(said)
-        if said.fault in words.FAULTS:
+        if said.fault in argv_parser.FAULTS:
             machine.console += b"the fake's machine did not boot: " + said.fault.encode() + b"\n"
             if said.fault == "boot timeout":
                 self._clock.sleep(30)
                 machine.half_booted = True
-            raise words.fault(said.fault)
+            raise argv_parser.fault(said.fault)
         if machine.state == "running":
             return f"Machine '{machine.name}' already running\n"
         resolve(machine.secrets, said.given)  # for its workload
@@ -83,7 +83,7 @@ class Verbs(Executing):
             for child in children:
                 self.delete(evolve(said, options={**said.options, "--name": [child]}))
         elif children and self._dialect.supports("delete -f refuses a branch source"):
-            raise words.has_branches(machine.name, children)
+            raise argv_parser.has_branches(machine.name, children)
         if machine.half_booted:
             self.leaked.append(machine.name)
         del self.machines[machine.name]
@@ -93,7 +93,7 @@ class Verbs(Executing):
         """Its record, as JSON."""
         name = said.one("--name")
         if name not in self.machines:
-            raise words.missing_record("machine status", name)
+            raise argv_parser.missing_record("machine status", name)
         return json.dumps(self.machines[name].shown()) + "\n"
 
     def ls(self, said: Words) -> str:  # noqa: ARG002
@@ -110,7 +110,7 @@ class Verbs(Executing):
     def stats(self, said: Words) -> str:
         """What it uses, as JSON."""
         machine = self._up(self._find(said))
-        total = machine.record["memory_mib"] * words.MIB
+        total = machine.record["memory_mib"] * argv_parser.MIB
         sizes = {"total": total, "used": total // 8, "free": total // 2, "available": total * 3 // 4, "cached": total // 4}
         memory = {**{f"{key}_bytes": size for key, size in sizes.items()}, "swap_total_bytes": 0, "swap_used_bytes": 0}
         told = {"name": machine.name, "cpu_percent": 0.0, "cpus": machine.record["cpus"], "memory": memory}
@@ -125,15 +125,15 @@ class Verbs(Executing):
         """Its record is changed."""
         name = said.one("--name") or said.operands[0]
         if name not in self.machines:
-            raise words.missing_record("update", name)
+            raise argv_parser.missing_record("update", name)
         machine = self.machines[name]
         lists = {"--allow-cidr", "--allow-host", "--remove-allow-cidr", "--remove-allow-host", "--reset-allow-list"}
         if machine.state == "running" and said.options.keys() - lists - {"--name"}:
-            raise words.must_be_stopped()
+            raise argv_parser.must_be_stopped()
         # Before 1.15.0 any command that looks at a machine makes its disks (#1195).
         made = machine.state != "created" or not self._dialect.supports("status without side effects")
-        words.check_disks(machine.record, said, made=made)
-        words.update(machine.record, said)
+        argv_parser.check_disks(machine.record, said, made=made)
+        argv_parser.update(machine.record, said)
         machine.env.update(said.pairs("-e"))
         for key in said.all("--remove-env"):
             machine.env.pop(key, None)
@@ -145,18 +145,18 @@ class Verbs(Executing):
         modern = self._dialect.supports("machine branch")
         first = f"Preparing branch from '{source}'...\n" if modern else f"Freezing golden '{source}' as fork base...\n"
         if source not in self.machines:
-            refusal = words.missing(source)
-            raise words.Refusal(refusal.code, refusal.message, first)
+            refusal = argv_parser.missing(source)
+            raise argv_parser.Refusal(refusal.code, refusal.message, first)
         parent = self.machines[source]
         if parent.state != "running" or not parent.branchable:
-            raise words.not_branchable(source, running=parent.state == "running", said=first)
+            raise argv_parser.not_branchable(source, running=parent.state == "running", said=first)
         prefix = said.one("--name-prefix")
         single = said.one("--name") or (said.operands[1] if len(said.operands) > 1 else "")
         names = [f"{prefix}-{number}" for number in range(int(said.one("--count", "1")))] if prefix else [single]
         if taken := [name for name in names if name in self.machines]:
-            raise words.exists(taken[0])
-        if said.fault in words.FAULTS:
-            raise words.fault(said.fault)
+            raise argv_parser.exists(taken[0])
+        if said.fault in argv_parser.FAULTS:
+            raise argv_parser.fault(said.fault)
         for name in names:
             labels = {**parent.labels, **said.pairs("--label")}
             record = {**parent.record, "name": name, "labels": labels, "created_at": int(self._clock.now)}
@@ -181,14 +181,14 @@ class Verbs(Executing):
         for name, _, path in (source.partition(":"), target.partition(":")):
             if path and "/" not in name:
                 if name not in self.machines:
-                    raise words.missing(name)
+                    raise argv_parser.missing(name)
                 machine = self._up(self.machines[name])
                 return (
                     self._copy_in(machine, said, source, path)
                     if path == target.partition(":")[2]
                     else self._copy_out(machine, path, target)
                 )
-        raise words.Refusal("CONFIG_ERROR", "config operation failed: cp: no side is NAME:/path")
+        raise argv_parser.Refusal("CONFIG_ERROR", "config operation failed: cp: no side is NAME:/path")
 
     def _copy_in(self, machine: FakeMachine, said: Words, source: str, path: str) -> str:
         with open(source, "rb") as file:
@@ -202,7 +202,7 @@ class Verbs(Executing):
             files.write(path, data, mode=int(said.one("--mode", "644"), 8), **numbers)
         except OSError as error:
             message = f"agent operation failed: write file: {error.strerror} (os error {error.errno})"
-            raise words.Refusal("SMOLVM_ERROR", message) from None
+            raise argv_parser.Refusal("SMOLVM_ERROR", message) from None
         return ""
 
     def _copy_out(self, machine: FakeMachine, path: str, target: str) -> str:
@@ -213,7 +213,7 @@ class Verbs(Executing):
             if isinstance(error, IsADirectoryError) and not self._dialect.supports("machine cp --mode"):
                 said = f"not a regular file: {path}"  # 1.8.3
             message = f"agent operation failed: read file: {said}"
-            raise words.Refusal("SMOLVM_ERROR", message) from None
+            raise argv_parser.Refusal("SMOLVM_ERROR", message) from None
         with open(target, "wb") as file:
             file.write(data)
         return ""
@@ -224,9 +224,9 @@ class Verbs(Executing):
             return (yield from self._run_detached(said))
         name = f"vm-{next(self._numbers):08x}"
         yield "stderr", f"Starting ephemeral machine ({name})...\n".encode()
-        if said.fault in words.FAULTS and said.fault not in {"dies", "output cap"}:
-            raise words.fault(said.fault)
-        record = words.record(name, said, self._dialect, int(self._clock.now))
+        if said.fault in argv_parser.FAULTS and said.fault not in {"dies", "output cap"}:
+            raise argv_parser.fault(said.fault)
+        record = argv_parser.record(name, said, self._dialect, int(self._clock.now))
         machine = FakeMachine(name, Files(), record, "running", env=said.pairs("-e"))
         return (yield from self.call(machine, evolve(said, options={**said.options, "-e": []}), stdin))
 
@@ -235,10 +235,10 @@ class Verbs(Executing):
         yield "stderr", b"Starting persistent machine...\n"
         with self.lock:
             if name in self.machines:
-                raise words.exists_for_run(name)
-            if said.fault in words.FAULTS:
-                raise words.fault(said.fault)
-            record = words.record(name, said, self._dialect, int(self._clock.now))
+                raise argv_parser.exists_for_run(name)
+            if said.fault in argv_parser.FAULTS:
+                raise argv_parser.fault(said.fault)
+            record = argv_parser.record(name, said, self._dialect, int(self._clock.now))
             machine = FakeMachine(name, Files(), record, "running", env=said.pairs("-e"), secrets=sources(said))
             resolve(machine.secrets, said.given)
             self.machines[name] = machine

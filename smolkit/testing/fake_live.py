@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, final
 
 from smolkit.runners import blocking
 from smolkit.runners.live import Live
-from smolkit.testing.guest_input import WAITS, GuestInput, Left
+from smolkit.testing.guest_io import WAITS, GuestInput, Left
 from smolkit.testing.scripted import UnexpectedCommandError
 from smolkit.values.results import Completed
 

@@ -7,16 +7,16 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from smolkit.handles.spawned import MARK
-from smolkit.testing import guest, words
+from smolkit.testing import argv_parser, guest
 from smolkit.testing.guest import FakeMachine, GuestCall
-from smolkit.testing.guest_input import WAITS, GuestInput, Left
+from smolkit.testing.guest_io import WAITS, GuestInput, Left
 from smolkit.testing.secret_sources import resolve, sources
 from smolkit.values.hidden import Variables
 
 if TYPE_CHECKING:
     from smolkit.commands.dialect import Dialect
+    from smolkit.testing.argv_parser import Words
     from smolkit.testing.shell import Pieces
-    from smolkit.testing.words import Words
 
 _TIMED_OUT, _CANNOT_START = 124, 255
 _EPOCH = 1_767_225_600.0  # when a fake's clock begins: 2026-01-01
@@ -74,7 +74,7 @@ class Executing:
         machine.calls.append(call)
         interactive = "-i" in said.options
         if said.fault == "output cap":
-            raise words.fault(said.fault)
+            raise argv_parser.fault(said.fault)
         try:
             pieces = guest.run(call, self.handlers)
             if "-d" in said.options:
@@ -82,8 +82,8 @@ class Executing:
             return (yield from self._bounded(machine, said, pieces, stdin))
         except (FileNotFoundError, PermissionError) as error:
             if machine.image is None:
-                raise words.cannot_start(error, interactive=interactive) from None
-            yield "stderr", words.crun_cannot_start(error, call.args[0]).encode()
+                raise argv_parser.cannot_start(error, interactive=interactive) from None
+            yield "stderr", argv_parser.crun_cannot_start(error, call.args[0]).encode()
             return _CANNOT_START
 
     def _bounded(self, machine: FakeMachine, said: Words, pieces: Pieces, stdin: GuestInput) -> Pieces:
@@ -104,9 +104,9 @@ class Executing:
             if said.fault == "dies" and piece != WAITS:
                 machine.state = "stopped"
                 yield from [piece] if live and piece else ()
-                raise words.fault(said.fault)
+                raise argv_parser.fault(said.fault)
             if machine.state != "running" or self.machines.get(machine.name, machine) is not machine:
-                raise words.fault("dies")
+                raise argv_parser.fault("dies")
             if piece is None:
                 yield from held
                 return status
@@ -115,8 +115,8 @@ class Executing:
                 yield piece
             else:
                 held.append(piece)
-                if size > words.CAP:
-                    raise words.fault("output cap")
+                if size > argv_parser.CAP:
+                    raise argv_parser.fault("output cap")
 
     def _resumed(self, pieces: Pieces, stdin: GuestInput) -> tuple[tuple[str, bytes] | None, int]:
         """The command's next piece, or None and its status."""
