@@ -1,111 +1,124 @@
-"""A fake's command while it is followed."""
+"""A call of a fake engine that is followed while it runs."""
 
 from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from smolkit.runners import blocking
 from smolkit.runners.live import Live
-from smolkit.testing.guest_io import WAITS, GuestInput, Left
+from smolkit.testing.clock import FakeClock
+from smolkit.testing.guest_io import WAITING, GuestStdin, Pieces, StdinTimeout
 from smolkit.testing.scripted import UnexpectedCommandError
-from smolkit.values.results import Completed
+from smolkit.values.results import Completed, Invocation
 
-if TYPE_CHECKING:
-    from smolkit.testing.fake import FakeSmolvm
-    from smolkit.values.results import Invocation
-
-_GLANCE = 0.005  # seconds of this host between two looks for input
-_MANY = (
-    10_000  # pieces that take no time; further ones take _A_PIECE seconds, where who reads waits for the time to be over
-)
-_A_PIECE = 0.001
+_POLL_INTERVAL = 0.005  # seconds of this host between two looks for input
+# A handler may write for ever without taking any time. A reader with a timeout would then read for ever: from the 10,000th
+# piece on, each takes a millisecond of the fake's clock.
+_FREE_PIECES = 10_000
+_SECONDS_PER_PIECE = 0.001
 
 
 @final
-class LiveCall(Live):
-    """A call that is followed: its pieces come when they are read.
+class FakeLive(Live):
+    """A call that is followed. The guest's command runs on each time that its output is read.
 
-    A command that reads its stdin waits until another thread or task writes to it, or closes it. Only then does a timeout,
-    the command's or the reader's, take time: nobody can tell whether somebody is about to write.
+    A command that reads its stdin waits until another thread or task writes to it or closes it. Only this wait takes real
+    time, since nobody can know whether somebody is about to write.
+
+    Args:
+        invocation: The call.
+        run: Starts the call with this stdin.
+        clock: The fake's clock.
+        patience: The most seconds of this host to wait for input.
+        stdin: True if there is a stdin to write to.
     """
 
-    def __init__(self, fake: FakeSmolvm, invocation: Invocation, *, stdin: bool) -> None:
-        self._fake, self._invocation = fake, invocation
-        self._stdin = GuestInput(wait=self._came if stdin else None)
-        self._pieces = fake.pieces(invocation, self._stdin)
-        self._held: list[tuple[str, bytes] | None] = []
-        self._started = fake.clock()
-        self._until: float | None = None  # the reader's, by the fake's clock
-        self._count = 0  # pieces that were read within a bound
-        self._lost = False  # in the middle of a program that cannot be resumed
+    def __init__(
+        self,
+        invocation: Invocation,
+        run: Callable[[Invocation, GuestStdin], Pieces],
+        clock: FakeClock,
+        *,
+        patience: float,
+        stdin: bool,
+    ) -> None:
+        self._invocation, self._clock, self._patience = invocation, clock, patience
+        self._stdin = GuestStdin(wait=self._wait_for_input if stdin else None)
+        self._pieces = run(invocation, self._stdin)
+        self._unread: list[tuple[str, bytes] | None] = []
+        self._started = clock.seconds
+        self._deadline: float | None = None  # of the reader, by the fake's clock
+        self._bounded_reads = 0
+        self._interrupted = False  # in the middle of a handler, which then cannot be resumed
         self._returncode: int | None = None
 
     def read(self, timeout: float | None) -> tuple[str, bytes] | None:
         """As in Live."""
-        if self._held:
-            return self._held.pop()
+        if self._unread:
+            return self._unread.pop()
         blocking.breathe()
-        self._until = None if timeout is None else self._fake.clock() + timeout
+        self._deadline = None if timeout is None else self._clock.seconds + timeout
         piece = self._next()
-        self._count += timeout is not None
-        if self._count > _MANY and timeout is not None:
-            self._fake.sleep(_A_PIECE)  # a program that writes on and on
-        if self._until is not None and self._fake.clock() > self._until:
-            self._held.append(piece)
+        self._bounded_reads += timeout is not None
+        if self._bounded_reads > _FREE_PIECES and timeout is not None:
+            self._clock.sleep(_SECONDS_PER_PIECE)
+        if self._deadline is not None and self._clock.seconds > self._deadline:
+            self._unread.append(piece)
             raise TimeoutError
         return piece
 
     def _next(self) -> tuple[str, bytes] | None:
         while self._returncode is None:
             try:
-                piece = self._resumed()
+                piece = self._resume()
             except StopIteration as end:
-                self._over(end.value or 0)
-            except Left:
+                self._end_with(end.value or 0)
+            except StdinTimeout:
                 if self._returncode is None:
-                    self._lost = True
+                    self._interrupted = True
                     raise TimeoutError from None
             else:
-                if piece != WAITS:
+                if piece != WAITING:
                     return piece
-                if not self._came() and self._until is not None and self._fake.clock() >= self._until:
+                if not self._wait_for_input() and self._deadline is not None and self._clock.seconds >= self._deadline:
                     raise TimeoutError
         return None
 
-    def _resumed(self) -> tuple[str, bytes]:
-        if self._lost:
+    def _resume(self) -> tuple[str, bytes]:
+        if self._interrupted:
             raise UnexpectedCommandError(
-                f"{self._what}: its handler was left in the middle, as it waited for stdin, by a timeout of who reads; "
-                "it can only be ended. Write or close stdin before, or give no timeout"
+                f"{self._command}: its handler was waiting for stdin when a read timed out, and cannot be resumed\n"
+                "  write to stdin or close it before you read, or read without a timeout"
             )
         return next(self._pieces)
 
     @property
-    def _what(self) -> str:
+    def _command(self) -> str:
         argv = self._invocation.argv
         return repr(list(argv[argv.index("--") + 1 :] if "--" in argv else argv))
 
-    def _came(self) -> bool:
-        """Waits for input; False, if it did not come in time, or the command was ended."""
-        ends = [end for end in (self._until, self._stdin.until) if end is not None]
-        left = max(0.0, min(ends) - self._fake.clock()) if ends else None
-        patience = self._fake.patience if left is None else min(left, self._fake.patience)
-        deadline = time.monotonic() + patience
+    def _wait_for_input(self) -> bool:
+        """Wait for input: False if none came before the deadline, or the call was ended."""
+        deadlines = [at for at in (self._deadline, self._stdin.deadline) if at is not None]
+        left = max(0.0, min(deadlines) - self._clock.seconds) if deadlines else None
+        patience = self._patience if left is None else min(left, self._patience)
+        give_up_at = time.monotonic() + patience
         while not self._stdin.ready and self._returncode is None:
-            if time.monotonic() >= deadline:
-                return self._gives_up(left)
-            blocking.sleep(_GLANCE)
+            if time.monotonic() >= give_up_at:
+                return self._give_up(left)
+            blocking.sleep(_POLL_INTERVAL)
         return self._returncode is None
 
-    def _gives_up(self, left: float | None) -> bool:
+    def _give_up(self, left: float | None) -> bool:
         if left is None:
             raise UnexpectedCommandError(
-                f"{self._what} reads its stdin, and nobody writes to it or closes it: a real one would wait for ever"
+                f"{self._command} reads its stdin, and nobody writes to it or closes it: a real command would wait for ever"
             )
-        self._fake.sleep(left + 0.001)  # the command is out of time after its timeout, not at it
+        self._clock.sleep(left + 0.001)  # a command is ended after its timeout, not exactly at it
         return False
 
     def write(self, data: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
@@ -125,12 +138,12 @@ class LiveCall(Live):
     def end(self, *, kill: bool = False) -> None:
         """As in Live."""
         if self._returncode is None:
-            self._over(-9 if kill else -15)
-            self._held.clear()
-            with suppress(ValueError):  # another thread reads just now, and sees that it is over
+            self._end_with(-9 if kill else -15)
+            self._unread.clear()
+            with suppress(ValueError):  # another thread is in the generator: it sees the return code and stops
                 self._pieces.close()
 
-    def _over(self, returncode: int) -> None:
+    def _end_with(self, returncode: int) -> None:
         self._returncode = returncode
         self._stdin.close()
 
@@ -138,4 +151,4 @@ class LiveCall(Live):
         """As in Live."""
         while self.read(None) is not None:
             pass
-        return Completed(self._invocation.argv, self._returncode or 0, duration=self._fake.clock() - self._started)
+        return Completed(self._invocation.argv, self._returncode or 0, duration=self._clock.seconds - self._started)

@@ -1,79 +1,84 @@
-"""The standard input of a command in a fake's guest: there from the start, or written while the command runs."""
+"""The standard streams of a command in a fake machine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import final
 
-# The piece of a command that cannot go on before there is input, or the end of it.
-WAITS = ("stdin", b"")
+Pieces = Generator[tuple[str, bytes], None, int]  # output as (stream, data); returns the exit status
+
+# Yielded by a command that cannot go on before more of its stdin, or the end of it, is there.
+WAITING = ("stdin", b"")
 
 
-class Left(BaseException):
-    """Ends a guest's program that waits for input longer than anybody has time. No Exception: handlers let it pass."""
+class StdinTimeout(BaseException):
+    """Ends a handler or program that waits for stdin when its time is up.
+
+    A BaseException, so that a handler's `except Exception` does not swallow it.
+    """
 
 
 @final
-class GuestInput:
-    """Such an input.
+class GuestStdin:
+    """The stdin of a command: complete from the start, or written while the command runs.
 
     Args:
-        data: What there is of it.
-        wait: Waits for more and says whether any came; without it there is no more to come.
+        data: The input so far.
+        wait: Waits for more input and returns True if there is some. Without it, `data` is all of the input.
 
     Attributes:
-        closed: Whether its end is known.
-        until: When the command that reads it is out of time, by the fake's clock; None for no bound.
+        closed: True once the end of the input is known.
+        deadline: When the command's timeout is over, in seconds of the fake's clock; None without a timeout.
     """
 
     def __init__(self, data: bytes = b"", *, wait: Callable[[], bool] | None = None) -> None:
-        self._data, self._read, self._wait = bytearray(data), 0, wait
-        self.closed = wait is None
-        self.until: float | None = None
+        self._data, self._position, self._wait = bytearray(data), 0, wait
+        self.closed: bool = wait is None
+        self.deadline: float | None = None
 
     @property
     def ready(self) -> bool:
-        """Whether a read would not wait."""
-        return self.closed or self._read < len(self._data)
+        """True if a read would not wait."""
+        return self.closed or self._position < len(self._data)
 
     def write(self, data: bytes) -> None:
-        """There is more of it."""
+        """Append to the input."""
         self._data += data
 
     def close(self) -> None:
-        """That was all."""
+        """Mark the end of the input."""
         self.closed = True
 
     def take(self) -> bytes | None:
-        """What came since the last time: empty at the end, None if nothing has come yet."""
+        """The input since the last call, without waiting: b"" at its end, None if there is none yet."""
         if not self.ready:
             return None
-        taken = bytes(self._data[self._read :])
-        self._read += len(taken)
+        taken = bytes(self._data[self._position :])
+        self._position += len(taken)
         return taken
 
     def read(self) -> bytes:
-        """All of it, from its very beginning, once its end is there."""
+        """All of the input, from its start. Waits for its end."""
         while not self.closed:
-            self._read = len(self._data)
-            self._more()
-        self._read = len(self._data)
+            self._position = len(self._data)
+            self._wait_for_more()
+        self._position = len(self._data)
         return bytes(self._data)
 
     def lines(self) -> Iterator[bytes]:
-        """Its lines, as they come."""
+        """The lines of the input, each as soon as it is written."""
         rest = b""
-        while taken := self._taken():
+        while taken := self._take_waiting():
             *lines, rest = (rest + taken).split(b"\n")
             yield from (line + b"\n" for line in lines)
         if rest:
             yield rest
 
-    def _taken(self) -> bytes:
+    def _take_waiting(self) -> bytes:
         while (taken := self.take()) is None:
-            self._more()
+            self._wait_for_more()
         return taken
 
-    def _more(self) -> None:
+    def _wait_for_more(self) -> None:
         if self._wait is not None and not self._wait():
-            raise Left
+            raise StdinTimeout
