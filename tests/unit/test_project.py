@@ -107,7 +107,7 @@ def test_nothing_else_blocks_an_event_loop(path: Path) -> None:
     assert BLOCKING_LINES.get(name_of(path), 0) == len(found), found
 
 
-@pytest.mark.parametrize("module", [smolkit, commands])
+@pytest.mark.parametrize("module", [smolkit, commands, testing])
 def test_exports_are_sorted_and_complete(module: object) -> None:
     """`__all__` is in order, and has every public class that the module imports."""
     names = module.__all__  # type: ignore[attr-defined]
@@ -201,7 +201,7 @@ def test_importing_smolkit_spares_what_it_does_not_need() -> None:
     spared = ["asyncio", "logging", "subprocess", "tempfile"]
     code = f"""import sys
 from smolkit import Smolvm; print([name for name in {[*spared, "json", "pathlib"]} if name in sys.modules])
-import smolkit.testing; print([name for name in {spared} if name in sys.modules])"""
+from smolkit.testing import FakeRunner, FakeSmolvm; print([name for name in {spared} if name in sys.modules])"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert "[]\n[]\n" == done.stdout
