@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, final
 
 from anyio.lowlevel import checkpoint
 
-from smolkit.aio.greenlets import Twin, awaited, direct, drive, giving, in_loop, leave
+from smolkit.aio.greenlets import Twin, awaited, direct, drive, drive_exit, giving, in_loop
 from smolkit.handles.client import Smolvm
 from smolkit.handles.machine import Machine
 from smolkit.handles.monitoring import Monitoring
@@ -58,7 +58,7 @@ class AsyncProcess(Twin[Process[T]]):
         return self
 
     async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036
-        await (leave(self._sync.__exit__, *error) if error[0] else drive(partial(self._sync.__exit__, *error), None))
+        await (drive_exit(self._sync.__exit__, *error) if error[0] else drive(partial(self._sync.__exit__, *error), None))
 
     async def __aiter__(self) -> AsyncIterator[tuple[str, T]]:
         pieces = iter(self._sync)
@@ -79,7 +79,7 @@ class AsyncMonitoring(Twin[Monitoring]):
         return self
 
     async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036
-        await leave(self._sync.__exit__, *error)
+        await drive_exit(self._sync.__exit__, *error)
 
     async def __aiter__(self) -> AsyncIterator[MonitorEvent]:
         events = iter(self._sync)
@@ -134,7 +134,7 @@ class AsyncMachine(Twin[Machine]):
         return self
 
     async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036
-        await leave(self._sync.__exit__, *error)
+        await drive_exit(self._sync.__exit__, *error)
 
     to_sync = direct(Machine.to_sync)
     to_async = direct(Machine.to_async)

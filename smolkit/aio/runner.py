@@ -6,7 +6,7 @@ from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING
 
-from smolkit.aio.greenlets import hand_over
+from smolkit.aio.greenlets import await_in_task
 from smolkit.runners.base import AnyRunner
 
 if TYPE_CHECKING:
@@ -26,4 +26,4 @@ class AsyncRunner(AnyRunner):
 
     def call(self, invocation: Invocation) -> Completed:
         """`execute`, for sync code."""
-        return hand_over(partial(self.execute, invocation), finish=invocation.finish)  # type: ignore[no-any-return]
+        return await_in_task(partial(self.execute, invocation), finish=invocation.finish)  # type: ignore[no-any-return]

@@ -220,13 +220,11 @@ class Smolvm(EngineVerbs):
             self.runner.plan = around
 
     def free_port(self) -> int:
-        """A TCP port of this host that nobody listens on, for `ports=[(port, 80)]`.
+        """A TCP port of the engine's host that nobody listens on, for `ports=[(port, 80)]`.
 
         No other program that uses smolkit gets it while this process lives; it is not one that the kernel hands out.
         """
-        from smolkit.runners.local.ports import free_port  # late: rarely needed
-
-        return free_port()
+        return self.runner.free_port()
 
     def pack_create(
         self, image: str | os.PathLike[str] | None, output: str | os.PathLike[str], **options: Unpack[PackOptions]

@@ -137,7 +137,7 @@ class Machine(MachineTransfers, MachineVerbs):
     def _leave(self, error: BaseException | None, told: list[bool]) -> None:
         made = self._made
         if made is not None and made.are_own:  # what was forked inside the block and leaves it leaves the machine
-            leave = teardown.leave(
+            leave = teardown.exit_block(
                 self.name, self._dialect, made, self._keep, error, branchable=self._branchable, told=told
             )
             try:

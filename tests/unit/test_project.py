@@ -89,6 +89,40 @@ def test_only_runners_know_processes_and_clocks(path: Path) -> None:
         assert not {"subprocess", "asyncio"} & imports_of(path)
 
 
+# Modules that import each other: these circles are still to be opened.
+CIRCULAR = {"handles.commands", "handles.spawned", "testing.fake", "testing.live", "testing.guest", "testing.programs"}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Imports make no circles, also late ones and those for the type checker. (A package only lists what is in it.)"""
+    modules = {name_of(path): path for path in MODULES if path.name != "__init__.py"}
+    imported = {
+        name: {found.removeprefix("smolkit.") for found in imports_of(path, typing=True)} & set(modules)
+        for name, path in modules.items()
+    }
+
+    assert set() == {name for name in modules if name in closure(name, imported)} - CIRCULAR
+
+
+def closure(name: str, imported: dict[str, set[str]]) -> set[str]:
+    """What a module imports, and what that imports, and so on."""
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        new = imported.get(todo.pop(), set()) - found
+        found |= new
+        todo += new
+    return found
+
+
+def test_tests_patch_nothing_of_smolkit() -> None:
+    """Tests inject what they replace."""
+    patch = re.compile(r"""(?:setattr|patch)\(\s*["']smolkit""")
+    tests = ROOT.parent / "tests"
+
+    assert [] == [str(path.relative_to(tests)) for path in tests.rglob("*.py") if patch.search(path.read_text())]
+
+
 # What blocks a thread, and so an event loop: what waits, waits by `runners.blocking`.
 BLOCKING = re.compile(r"time\.sleep\(|threading\.(?:Lock|Semaphore|Condition|Event)|os\.wait|\.select\(|\.poll\(\w")
 BLOCKING_LINES = {
