@@ -1,4 +1,4 @@
-"""Remove the machines that dead processes left behind: `python examples/reap.py [--dry-run]`, for cron or a service's start."""
+"""Remove the machines that dead processes left behind: `python examples/reap.py [--dry-run]`, by cron or at a start."""
 
 import sys
 
