@@ -194,6 +194,16 @@ def test_the_readmes_links_lead_somewhere() -> None:
     assert len(links) > 10
 
 
+def test_the_older_engines_are_installed_without_pytest() -> None:
+    """The gate fetches them with the quickstart's environment, before the suite whose tests use them."""
+    gate = (ROOT.parent / ".ci/run").read_text()
+    code = "import sys; sys.modules['pytest'] = None; import tests.engines"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT.parent)
+
+    assert "" == done.stderr
+    assert gate.index("step 'older engines'") < gate.index("step 'the test suite")
+
+
 def test_the_quickstart_runs_anywhere() -> None:
     """Where no microVM boots it gives the reason, and says that what follows is the fake."""
     code = "import runpy, sys; sys.modules['smol'] = None; runpy.run_path('examples/quickstart.py', run_name='__main__')"
