@@ -218,6 +218,27 @@ def test_the_readmes_commands_are_those_that_run() -> None:
     assert 5 == len(lines) == len(run)
 
 
+def test_the_readmes_links_lead_somewhere() -> None:
+    """Each link is to a heading of the README, as GitHub names it, or to a file that is there."""
+    headings = re.findall(r"(?m)^##+ (.*)$", re.sub(r"(?ms)^```.*?^```", "", README))
+    anchors = {"#" + re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    local = [link for link in links if not link.startswith("https://") and not (ROOT.parent / link).exists()]
+
+    assert [] == [link for link in local if link not in anchors]
+    assert len(links) > 10
+
+
+def test_the_older_engines_are_installed_without_pytest() -> None:
+    """The gate fetches them with the quickstart's environment, before the suite whose tests use them."""
+    gate = (ROOT.parent / ".ci/run").read_text()
+    code = "import sys; sys.modules['pytest'] = None; import tests.engines"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT.parent)
+
+    assert "" == done.stderr
+    assert gate.index("step 'older engines'") < gate.index("step 'the test suite")
+
+
 def test_the_quickstart_runs_anywhere() -> None:
     """Where no microVM boots it gives the reason, and says that what follows is the fake."""
     code = "import runpy, sys; sys.modules['smol'] = None; runpy.run_path('examples/quickstart.py', run_name='__main__')"
