@@ -14,8 +14,9 @@ from smolkit.commands.failures import verdict
 from smolkit.commands.names import machine_name
 from smolkit.errors import ExecTimeoutError
 from smolkit.values import validate
+from smolkit.values.exec_result import ExecResult
 from smolkit.values.hidden import Hidden
-from smolkit.values.results import ExecResult, Invocation, shown_size
+from smolkit.values.results import Invocation, shown_size
 
 if TYPE_CHECKING:
     from smolkit.commands.dialect import Dialect

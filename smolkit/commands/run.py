@@ -14,8 +14,9 @@ from smolkit.commands.exec import GRACE, duration
 from smolkit.commands.failures import verdict
 from smolkit.commands.verb import Done, Verb
 from smolkit.values import validate
+from smolkit.values.exec_result import ExecResult
 from smolkit.values.hidden import hide_options
-from smolkit.values.results import ExecResult, shown_size
+from smolkit.values.results import shown_size
 
 if TYPE_CHECKING:
     from smolkit.commands.dialect import Dialect
