@@ -90,23 +90,25 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
 
-    if name == "errors":
-        return import_module("smolkit.errors")
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        module = import_module(f"smolkit.{_MODULES[name]}")
-    except ModuleNotFoundError as error:
-        if _MODULES[name] != "aio" or str(error.name).startswith("smolkit"):
-            raise
-        from smolkit.extras import placeholder  # late: most programs have the extras that they use
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
 
-        return placeholder(name, "async", error)
-    found = globals()[name] = getattr(module, name)
-    return found
+        if name == "errors":
+            return import_module("smolkit.errors")
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            module = import_module(f"smolkit.{_MODULES[name]}")
+        except ModuleNotFoundError as error:
+            if _MODULES[name] != "aio" or str(error.name).startswith("smolkit"):
+                raise
+            from smolkit.extras import placeholder  # late: most programs have the extras that they use
+
+            return placeholder(name, "async", error)
+        found = globals()[name] = getattr(module, name)
+        return found
 
 
 def __dir__() -> list[str]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import copy_context
-from functools import partial, wraps
+from functools import partial
 from importlib import import_module
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, final
+from typing import Any, ParamSpec, TypeVar, final
 
 from smolkit.extras import missing
 
@@ -27,13 +27,10 @@ except ModuleNotFoundError as error:
 
 from smolkit.runners import blocking
 from smolkit.runners.attempts import InterruptedCall
-from smolkit.values.hidden import hide_arguments, hide_options
 
 _LOOK = 0.02  # seconds between two looks at a file that cannot be waited for
 
-S_co = TypeVar("S_co", covariant=True)
 T = TypeVar("T")
-A = TypeVar("A")
 P = ParamSpec("P")
 
 
@@ -271,57 +268,3 @@ async def _pending() -> BaseException | None:
     except anyio.get_cancelled_exc_class() as error:
         return error
     return None
-
-
-class Twin(Generic[S_co]):
-    """The async side of an object: its methods are the object's, awaited. What is only annotated is read from it."""
-
-    def __init__(self, sync: S_co) -> None:
-        self._sync = sync
-
-    def __getattr__(self, name: str) -> Any:
-        if name in type(self).__annotations__:
-            return getattr(self._sync, name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def __repr__(self) -> str:
-        return repr(self._sync).replace("<", "<Async", 1)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Twin) and type(other) is type(self) and bool(self._sync == other._sync)
-
-    def __hash__(self) -> int:
-        return hash(self._sync)
-
-
-def awaited(method: Callable[Concatenate[S_co, P], T]) -> Callable[Concatenate[Twin[S_co], P], Coroutine[Any, Any, T]]:
-    """The async side of a method that may reach the engine."""
-
-    @wraps(method)
-    async def call(self: Twin[S_co], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        args, kwargs = hide_arguments(args), hide_options(kwargs)
-        return await in_loop(method, self._sync, *args, **kwargs)
-
-    return call
-
-
-def direct(method: Callable[Concatenate[S_co, P], T]) -> Callable[Concatenate[Twin[S_co], P], T]:
-    """The async side of a method that asks nothing: there is nothing to await."""
-
-    @wraps(method)
-    def call(self: Twin[S_co], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        args, kwargs = hide_arguments(args), hide_options(kwargs)
-        return method(self._sync, *args, **kwargs)
-
-    return call
-
-
-def giving(twin: Callable[[T], A], method: Callable[P, T]) -> Callable[P, A]:
-    """The method, with what it gives made a twin."""
-
-    @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> A:
-        args, kwargs = hide_arguments(args), hide_options(kwargs)
-        return twin(method(*args, **kwargs))
-
-    return call

@@ -105,10 +105,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> type:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from smolkit.commands import run, spawn, verbs  # late: two dozen classes cost as much as the rest of smolkit
+if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
 
-    found: type = next(vars(module)[name] for module in (verbs, run, spawn) if name in vars(module))
-    return found
+    def __getattr__(name: str) -> type:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from smolkit.commands import run, spawn, verbs  # late: two dozen classes cost as much as the rest of smolkit
+
+        found: type = next(vars(module)[name] for module in (verbs, run, spawn) if name in vars(module))
+        return found
