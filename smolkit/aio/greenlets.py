@@ -22,8 +22,8 @@ from smolkit.extras import missing
 try:
     import anyio.lowlevel
     from greenlet import GreenletExit, getcurrent, greenlet
-except ModuleNotFoundError as error:
-    raise missing("smolkit's async side", "async", error) from error
+except ModuleNotFoundError as _error:
+    raise missing("smolkit's async side", "async", _error) from _error
 
 from smolkit.runners import blocking
 from smolkit.runners.attempts import InterruptedCall

@@ -30,7 +30,7 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds: float = 0.0
 
     @property
     def now(self) -> float:
@@ -55,7 +55,7 @@ class Executing:
         self.machines: dict[str, FakeMachine] = {}
         self.leaked: list[str] = []
         self.handlers: list[tuple[tuple[str, ...], Any]] = []
-        self.lock = RLock()
+        self.lock: RLock = RLock()
         self._dialect, self._clock = dialect, clock
         self._numbers = iter(range(600, 10**9))
 

@@ -32,7 +32,8 @@ class Exit(Exception):  # noqa: N818  (no error: how a script ends)
 
     def __init__(self, status: int, stderr: str = "") -> None:
         super().__init__(status, stderr)
-        self.status, self.stderr = status, stderr
+        self.status: int = status
+        self.stderr: str = stderr
 
 
 def run(files: Files, command: tuple[str, ...], stdin: GuestInput, now: int) -> bytes | None:

@@ -28,7 +28,7 @@ class GuestInput:
 
     def __init__(self, data: bytes = b"", *, wait: Callable[[], bool] | None = None) -> None:
         self._data, self._read, self._wait = bytearray(data), 0, wait
-        self.closed = wait is None
+        self.closed: bool = wait is None
         self.until: float | None = None
 
     @property

@@ -81,8 +81,8 @@ class PretendEngine:
     """
 
     def __init__(self, folder: str | Path, version: str = "1.32.2") -> None:
-        self.folder = Path(folder)
-        self.program = self.folder / "smolvm"
+        self.folder: Path = Path(folder)
+        self.program: Path = self.folder / "smolvm"
         (self.folder / "state").mkdir(parents=True)
         self.program.write_text(PROGRAM.replace("@VERSION@", version))
         self.program.chmod(0o755)

@@ -91,7 +91,10 @@ class Refusal(Exception):  # noqa: N818  (an answer, not a failure of the fake)
 
     def __init__(self, code: str, message: str, said: str = "", status: int = 1) -> None:
         super().__init__(code, message)
-        self.code, self.message, self.said, self.status = code, message, said, status
+        self.code: str = code
+        self.message: str = message
+        self.said: str = said
+        self.status: int = status
 
     def stderr(self, *, as_json: bool) -> bytes:
         """As the engine writes it."""

@@ -33,7 +33,7 @@ class Call:
         self._deadline = None if invocation.timeout is None else since + invocation.timeout
         self._pump: Pump | None = None
         self._ended_by: str | None = None
-        self.child = ChildProcess()
+        self.child: ChildProcess = ChildProcess()
 
     def run(self) -> Completed:
         """Starts the child, if it is not started, and serves it to its end."""

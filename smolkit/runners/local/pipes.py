@@ -93,7 +93,7 @@ class Pipes:
 
     def __init__(self, child: ChildProcess) -> None:
         self._child = child
-        self.takes_stdin = False
+        self.takes_stdin: bool = False
         self._selector = _selector()
         self.outputs: tuple[int, ...] = ()
         self._unread: dict[str, int] | None = None  # bytes of each that an ended child left; None while it runs

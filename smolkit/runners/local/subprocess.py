@@ -102,7 +102,7 @@ class SubprocessRunner(Runner):
         self._max_processes = (
             None if max_processes is None else validate.integer("max_processes", max_processes, 1, 2**31 - 1)
         )
-        self.processes = Gate(self._max_processes)
+        self.processes: Gate = Gate(self._max_processes)
         words = validate.words("prefix", prefix) if prefix else ()
         self._prefix = (*(validate.program("prefix", word) for word in words[:1]), *words[1:])
         given = validate.path if self._prefix else validate.program  # with a prefix it is a path of the other side
@@ -119,7 +119,7 @@ class SubprocessRunner(Runner):
                 "state_dir behind a prefix: few hand on variables; let it be [..., 'env', 'SMOLVM_DATA_DIR=...']"
             )
         self._inherit_proxy = validate.flag("inherit_proxy", inherit_proxy)
-        self.output_limit = validate.integer("output_limit", output_limit, 1, 2**63 - 1)
+        self.output_limit: int = validate.integer("output_limit", output_limit, 1, 2**63 - 1)
         self._found: Program | None = None
         self._prefix_path: str | None = None  # of the prefix's program
         self._is_watched = False
