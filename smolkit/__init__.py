@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from smolkit.handles.spawned import Spawned
     from smolkit.runners.base import Runner
     from smolkit.runners.local.subprocess import SubprocessRunner
+    from smolkit.values.exec_result import ExecResult
     from smolkit.values.observed import Check, EgressEvent, FileStat, MonitorEvent, Stats
     from smolkit.values.ownership import Reapable
-    from smolkit.values.results import Completed, ExecResult, GuestPath, Invocation, MachineInfo
+    from smolkit.values.results import Completed, GuestPath, Invocation, MachineInfo
     from smolkit.values.secret import Secret
 
 __all__ = [
@@ -73,7 +74,7 @@ _MODULES = {
     "Dialect": "commands.dialect",
     "EgressEvent": "values.observed",
     "Engine": "commands.dialect",
-    "ExecResult": "values.results",
+    "ExecResult": "values.exec_result",
     "FileStat": "values.observed",
     "GuestPath": "values.results",
     "Invocation": "values.results",

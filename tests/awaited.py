@@ -10,7 +10,7 @@ from typing import Any
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from smolkit import AsyncSmolvm, Smolvm
-from smolkit.aio.greenlets import Twin
+from smolkit.aio.twins import Twin
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def awaited(client: Smolvm, backend: str) -> Iterator[Any]:
 class Awaited:
     """A proxy of an AsyncSmolvm or of what it made. Each call is awaited in the event loop of another thread."""
 
-    def __init__(self, twin: Twin[Any], portal: BlockingPortal) -> None:
+    def __init__(self, twin: Any, portal: BlockingPortal) -> None:
         self._twin, self._portal = twin, portal
 
     def __getattr__(self, name: str) -> Any:

@@ -1,6 +1,6 @@
-"""The async twin, for asyncio and trio: the same names and signatures, awaited. Needs `pip install 'smolkit[async]'`.
+"""The async side, for asyncio and trio: the same names, arguments and errors. Needs `pip install 'smolkit[async]'`.
 
-What may reach the engine is awaited; what asks nothing (`client.machine`, `machine.path`, `process.poll`) is not.
+What may reach the engine is awaited. What never does is not: `client.machine`, `machine.path`, `process.poll`.
 """
 
 from typing import TYPE_CHECKING

@@ -15,8 +15,9 @@ from smolkit.commands.converters import machine_name, optional_input, optional_s
 from smolkit.commands.dialect import asks_json
 from smolkit.errors import ExecTimeoutError
 from smolkit.values import validate
+from smolkit.values.exec_result import ExecResult
 from smolkit.values.hidden import Hidden
-from smolkit.values.results import ExecResult, Invocation, shown_size
+from smolkit.values.results import Invocation, shown_size
 
 if TYPE_CHECKING:
     from smolkit.commands.dialect import Dialect

@@ -13,8 +13,9 @@ from smolkit.commands.base import LONG, SHELL, GuestCommand
 from smolkit.commands.converters import optional_input, optional_seconds
 from smolkit.commands.exec import duration, interactive
 from smolkit.commands.verb import Done, Verb
+from smolkit.values.exec_result import ExecResult
 from smolkit.values.hidden import hide_options
-from smolkit.values.results import ExecResult, shown_size
+from smolkit.values.results import shown_size
 
 if TYPE_CHECKING:
     from smolkit.commands.dialect import Dialect

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from smolkit.commands.run import Run, RunDetached
     from smolkit.flows.steps import Steps
     from smolkit.flows.teardown import Keep
+    from smolkit.values.exec_result import ExecResult
     from smolkit.values.ownership import Marks
-    from smolkit.values.results import ExecResult, MachineInfo
+    from smolkit.values.results import MachineInfo
 
 _LOG_TAIL = 16_384  # bytes
 _REMOVAL = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before each further look; the engine's helper takes up to 5 s

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from smolkit.commands.secret_args import Secrets
     from smolkit.flows.steps import Steps
-    from smolkit.values.results import ExecResult
+    from smolkit.values.exec_result import ExecResult
 
     # Given the seconds that are left: whether it is ready.
     Probe = Callable[[float], Steps[bool]]

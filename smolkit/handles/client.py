@@ -77,12 +77,12 @@ class Smolvm(EngineVerbs):
             from smolkit.runners.local.subprocess import SubprocessRunner  # late: a fake's users need no processes
 
             runner = SubprocessRunner(program, max_processes=max_processes)
-        self.runner = runner
+        self.runner: Runner = runner
         if on_call is not None:
             runner.observe(on_call)
         if watchdog:
             runner.watch()
-        self.session = os.urandom(8).hex()
+        self.session: str = os.urandom(8).hex()
 
     def __repr__(self) -> str:
         return f"<Smolvm {without_users(self.runner.host)}>"

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from smolkit.commands.option_types import PackRunOptions, RunOptions
     from smolkit.runners.base import Runner
-    from smolkit.values.results import Completed, ExecResult
+    from smolkit.values.exec_result import ExecResult
+    from smolkit.values.results import Completed
 
 
 class EngineVerbs:

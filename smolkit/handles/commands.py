@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from smolkit.commands.option_types import ExecOptions, PopenOptions, SpawnOptions
     from smolkit.handles.process import Process
     from smolkit.handles.spawned import Spawned
-    from smolkit.values.results import ExecResult
+    from smolkit.values.exec_result import ExecResult
     from smolkit.values.secret import Secret
 
 

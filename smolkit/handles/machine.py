@@ -74,7 +74,7 @@ class Machine(MachineTransfers, MachineVerbs):
     ) -> None:
         if keep not in (True, False, "on_error"):
             raise ValueError(f"keep is True, False or 'on_error', not {validate.shown(keep)}")
-        self.name = machine_name(name)
+        self.name: str = machine_name(name)
         self._runner = runner
         self._spec = spec or MachineSpec()
         self._starting = starting

@@ -107,7 +107,7 @@ class Process(Generic[T]):
         decoder = codecs.getincrementaldecoder("utf-8")
         self._decoders = {"stdout": decoder("replace"), "stderr": decoder("replace")}
         self._rests = {"stdout": "", "stderr": ""}
-        self.args = command.command or (type(command).__name__.lower(),)
+        self.args: tuple[str, ...] = command.command or (type(command).__name__.lower(),)
         self.returncode: int | None = None
         self._takes_input, self._closed = stdin, False
 

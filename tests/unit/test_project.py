@@ -33,7 +33,6 @@ LAYERS = [
 UP = {
     ("handles.machine", "aio"),  # imported when it is called: `machine.to_async()`
     ("handles.base", "aio"),
-    ("values.results", "errors"),  # imported when it is called: `ExecResult.check()`
 }
 IMPURE = {"subprocess", "asyncio", "os.path", "time", "socket", "selectors", "signal", "shutil", "tempfile", "pathlib"}
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -69,7 +68,7 @@ def is_typing(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.name != "__init__.py"], ids=name_of)
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_folder_is_a_layer(path: Path) -> None:
     """values < errors < commands < runners < flows < handles < aio, testing < plugins."""
     own = name_of(path)
