@@ -1,10 +1,10 @@
-"""Tests of the rollouts on the fake, where the test decides when a command ends."""
+"""Tests of the attempts on the fake, where the test decides when a command ends."""
 
 from __future__ import annotations
 
 import asyncio
 
-from rollouts import first_to_solve
+from first_to_solve import first_to_solve
 
 from smolkit import AsyncSmolvm
 from smolkit.aio import wait_for
