@@ -27,6 +27,7 @@ from attrs import evolve
 
 from smolkit import errors
 from smolkit.commands.dialect import asks_json, without_json
+from smolkit.values.shown import JSON_FAILURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,9 +96,10 @@ _NOISE = r"(?m)^(?:note: no packed assets found for .*|(?:\x1b\[[0-9;]*m)*\d{4}-
 _TEXT_MESSAGE = r"(?s)(?:^|[\r\n]|B/s\))(?:Error|error): (.*)"
 _TIMED_OUT = rb"\n?command timed out after \d+ms\Z"
 
-_TIMEOUT, _CANNOT_START, _USAGE = 124, 255, 2
+# Exit statuses: the guest's program did not end in time; an image machine could not start it; the engine's parser refused.
+TIMED_OUT, CANNOT_START, USAGE = 124, 255, 2
+STDERR_END = 65_536  # bytes of stderr, from its end, that are searched for the engine's message: none is longer
 _CAUSE = 8192  # characters of a message that are looked at for its cause
-_LOOK = 65_536  # bytes of stderr that are looked at, from its end: no message of the engine is longer
 
 
 def verdict(completed: Completed, guest: tuple[str, ...] = (), timeout: float | None = None) -> errors.SmolvmError | None:
@@ -112,12 +114,12 @@ def verdict(completed: Completed, guest: tuple[str, ...] = (), timeout: float | 
         return _ended(completed, guest, timeout)
     if completed.returncode == 0:
         return None
-    if guest and completed.returncode == _TIMEOUT and timeout is not None and completed.duration >= timeout:
+    if guest and completed.returncode == TIMED_OUT and timeout is not None and completed.duration >= timeout:
         shown = evolve(completed, stderr=re.sub(_TIMED_OUT, b"", completed.stderr))
         message = f"the guest's command did not end within {timeout:g} s and was killed"
         return errors.ExecTimeoutError(message, shown, timeout, guest_ended=True)
     stderr = _words(completed)
-    if guest and completed.returncode == _CANNOT_START:
+    if guest and completed.returncode == CANNOT_START:
         return _not_started(completed, stderr.strip("\n"), guest[0])
     if not guest or _is_engines(completed, stderr):
         return _named(completed, _json_message(stderr) or _text_message(stderr))
@@ -125,7 +127,7 @@ def verdict(completed: Completed, guest: tuple[str, ...] = (), timeout: float | 
 
 
 def _words(completed: Completed) -> str:
-    return re.sub(_NOISE, "", completed.stderr[-_LOOK:].decode("utf-8", "replace"))
+    return re.sub(_NOISE, "", completed.stderr[-STDERR_END:].decode("utf-8", "replace"))
 
 
 def _ended(completed: Completed, guest: tuple[str, ...], timeout: float | None) -> errors.SmolvmError:
@@ -154,7 +156,7 @@ def _is_engines(completed: Completed, stderr: str) -> bool:
         return _json_message(stderr) is not None
     if completed.returncode == 1:
         return not completed.stdout and re.match(_OPENINGS, stderr) is not None
-    return completed.returncode == _USAGE and not completed.stdout and _is_usage(completed.argv, stderr)
+    return completed.returncode == USAGE and not completed.stdout and _is_usage(completed.argv, stderr)
 
 
 def _is_usage(argv: tuple[str, ...], stderr: str) -> bool:
@@ -186,7 +188,7 @@ def _explained(error: type[_Error], words: str, completed: Completed) -> _Error:
 def _json_message(stderr: str) -> str | None:
     last = stderr.rstrip("\n").rpartition("\n")[2]
     # Found, not expected at the start: the guest's last line may lack its newline.
-    start = last.rfind('{"error":{')
+    start = last.rfind(JSON_FAILURE)
     if start < 0:
         return None
     try:
@@ -217,7 +219,7 @@ def _named(completed: Completed, message: str) -> errors.SmolvmError:
     for pattern, error in PHRASES:
         if re.search(pattern, opening):
             return _explained(error, message, completed)
-    if completed.returncode == _USAGE:
+    if completed.returncode == USAGE:
         return errors.UsageError(message.partition("\n")[0], completed)
     said = message or f"the engine exited with status {completed.returncode} and said nothing"
     return errors.UnknownEngineError(said, completed)

@@ -20,7 +20,7 @@ _UNITS = "ms|msec|millis|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?
 _DURATION = rf"(?:[0-9]{{1,9}}(?:\.[0-9]{{1,3}})? ?(?:{_UNITS}) ?)+"
 _LONGEST = 200  # characters of an error
 _PORT_RANGE = r"([0-9]{1,5})(?:-([0-9]{1,5}))?"
-_PORTS = rf"{_PORT_RANGE}(?::{_PORT_RANGE})?(?:/(?:tcp|udp))?"
+PORTS = rf"{_PORT_RANGE}(?::{_PORT_RANGE})?(?:/(?:tcp|udp))?"
 _MOST: dict[str, range] = {"ndots": range(16), "timeout": range(1, 31), "attempts": range(1, 6)}
 _FLAGS = r"rotate|no-check-names|inet6|edns0|single-request(?:-reopen)?|no-tld-query|use-vc|no-reload|trust-ad|no-aaaa"
 _SIGNALS = (
@@ -83,11 +83,11 @@ def _port(name: str, item: object) -> str:
     numbers = item if isinstance(item, tuple) else (item, item)
     if len(numbers) != 2:  # noqa: PLR2004
         raise ValueError(f"{name} is a pair (host, guest), not {validate.shown(item)}")
-    return ":".join(str(validate.integer(f"a port of {name}", number, 1, 65_535)) for number in numbers)
+    return ":".join(str(validate.port(f"a port of {name}", number)) for number in numbers)
 
 
 def _port_text(name: str, text: str) -> str:
-    found = _matching(name, text, _PORTS, "'8080', '8080:80' or '8000-8010:8000-8010/udp'")
+    found = _matching(name, text, PORTS, "'8080', '8080:80' or '8000-8010:8000-8010/udp'")
     host = _range(name, found[1], found[2])
     if found[3] and len(_range(name, found[3], found[4])) != len(host):
         raise ValueError(f"{name} has as many ports on both sides, unlike {text!r}")
@@ -95,9 +95,9 @@ def _port_text(name: str, text: str) -> str:
 
 
 def _range(name: str, first: str, last: str | None) -> range:
-    low, high = int(first), int(last or first)
-    if not 1 <= low <= high <= 65_535:  # noqa: PLR2004
-        raise ValueError(f"{name} is from 1 to 65535, no range backwards: {first}-{last or first}")
+    low, high = (validate.port(f"a port of {name}", int(port)) for port in (first, last or first))
+    if low > high:
+        raise ValueError(f"the range of {name} must not go backwards: {first}-{last}")
     return range(low, high + 1)
 
 
@@ -177,7 +177,7 @@ def socket_address(name: str, value: object) -> tuple[str]:
         (IPv6Address if found[1] else IPv4Address)(found[1] or found[2])
     except ValueError:
         raise _wrong(name, value, "'127.0.0.1:9000' or '[::1]:9000'") from None
-    validate.integer(f"the port of {name}", int(found[3]), 0, 65_535)
+    validate.integer(f"the port of {name}", int(found[3]), 0, validate.PORTS[-1])
     return (found[0],)
 
 

@@ -13,6 +13,7 @@ from attrs import frozen
 
 from smolkit.commands.base import option
 from smolkit.commands.dialect import Dialect
+from smolkit.commands.option_values import PORTS
 from smolkit.values import validate
 from smolkit.values.hidden import MASK, Hidden, Word
 from smolkit.values.shown import without_users
@@ -143,8 +144,8 @@ def _word(value: str | Hidden) -> str:
 
 def port_pairs(words: str) -> Iterator[tuple[int, int]]:
     """The pairs (host, guest) of a published TCP port or range, as the engine reads it."""
-    found = re.fullmatch(r"(\d+)(?:-(\d+))?(?::(\d+)(?:-\d+)?)?(?:/tcp)?", words)
-    if found:
+    found = re.fullmatch(PORTS, words)
+    if found and not words.endswith("/udp"):
         host, last, guest = int(found[1]), int(found[2] or found[1]), int(found[3] or found[1])
         yield from zip(range(host, last + 1), range(guest, guest + last - host + 1), strict=True)
 

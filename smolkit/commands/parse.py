@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from smolkit.commands.failures import json_reader
 from smolkit.errors import UnknownEngineError
+from smolkit.values import validate
 from smolkit.values.results import MachineInfo
 
 if TYPE_CHECKING:
     from smolkit.values.observed import ExitInfo
     from smolkit.values.results import Completed
-
-_PORTS = range(1, 65_536)
 
 
 def json_of(completed: Completed, opening: str) -> Any:
@@ -134,7 +133,7 @@ def _ports(value: object) -> tuple[tuple[int, int], ...] | None:
     if not isinstance(value, list):
         return None
     found = [(typed(item, "host", int), typed(item, "guest", int)) for item in value if isinstance(item, dict)]
-    return tuple((host, guest) for host, guest in found if host in _PORTS and guest in _PORTS)
+    return tuple((host, guest) for host, guest in found if host in validate.PORTS and guest in validate.PORTS)
 
 
 def _tuple(value: object) -> tuple[str, ...] | None:

@@ -9,6 +9,9 @@ _Version = tuple[int, int, int]
 # Older engines lack too much (readable output, a teardown that ends the VM) to be driven safely.
 MINIMUM: _Version = (0, 7, 2)
 
+# The newest engine that smolkit was tested with. Fakes and dry runs speak its grammar unless told otherwise.
+NEWEST = "1.32.2"
+
 # The first version that has a feature, or the first one that was seen to.
 SINCE: Mapping[str, _Version] = {
     "--error-format": (1, 28, 1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smolkit.values.shown import printable, shell_line, without_users
+from smolkit.values.shown import JSON_FAILURE, printable, shell_line, without_users
 
 if TYPE_CHECKING:
     from smolkit.values.results import Completed
@@ -78,7 +78,7 @@ class SmolvmError(Exception):
         if self.completed:
             lines += [f"  command: {shell_line(('smolvm', *self.argv))}", f"  exit status: {self.returncode}"]
             # The line that the message was taken from would say it twice.
-            said = [line for line in tail(self.completed.stderr).splitlines() if not line.startswith('{"error":{')]
+            said = [line for line in tail(self.completed.stderr).splitlines() if not line.startswith(JSON_FAILURE)]
             lines += ["  stderr:", *(f"    {line}" for line in said if line != f"Error: {lines[0]}")] if said else []
         if self.hint:
             lines.append(f"  hint: {self.hint}")

@@ -6,6 +6,7 @@ import math
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
+from smolkit.commands.failures import CANNOT_START, TIMED_OUT
 from smolkit.handles.spawned import MARK
 from smolkit.testing import guest, words
 from smolkit.testing.guest import FakeMachine, GuestCall
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from smolkit.testing.shell import Pieces
     from smolkit.testing.words import Words
 
-_TIMED_OUT, _CANNOT_START = 124, 255
 _EPOCH = 1_767_225_600.0  # when a fake's clock begins: 2026-01-01
 
 
@@ -84,7 +84,7 @@ class Executing:
             if machine.image is None:
                 raise words.cannot_start(error, interactive=interactive) from None
             yield "stderr", words.crun_cannot_start(error, call.args[0]).encode()
-            return _CANNOT_START
+            return CANNOT_START
 
     def _bounded(self, machine: FakeMachine, said: Words, pieces: Pieces, stdin: GuestInput) -> Pieces:
         """The command's output, as long as the engine's bounds and its VM let it come."""
@@ -100,7 +100,7 @@ class Executing:
                 yield from held
                 if self._dialect.supports("--error-format"):
                     yield "stderr", f"\ncommand timed out after {timeout * 1000:.0f}ms".encode()
-                return _TIMED_OUT
+                return TIMED_OUT
             if said.fault == "dies" and piece != WAITS:
                 machine.state = "stopped"
                 yield from [piece] if live and piece else ()
@@ -127,7 +127,7 @@ class Executing:
         except Left:
             if not self._is_late(stdin):
                 raise
-            return None, _TIMED_OUT
+            return None, TIMED_OUT
 
     def _is_late(self, stdin: GuestInput) -> bool:
         return stdin.until is not None and self._clock.seconds > stdin.until

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, final, overload
 
 from attrs import define, evolve
 
+from smolkit.commands.dialect import verb_of
+from smolkit.commands.versions import NEWEST
 from smolkit.runners.base import Runner
 from smolkit.runners.live import Live
 from smolkit.testing import verbs, words
@@ -85,7 +87,7 @@ class FakeSmolvm(FakeRunner):
         env: Variables of the engine's process, as of SubprocessRunner: what `secret_env` names.
     """
 
-    def __init__(self, version: str = "1.32.2", *, patience: float = 30.0, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, version: str = NEWEST, *, patience: float = 30.0, env: Mapping[str, str] | None = None) -> None:
         env = hide(env)
         super().__init__(version)
         self._env = dict(hidden_pairs("env", env))
@@ -207,7 +209,7 @@ class FakeSmolvm(FakeRunner):
 
     def pieces(self, invocation: Invocation, stdin: GuestInput) -> Pieces:
         """What the engine writes, and its exit status (None, where it hangs until it is ended)."""
-        verb, said = words.verb_of(invocation.argv), None
+        verb, said = verb_of(invocation.argv), None
         machine, _, name = verb.partition(" ")
         if machine != "machine" or name not in {*verbs.DONE, *verbs.RUN}:
             raise UnexpectedCommandError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from smolkit.commands import option_tables
+from smolkit.commands.dialect import asks_json, verb_of, without_json
 from smolkit.commands.options import switch
 
 if TYPE_CHECKING:
@@ -101,20 +102,14 @@ class Refusal(Exception):  # noqa: N818  (an answer, not a failure of the fake)
         return f"{self.said}{line if as_json else f'Error: {self.message}'}\n".encode()
 
 
-def verb_of(argv: tuple[str, ...]) -> str:
-    """The subcommand of a command line: `machine create`."""
-    words = argv[2:] if argv[:1] == ("--error-format",) else argv
-    return " ".join(words[: 2 if words[:1] in {("machine",), ("pack",), ("config",)} else 1])
-
-
 def parse(argv: tuple[str, ...], dialect: Dialect) -> Words:
     """The command line, taken apart as this engine would.
 
     Raises:
         Refusal: it would not understand it.
     """
-    as_json, verb = argv[:2] == ("--error-format", "json") and dialect.supports("--error-format"), verb_of(argv)
-    rest = list(argv[2:] if as_json else argv)[len(verb.split()) :]
+    as_json, verb = asks_json(argv) and dialect.supports("--error-format"), verb_of(argv)
+    rest = list(without_json(argv) if as_json else argv)[len(verb.split()) :]
     if not dialect.supports(verb):
         raise Refusal("", f"unrecognized subcommand '{verb.split()[-1]}'", status=2)
     table = _TABLES.get(verb, {}).values()
