@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from attrs import frozen
 
+from smolkit import values
 from smolkit.commands import option_tables, options, secret_args
 from smolkit.commands.base import LONG
+from smolkit.commands.dialect import Dialect
 from smolkit.commands.observing import egress_event, stats
 from smolkit.commands.options import Option, integer, switch
 from smolkit.commands.parse import dict_of, dicts_of, list_of
 from smolkit.commands.verb import Done, Followed, Said, Verb
 from smolkit.values.observed import EgressEvent, Stats
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from smolkit.commands.dialect import Dialect
-    from smolkit.values.results import Completed
 
 
 @frozen
@@ -159,7 +156,7 @@ class MountLs(Verb[tuple[Any, ...]]):
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "list"
 
-    def answer(self, completed: Completed) -> tuple[Any, ...]:
+    def answer(self, completed: values.Completed) -> tuple[Any, ...]:
         return tuple(dicts_of(completed))
 
 
@@ -179,7 +176,7 @@ class StatsOf(Verb[Stats]):
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "object"
 
-    def answer(self, completed: Completed) -> Stats:
+    def answer(self, completed: values.Completed) -> Stats:
         return stats(completed)
 
 
@@ -190,7 +187,7 @@ class Logs(Followed[bytes]):
     WORDS: ClassVar[str] = "machine logs"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"tail": Option("--tail", integer(0)), "follow": Option("--follow", switch)}
 
-    def answer(self, completed: Completed) -> bytes:
+    def answer(self, completed: values.Completed) -> bytes:
         return completed.stdout
 
 
@@ -203,7 +200,7 @@ class EgressEvents(Verb[tuple[EgressEvent, ...]]):
     JSON: ClassVar[str] = "list"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"limit": Option("--limit", integer(1))}
 
-    def answer(self, completed: Completed) -> tuple[EgressEvent, ...]:
+    def answer(self, completed: values.Completed) -> tuple[EgressEvent, ...]:
         return tuple(egress_event(item, completed) for item in list_of(completed))
 
 
@@ -214,12 +211,12 @@ class Monitor(Followed[None]):
     WORDS: ClassVar[str] = "machine monitor"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.MONITOR
 
-    def answer(self, completed: Completed) -> None:
+    def answer(self, completed: values.Completed) -> None:
         return None
 
 
 @frozen
-class Images(Verb["dict[str, Any]"]):
+class Images(Verb[dict[str, Any]]):
     """`machine images --json`. Boots a stopped machine to answer, and stops it after."""
 
     WORDS: ClassVar[str] = "machine images"
@@ -227,7 +224,7 @@ class Images(Verb["dict[str, Any]"]):
     JSON: ClassVar[str] = "object"
     BOUND: ClassVar[float | None] = LONG
 
-    def answer(self, completed: Completed) -> dict[str, Any]:
+    def answer(self, completed: values.Completed) -> dict[str, Any]:
         return dict_of(completed)
 
 
@@ -276,7 +273,7 @@ class RegistriesInit(Done):
 
 
 @frozen
-class Cli(Verb["Completed"]):
+class Cli(Verb["values.Completed"]):
     """Any words at all; the failures of the engine are smolkit's errors."""
 
     BOUND: ClassVar[float | None] = None
@@ -284,5 +281,5 @@ class Cli(Verb["Completed"]):
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words(*self.operands)
 
-    def answer(self, completed: Completed) -> Completed:
+    def answer(self, completed: values.Completed) -> values.Completed:
         return completed

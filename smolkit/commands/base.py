@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import suppress
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
+from smolkit import values
+from smolkit.commands.dialect import Dialect
 from smolkit.commands.failures import verdict
 from smolkit.errors import SmolvmError, StatusLostError
 from smolkit.values.hidden import Word
 from smolkit.values.results import Invocation
-
-if TYPE_CHECKING:
-    from smolkit.commands.dialect import Dialect
-    from smolkit.values.results import Completed
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -62,18 +60,18 @@ class Command(ABC, Generic[T_co]):
         """
 
     @abstractmethod
-    def answer(self, completed: Completed) -> T_co:
+    def answer(self, completed: values.Completed) -> T_co:
         """What the answer of a call that succeeded means."""
 
     def nothing(self) -> bytes:
         """What stands for the engine's output in a dry run."""
         return b""
 
-    def failure(self, completed: Completed) -> SmolvmError | None:
+    def failure(self, completed: values.Completed) -> SmolvmError | None:
         """The failure that a finished call amounts to, or None. `smolkit.commands.failures` decides."""
         return verdict(completed)
 
-    def read(self, completed: Completed) -> T_co:
+    def read(self, completed: values.Completed) -> T_co:
         """What the answer means.
 
         Raises:
@@ -113,7 +111,7 @@ class GuestCommand(Command[T_co]):
     def bound(self) -> float | None:
         return None if self.timeout is None else self.timeout + GRACE
 
-    def failure(self, completed: Completed) -> SmolvmError | None:
+    def failure(self, completed: values.Completed) -> SmolvmError | None:
         return verdict(completed, self.guest, self.timeout)
 
 
@@ -122,7 +120,7 @@ class Silent(Command[None]):
 
     __slots__ = ()
 
-    def answer(self, completed: Completed) -> None:
+    def answer(self, completed: values.Completed) -> None:
         return None
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 from attrs import field, frozen
 
+from smolkit import values
+from smolkit.commands.base import Command
 from smolkit.commands.dialect import verb_of
 from smolkit.values.shown import redact, shell_line
-
-if TYPE_CHECKING:
-    from smolkit.commands.base import Command
-    from smolkit.values.results import Invocation
 
 
 @final
@@ -54,7 +52,7 @@ class Plan:
         self.lines: list[str] = []
         self._program, self._echo = program, echo
 
-    def add(self, command: Command[Any], invocation: Invocation) -> None:
+    def add(self, command: Command[Any], invocation: values.Invocation) -> None:
         """Notes it, and prints its line."""
         variables = [f"{key}=***" for key, _ in invocation.env]
         given = " <<< ..." if invocation.stdin else ""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from attrs import field, frozen
 
+from smolkit import values
 from smolkit.commands import option_tables, options, secret_args
 from smolkit.commands.base import LONG, Silent
 from smolkit.commands.converters import machine_name
@@ -14,7 +15,6 @@ from smolkit.commands.dialect import Dialect
 from smolkit.errors import PolicyNotRecordedError, UnsupportedByEngineError
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide_options
-from smolkit.values.results import MachineInfo
 
 # Hosts bring their addresses, images their registry's; a Smolfile or a pack may hold lists of its own.
 _BRING_MORE = frozenset({"allow_hosts", "allow_host_patterns", "image", "smolfile", "from_path"})
@@ -64,7 +64,7 @@ class MachineSpec:
         """The TCP ports to be published, (host, guest) each; ranges taken apart."""
         return tuple(pair for words in dict(self.chosen).get("ports", ()) for pair in options.port_pairs(str(words)))
 
-    def check_recorded(self, info: MachineInfo) -> None:
+    def check_recorded(self, info: values.MachineInfo) -> None:
         """Nothing, if the engine recorded the network policy that was asked: no less, and where that can be told no more.
 
         deny_cidrs, allow_udp, allow_host_patterns, block_private and allow_private are not in the record that the engine
@@ -78,7 +78,7 @@ class MachineSpec:
                 f"machine {info.name!r}: the engine's record of its network policy is wrong: {wrong}"
             )
 
-    def _unrecorded(self, info: MachineInfo) -> Iterator[str]:
+    def _unrecorded(self, info: values.MachineInfo) -> Iterator[str]:
         asked = dict(self.chosen)
         if info.network is not True:
             yield f"network: {info.network}, not True"
@@ -86,7 +86,7 @@ class MachineSpec:
             yield missing
         yield from self._too_wide(asked, info)
 
-    def _too_wide(self, asked: Mapping[str, tuple[object, ...]], info: MachineInfo) -> Iterator[str]:
+    def _too_wide(self, asked: Mapping[str, tuple[object, ...]], info: values.MachineInfo) -> Iterator[str]:
         if "outbound_localhost_only" in asked and not info.allowed_cidrs:
             yield "outbound_localhost_only without an allow list"
         if "allow_cidrs" not in asked or asked.keys() & _BRING_MORE:
@@ -96,7 +96,7 @@ class MachineSpec:
             yield f"allow_cidrs with {', '.join(sorted(extra))} besides"
 
 
-def missing_from(asked: Mapping[str, tuple[object, ...]], info: MachineInfo) -> str:
+def missing_from(asked: Mapping[str, tuple[object, ...]], info: values.MachineInfo) -> str:
     """What of these allow lists is not on record, or ""."""
     wrong = []
     for name, recorded in (("allow_cidrs", info.allowed_cidrs), ("allow_hosts", info.allowed_hosts)):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from attrs import frozen
 
+from smolkit import values
 from smolkit.commands.base import Command
+from smolkit.commands.dialect import Dialect
 from smolkit.errors import ForeignProgramError
-
-if TYPE_CHECKING:
-    from smolkit.commands.dialect import Dialect
-    from smolkit.values.results import Completed
 
 
 @frozen
@@ -28,7 +26,7 @@ class Version(Command[str]):
     def nothing(self) -> bytes:
         return b"smolvm 0.7.2\n"
 
-    def answer(self, completed: Completed) -> str:
+    def answer(self, completed: values.Completed) -> str:
         """The version.
 
         Raises:

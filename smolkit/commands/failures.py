@@ -19,20 +19,17 @@ The engine exits 1 for every failure of its own, and the guest's command may exi
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from attrs import evolve
 
 from smolkit import errors
 from smolkit.commands.dialect import asks_json, without_json
+from smolkit.values.results import Completed
 from smolkit.values.shown import JSON_FAILURE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from smolkit.values.results import Completed
 
 _Error = TypeVar("_Error", bound=errors.SmolvmError)
 

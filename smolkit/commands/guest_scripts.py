@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
+from smolkit import values
 from smolkit.commands.base import GuestCommand
 from smolkit.commands.converters import machine_name, optional_input
+from smolkit.commands.dialect import Dialect
 from smolkit.commands.exec import Exec
-from smolkit.errors import GuestFileError, ProgramNotFoundError
+from smolkit.commands.secret_args import Secrets
+from smolkit.errors import GuestFileError, ProgramNotFoundError, SmolvmError
 from smolkit.values.results import shown_size
-
-if TYPE_CHECKING:
-    from smolkit.commands.dialect import Dialect
-    from smolkit.commands.secret_args import Secrets
-    from smolkit.errors import SmolvmError
-    from smolkit.values.results import Completed, Invocation
 
 # Exit statuses of the scripts. Such a one of a program in them is taken for ours: the guest may say what it likes.
 CODES = {
@@ -247,7 +243,9 @@ def words(script: str, path: str, other: str = "", *args: str) -> tuple[str, ...
     return ("sh", "-c", _PRELUDE + script, "sh", encode(path), encode(other), *args)
 
 
-def failure(path: str, returncode: int, stderr: str, completed: Completed | None) -> GuestFileError | ProgramNotFoundError:
+def failure(
+    path: str, returncode: int, stderr: str, completed: values.Completed | None
+) -> GuestFileError | ProgramNotFoundError:
     """What went wrong, by what its programs said and by a script's exit status."""
     if returncode == _NO_PROGRAM:
         return ProgramNotFoundError(f"the guest has no program {stderr.strip()[-80:]!r}, which this needs", completed)
@@ -296,19 +294,19 @@ class Script(GuestCommand[bytes]):
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return self.exec.argv(dialect)
 
-    def invocation(self, dialect: Dialect) -> Invocation:
+    def invocation(self, dialect: Dialect) -> values.Invocation:
         limit = {READ: None, LISTDIR: _NAMES}.get(self.script, _LINE)
         return evolve(self.exec.invocation(dialect), output_limit=limit)
 
     def nothing(self) -> bytes:
         return b"81a4 0 0 0 0\n" if self.script is STAT else b""
 
-    def failure(self, completed: Completed) -> SmolvmError | None:
+    def failure(self, completed: values.Completed) -> SmolvmError | None:
         """The engine's failure, or that of the script: GuestFileError, or ProgramNotFoundError where it lacks a program."""
         found = self.exec.failure(completed)
         if found is not None or completed.returncode == 0:
             return found
         return failure(self.path, completed.returncode, completed.stderr.decode("utf-8", "replace"), completed)
 
-    def answer(self, completed: Completed) -> bytes:
+    def answer(self, completed: values.Completed) -> bytes:
         return completed.stdout

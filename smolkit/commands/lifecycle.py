@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from attrs import evolve, field, frozen
 
+from smolkit import values
 from smolkit.commands import option_tables, options
 from smolkit.commands.base import LONG, QUICK, Command, Silent
 from smolkit.commands.converters import machine_name, optional_seconds
+from smolkit.commands.dialect import Dialect
 from smolkit.commands.parse import json_of, list_of, machine_info
-from smolkit.commands.secret_args import carried
+from smolkit.commands.secret_args import Secrets, carried
 from smolkit.errors import GuestFileError, UnknownEngineError
 from smolkit.values import validate
 from smolkit.values.results import MachineInfo
-
-if TYPE_CHECKING:
-    from smolkit.commands.dialect import Dialect
-    from smolkit.commands.secret_args import Secrets
-    from smolkit.values.results import Completed, Invocation
-
 
 _LAST_ID = 2**32 - 2  # one more says "no change" to chown
 
@@ -70,7 +66,7 @@ class Start(Silent):
         words = options.argv("machine start", option_tables.START, self.chosen, dialect)
         return dialect.argv("machine start", *words, *dialect.name("start", self.name))
 
-    def invocation(self, dialect: Dialect) -> Invocation:
+    def invocation(self, dialect: Dialect) -> values.Invocation:
         return evolve(super().invocation(dialect), env=carried(self.machine_secrets))
 
 
@@ -144,7 +140,7 @@ class Cp(Silent):
         sides = (f"./{side}" if side.startswith("-") else side for side in (self.source, self.target))
         return dialect.argv("machine cp", *words, *sides)
 
-    def read(self, completed: Completed) -> None:
+    def read(self, completed: values.Completed) -> None:
         """Nothing.
 
         Raises:
@@ -169,7 +165,7 @@ class DataDir(Command[str]):
     def nothing(self) -> bytes:
         return b"/nonexistent\n"
 
-    def answer(self, completed: Completed) -> str:
+    def answer(self, completed: values.Completed) -> str:
         found = completed.stdout.decode("utf-8", "surrogateescape").rstrip("\r\n").rpartition("\n")[2]
         if not found.startswith("/") or "\0" in found:
             raise UnknownEngineError("the engine named no data directory", completed)
@@ -191,7 +187,7 @@ class Status(Command[MachineInfo]):
     def nothing(self) -> bytes:
         return b'{"name":"%s"}' % self.name.encode()
 
-    def answer(self, completed: Completed) -> MachineInfo:
+    def answer(self, completed: values.Completed) -> MachineInfo:
         return machine_info(json_of(completed, "{"), completed)
 
 
@@ -211,5 +207,5 @@ class Ls(Command[tuple[MachineInfo, ...]]):
     def nothing(self) -> bytes:
         return b"[]"
 
-    def answer(self, completed: Completed) -> tuple[MachineInfo, ...]:
+    def answer(self, completed: values.Completed) -> tuple[MachineInfo, ...]:
         return tuple(sorted((machine_info(item, completed) for item in list_of(completed)), key=lambda info: info.name))

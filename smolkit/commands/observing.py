@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from smolkit import values
 from smolkit.commands.parse import dict_of, typed
 from smolkit.errors import UnknownEngineError
 from smolkit.values.observed import EgressEvent, MonitorEvent, Stats
 
-if TYPE_CHECKING:
-    from smolkit.values.results import Completed
 
-
-def stats(completed: Completed) -> Stats:
+def stats(completed: values.Completed) -> Stats:
     """What `machine stats --json` says."""
     item = dict_of(completed)
     memory = item.get("memory")
@@ -35,7 +33,7 @@ def stats(completed: Completed) -> Stats:
     )
 
 
-def egress_event(item: Any, completed: Completed) -> EgressEvent:
+def egress_event(item: Any, completed: values.Completed) -> EgressEvent:
     """One of `machine egress-events --json`."""
     if not isinstance(item, dict):
         raise UnknownEngineError("the engine's record of an egress event is no object", completed)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from attrs import field, frozen
 
+from smolkit import values
 from smolkit.commands import option_tables, options
 from smolkit.commands.base import Silent, option
+from smolkit.commands.dialect import Dialect
 from smolkit.commands.options import Option
 from smolkit.commands.parse import dict_of, dicts_of
 from smolkit.commands.verb import Done, Said, Verb
 from smolkit.values import validate
 from smolkit.values.hidden import hide_options
-
-if TYPE_CHECKING:
-    from smolkit.commands.dialect import Dialect
-    from smolkit.values.results import Completed
 
 
 @frozen
@@ -67,14 +65,14 @@ class PackPull(Done):
 
 
 @frozen
-class PackInspect(Verb["dict[str, Any]"]):
+class PackInspect(Verb[dict[str, Any]]):
     """`pack inspect --json`: a registry's manifest of a pack."""
 
     WORDS: ClassVar[str] = "pack inspect"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "object"
 
-    def answer(self, completed: Completed) -> dict[str, Any]:
+    def answer(self, completed: values.Completed) -> dict[str, Any]:
         return dict_of(completed)
 
 
@@ -86,7 +84,7 @@ class PackList(Verb[tuple[Any, ...]]):
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "list"
 
-    def answer(self, completed: Completed) -> tuple[Any, ...]:
+    def answer(self, completed: values.Completed) -> tuple[Any, ...]:
         return tuple(dicts_of(completed))
 
 

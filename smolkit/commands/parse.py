@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from smolkit import values
 from smolkit.commands.failures import json_reader
 from smolkit.errors import UnknownEngineError
 from smolkit.values import validate
 from smolkit.values.results import MachineInfo
 
-if TYPE_CHECKING:
-    from smolkit.values.observed import ExitInfo
-    from smolkit.values.results import Completed
 
-
-def json_of(completed: Completed, opening: str) -> Any:
+def json_of(completed: values.Completed, opening: str) -> Any:
     """The answer's JSON, which opens with this bracket.
 
     Raises:
@@ -35,7 +32,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number of JSON")
 
 
-def list_of(completed: Completed) -> list[Any]:
+def list_of(completed: values.Completed) -> list[Any]:
     """The answer's JSON, which is a list.
 
     Raises:
@@ -47,7 +44,7 @@ def list_of(completed: Completed) -> list[Any]:
     return found
 
 
-def dicts_of(completed: Completed) -> list[dict[str, Any]]:
+def dicts_of(completed: values.Completed) -> list[dict[str, Any]]:
     """The answer's JSON, which is a list of objects.
 
     Raises:
@@ -59,7 +56,7 @@ def dicts_of(completed: Completed) -> list[dict[str, Any]]:
     return found
 
 
-def dict_of(completed: Completed) -> dict[str, Any]:
+def dict_of(completed: values.Completed) -> dict[str, Any]:
     """The answer's JSON, which is an object.
 
     Raises:
@@ -71,7 +68,7 @@ def dict_of(completed: Completed) -> dict[str, Any]:
     return found
 
 
-def machine_info(item: Any, completed: Completed) -> MachineInfo:
+def machine_info(item: Any, completed: values.Completed) -> MachineInfo:
     """One machine, leniently: nearly every version adds keys, and up to 0.7.2 created_at was a string."""
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
         raise UnknownEngineError("the engine's record of a machine has no name", completed)
@@ -114,13 +111,12 @@ def _created_at(item: Mapping[str, Any]) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
-def _exit(item: object) -> ExitInfo | None:
+def _exit(item: object) -> values.ExitInfo | None:
     if not isinstance(item, dict):
         return None
-    from smolkit.values.observed import ExitInfo  # late: few machines have ended
 
     milliseconds = typed(item, "exited_at_unix_ms", int)
-    return ExitInfo(
+    return values.ExitInfo(
         cause=typed(item, "cause", str) or "",
         returncode=typed(item, "exit_code", int),
         signal=typed(item, "signal", int),

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from attrs import evolve, field, frozen
 
+from smolkit import values
 from smolkit.commands import option_tables, options, secret_args
 from smolkit.commands.base import LONG, SHELL, GuestCommand
 from smolkit.commands.converters import optional_input, optional_seconds
+from smolkit.commands.dialect import Dialect
 from smolkit.commands.exec import duration, interactive
+from smolkit.commands.options import Option
 from smolkit.commands.verb import Done, Verb
+from smolkit.errors import SmolvmError
 from smolkit.values.hidden import hide_options
-from smolkit.values.results import ExecResult, shown_size
-
-if TYPE_CHECKING:
-    from smolkit.commands.dialect import Dialect
-    from smolkit.commands.options import Option
-    from smolkit.errors import SmolvmError
-    from smolkit.values.results import Completed, Invocation
+from smolkit.values.results import shown_size
 
 
 @frozen
-class Run(Verb[tuple[str, ExecResult]], GuestCommand[tuple[str, ExecResult]]):
+class Run(Verb[tuple[str, values.ExecResult]], GuestCommand[tuple[str, values.ExecResult]]):
     """`machine run`: an ephemeral machine. The engine removes it at its own end, also at an early one (>= 1.8.0).
 
     The answer is the machine's name ("" if the engine did not say) and the result.
@@ -80,23 +78,23 @@ class Run(Verb[tuple[str, ExecResult]], GuestCommand[tuple[str, ExecResult]]):
     def _mode(self, dialect: Dialect) -> tuple[str, ...]:
         return interactive(dialect, self.input)
 
-    def invocation(self, dialect: Dialect) -> Invocation:
+    def invocation(self, dialect: Dialect) -> values.Invocation:
         # Older engines write what is not the guest's to stdout (0.7.2), or give all output at the end.
         goes_on = dialect.supports("--error-format")
         return evolve(super().invocation(dialect), stdin=self.input, goes_on=goes_on)
 
-    def failure(self, completed: Completed) -> SmolvmError | None:
+    def failure(self, completed: values.Completed) -> SmolvmError | None:
         found = super().failure(evolve(completed, stderr=self.machine(completed)[1]))
         if found is not None:
             found.completed = completed.redacted()  # with the line that names the machine
         return found
 
-    def answer(self, completed: Completed) -> tuple[str, ExecResult]:
+    def answer(self, completed: values.Completed) -> tuple[str, values.ExecResult]:
         name, stderr = self.machine(completed)
-        return name, ExecResult(self.command, completed.returncode, completed.stdout, stderr, completed.duration)
+        return name, values.ExecResult(self.command, completed.returncode, completed.stdout, stderr, completed.duration)
 
     @staticmethod
-    def machine(completed: Completed) -> tuple[str, bytes]:
+    def machine(completed: values.Completed) -> tuple[str, bytes]:
         """The machine's name, by the first line, and what came after it: that may be the guest's.
 
         The first line is the engine's own where it boots the machine itself (>= 0.8.0). Of a pack, or an image with `init`
@@ -141,6 +139,6 @@ class PackRun(Run):
     SECRETS: ClassVar[str] = ""
 
     @staticmethod
-    def machine(completed: Completed) -> tuple[str, bytes]:
+    def machine(completed: values.Completed) -> tuple[str, bytes]:
         """It has no name, and is in no record."""
         return "", completed.stderr

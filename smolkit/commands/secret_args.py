@@ -1,20 +1,18 @@
 """How the engine is told secrets: by the names of variables, files and keychain items, never by their values."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: see `smolkit.commands.exec`.
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from smolkit import values
 from smolkit.commands.base import option
+from smolkit.commands.dialect import Dialect
 from smolkit.commands.options import variable
+from smolkit.values.hidden import Hidden
 
-if TYPE_CHECKING:
-    from smolkit.commands.dialect import Dialect
-    from smolkit.values.hidden import Hidden
-    from smolkit.values.secret import Secret
-
-Secrets = tuple[tuple[str, "Secret"], ...]
+# A string, so that the class is imported only where somebody has a secret.
+Secrets = tuple[tuple[str, "values.Secret"], ...]
 
 # Whose they are. A machine's are on its record, so that their variables have the same names in every process.
 MACHINES = "MACHINE_SECRET"

@@ -1,23 +1,21 @@
 """A subcommand that a table describes: `smolvm WORDS [--flag VALUE]... [--name NAME] [OPERAND]... [-- COMMAND...]`."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: see `smolkit.commands.exec`.
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from attrs import evolve, field, frozen
 
+from smolkit import values
 from smolkit.commands import options, secret_args
 from smolkit.commands.base import Command
 from smolkit.commands.converters import machine_name
+from smolkit.commands.dialect import Dialect
 from smolkit.commands.secret_args import Secrets
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide_options
 from smolkit.values.results import Invocation, shown_argv
-
-if TYPE_CHECKING:
-    from smolkit.commands.dialect import Dialect
-    from smolkit.values.results import Completed
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -109,7 +107,7 @@ class Done(Verb[None]):
 
     __slots__ = ()
 
-    def answer(self, completed: Completed) -> None:
+    def answer(self, completed: values.Completed) -> None:
         return None
 
 
@@ -118,7 +116,7 @@ class Said(Verb[str]):
 
     __slots__ = ()
 
-    def answer(self, completed: Completed) -> str:
+    def answer(self, completed: values.Completed) -> str:
         return completed.stdout.decode("utf-8", "replace")
 
 
