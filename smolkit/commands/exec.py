@@ -45,7 +45,7 @@ def _user(value: str | None) -> str | None:
     return None if value is None else validate.text("user", value)
 
 
-@frozen
+@frozen(init=False, eq=False, repr=False)  # the subclasses have their own
 class ExecCommand(GuestCommand[T_co]):
     """`machine exec`, in any of its modes.
 

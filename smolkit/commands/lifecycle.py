@@ -13,31 +13,13 @@ from smolkit.commands.converters import machine_name, optional_seconds
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.parse import json_of, list_of, machine_info
 from smolkit.commands.secret_args import Secrets, carried
-from smolkit.errors import GuestFileError, UnknownEngineError
+from smolkit.errors import UnknownEngineError
 from smolkit.values import validate
 from smolkit.values.results import MachineInfo
-
-_LAST_ID = 2**32 - 2  # one more says "no change" to chown
 
 
 def _whole_seconds(value: int | None) -> int | None:
     return None if value is None else validate.integer("timeout", value, 0, 300)
-
-
-def _side(value: str) -> str:
-    return validate.text("a side of cp", value)
-
-
-def _mode(value: int | None) -> str | None:
-    return None if value is None else validate.octal("mode", value)
-
-
-def _uid(value: int | None) -> int | None:
-    return None if value is None else validate.integer("uid", value, 0, _LAST_ID)
-
-
-def _gid(value: int | None) -> int | None:
-    return None if value is None else validate.integer("gid", value, 0, _LAST_ID)
 
 
 @frozen
@@ -112,45 +94,6 @@ class Delete(Silent):
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words = ("-f", "--cascade") if self.cascade else ("-f",)
         return dialect.argv("machine delete", *words, *dialect.name("delete", self.name))
-
-
-@frozen
-class Cp(Silent):
-    """`machine cp`: one regular file, one side written `NAME:/path`. The engine splits at the first colon it sees.
-
-    Attributes:
-        source, target: As the engine writes them.
-        mode: Of the file in the guest, for uploads, written octal; 0644 by default.
-        uid, gid: Its owner there; root by default.
-    """
-
-    BOUND: ClassVar[float | None] = None
-
-    source: str = field(converter=_side)
-    target: str = field(converter=_side)
-    mode: str | None = field(default=None, converter=_mode, kw_only=True)
-    uid: int | None = field(default=None, converter=_uid, kw_only=True)
-    gid: int | None = field(default=None, converter=_gid, kw_only=True)
-
-    def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        words: list[str] = []
-        for flag, value in (("--mode", self.mode), ("--uid", self.uid), ("--gid", self.gid)):
-            if value is not None:
-                words += (flag, str(value))
-        sides = (f"./{side}" if side.startswith("-") else side for side in (self.source, self.target))
-        return dialect.argv("machine cp", *words, *sides)
-
-    def read(self, completed: values.Completed) -> None:
-        """Nothing.
-
-        Raises:
-            SmolvmError: as for any command; one about the guest's file has its path.
-        """
-        try:
-            super().read(completed)
-        except GuestFileError as error:
-            guests = self.source if ":" in self.source else self.target
-            raise type(error)(error.message, completed, guests.partition(":")[2]) from None
 
 
 @frozen
