@@ -1,4 +1,4 @@
-"""What is told of each call of the engine (`Smolvm(on_call=...)`), and what stands for one that is not run."""
+"""Finished calls of the engine, as `Smolvm(on_call=...)` gets them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ class Call:
     """One call of the engine that has ended.
 
     Attributes:
-        command: What was to be done, as a value: `type(call.command).__name__` is its kind. It may hold secrets, which its
-            repr does not show.
-        argv: The engine's arguments, without secrets, values of env and proxies.
+        command: The command; `type(call.command).__name__` is its kind. It may hold secrets, which its repr masks.
+        argv: The engine's arguments, with secrets, values of env and proxies masked.
         duration: Seconds.
-        returncode: The engine's exit status; None where it was not started, or interrupted.
-        error: What the caller is going to see, or None.
+        returncode: The engine's exit status; None if it was not started or the call was interrupted.
+        error: The exception that the caller gets, or None.
     """
 
     command: Command[Any]

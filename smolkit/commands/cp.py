@@ -12,7 +12,7 @@ from smolkit.commands.dialect import Dialect
 from smolkit.errors import GuestFileError, SmolvmError
 from smolkit.values import validate
 
-_LAST_ID = 2**32 - 2  # one more says "no change" to chown
+_LAST_ID = 2**32 - 2  # 2**32 - 1 means "no change" to chown
 
 
 def _side(value: str) -> str:
@@ -33,12 +33,12 @@ def _gid(value: int | None) -> int | None:
 
 @frozen
 class Cp(Silent):
-    """`machine cp`: one regular file, one side written `NAME:/path`. The engine splits at the first colon it sees.
+    """`machine cp`: copies one regular file. One side is in the guest, as `NAME:/path` (split at the first colon).
 
     Attributes:
-        source, target: As the engine writes them.
-        mode: Of the file in the guest, for uploads, written octal; 0644 by default.
-        uid, gid: Its owner there; root by default.
+        source, target: The sides, as the engine reads them.
+        mode: The permissions of an uploaded file, in octal; default 0644.
+        uid, gid: The owner of an uploaded file; default root.
     """
 
     BOUND: ClassVar[float | None] = None
@@ -58,7 +58,7 @@ class Cp(Silent):
         return dialect.argv("machine cp", *words, *sides)
 
     def failure(self, completed: values.Completed) -> SmolvmError | None:
-        """The failure, as for any command; one about the guest's file has its path."""
+        """As for any command; an error about the guest's file gets its path."""
         found = super().failure(completed)
         if isinstance(found, GuestFileError):
             guests = self.source if ":" in self.source else self.target

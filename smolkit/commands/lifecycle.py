@@ -1,4 +1,4 @@
-"""The verbs of `smolvm machine` that need no file of their own."""
+"""The life of a machine: `machine start`, `stop`, `delete`, and what tells of it: `data-dir`, `status`, `ls`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ def _whole_seconds(value: int | None) -> int | None:
 
 @frozen
 class Start(Silent):
-    """`machine start`: returns when the machine's agent answers, that is, when an exec would. Idempotent.
+    """`machine start`: returns when the machine's agent answers, so that an exec would succeed. Idempotent.
 
     Attributes:
         name: The machine.
-        timeout: Seconds until the host gives up; the engine has its own bound (30 s without progress) besides.
-        chosen: StartOptions, as `options.choose` gives them.
+        timeout: Seconds after which the host ends the call. The engine has a limit of its own: 30 s without progress.
+        chosen: StartOptions, as `options.choose` returns them.
+        machine_secrets: The machine's secrets, which the engine resolves at each start.
     """
 
     BOOTS: ClassVar[bool] = True
@@ -54,11 +55,11 @@ class Start(Silent):
 
 @frozen
 class Stop(Silent):
-    """`machine stop`. Idempotent; a missing machine is an error (from 0.8.1 on).
+    """`machine stop`. Idempotent. A missing machine is an error (engine >= 0.8.1).
 
     Attributes:
         name: The machine.
-        timeout: Whole seconds for its workload to end by itself, up to 300; 0 kills it at once.
+        timeout: Whole seconds, 0 to 300, that the workload gets to exit; then it is killed. None for the engine's default.
     """
 
     FINISH: ClassVar[bool] = True
@@ -79,11 +80,11 @@ class Stop(Silent):
 
 @frozen
 class Delete(Silent):
-    """`machine delete -f`: without `-f` it asks, and on end of input exits 0 with the machine still there (< 1.17).
+    """`machine delete -f`. Without `-f` the engine asks, and at end of file it exits 0 without deleting (< 1.17).
 
     Attributes:
         name: The machine.
-        cascade: Whether the machines that were branched from it go too.
+        cascade: True to delete the machines that were branched from it, too.
     """
 
     FINISH: ClassVar[bool] = True
@@ -98,7 +99,7 @@ class Delete(Silent):
 
 @frozen
 class DataDir(Command[str]):
-    """`machine data-dir`: the folder on the engine's host with the machine's disks and logs."""
+    """`machine data-dir`: the directory on the engine's host that holds the machine's disks and logs."""
 
     name: str = field(converter=machine_name)
 
@@ -117,7 +118,7 @@ class DataDir(Command[str]):
 
 @frozen
 class Status(Command[MachineInfo]):
-    """`machine status --json` (engine >= 0.8.0; free of side effects from 1.15.0 on)."""
+    """`machine status --json`: one machine's record (engine >= 0.8.0; without side effects from 1.15.0 on)."""
 
     FINISH: ClassVar[bool] = True  # a teardown may hang on it
     PROVES: ClassVar[bool] = True
@@ -136,9 +137,9 @@ class Status(Command[MachineInfo]):
 
 @frozen
 class Ls(Command[tuple[MachineInfo, ...]]):
-    """`machine ls --json`: every machine of the host, sorted by name (the engine's order changes from run to run).
+    """`machine ls --json`: the records of all machines of the host, sorted by name (the engine's order is random).
 
-    The engine asks each running machine's agent: the call takes as long as the slowest one, up to 3 s each.
+    The engine asks the agent of each running machine, so the call takes as long as the slowest of them, up to 3 s each.
     """
 
     FINISH: ClassVar[bool] = True

@@ -1,4 +1,7 @@
-"""The options of each subcommand that has many: one row each, by the Python name. `typed.py` has them for type checkers."""
+"""The option tables: for each subcommand with many options, a row for each, by its Python name.
+
+`smolkit.commands.option_types` has the same names for type checkers.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from smolkit.commands.options import Option, choice, guest_path, hidden, integer
 
 
 def _rows(table: Mapping[str, Option], *names: str) -> dict[str, Option]:
-    """The rows of another table that this one has, too."""
+    """These rows of another table."""
     return {name: table[name] for name in names}
 
 

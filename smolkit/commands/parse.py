@@ -1,4 +1,7 @@
-"""Reading the engine's JSON, leniently: nearly every version adds keys. What has a wrong type is None; `raw` has all."""
+"""Parsing of the engine's JSON. It is lenient, as nearly every version adds keys: a value of a wrong type becomes None.
+
+The `raw` of each record has everything.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ from smolkit.values.results import MachineInfo
 
 
 def json_of(completed: values.Completed, opening: str) -> Any:
-    """The answer's JSON, which opens with this bracket.
+    """Parse the JSON in the answer, which begins with this bracket.
 
     Raises:
-        UnknownEngineError: it is none.
+        UnknownEngineError: the answer is not JSON.
     """
     data, first = completed.stdout, opening.encode()
-    # Up to 0.7.2 log lines stood on stdout too: the answer begins at the first line that opens it.
+    # Up to 0.7.2 log lines are on stdout, too: the JSON begins at the first line that begins with the bracket.
     start = 0 if data.startswith(first) else data.find(b"\n" + first) + 1
     try:
         return json_reader()(data[start:].decode(), parse_constant=_refuse)
@@ -29,47 +32,51 @@ def json_of(completed: values.Completed, opening: str) -> Any:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def list_of(completed: values.Completed) -> list[Any]:
-    """The answer's JSON, which is a list.
+    """Parse the answer, a JSON list.
 
     Raises:
-        UnknownEngineError: it is none.
+        UnknownEngineError: the answer is no such list.
     """
     found = json_of(completed, "[")
     if not isinstance(found, list):
-        raise UnknownEngineError("the engine's answer is no list", completed)
+        raise UnknownEngineError("the engine's answer is not a list", completed)
     return found
 
 
 def dicts_of(completed: values.Completed) -> list[dict[str, Any]]:
-    """The answer's JSON, which is a list of objects.
+    """Parse the answer, a JSON list of objects.
 
     Raises:
-        UnknownEngineError: it is none.
+        UnknownEngineError: the answer is no such list.
     """
     found = list_of(completed)
     if not all(isinstance(item, dict) for item in found):
-        raise UnknownEngineError("the engine's answer is no list of objects", completed)
+        raise UnknownEngineError("the engine's answer is not a list of objects", completed)
     return found
 
 
 def dict_of(completed: values.Completed) -> dict[str, Any]:
-    """The answer's JSON, which is an object.
+    """Parse the answer, a JSON object.
 
     Raises:
-        UnknownEngineError: it is none.
+        UnknownEngineError: the answer is no object.
     """
     found = json_of(completed, "{")
     if not isinstance(found, dict):
-        raise UnknownEngineError("the engine's answer is no object", completed)
+        raise UnknownEngineError("the engine's answer is not an object", completed)
     return found
 
 
 def machine_info(item: Any, completed: values.Completed) -> MachineInfo:
-    """One machine, leniently: nearly every version adds keys, and up to 0.7.2 created_at was a string."""
+    """The record of one machine. Up to 0.7.2 its created_at is a string.
+
+    Raises:
+        UnknownEngineError: the record has no name.
+    """
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
         raise UnknownEngineError("the engine's record of a machine has no name", completed)
     return MachineInfo(
@@ -96,10 +103,10 @@ def machine_info(item: Any, completed: values.Completed) -> MachineInfo:
 
 
 def typed(item: Mapping[str, Any], key: str, kind: type) -> Any:
-    """The value under the key, if it is of this type. An int is one of 64 bits: no arithmetic overflows."""
+    """The value of the key if it is of this type, else None. An int has at most 64 bits: arithmetic cannot overflow."""
     value = item.get(key)
     if kind is int:
-        return value if type(value) is int and -(2**63) <= value < 2**64 else None  # a bool is none
+        return value if type(value) is int and -(2**63) <= value < 2**64 else None  # a bool is no int here
     return value if isinstance(value, kind) else None
 
 
