@@ -35,11 +35,12 @@ if TYPE_CHECKING:
         Update,
     )
     from smolkit.commands.base import Command, GuestCommand
+    from smolkit.commands.cp import Cp
     from smolkit.commands.create import Create, MachineSpec
     from smolkit.commands.engine import Version
     from smolkit.commands.exec import Exec
     from smolkit.commands.guest_scripts import Script
-    from smolkit.commands.lifecycle import Cp, DataDir, Delete, Ls, Start, Status, Stop
+    from smolkit.commands.lifecycle import DataDir, Delete, Ls, Start, Status, Stop
     from smolkit.commands.pack import PackCreate, PackInfo, PackInspect, PackList, PackPrune, PackPull, PackPush
     from smolkit.commands.run import PackRun, Run, RunDetached, RunTerminal
     from smolkit.commands.spawn import Shell, Spawn, Terminal
@@ -112,7 +113,7 @@ _MODULES = {
     "Cli": "admin",
     "Command": "base",
     "ConfigShow": "admin",
-    "Cp": "lifecycle",
+    "Cp": "cp",
     "Create": "create",
     "DataDir": "lifecycle",
     "Delete": "lifecycle",

@@ -126,7 +126,7 @@ class MachineVerbs(Handle):
         Raises:
             ValueError: that port is not published.
         """
-        validate.integer("port", port, 1, 65_535)
+        validate.port("port", port)
         validate.text("scheme", scheme)
         published = self.status().ports or self._spec.ports
         for host, guest in published:

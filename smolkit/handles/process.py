@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
 from attrs import evolve
 
+from smolkit.commands.failures import STDERR_END
 from smolkit.runners.blocking import Gate, Ticket, caller, caller_is_gone, holding_interrupts
 from smolkit.values import validate
 from smolkit.values.results import Completed
+from smolkit.values.shown import JSON_FAILURE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bytes, str)
 
-_ERROR = b'{"error":{'  # how a failure of the engine begins, at the end of stderr
-_KEPT = 65_536  # bytes of stderr that are kept to tell how it ended
+_ERROR = JSON_FAILURE.encode()
 _TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
 _LONGEST_LINE = 1_048_576  # characters after which a line is given without its end
 
@@ -260,11 +261,11 @@ class Process(Generic[T]):
     def _not_the_engines(self, chunk: bytes) -> bytes:
         """What of stderr is surely the guest's; the rest is held until it is known."""
         said = self._held + chunk
-        self._tail = (self._tail + chunk)[-_KEPT:]
+        self._tail = (self._tail + chunk)[-STDERR_END:]
         start = said.rstrip(b"\n").rfind(b"\n") + 1
         last = said[start:]
         begins = any(last.endswith(_ERROR[:length]) for length in range(1, len(_ERROR)))
-        if len(last) < _KEPT and (_ERROR in last or begins):
+        if len(last) < STDERR_END and (_ERROR in last or begins):
             self._held = last
             return said[:start]
         self._held = b""

@@ -260,6 +260,14 @@ def integer(what: str, value: object, low: int, high: int) -> int:
     return int(value)
 
 
+PORTS = range(1, 65_536)
+
+
+def port(what: str, value: object) -> int:
+    """A TCP or UDP port."""
+    return integer(what, value, PORTS[0], PORTS[-1])
+
+
 def octal(what: str, value: object) -> str:
     """Permissions (0o644) as programs read them; "" for None."""
     return "" if value is None else f"{integer(what, value, 0, 0o7777):o}"

@@ -207,7 +207,7 @@ def test_a_failure_without_a_word() -> None:
     found = verdict(Completed(("machine", "ls"), 101))
 
     assert isinstance(found, errors.UnknownEngineError)
-    assert "exited with status 101 and said nothing" in str(found)
+    assert "exited with status 101 without a message" in str(found)
 
 
 def test_success_is_no_failure() -> None:
