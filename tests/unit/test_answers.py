@@ -1,4 +1,4 @@
-"""Whatever the engine answers, and a guest through it: a value or a SmolvmError, never a traceback of ours."""
+"""Any answer of the engine, and of a guest through it, is a value or a SmolvmError, never another exception."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EVENT = {"timestamp": "2026-01-01T00:00:00Z", "operation": "connect", "dest": "1
 
 
 def anew(read: Callable[[Smolvm], object]) -> Callable[[FakeRunner], object]:
-    """Reads by a client of this fake's."""
+    """A reader that calls this function with a client of the fake."""
     return lambda fake: read(Smolvm(runner=fake))
 
 
@@ -97,7 +97,7 @@ def changed(random: Random, value: Any) -> Any:
 
 
 def answer(random: Random, model: Any) -> bytes:
-    """What an engine might write instead."""
+    """A random mutation of an answer."""
     while random.random() < 0.6:
         model = changed(random, model)
     data = model.encode("utf-8", "surrogatepass") if isinstance(model, str) else json.dumps(model).encode()
@@ -109,7 +109,7 @@ def answer(random: Random, model: Any) -> bytes:
 
 @pytest.mark.parametrize("name", READERS)
 def test_an_answer_is_a_value_or_a_typed_error(name: str) -> None:
-    """JSON of the wrong shape, of huge numbers, cut, deep, not UTF-8, or none."""
+    """JSON that is malformed, truncated, deeply nested, not UTF-8 or of wrong types is a value or a typed error."""
     random = Random(f"{SEED} {name}")  # noqa: S311  (no secret)
     model, read = READERS[name]
     for _ in range(TRIES):
@@ -139,7 +139,7 @@ def test_an_answer_is_a_value_or_a_typed_error(name: str) -> None:
 def test_an_answer_that_means_nothing(
     client: Smolvm, fake: FakeRunner, stdout: bytes, read: Callable[[Smolvm], object]
 ) -> None:
-    """It is never taken for another one."""
+    """An answer without meaning is not mistaken for another one."""
     fake.answer([], stdout=stdout)
     with pytest.raises(errors.UnknownEngineError) as caught:
         read(client)
@@ -147,7 +147,7 @@ def test_an_answer_that_means_nothing(
 
 
 def test_huge_numbers_are_none(client: Smolvm, fake: FakeRunner) -> None:
-    """No arithmetic of ours overflows; what the engine said is kept."""
+    """Numbers too large to use are None, and the raw record keeps them."""
     last = {"exited_at_unix_ms": 10**400}
     fake.answer(["machine", "status"], json.dumps({"name": "m", "cpus": 10**400, "last_exit": last}))
     fake.answer(["machine", "stats"], json.dumps({"cpu_percent": 10**400}))
@@ -175,7 +175,7 @@ def test_huge_numbers_are_none(client: Smolvm, fake: FakeRunner) -> None:
     ids=range(9),
 )
 def test_a_line_that_a_guest_forges(line: bytes) -> None:
-    """It is the guest's result, or the failure that it pretends to be."""
+    """A line that a guest forges is its result, or the failure that it imitates."""
     argv = ("--error-format", "json", "machine", "exec", "--name", "m", "-i", "--", "prog")
     found = verdict(Completed(argv, 1, stderr=line), ("prog",))
     assert found is None or isinstance(found, errors.UnknownEngineError)
@@ -184,20 +184,20 @@ def test_a_line_that_a_guest_forges(line: bytes) -> None:
 
 @pytest.mark.parametrize("number", ["9" * 5000, "-", "\u0663", "1" * 10])
 def test_a_line_of_monitor_with_no_number(number: str) -> None:
-    """A health command's words are in it."""
+    """A health command's message is kept when its monitor event has no number."""
     assert monitor_event(f"  health check failed (exit {number}, 1/3): x").kind in {"other", "check failed"}
     assert "other" == monitor_event(f"  restarting (attempt {number},").kind
 
 
 class Says(FakeRunner):
-    """An engine that answers `--version` so."""
+    """An engine that answers `--version` with this text."""
 
     def __init__(self, version: bytes) -> None:
         super().__init__()
         self._version, self._said = None, version
 
     def execute(self, invocation: Invocation) -> Completed:
-        """Its version."""
+        """Answer with the version."""
         return Completed(invocation.argv, 0, self._said)
 
 
@@ -205,12 +205,12 @@ class Says(FakeRunner):
     "said", [b"smolvm 1." + b"9" * 5000 + b".0\n", b"\xff", b"", b"smolvm 1.2\n", "smolvm \u0661.\u0662.\u0663\n".encode()]
 )
 def test_a_version_that_is_none(said: bytes) -> None:
-    """The program is no engine of smolkit's."""
+    """A program whose version cannot be parsed is refused as a foreign one."""
     with pytest.raises(errors.ForeignProgramError):
         Smolvm(runner=Says(said)).engine  # noqa: B018
 
 
 def test_a_directory_of_any_name(client: Smolvm, fake: FakeRunner) -> None:
-    """Its name may hold what Python takes for the end of a line."""
+    """A data directory's name may contain characters that str.splitlines takes for line ends."""
     fake.answer(DataDir, "WARN something\n/state/a\u2028b/vms/1\n")
     assert "/state/a\u2028b/vms/1" == Machine(fake, "m").data_dir()

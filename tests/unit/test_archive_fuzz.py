@@ -1,4 +1,4 @@
-"""Mutated and cut archives: each is refused, and nothing is left, or gives exactly what the system's `tar` makes of it.
+"""Mutated and truncated archives: each is refused and leaves nothing, or gives exactly what the system's `tar` makes of it.
 
     python -m tests.unit.test_archive_fuzz 100000 [SEED]
 
@@ -57,7 +57,7 @@ MAGICS = [b"ustar\x0000", b"ustar  \0", b"", b"star", b"ustar\0"]
 
 
 def members(archive: bytes) -> list[bytes]:
-    """An archive's members, each its header and content, extension headers as members of their own."""
+    """The members of an archive, each a header and content; extension headers are members of their own."""
     found, place = [], 0
     while (header := archive[place : place + BLOCK]).strip(b"\0"):
         size = int(header[124:135], 8)
@@ -68,25 +68,25 @@ def members(archive: bytes) -> list[bytes]:
 
 
 def checked(header: bytes) -> bytes:
-    """A member with its checksum set right."""
+    """The member with its checksum corrected."""
     total = sum(header[:148]) + 8 * 32 + sum(header[156:BLOCK])
     return header[:148] + b"%06o\0 " % total + header[156:]
 
 
 def put(member: bytes, start: int, length: int, value: bytes) -> bytes:
-    """A member with a field of its header replaced."""
+    """The member with one field of its header replaced."""
     return checked(member[:start] + value[:length].ljust(length, b"\0") + member[start + length :])
 
 
 def extended(kind: bytes, content: bytes) -> bytes:
-    """A header of GNU's for a long name, or of pax."""
+    """An extension header: GNU's for a long name, or pax."""
     info = tarfile.TarInfo("@")
     info.type, info.size = kind, len(content)
     return info.tobuf(tarfile.GNU_FORMAT) + content + b"\0" * (-len(content) % BLOCK)
 
 
 def record(content: bytes) -> bytes:
-    """A line of a pax header."""
+    """One record of a pax header."""
     size = len(content) + 3
     while len(b"%d %s\n" % (size, content)) != size:
         size += 1
@@ -94,7 +94,7 @@ def record(content: bytes) -> bytes:
 
 
 def seed(form: int) -> list[bytes]:
-    """The members of an honest archive with a bit of everything."""
+    """The members of a valid archive with members of each kind."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=form, errors="surrogateescape") as tar:
 
@@ -139,20 +139,20 @@ def another(dice: random.Random, _: bytes) -> bytes:
 
 
 def number(dice: random.Random, member: bytes) -> bytes:
-    """A member with another number, or what is none."""
+    """The member with another number in a field, or text that is not a number."""
     start, length = dice.choice(FIELDS)
     return put(member, start, length, dice.choice(NUMBERS).rjust(dice.choice([0, length - 1]), b"0"))
 
 
 def flip(dice: random.Random, member: bytes) -> bytes:
-    """A member with another byte, as a rule with the right checksum."""
+    """The member with another byte, usually with a correct checksum."""
     start = dice.randrange(min(len(member), 600))
     changed = member[:start] + bytes([dice.randrange(256)]) + member[start + 1 :]
     return checked(changed) if dice.random() < 0.8 else changed
 
 
 def long_name(dice: random.Random, _: bytes) -> bytes:
-    """GNU's header for a long name, or a symlink's target."""
+    """GNU's header for a long name or a symlink's target."""
     return extended(dice.choice([b"L", b"K"]), dice.choice(NAMES + LINKS) + b"\0")
 
 
@@ -175,7 +175,7 @@ ADDITIONS: list[Callable[[random.Random, bytes], bytes]] = [long_name, pax, anot
 
 
 def mutate(dice: random.Random, archive: list[bytes]) -> None:
-    """One change of an archive's members, in place: one is changed, added, moved to the end or left out."""
+    """Mutate the members in place: change, add, move to the end or remove one."""
     place, kind = dice.randrange(len(archive)), dice.random()
     if kind < 0.5:
         archive[place] = dice.choice(CHANGES)(dice, archive[place])
@@ -188,7 +188,7 @@ def mutate(dice: random.Random, archive: list[bytes]) -> None:
 
 
 def sample(dice: random.Random) -> bytes:
-    """An archive that was tampered with."""
+    """A mutated archive."""
     archive = list(dice.choice(SEEDS))
     for _ in range(dice.choice([0, 1, 1, 1, 2, 3, 8])):
         mutate(dice, archive)
@@ -201,17 +201,17 @@ def sample(dice: random.Random) -> bytes:
 
 
 def told(mtime: int) -> int:
-    """A time, or 0 for one that is the test's own: nothing told of it."""
+    """A time, or 0 for one that the test itself set."""
     return 0 if STARTED <= mtime < STARTED + 10**9 * 86400 else mtime
 
 
 def tree(top: Path) -> Tree:
-    """All that can be told of a tree, but for what `tar` and smolkit do not do alike, on purpose or by the time of day."""
+    """Everything about a tree, except what `tar` and smolkit treat differently on purpose or what depends on the time."""
     return {name: (mode & ~0o7000, told(mtime), names, kept) for name, (mode, mtime, names, kept) in state(top).items()}
 
 
 def outside(place: Path) -> dict[str, object]:
-    """All that is not to be touched."""
+    """Everything that must stay untouched."""
     return {
         str(path): (path.lstat().st_mode, path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
         for path in sorted(place.rglob("*"))
@@ -219,7 +219,7 @@ def outside(place: Path) -> dict[str, object]:
 
 
 def attempt(place: Path, archive: bytes) -> str:
-    """Downloads an archive to `place`/target: "" if it is right there, else what it was refused for."""
+    """Download an archive to `place`/target: "" if it is accepted and correct, else why it was refused."""
     target = place / "target"
     try:
         with fresh_folder(str(target)) as part:
@@ -230,7 +230,7 @@ def attempt(place: Path, archive: bytes) -> str:
 
 
 def by_tar(place: Path, archive: bytes) -> Tree:
-    """What the system's tar makes of an archive. Its exit status is not asked: it fails for owners that it cannot read."""
+    """Extract with the system's tar, ignoring its exit status: it fails for owners that it cannot set."""
     (place / "plain").mkdir(0o700)
     command = ["tar", "-x", "-p", "--no-same-owner", "--delay-directory-restore", "-f", "-", "-C", str(place / "plain")]
     subprocess.run(command, input=archive, capture_output=True, check=False, timeout=60)
@@ -238,7 +238,7 @@ def by_tar(place: Path, archive: bytes) -> Tree:
 
 
 def judge(place: Path, archive: bytes) -> str:
-    """Tries an archive, and holds it to everything that is promised; why it was refused, if it was."""
+    """Try one archive, check every promise, and return why it was refused."""
     before = outside(place)
     refused = attempt(place, archive)
     if refused:
@@ -258,7 +258,7 @@ def judge(place: Path, archive: bytes) -> str:
 
 
 def remembered(plain: Tree, made: Tree) -> Tree:
-    """GNU tar forgets the time of a directory that is called `d` and `./d`: it goes by the names, not by what is there."""
+    """The tree without the times that GNU tar forgets, of a directory named both `d` and `./d`."""
     return {
         name: made[name] if stat.S_ISDIR(mode) and not rest[0] and made.get(name, (0,))[0] == mode else (mode, *rest)
         for name, (mode, *rest) in plain.items()
@@ -266,14 +266,14 @@ def remembered(plain: Tree, made: Tree) -> Tree:
 
 
 def difference(plain: Tree, made: Tree) -> list[object]:
-    """What `tar` and smolkit do not agree on."""
+    """The differences between `tar` and smolkit."""
     return [
         (name, plain.get(name), made.get(name)) for name in sorted({*plain, *made}) if plain.get(name) != made.get(name)
     ]
 
 
 def fuzz(place: Path, number: int, start: int, report: Callable[[str], object]) -> None:
-    """Judges this many archives; raises with the seed of the first that is not as promised."""
+    """Judge this many archives, and raise with the seed of the first that breaks a promise."""
     (place / "kept").mkdir()
     (place / "kept/file").write_text("kept")
     (place / "kept").chmod(0o700)
@@ -287,14 +287,14 @@ def fuzz(place: Path, number: int, start: int, report: Callable[[str], object]) 
 
 
 def no_gnu_tar() -> bool:
-    """Whether there is nothing to compare with."""
+    """True if GNU tar, to compare with, is missing."""
     version = subprocess.run(["tar", "--version"], capture_output=True, check=False) if shutil.which("tar") else None
     return version is None or b"GNU tar" not in version.stdout
 
 
 @pytest.mark.skipif(no_gnu_tar(), reason="there is no GNU tar to compare with")
 def test_archives_that_were_tampered_with(tmp_path: Path) -> None:
-    """2,000 of them: refused with a typed error and nothing left, or what plain `tar` makes; nothing else is touched."""
+    """2,000 mutated archives are refused and leave nothing, or match plain `tar`, and touch nothing else."""
     reasons: list[str] = []
     fuzz(tmp_path, 2000, 0, reasons.append)
 
@@ -302,7 +302,7 @@ def test_archives_that_were_tampered_with(tmp_path: Path) -> None:
 
 
 def main(number: int, start: int) -> None:
-    """Prints how many were taken, and for what the others were refused."""
+    """Print how many archives were accepted, and why the others were refused."""
     reasons: list[str] = []
     with tempfile.TemporaryDirectory() as place:
         fuzz(Path(place), number, start, reasons.append)

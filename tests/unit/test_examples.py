@@ -1,4 +1,4 @@
-"""The examples that are tests. (That an installation brings the plugin by itself is shown in the gate, with the wheel.)"""
+"""The examples that are tests. (The gate shows with the wheel that an installation registers the plugin.)"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
 def test_the_examples_tests_pass() -> None:
-    """By the fake, without anything configured."""
+    """The examples' tests pass on the fake, without configuration."""
     words = ["-c", "/dev/null", f"--rootdir={EXAMPLES}", "test_agent.py", "test_faults.py", "test_rollouts.py"]
     status, said = run_pytest(EXAMPLES, *words)
 

@@ -1,4 +1,4 @@
-"""The fault matrix: each step of a lifecycle meets each fault, with a real process as the engine. Nothing may be left."""
+"""The fault matrix: every fault at every step of a lifecycle, with real processes as the engine, leaves nothing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ with Smolvm(runner=Impatient(sys.argv[1], version="1.32.2")).machine("m") as mac
 
 
 def cell(folder: Path, step: str, fault: str) -> tuple[str, str]:
-    """What is left after this fault in this step: when its program has ended, and when somebody has reaped."""
+    """Run one fault at one step, and return what is left when the program has ended and after a reap."""
     engine = PretendEngine(folder)
     if step == "stop":  # only a start that failed is stopped
         engine.fault("start", "fail")
@@ -72,7 +72,7 @@ MAY_LEAVE = {
 
 
 def test_the_fault_matrix(tmp_path: Path, table: Table) -> None:
-    """Nothing is left at the end of the program; of one that could not see to it, nothing after another one's reap()."""
+    """Nothing is left when the program ends, or after another program's reap if the program was killed."""
     faults = (*STRIKES, *FAULTS)
     cells = [(fault, step) for fault in faults for step in STEPS]
     with ThreadPoolExecutor(8) as pool:
