@@ -1,4 +1,4 @@
-"""What is shown of secrets: nothing, wherever they went in and whatever shows it."""
+"""No secret is shown, wherever it was passed and whatever shows it."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ OURS = re.compile(r"[/\\]smolkit[/\\]|<attrs generated \w+ smolkit")
 
 
 def forms(canary: str) -> set[str]:
-    """What would give a canary away."""
+    """The encodings of a canary that would reveal it."""
     data = canary.encode()
     middles = [base64.b64encode(b" " * pad + data).decode().rstrip("=")[4:-1] for pad in range(3)]
     return {canary, repr(canary)[1:-1], shlex.quote(canary), urllib.parse.quote(canary), "c4n4ry", *middles}
 
 
 def given(option: str, kind: str = "str") -> Any:
-    """A canary as this option takes it."""
+    """A canary in the form that this option takes."""
     if option in {"proxy", "input"}:
         return PROXY
     if option == "secrets" and kind == "Secret":
@@ -63,7 +63,7 @@ def told(options: str) -> set[str]:
 
 
 def taking(kind: type[Any]) -> Iterator[tuple[str, str]]:
-    """Each public method that is given secrets, and by which parameter."""
+    """Each public method that takes secrets, and the parameter."""
     for name, method in inspect.getmembers(kind, inspect.isfunction):
         for parameter in inspect.signature(method).parameters.values() if name[0] != "_" else ():
             unpacked = re.fullmatch(r"Unpack\[(\w+)\]", str(parameter.annotation))
@@ -85,7 +85,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 
 
 def call(client: Smolvm, kind: type[Any], name: str, **options: Any) -> Any:
-    """The method, called so; what it gives is used."""
+    """Call the method, and use its result."""
     secrets: dict[str, Any] = {"M": Secret(CANARY, allow_argv=True)}
     holder = client.machine("m", secrets=secrets, env={"E": CANARY}, proxy=PROXY) if kind is Machine else client
     made = getattr(holder, name)(*ARGUMENTS.get(name, ()), **options)
@@ -99,7 +99,7 @@ def call(client: Smolvm, kind: type[Any], name: str, **options: Any) -> Any:
 
 
 def frames(error: BaseException | None) -> Iterator[FrameType]:
-    """The frames of smolkit's that a report of the error would show, those of its causes and contexts too."""
+    """smolkit's frames in a report of the error, of its causes and contexts too."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:
@@ -116,7 +116,7 @@ def frames(error: BaseException | None) -> Iterator[FrameType]:
 
 
 def shown_by(error: BaseException) -> str:
-    """All that shows an error: its text, notes and pickle, and the locals of its frames as pytest and rich have them."""
+    """Everything that shows an error: text, notes, pickle, and the locals of its frames as in pytest and rich."""
     pretty = pytest.importorskip("rich.pretty")
     said = [str(error), repr(error), *getattr(error, "__notes__", ())]
     said += [repr(vars(error)), pickle.dumps(error).decode("latin-1")] if isinstance(error, SmolvmError) else []
@@ -128,13 +128,13 @@ def shown_by(error: BaseException) -> str:
 
 
 def given_away(text: str) -> list[str]:
-    """The lines that have a canary in any form."""
+    """The lines that contain a canary in any form."""
     return [line for line in text.splitlines() if any(form in line for form in forms(CANARY))]
 
 
 @pytest.fixture
 def caught(caplog: pytest.LogCaptureFixture) -> Callable[[Callable[[], Any]], str]:
-    """What is shown when this fails, logs too."""
+    """Everything shown when this fails, logs included."""
 
     def catch(work: Callable[[], Any]) -> str:
         with caplog.at_level(logging.DEBUG):
@@ -152,7 +152,7 @@ def caught(caplog: pytest.LogCaptureFixture) -> Callable[[Callable[[], Any]], st
 def test_an_engine_that_fails_gives_nothing_away(
     kind: type[Any], name: str, option: str, secret: str, caught: Callable[..., str]
 ) -> None:
-    """Not the error, nor what observers, fakes and pickles have, nor any local of smolkit's frames."""
+    """A failing engine reveals no secret in error, observers, recorded calls, pickles or locals of smolkit's frames."""
     fake, calls = FakeRunner(), list[Call]()
     client = Smolvm(runner=fake, on_call=calls.append)
     stays_ours(fake)
@@ -169,7 +169,7 @@ def test_an_engine_that_fails_gives_nothing_away(
 def test_what_is_refused_gives_nothing_away(
     kind: type[Any], name: str, option: str, version: str, caught: Callable[..., str]
 ) -> None:
-    """A value that cannot be right beside one that can; an engine that is too old; a name that is wrong."""
+    """A refused call (invalid value, old engine, wrong name) reveals no secret."""
     fake = FakeRunner(version)
     fake.answer(lambda _: True, returncode=1, stderr="Error: config operation failed: it broke")
     client = Smolvm(runner=fake)
@@ -186,7 +186,7 @@ def test_what_is_refused_gives_nothing_away(
 def test_a_program_that_cannot_be_started_gives_nothing_away(
     kind: type[Any], name: str, option: str, tmp_path: Path, caught: Callable[..., str]
 ) -> None:
-    """Nor do the frames of the system's call that fails, which have all of its environment."""
+    """A program that cannot be started reveals no secret, also in the frames of the failing system call."""
     (tmp_path / "smolvm").write_bytes(b"no program")
     (tmp_path / "smolvm").chmod(0o755)
     runner = SubprocessRunner(tmp_path / "smolvm", version="1.32.2", env={"HTTPS_PROXY": PROXY, "X": CANARY})
@@ -198,7 +198,7 @@ def test_a_program_that_cannot_be_started_gives_nothing_away(
 def test_a_dry_run_gives_nothing_away(
     kind: type[Any], name: str, option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither its lines nor its commands."""
+    """A dry run's lines and commands reveal no secret."""
     client = Smolvm(runner=FakeRunner())
     monkeypatch.setitem(ARGUMENTS, "checkpoint", ("out",))
     monkeypatch.setitem(ARGUMENTS, "pack_create", ("image", "out"))
@@ -211,7 +211,7 @@ def test_a_dry_run_gives_nothing_away(
 
 @pytest.mark.parametrize(("kind", "name", "option"), PLACES)
 def test_the_async_twin_gives_nothing_away(kind: type[Any], name: str, option: str, caught: Callable[..., str]) -> None:
-    """Its frames hold as little."""
+    """The async client reveals no secret."""
     import anyio
 
     fake = FakeRunner("0.7.2")
@@ -234,7 +234,7 @@ def test_the_async_twin_gives_nothing_away(kind: type[Any], name: str, option: s
 
 
 def test_a_file_that_cannot_be_written_gives_its_content_away_to_nobody(caught: Callable[..., str]) -> None:
-    """It may be a key."""
+    """A file that cannot be written does not reveal its content, which may be a key."""
     fake = FakeRunner()
     fake.answer(["machine", "exec"], returncode=82)
     machine = Smolvm(runner=fake).machine("m")
@@ -244,7 +244,7 @@ def test_a_file_that_cannot_be_written_gives_its_content_away_to_nobody(caught: 
 
 
 def test_an_engine_that_repeats_a_proxy_is_not_repeated() -> None:
-    """The password of a URL is in no text of an error."""
+    """An engine that prints a proxy's URL does not reveal its password in an error."""
     fake = FakeRunner()
     fake.answer(["machine"], returncode=1, stderr=as_json("CONFIG_ERROR", f"config operation failed: no {PROXY}"))
     with pytest.raises(SmolvmError) as error:
@@ -255,7 +255,7 @@ def test_an_engine_that_repeats_a_proxy_is_not_repeated() -> None:
 
 
 def test_handlers_of_a_fake_that_fail_give_nothing_away(caught: Callable[..., str]) -> None:
-    """What a test prints of their calls, and the fake's own frames."""
+    """A failing handler of a fake reveals no secret, in its call or the fake's frames."""
     fake = FakeSmolvm(env={"HOST": CANARY})
     machine = Smolvm(runner=fake).machine("m", secrets={"A": CANARY}, secret_env={"B": "HOST"}, env={"C": CANARY})
     machine.create()
@@ -274,7 +274,7 @@ def test_handlers_of_a_fake_that_fail_give_nothing_away(caught: Callable[..., st
 
 
 def test_an_interrupt_gives_nothing_away(engine: PretendEngine, pretend: Smolvm, ctrl_c: None) -> None:
-    """Ctrl-C strikes where smolkit waits for the engine, in frames that hold no secret."""
+    """Ctrl-C while smolkit waits for the engine reveals no secret in its frames."""
     engine.strike("exec", "INT")
     machine = pretend.machine("m", secrets={"A": CANARY}, env={"B": CANARY})
     with machine, pytest.raises(KeyboardInterrupt) as error:
@@ -285,7 +285,7 @@ def test_an_interrupt_gives_nothing_away(engine: PretendEngine, pretend: Smolvm,
 
 
 def test_pytests_report_of_a_failed_test_has_no_secret(tmp_path: Path) -> None:
-    """With `-l`, and as verbose as it gets."""
+    """pytest's most verbose report with `-l` shows no secret."""
     test = """
         import os
         from smolkit import Secret
@@ -301,7 +301,7 @@ def test_pytests_report_of_a_failed_test_has_no_secret(tmp_path: Path) -> None:
 
 
 def test_a_crash_report_of_rich_has_no_secret(tmp_path: Path) -> None:
-    """With the locals of all frames, and of causes."""
+    """rich's traceback with locals and causes shows no secret."""
     pytest.importorskip("rich.traceback")
     (tmp_path / "smolvm").write_bytes(b"no program")
     (tmp_path / "smolvm").chmod(0o755)
@@ -330,7 +330,7 @@ def test_a_crash_report_of_rich_has_no_secret(tmp_path: Path) -> None:
 
 
 def test_a_word_that_holds_a_secret_is_a_str_in_all_but_its_repr() -> None:
-    """Programs get it whole; reprs, cuts of it and pickles have the part that may be shown."""
+    """A word that holds a secret is a str whose repr, slices and pickle show only its public part."""
     word = Word("TOKEN=s3cr3t", "TOKEN=***")
 
     assert ("TOKEN=s3cr3t", hash("TOKEN=s3cr3t"), ["TOKEN", "s3cr3t"]) == (word, hash(word), word.split("="))
@@ -354,7 +354,7 @@ def test_a_word_that_holds_a_secret_is_a_str_in_all_but_its_repr() -> None:
     ],
 )
 def test_what_is_shown_of_a_command_line(words: list[str], shown: list[str]) -> None:
-    """No proxy, no value of a variable, no password of a URL; what is the guest's is as it is."""
+    """A displayed command line hides proxies, variables' values and URL passwords, and keeps the guest's command."""
     fake = FakeRunner()
     fake.answer(["machine"], returncode=1)
     with pytest.raises(SmolvmError) as error:
@@ -365,7 +365,7 @@ def test_what_is_shown_of_a_command_line(words: list[str], shown: list[str]) -> 
 
 
 def test_reprs_of_commands_have_no_secret() -> None:
-    """Whatever holds it."""
+    """The repr of a command shows no secret."""
     commands = [
         Run.of(None, {"proxy": PROXY, "env": {"A": CANARY}}, command=["true"]),
         Exec("m", ["true"], env={"A": CANARY}, secrets={"B": CANARY}, input=CANARY),
@@ -380,7 +380,7 @@ def test_reprs_of_commands_have_no_secret() -> None:
 
 
 def test_a_proxy_reaches_the_engine(engine: PretendEngine, pretend: Smolvm, caplog: pytest.LogCaptureFixture) -> None:
-    """It is hidden, and whole."""
+    """A hidden proxy reaches the engine complete."""
     fake = FakeRunner()
     fake.answer(["machine"])
     Smolvm(runner=fake).machine("m", proxy=PROXY).start(no_proxy="localhost")
@@ -397,7 +397,7 @@ SAFE = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]*")
 
 
 def test_what_a_hostile_guest_says_is_shown_escaped() -> None:
-    """Its names and output, in errors, their notes and the command line; no character of it reaches a terminal."""
+    """A guest's names and output are escaped in errors, notes and command lines."""
     fake = FakeRunner()
     said = HOSTILE.encode("utf-8", "surrogatepass")
     forged = b'{"error":{"code":"X","message":"\\ud800 \\u001b[31m"}}\n'
@@ -415,7 +415,7 @@ def test_what_a_hostile_guest_says_is_shown_escaped() -> None:
 @settings(derandomize=True, deadline=None)
 @given_any(st.lists(st.text(), min_size=1), st.binary(), st.text())
 def test_an_errors_text_is_safe_whatever_it_quotes(argv: list[str], stderr: bytes, message: str) -> None:
-    """Any terminal, file or logger takes it; its command line is one line."""
+    """An error's text is safe for any terminal, file or logger, and its command line is one line."""
     words = [os.fsdecode(word.encode("utf-8", "surrogatepass")) for word in argv]
     text = str(SmolvmError(message, Completed(("machine", "exec", "--", *words), 1, b"", stderr)))
 
@@ -429,7 +429,7 @@ def _failed(stderr: bytes, returncode: int = 1) -> Any:
 
 
 def test_notes_are_safe_to_print() -> None:
-    """Whatever they quote."""
+    """Notes are safe to print, whatever they quote."""
     from smolkit.errors import add_note
 
     error = ValueError()
@@ -439,7 +439,7 @@ def test_notes_are_safe_to_print() -> None:
 
 
 def test_a_line_of_the_log_is_one_line_that_a_shell_reads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With control characters, too."""
+    """A log line is one line that a shell can read, also with control characters."""
     (tmp_path / "smolvm").write_text("#!/bin/sh\nfor word; do printf '%s\\0' \"$word\"; done\n")
     (tmp_path / "smolvm").chmod(0o755)
     word = "a\n\x1b[31m\\x'\t\u202e\U000e0001$(x)"
@@ -455,7 +455,7 @@ def test_a_line_of_the_log_is_one_line_that_a_shell_reads(tmp_path: Path, caplog
 
 
 def test_a_report_of_pytest_shows_a_console_escaped(tmp_path: Path) -> None:
-    """A guest's kernel log is no way to the terminal."""
+    """A pytest report shows a guest's console escaped."""
     test = """
         def test_it(machine, fake_smolvm):
             fake_smolvm.machines[machine.name].console = b"\\x1b]0;owned\\x07 \\xc2\\x9b31m"
@@ -469,7 +469,7 @@ def test_a_report_of_pytest_shows_a_console_escaped(tmp_path: Path) -> None:
 
 
 def test_files_of_a_guest_with_hostile_names_are_shown_escaped() -> None:
-    """In the errors about them, as SmolvmErrors and as OSErrors."""
+    """Hostile file names are escaped in SmolvmErrors and OSErrors."""
     machine = Smolvm(runner=FakeSmolvm()).machine("m")
     with machine, pytest.raises(FileNotFoundError) as error:
         machine.read_bytes("/root/\x1b[31m")

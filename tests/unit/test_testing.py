@@ -1,4 +1,4 @@
-"""FakeRunner: what users build their own tests on."""
+"""FakeRunner, on which users build their tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from smolkit.testing import FakeRunner, UnexpectedCommandError, UnusedAnswerErro
 
 
 def test_an_unexpected_command_raises(client: Smolvm, fake: FakeRunner) -> None:
-    """With the command, its argv (env hidden) and what would have been answered."""
+    """An unexpected command raises with the command, its argv (env hidden) and the scripted answers."""
     fake.answer(Ls())
 
     with pytest.raises(UnexpectedCommandError) as caught:
@@ -21,7 +21,7 @@ def test_an_unexpected_command_raises(client: Smolvm, fake: FakeRunner) -> None:
 
 
 def test_answers_by_value_class_words_and_predicate(client: Smolvm, fake: FakeRunner) -> None:
-    """The first that matches counts."""
+    """Answers match by command, class, first words or predicate, and the first match is used."""
     fake.answer(Exec("m", ["by", "value"]), stdout="value")
     fake.answer(lambda command: isinstance(command, Exec) and "predicate" in command.command, stdout="predicate")
     fake.answer(["machine", "exec", "--name", "words"], stdout="words")
@@ -35,7 +35,7 @@ def test_answers_by_value_class_words_and_predicate(client: Smolvm, fake: FakeRu
 
 
 def test_answers_that_run_out(client: Smolvm, fake: FakeRunner) -> None:
-    """times= bounds an answer; then the next one matches, or none."""
+    """An answer with times= is used that often, then the next match, or none."""
     fake.answer(Exec, returncode=1, times=1)
     fake.answer(Exec, stdout="ok", times=1)
     m = client.machine("m")
@@ -55,7 +55,7 @@ def test_a_runner_that_fails(client: Smolvm, fake: FakeRunner) -> None:
 
 
 def test_the_real_mapping_runs_over_scripted_words(client: Smolvm, fake: FakeRunner) -> None:
-    """A scripted timeout, scripted words of the engine: the errors are the real ones."""
+    """A scripted timeout or engine message raises the real error."""
     fake.answer(Exec, returncode=124, duration=5.1, stdout="part", times=1)
     fake.answer(Exec, ended_by="timeout", times=1)
     fake.answer(Exec, returncode=1, stderr='{"error":{"code":"X","message":"vm not found: m"}}')
@@ -70,7 +70,7 @@ def test_the_real_mapping_runs_over_scripted_words(client: Smolvm, fake: FakeRun
 
 
 def test_what_never_ran_is_not_recorded() -> None:
-    """An engine that lacks the feature is not called."""
+    """A command that the engine does not support is not recorded, since it never runs."""
     fake = FakeRunner("1.0.1")
 
     with pytest.raises(errors.UnsupportedByEngineError):
@@ -79,7 +79,7 @@ def test_what_never_ran_is_not_recorded() -> None:
 
 
 def test_what_was_run_is_recorded() -> None:
-    """As commands, as argvs without the noise of newer engines, and as invocations."""
+    """Calls are recorded as commands, as argvs without --error-format, and as invocations."""
     fake = FakeRunner("1.0.1")
     fake.answer(["machine"])
     m = Smolvm(runner=fake).machine("m")
@@ -91,7 +91,7 @@ def test_what_was_run_is_recorded() -> None:
 
 
 def test_answers_in_short(client: Smolvm, fake: FakeRunner) -> None:
-    """Text and bytes are stdout, an int the status, an exception is raised, a function is asked; a list is a sequence."""
+    """A reply may be stdout, an exit status, an exception, a function of the command, or a list of these."""
     machine = client.machine("m")
     fake.answer(
         Exec,
@@ -117,7 +117,7 @@ def test_answers_in_short(client: Smolvm, fake: FakeRunner) -> None:
 
 
 def test_every_answer_should_be_asked_for(client: Smolvm, fake: FakeRunner) -> None:
-    """assert_done() names what was not."""
+    """assert_done() names the answers that were not used."""
     fake.answer(Exec("m", ["a"]), "x")
     fake.answer(Exec("m", ["b"]), ["x", "y"])
     fake.answer(Exec("m", ["c"]), "z", times=2)

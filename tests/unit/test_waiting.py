@@ -1,4 +1,4 @@
-"""Turns that threads and tasks wait for."""
+"""The gate at which threads and tasks wait for their turn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.processes import LONGEST, until
 
 
 def hold(gate: Gate) -> Callable[[], None]:
-    """Has another thread take a place, which it gives back when this is called."""
+    """Let another thread take a place, which calling the result frees."""
     taken, enough = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -44,7 +44,7 @@ def hold(gate: Gate) -> Callable[[], None]:
 
 
 def test_turns_come_in_order() -> None:
-    """Who waits longer is first; a place that is free is taken at once."""
+    """Places are given in the order of waiting, and a free one at once."""
     gate, came = Gate(1), []
     release = hold(gate)
 
@@ -66,7 +66,7 @@ def test_turns_come_in_order() -> None:
 
 
 def test_no_bound_is_no_wait() -> None:
-    """None lets everybody through."""
+    """A gate without a limit lets everybody through."""
     gate = Gate(None)
     for _ in range(1000):
         gate.enter(ticket := Ticket(), 0)
@@ -74,7 +74,7 @@ def test_no_bound_is_no_wait() -> None:
 
 
 def test_who_is_interrupted_takes_no_place(ctrl_c: None) -> None:
-    """Ctrl-C while it waits: the others go on as if it had not come."""
+    """A waiter that is interrupted takes no place, and the others proceed."""
     gate = Gate(1)
     release = hold(gate)
 
@@ -94,7 +94,7 @@ def test_who_is_interrupted_takes_no_place(ctrl_c: None) -> None:
 
 
 def test_a_wait_has_a_bound() -> None:
-    """Who does not get its turn in time takes no place, and nobody else's."""
+    """A waiter whose time is over takes no place of its own or of others."""
     gate = Gate(1)
     release = hold(gate)
     with pytest.raises(errors.QueueTimeoutError, match=r"within 0\.05 s; nothing was run"), gate.turn(0.05):
@@ -105,7 +105,7 @@ def test_a_wait_has_a_bound() -> None:
 
 
 def test_a_call_that_waits_for_itself_is_an_error() -> None:
-    """All places are taken by calls below it on the stack of its thread, or by its own task: it is told at once."""
+    """A call that could only wait for calls below it in its own thread or task raises DeadlockError at once."""
     gate = Gate(2)
     with gate.turn(), gate.turn(), pytest.raises(errors.DeadlockError, match="one of 2 places"), gate.turn():
         pass
@@ -134,7 +134,7 @@ def test_a_call_that_waits_for_itself_is_an_error() -> None:
 
 
 def test_a_thread_waits_for_another_one_that_has_a_place() -> None:
-    """A place of its own does not make it a deadlock, as long as another's will come free."""
+    """A thread that has a place may wait for another thread's without DeadlockError."""
     gate = Gate(2)
     release = hold(gate)
     with gate.turn():
@@ -144,7 +144,7 @@ def test_a_thread_waits_for_another_one_that_has_a_place() -> None:
 
 
 def test_a_holder_that_is_over_is_passed_over() -> None:
-    """Who tells nobody that it goes is looked at while others wait; its late leave takes nobody's place."""
+    """A holder that ended without leaving is skipped when others wait, and its late leave takes no place."""
     gate, over = Gate(1), threading.Event()
     ticket = Ticket(over.is_set)
     gate.enter(ticket)
@@ -156,7 +156,7 @@ def test_a_holder_that_is_over_is_passed_over() -> None:
 
 
 def test_a_forked_child_has_all_places() -> None:
-    """What the threads of its parent hold is not held in it."""
+    """A forked child has all places, since its parent's threads do not exist there."""
     gate = Gate(1)
     release = hold(gate)
     child = os.fork()
@@ -169,11 +169,11 @@ def test_a_forked_child_has_all_places() -> None:
 
 
 def test_an_exception_at_any_line_costs_no_place() -> None:
-    """A signal handler's, while a turn is taken, waited for or given back: all places are there afterwards."""
+    """A signal handler's exception at any line of a turn loses no place."""
     gate, moment, taken = Gate(1), 0, threading.Event()
 
     class Struck(Exception):  # noqa: N818
-        """What the handler raises."""
+        """The exception of the handler."""
 
     def is_struck_at(moment: int) -> bool:
         lines = 0
@@ -210,7 +210,7 @@ def test_an_exception_at_any_line_costs_no_place() -> None:
 
 
 def test_a_turn_that_came_too_late_goes_on_to_the_next() -> None:
-    """A task that is cancelled just as its turn comes leaves the place to others."""
+    """A task that is cancelled as its turn comes passes the place on."""
 
     async def main() -> None:
         def turn() -> None:
@@ -232,7 +232,7 @@ def test_a_turn_that_came_too_late_goes_on_to_the_next() -> None:
 
 
 def test_an_event_loop_that_is_gone_is_passed_over() -> None:
-    """Its waiting task can take no turn: the next one does."""
+    """A waiting task whose event loop is gone is skipped."""
     gate = Gate(1)
     release = hold(gate)
     loop = asyncio.new_event_loop()
