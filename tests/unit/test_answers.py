@@ -16,7 +16,7 @@ from smolkit.commands.failures import verdict
 from smolkit.commands.observing import monitor_event
 from smolkit.testing import FakeRunner
 
-SEED, TRIES = 13, 1500  # for each of what is read; tried with 100,000 by hand
+SEED, TRIES = 13, 1500  # per reader; by hand, 100,000 were tried
 
 RECORD: dict[str, Any] = {
     "name": "m",

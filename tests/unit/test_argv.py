@@ -72,7 +72,7 @@ from tests.samples import CREATE_OPTIONS, PACK_OPTIONS, commands, create
 CLASSIC, CURRENT, NEWEST = Dialect.of("1.0.1"), Dialect.of("1.0.2"), Dialect.of("1.32.2")
 
 _EXEC = Exec("NAME", ["ARGV", "--flag"], env={"K": "V"}, workdir="/DIR", timeout=30)
-# command, classic argv, argv with names as flags
+# Command, classic argv, argv of the flag grammar.
 TABLE: list[tuple[Command[Any], str, str]] = [
     (Version(), "--version", "--version"),
     (PackCreate.of("OUT", {"image": "IMAGE"}), "pack create --image IMAGE -o OUT", "pack create --image IMAGE -o OUT"),
@@ -98,7 +98,7 @@ TABLE: list[tuple[Command[Any], str, str]] = [
 ]
 
 
-# Verbs that came later, or that say more to a newer engine: command, classic argv ("": it has none), the newest engine's
+# Later verbs, or ones with more flags for newer engines: command, classic argv ("" for none), the newest engine's argv.
 LATER: list[tuple[Command[Any], str, str]] = [
     (Spawn("NAME", ["A"]), "", "machine exec --name NAME -d -- A"),
     (Terminal("NAME", ["A"]), "machine exec --name NAME -i -t -- A", "machine exec --name NAME -i -t -- A"),

@@ -371,7 +371,7 @@ def test_a_coroutine_that_is_closed_in_another_thread_leaves_nothing(
     loop.close()
     assert [] == pretend.left
     for pid in [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if is_of(path, pretend, LONG)]:
-        os.kill(pid, signal.SIGKILL)  # what hung, and the pretend guest's: a real VM would have ended with its machine
+        os.kill(pid, signal.SIGKILL)  # hung processes, and the pretend guest's: a real VM's end with their machine
 
 
 def is_of(path: Path, pretend: PretendEngine, word: str) -> bool:

@@ -52,7 +52,7 @@ def children(states: str = "RSDTtZ") -> set[int]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-        except OSError:  # gone by now
+        except OSError:  # it has ended
             continue
         if int(parent) == os.getpid() and state in states:
             found.add(int(stat.parent.name))
@@ -82,7 +82,7 @@ def interrupted_at(point: int, codes: set[CodeType]) -> Callable[[FrameType, str
     def call(frame: FrameType, event: str, arg: Any) -> Any:
         if frame.f_code not in codes:
             return None
-        frame.f_trace = instruction  # 3.13 wants it first
+        frame.f_trace = instruction  # Python 3.13 needs this before the next event
         frame.f_trace_opcodes = True
         return instruction
 
@@ -121,7 +121,7 @@ def test_an_interrupt_at_any_instruction_of_a_start(
     if work is not create:
         machine.create()
         machine.start()
-    sys._getframe().f_trace_opcodes = True  # from 3.12 on no frame has them, unless this one does
+    sys._getframe().f_trace_opcodes = True  # from Python 3.12 on, opcode events need it in the calling frame
     others = children()
     expected, codes, point, over = (engine.left, living()), {function.__code__ for function in functions}, 0, False
     while not over:
@@ -139,7 +139,7 @@ def test_an_interrupt_at_any_instruction_of_a_start(
             machine.delete()
         assert expected == (engine.left, living()), f"instruction {point}"
     assert point > 100
-    run_true()  # reaps what had only just been killed
+    run_true()  # reaps a child that was just killed
     assert set() == children("Z") - others
 
 
@@ -242,7 +242,7 @@ def test_what_a_child_inherits(monkeypatch: pytest.MonkeyPatch) -> None:
     child.reap()
     child.close()
 
-    assert 4 == int(files)  # with the one that ls reads
+    assert 4 == int(files)  # three, and the directory that ls reads
     assert 0 == int(blocked.split()[1], 16)
     ours = int(ignoring.split()[1], 16)
     assert [False, False, False, True] == [bool(ours & (1 << (number - 1))) for number in ignored]

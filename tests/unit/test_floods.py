@@ -42,7 +42,7 @@ def pax_of(*records: bytes) -> bytes:
     return extension(b"x", len(content)) + content + b"\0" * (-len(content) % 512)
 
 
-# Streams without an end, or longer than anybody wants, and how many bytes of each may be taken.
+# Endless or very long streams, and how many bytes of each may be read.
 FLOODS: dict[str, tuple[Callable[[], Iterable[bytes]], int]] = {
     "a long name": (lambda: [extension(b"L", 600 * MIB), *itertools.islice(forever(b"n"), 9600)], 2 * MIB),
     "a long target": (lambda: itertools.chain([extension(b"K", 8**11 - 1)], forever(b"n")), 2 * MIB),
@@ -59,7 +59,7 @@ FLOODS: dict[str, tuple[Callable[[], Iterable[bytes]], int]] = {
     "directories": (lambda: (member(f"{n}", DIR) for n in itertools.count()), LIMIT + 2**17),
     "links": (lambda: (member(f"{n}", SYM, "x/" * 49) for n in itertools.count()), LIMIT + 2**17),
     "doubtful links": (lambda: (member(f"{n}", SYM, "x/" * 40 + "..") for n in itertools.count()), MIB),
-    "links through links": (  # each through the one before it, and back, twelve times
+    "links through links": (  # each through the one before it and back, twelve times
         lambda: itertools.chain(
         [deep("d"), member("0", SYM, "d")],
         (member(f"{n}", SYM, "/".join([f"{n - 1}/../{n - 1}"] * 6))
@@ -71,7 +71,7 @@ FLOODS: dict[str, tuple[Callable[[], Iterable[bytes]], int]] = {
 def peak() -> int:
     """The peak memory of this process since `forget`, in bytes."""
     if not os.path.exists("/proc/self/clear_refs"):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # of macOS, where it is bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # on macOS the unit is bytes
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found
     return int(found[1]) * 1024

@@ -146,7 +146,7 @@ def test_an_interrupt_while_a_command_is_started_leaves_none(m: Machine) -> None
             except errors.QueueTimeoutError:
                 left.append(moment)
             del interrupt
-            moment += 3  # not each: for speed
+            moment += 3  # every third moment, for speed
     assert [] == left
     assert moment > 100
 

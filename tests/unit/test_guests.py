@@ -15,7 +15,7 @@ from smolkit import Smolvm
 from smolkit.testing import FakeSmolvm
 from tests.guests import KINDS, guest
 
-# What is there: a directory (None), a file (bytes), or a symlink (str).
+# The initial files: a directory (None), a file (bytes) or a symlink (str).
 THERE: dict[str, bytes | str | None] = {
     "file": b"content",
     "other": b"other",

@@ -80,22 +80,22 @@ def nobody(place: Path) -> Iterator[Path]:
 
 
 ESCAPES: list[tuple[str, bytes]] = [
-    # `...` is a name like any other, which a strip of "./" eats.
+    # `...` is an ordinary name, which a careless lstrip("./") would remove.
     ("outside", deep("a", "b", "c") + member("a/b/c/...", SYM, "../../..")
      + member("a/b/c/key", SYM, ".../../../home/id_rsa")),
     ("outside", member("...", SYM, ".") + member("key", SYM, ".../../etc/passwd")),
     ("outside", deep(*"abcdefgh" * 5) + member("/".join("abcdefgh" * 5) + "/l", SYM, "../" * 40 + "../etc/passwd")),
-    # A link that is fine by itself, and one through it that is not, in both orders.
+    # A link that stays inside, and one through it that does not, in both orders.
     ("outside", deep("d", "e") + member("d/e/top", SYM, "../..") + member("l", SYM, "d/e/top/../x")),
     ("outside", member("l", SYM, "d/e/top/../x") + deep("d", "e") + member("d/e/top", SYM, "../..")),
     ("outside", member("one", SYM, "two/../..") + member("two", SYM, "d") + deep("d")),
     ("outside", deep("d") + b"".join(member(f"d/{n}", SYM, f"{n - 1}" if n else "..") for n in range(9))
      + member("l", SYM, "d/8/..")),
-    # What is not there may be made later by the next download.
+    # A dangling link may become a way out with the next download.
     ("outside", member("l", SYM, "later/x/../../..")),
     ("outside", member("loop", SYM, "loop") + member("l", SYM, "loop/..")),
     ("outside", member("x", content=b"x") + member("l", SYM, "x/..")),
-    # Members named like a link, or through one: its target would get the mode and the time.
+    # Members named like a link, or below one: the link's target would get their mode and time.
     ("through a link", member("l", SYM, ".") + member("l", DIR)),
     ("through a link", deep("a", "b", "c") + member("a/b/c/...", SYM, "../../..") + member("a/b/c/...", DIR)),
     ("through a link", deep("d") + member("l", SYM, "d") + member("l/x", DIR)),
@@ -198,7 +198,9 @@ def closed(name: str, mode: bytes = b"0000000") -> bytes:
     return put(member(name, DIR), 100, 8, mode)
 
 
-LAST = member("last", content=b"x") + member("../x")  # what leaves all directories before it, and what is refused
+LAST = member("last", content=b"x") + member(
+    "../x"
+)  # a member outside of all directories before it, and one that is refused
 HOSTILE_TREES = {
     "513 deep": b"".join(long("d/" * n) for n in range(1, 1800)),
     "unreadable": closed("d") + closed("d/e") + closed("d/e/f") + member("d/e/f/x") + LAST,
@@ -264,7 +266,7 @@ def test_pieces_of_any_size(tmp_path: Path) -> None:
     assert {"d", "l", "y" * 150} == set(os.listdir(made))
 
 
-PLACES = {"os.symlink": (1,), "os.link": (0, 1)}  # which arguments of an audit event are paths; the first one of others
+PLACES = {"os.symlink": (1,), "os.link": (0, 1)}  # the path arguments of these audit events; other events have it first
 
 
 def audited(place: Path) -> None:

@@ -49,7 +49,7 @@ def lifecycle(client: Smolvm) -> None:
 
 
 ALL = ["create", "start", "exec", "delete"]
-LOOKED = ["create", "start", "exec", "status", "delete"]  # whether it is still the same machine
+LOOKED = ["create", "start", "exec", "status", "delete"]  # status: a look at whether it is still the same machine
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -78,7 +78,7 @@ def test_an_interrupt_leaves_nothing(
 @pytest.mark.parametrize(
     ("verb", "expected", "remains"),
     [
-        ("create", ["create", "ls"], []),  # whether it was made all the same
+        ("create", ["create", "ls"], []),  # ls: a look at whether it was made
         ("start", ["create", "start", "stop", "delete"], []),
         ("delete", ALL, ["m-m", "running-m"]),
     ],

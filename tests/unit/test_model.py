@@ -35,10 +35,10 @@ class Engine:
     def __init__(self, random: Random) -> None:
         self.random = random
         self.fake = FakeSmolvm(random.choice(VERSIONS))
-        self.strikes = 0  # that are still to come
+        self.strikes = 0  # signals still to send
         self.struck = 0
-        self.bodies = 0  # that raised an exception of their own
-        self.others: dict[str, FakeMachine] = {}  # machines of other programs, by name: each is to stay as it is
+        self.bodies = 0  # bodies that raised an exception of their own
+        self.others: dict[str, FakeMachine] = {}  # machines of other programs, which must not change, by name
         self._execute, self.fake.execute = self.fake.execute, self.execute  # type: ignore[method-assign]
         self.fake.observe(lambda _: self.strike(0.1))
 
@@ -63,7 +63,7 @@ class Engine:
     def replace(self, name: str) -> None:
         """Act as another program that removes the machine of this name, if any, and makes its own."""
         with self.quiet():
-            self.fake.sleep(100)  # engines without labels tell machines apart by their age
+            self.fake.sleep(100)  # for engines without labels, where only the age tells machines apart
             self.fake.machines.pop(name, None)
             Smolvm(runner=self.fake).machine(name).create()
             self.fake.sleep(100)
@@ -91,7 +91,7 @@ def act(engine: Engine, handle: Machine) -> None:
                 raise BodyError
     elif what == "create":
         handle.create()
-    elif handle._made is not None:  # one that made nothing takes what there is, and is meant to
+    elif handle._made is not None:  # a handle that made nothing acts on any machine of the name
         getattr(handle, what)()
 
 
@@ -148,7 +148,7 @@ def judge(engine: Engine, error: BaseException | None, chain: list[BaseException
     """Check a schedule's result, and return the broken promise or ""."""
     if engine.struck and not isinstance(error, StrikeError):
         return "an interrupt was swallowed"
-    seen = [error] if not engine.struck else chain  # an interrupt comes out in its place, and has it as its context
+    seen = [error] if not engine.struck else chain  # an interrupt replaces the body's exception, and has it as its context
     if engine.bodies and not any(isinstance(each, BodyError) for each in seen):
         return "the body's exception was lost"
     for name, machine in engine.others.items():

@@ -13,7 +13,7 @@ from smolkit.testing import FakeRunner
 from smolkit.values.observed import MonitorEvent
 from tests.recorded import as_json
 
-# As the engine writes it (the source of 1.9.3).
+# Lines as in the engine's source, 1.9.3.
 SAID = """\
 Machine 'm' is not running, starting...
 Monitoring machine 'm' (policy: always, interval: 5s)

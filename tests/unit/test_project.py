@@ -89,13 +89,13 @@ def test_only_runners_know_processes_and_clocks(path: Path) -> None:
         assert not {"subprocess", "asyncio"} & imports_of(path)
 
 
-# What blocks a thread, and so an event loop: what waits, waits by `runners.blocking`.
+# Code that blocks a thread, and so an event loop. All other waits are made by `runners.blocking`.
 BLOCKING = re.compile(r"time\.sleep\(|threading\.(?:Lock|Semaphore|Condition|Event)|os\.wait|\.select\(|\.poll\(\w")
 BLOCKING_LINES = {
     "runners.blocking": 3,  # sleep, the wait for a file, and a Gate's event
-    "runners.local.pipes": 1,  # the select, which does not wait in an event loop
-    "runners.local.posix": 4,  # looks at a child that do not wait
-    "runners.local.child": 1,  # a lock that a writer holds for moments, and a reader asks for
+    "runners.local.pipes": 1,  # a select, with no wait in an event loop
+    "runners.local.posix": 4,  # looks at a child, without a wait
+    "runners.local.child": 1,  # a lock that a writer holds briefly, and a reader takes
 }
 
 
@@ -166,8 +166,8 @@ def test_the_readmes_python_runs(block: str, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "job.sh").write_text("echo hi")
     (tmp_path / "tests").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))  # which is an example of a secret
-    # A README's `Smolvm()` is the user's; here it is one that boots nothing.
+    monkeypatch.setenv("HOME", str(tmp_path))  # the README uses it as an example of a secret
+    # `Smolvm()` in the README is the user's engine; here it is the fake.
     code = re.sub(r"(?<!Fake)Smolvm\(\)", "Smolvm(runner=_fake)", block)
     names: dict[str, object] = {"_fake": fake, "client": Smolvm(runner=fake), "errors": errors, "Smolvm": Smolvm}
     names["m"] = names["client"].machine("agent")  # type: ignore[attr-defined]

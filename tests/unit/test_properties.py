@@ -24,7 +24,7 @@ from smolkit.values.shown import redact
 from tests.unit.test_files import tree
 
 NEWEST = Dialect.of("1.32.2")
-# The same examples in every run: a gate that fails by chance teaches to try again.
+# Derandomized: a gate that fails at random teaches people to rerun it.
 settings.register_profile("gate", derandomize=True, deadline=None)
 settings.load_profile("gate")
 PARTS = st.binary(min_size=1, max_size=40).filter(
@@ -107,7 +107,7 @@ KINDS = [
 NAMES = st.lists(st.sampled_from(["a", "b", "..", ".", "", "c"]), min_size=1, max_size=4).map("/".join)
 
 
-# Of a link that leads to itself by `//` Python's realpath (3.11) says nonsense.
+# Python 3.11's realpath gives a wrong answer for a link that leads to itself by `//`.
 LINKS = NAMES.map(lambda name: "/".join(filter(None, name.split("/"))) if not name.startswith("/") else name)
 
 

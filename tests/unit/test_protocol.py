@@ -134,7 +134,7 @@ def points(life: Callable[[], object], strike: Callable[[FrameType], bool]) -> i
 class Strike:
     """Send a signal at the nth call, except where no code of smolkit could handle it."""
 
-    # At the very entry of a block's end; in a finalizer, whose exceptions Python drops.
+    # The first line of a block's end, and finalizers, whose exceptions Python drops.
     BARE = frozenset({"__exit__", "__aexit__", "leave", "__del__"})
 
     def __init__(self, at: int) -> None:

@@ -65,10 +65,10 @@ def test_only_machines_of_dead_processes_of_this_place_may_go(owner: Owner | str
     ("owner", "created_at", "booted", "reason"),
     [
         (EARLIER, 499_999, 500_000.0, "process 300 made it before the host was booted"),
-        (EARLIER, 500_000, 500_000.0, ""),  # since this boot, by who takes it for another one: in a container
+        (EARLIER, 500_000, 500_000.0, ""),  # made since this boot, by a container that has a boot id of its own
         (EARLIER, None, 500_000.0, ""),
         (EARLIER, 499_999, None, ""),
-        (evolve(EARLIER, pid=200), 499_999, 500_000.0, ""),  # a process of that number is there
+        (evolve(EARLIER, pid=200), 499_999, 500_000.0, ""),  # a process with this PID exists
     ],
 )
 def test_a_boot_that_is_over(owner: Owner, created_at: int | None, booted: float | None, reason: str) -> None:
@@ -223,7 +223,7 @@ def elsewhere(*unshare: str) -> Iterator[str]:
     "unshare",
     [
         ["--user", "--map-root-user", "--pid", "--fork", "--mount-proc"],
-        ["--user", "--map-root-user", "--pid", "--fork"],  # with the host's /proc, which counts otherwise
+        ["--user", "--map-root-user", "--pid", "--fork"],  # with the host's /proc, whose PIDs differ
         ["--user", "--map-root-user", "--time", "--boottime", "100000"],
         ["--user", "--map-root-user", "--uts", "sh", "-c", 'hostname other; exec "$@"', "sh"],
     ],
@@ -420,7 +420,7 @@ def test_a_branch_is_reaped_as_its_own_machine_and_no_other(version: str, keep: 
     assert (set() if keep else able - {"golden"}) == found - {"golden"}
 
 
-AFTER = Here(here().me, time.time(), lambda pid, started: False)  # when all processes of this place are gone
+AFTER = Here(here().me, time.time(), lambda pid, started: False)  # a host on which every process has ended
 
 
 @pytest.mark.parametrize(("version", "found"), [("1.7.9", []), ("1.13.1", []), ("1.14.0", ["golden"])])
@@ -459,7 +459,7 @@ def test_an_owner_that_is_killed_leaves_nothing_that_reap_does_not_find(tmp_path
     engine.strike(verb, "KILL")
     owner = subprocess.run([sys.executable, "-c", OWNER_PROGRAM, str(engine.program)], check=False)
     assert -9 == owner.returncode
-    until_idle(engine)  # its call outlives its caller
+    until_idle(engine)  # a call of the engine outlives its killed caller
 
     client = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2"))
     expected = [] if verb == "delete" else ["m"]

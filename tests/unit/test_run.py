@@ -98,7 +98,7 @@ def test_a_machine_that_the_engine_does_not_remove(
     """A machine that the engine fails to remove after its command is an error."""
     for kind in (Run, RunTerminal):
         fake.answer(kind, stderr=STARTING)
-    fake.answer(Status, [EPHEMERAL] * 6 + [BROKEN])  # a look that fails is no proof that it is gone
+    fake.answer(Status, [EPHEMERAL] * 6 + [BROKEN])  # a failed look does not prove that the machine is gone
     with pytest.raises(errors.CleanupError, match="vm-00c0ffee"):
         call(client)
 

@@ -35,7 +35,7 @@ def quoted(draw: st.DrawFn) -> str:
 def simple(draw: st.DrawFn) -> str:
     """One simple command, perhaps with redirections."""
     alone = draw(st.sampled_from([""] * 6 + ["cat f", "cat nosuch 2>/dev/null", "nosuch 2>/dev/null"]))
-    if alone:  # a file that is not written to while it is read; what says its own words
+    if alone:  # reads a file that is not being written, or prints messages of its own
         return alone
     words = draw(
         st.one_of(

@@ -37,7 +37,7 @@ from tests.samples import stays_ours
 CANARY = "c4n4ry/+ \"'%&=é"
 PROXY = "http://user:c4n4ry=yy@proxy:3128"
 SECRET_OPTIONS = {"env", "secrets", "proxy", "input"}
-# Everything below smolkit, and what attrs generates for it.
+# All files of smolkit, and the code that attrs generates for them.
 OURS = re.compile(r"[/\\]smolkit[/\\]|<attrs generated \w+ smolkit")
 
 
@@ -72,8 +72,8 @@ def taking(kind: type[Any]) -> Iterator[tuple[str, str]]:
 
 
 PLACES = [(kind, name, option) for kind in (Machine, Smolvm) for name, option in taking(kind)]
-REFUSED = {("run_detached", "input"), ("terminal", "input")}  # by the method
-# What each method is given besides.
+REFUSED = {("run_detached", "input"), ("terminal", "input")}  # refused by the method
+# The other arguments of each method.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("exec", "popen", "spawn", "terminal", "run", "run_detached"), (["true"],)),
     "sh": ("true",),

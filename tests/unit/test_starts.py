@@ -12,7 +12,7 @@ import pytest
 from smolkit import Smolvm, SubprocessRunner, errors
 from smolkit.commands import Start
 
-# `start` marks that it runs, and writes down how many do; while there is a file `wanted`, none goes before so many came.
+# `start` records how many starts run. While the file `wanted` exists, none ends before that many have begun.
 PRETEND = """\
 #!/bin/sh
 cd "$(dirname "$0")" || exit 9
@@ -78,7 +78,7 @@ def test_first_starts_of_several_processes_take_turns(place: Path) -> None:
         "SubprocessRunner(sys.argv[1], version='1.32.2', state_dir=sys.argv[2]).run(Start(sys.argv[3]))"
     )
     command = [sys.executable, "-c", code, str(place / "smolvm"), str(place / "state")]
-    # They all begin while the first one starts, which is slower than their own beginning.
+    # All of them begin during the first start, which takes longer than beginning.
     (place / "smolvm").write_text(PRETEND.replace("sleep 0.1", "[ -e state/.cache ] || sleep 2"))
     programs = [subprocess.Popen([*command, f"m{number}"]) for number in range(6)]
 

@@ -27,7 +27,7 @@ TWINS = [
     (Monitoring, AsyncMonitoring),
 ]
 ASKS_NOTHING = {"machine", "dry_run", "free_port", "is_available", "path", "to_sync", "to_async", "poll"}
-# What objects have and their classes do not: attributes set by constructors.
+# Attributes set by constructors, which the classes do not have.
 SET = {Process: {"args", "returncode", "stdin"}, Input: {"closed"}, Machine: {"name"}, Spawned: {"machine", "pid", "mark"}}
 
 

@@ -242,7 +242,7 @@ def test_a_tree_deeper_than_the_stack(tmp_path: Path) -> None:
         try:
             machine.upload(path, "/root/tree")
         finally:
-            subprocess.run(["rm", "-rf", path], check=True)  # pytest could not
+            subprocess.run(["rm", "-rf", path], check=True)  # pytest cannot remove a tree this deep
         assert depth == sum(1 for _ in fake.machines["m"].files.walk("/root/tree"))
 
 
@@ -379,7 +379,7 @@ class Stopped(BaseException):
     """The exception of the signal handler."""
 
 
-# An interrupt may come between the opening of a file and what closes it.
+# An interrupt may come between the opening of a file and its `with`.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("what", ["tree", "file", "write"])
 def test_an_interrupted_upload_leaves_nothing(what: str, tmp_path: Path) -> None:
@@ -404,7 +404,7 @@ def test_an_interrupted_upload_leaves_nothing(what: str, tmp_path: Path) -> None
             struck -= 1
         struck += 1
         assert os.listdir(there.folder) in ([], ["new"])
-    gc.collect()  # what an interrupt has left open, while its warnings are expected
+    gc.collect()  # files that an interrupt left open, while their ResourceWarnings are expected
     assert struck
 
 

@@ -20,7 +20,7 @@ from smolkit.values.ownership import CREATION
 from tests.recorded import as_json
 from tests.samples import marked, stays_ours
 
-# What 1.32.2 said.
+# Recorded from 1.32.2.
 STATS = """{"cpu_percent": 11.9, "cpus": 1, "memory": {"available_bytes": 498003968, "cached_bytes": 12722176,
 "free_bytes": 496599040, "swap_total_bytes": 0, "swap_used_bytes": 1, "total_bytes": 538513408, "used_bytes": 40509440},
 "name": "a", "new": 1}"""

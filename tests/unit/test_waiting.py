@@ -80,7 +80,7 @@ def test_who_is_interrupted_takes_no_place(ctrl_c: None) -> None:
 
     def interrupt() -> None:
         until(lambda: len(gate._line) > 1)
-        time.sleep(0.05)  # from there to its wait
+        time.sleep(0.05)  # lets it get from there to its wait
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
@@ -124,7 +124,7 @@ def test_a_call_that_waits_for_itself_is_an_error() -> None:
         tasks = [asyncio.create_task(in_loop(sleepy)) for _ in range(5)]
         while len(gate._line) < 5:
             await checkpoint()
-        with pytest.raises(errors.DeadlockError), gate.turn():  # it would stop the loop, and all of its tasks
+        with pytest.raises(errors.DeadlockError), gate.turn():  # a wait would stop the loop, and all of its tasks
             pass
         await asyncio.gather(*tasks)
 

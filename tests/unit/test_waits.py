@@ -14,7 +14,7 @@ from smolkit.commands import DataDir, Exec
 from smolkit.testing import FakeRunner
 from tests.recorded import as_json
 
-# What 1.32.2 with `nc -l -p 8080` in it showed; the other port is a connection, not a listener.
+# Recorded from 1.32.2 with `nc -l -p 8080` in it. The other port is a connection, not a listener.
 TCP = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F91 00000000:0000 01 00000000:00000000 00:00000000 00000000     0        0 120 1 000000004ef6542a 100

@@ -128,7 +128,7 @@ def test_machines_go_at_once_however_their_process_ends(engine: PretendEngine, e
 def test_machines_go_with_their_terminal(engine: PretendEngine) -> None:
     """Machines are removed when the terminal closes: SIGHUP reaches its session, and not the watchdog's."""
     terminal, far = os.openpty()
-    # What the leader of a session opens becomes its terminal.
+    # A terminal that a session leader opens becomes the session's.
     with owner(engine, f"{HOLDING}os.open({os.ttyname(far)!r}, os.O_RDWR); print('ready', flush=True); ready()") as process:
         go_on(process)
         assert process.stdout is not None
@@ -146,7 +146,7 @@ def test_machines_go_at_whatever_step_their_process_is_killed(engine: PretendEng
     with owner(engine, f"{BEGIN}ready()\nwith client.machine('m') as machine: machine.exec(['true'])") as process:
         go_on(process)
         process.wait()
-        if verb == "create":  # else nothing would be there to remove
+        if verb == "create":  # otherwise there would be nothing to remove
             until(lambda: "m-m" in engine.left)
         until(lambda: engine.left == FOREIGN)
     until(lambda: not watchdogs(engine))
@@ -363,7 +363,7 @@ client.machine("n").create(); ready()"""
 def test_without_a_watchdog_nothing_is_made(engine: PretendEngine) -> None:
     """If no watchdog can be started, create fails before the engine is called."""
     code = f"""{BEGIN}
-machine = client.machine("m", lifetime=60); client.machine(); client.ls()  # imports what it takes
+machine = client.machine("m", lifetime=60); client.machine(); client.ls()  # so that all needed modules are imported
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 try: machine.create()
 except Exception as error: print(type(error).__name__, error, file=sys.stderr)
