@@ -132,7 +132,7 @@ class Recorder(Runner):
         calls = [{key: _cleaned(value, scrub) for key, value in call.items()} for call in self._calls]
         text = json.dumps({_KEY: _VERSION, "engine": self.engine.version, "calls": calls}, indent=1, ensure_ascii=False)
         with self.target(self._path) as part, open(part, "w", encoding="utf-8") as file:
-            if os.path.exists(self._path):
+            if os.path.exists(self._path):  # a cassette that its owner made private stays private
                 os.fchmod(file.fileno(), stat.S_IMODE(os.stat(self._path).st_mode))
             file.write(text + "\n")
 
@@ -278,6 +278,7 @@ def _same(call: _Call, invocation: Invocation) -> dict[str, str] | None:
     for place, (old, new) in enumerate(zip(call.argv, argv, strict=True)):
         if place in sides and ":/" not in new:
             old, new = (re.sub(r"^\.part-[0-9a-f]{8}-", "", os.path.basename(side)) for side in (old, new))  # noqa: PLW2901
+        # `***` in the recording stands for any text.
         hidden = re.escape(_VARIABLE.sub("*", old)).replace(re.escape("***"), ".*")
         if not re.fullmatch(hidden, _VARIABLE.sub("*", new), re.DOTALL):
             return None

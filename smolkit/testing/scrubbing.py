@@ -119,7 +119,7 @@ class _Form:
         found = self.pattern.search(data)
         while found is not None:
             yield found.span()
-            found = self.pattern.search(data, found.start() + 1)
+            found = self.pattern.search(data, found.start() + 1)  # not from its end: the next may begin inside this one
 
 
 def _forms_of(secret: str) -> Iterator[_Form]:
