@@ -67,18 +67,18 @@ def members(archive: bytes) -> list[bytes]:
     return found
 
 
-def checked(header: bytes) -> bytes:
+def with_checksum(header: bytes) -> bytes:
     """The member with its checksum corrected."""
     total = sum(header[:148]) + 8 * 32 + sum(header[156:BLOCK])
     return header[:148] + b"%06o\0 " % total + header[156:]
 
 
-def put(member: bytes, start: int, length: int, value: bytes) -> bytes:
+def with_field(member: bytes, start: int, length: int, value: bytes) -> bytes:
     """The member with one field of its header replaced."""
-    return checked(member[:start] + value[:length].ljust(length, b"\0") + member[start + length :])
+    return with_checksum(member[:start] + value[:length].ljust(length, b"\0") + member[start + length :])
 
 
-def extended(kind: bytes, content: bytes) -> bytes:
+def extension_header(kind: bytes, content: bytes) -> bytes:
     """An extension header: GNU's for a long name, or pax."""
     info = tarfile.TarInfo("@")
     info.type, info.size = kind, len(content)
@@ -126,52 +126,52 @@ def seed(form: int) -> list[bytes]:
 SEEDS = [seed(form) for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT)]
 
 
-def another(dice: random.Random, _: bytes) -> bytes:
+def random_member(dice: random.Random, _: bytes) -> bytes:
     """A member of any kind with any name."""
     info = tarfile.TarInfo()
     info.mtime, info.mode = dice.choice([0, 1_000_000_000, -5, 2**33]), dice.choice([0, 0o644, 0o755, 0o7777, 0o200])
     member = info.tobuf(tarfile.GNU_FORMAT)
-    member = put(member, 0, 100, dice.choice(NAMES)[:100])
-    member = put(member, 157, 100, dice.choice(LINKS)[:100])
-    return put(
+    member = with_field(member, 0, 100, dice.choice(NAMES)[:100])
+    member = with_field(member, 157, 100, dice.choice(LINKS)[:100])
+    return with_field(
         member, 156, 1, dice.choice([b"0", b"1", b"2", b"5", b"5", b"2", b"3", b"6", b"7", b"S", b"V", b"M", b"g", b"\0"])
     )
 
 
-def number(dice: random.Random, member: bytes) -> bytes:
+def with_number(dice: random.Random, member: bytes) -> bytes:
     """The member with another number in a field, or text that is not a number."""
     start, length = dice.choice(FIELDS)
-    return put(member, start, length, dice.choice(NUMBERS).rjust(dice.choice([0, length - 1]), b"0"))
+    return with_field(member, start, length, dice.choice(NUMBERS).rjust(dice.choice([0, length - 1]), b"0"))
 
 
-def flip(dice: random.Random, member: bytes) -> bytes:
+def with_byte(dice: random.Random, member: bytes) -> bytes:
     """The member with another byte, usually with a correct checksum."""
     start = dice.randrange(min(len(member), 600))
     changed = member[:start] + bytes([dice.randrange(256)]) + member[start + 1 :]
-    return checked(changed) if dice.random() < 0.8 else changed
+    return with_checksum(changed) if dice.random() < 0.8 else changed
 
 
 def long_name(dice: random.Random, _: bytes) -> bytes:
     """GNU's header for a long name or a symlink's target."""
-    return extended(dice.choice([b"L", b"K"]), dice.choice(NAMES + LINKS) + b"\0")
+    return extension_header(dice.choice([b"L", b"K"]), dice.choice(NAMES + LINKS) + b"\0")
 
 
 def pax(dice: random.Random, _: bytes) -> bytes:
     """A pax header."""
-    return extended(dice.choice([b"x", b"x", b"g"]), record(dice.choice(RECORDS)))
+    return extension_header(dice.choice([b"x", b"x", b"g"]), record(dice.choice(RECORDS)))
 
 
 CHANGES: list[Callable[[random.Random, bytes], bytes]] = [
-    lambda dice, member: put(member, 0, 100, dice.choice(NAMES)),
-    lambda dice, member: put(member, 157, 100, dice.choice(LINKS)),
-    lambda dice, member: put(
+    lambda dice, member: with_field(member, 0, 100, dice.choice(NAMES)),
+    lambda dice, member: with_field(member, 157, 100, dice.choice(LINKS)),
+    lambda dice, member: with_field(
         member, 156, 1, dice.choice([b"0", b"1", b"2", b"5", b"L", b"K", b"x", b"g", b"S", b"\0", b"4"])
     ),
-    lambda dice, member: put(member, 257, 8, dice.choice(MAGICS)),
-    number,
-    flip,
+    lambda dice, member: with_field(member, 257, 8, dice.choice(MAGICS)),
+    with_number,
+    with_byte,
 ]
-ADDITIONS: list[Callable[[random.Random, bytes], bytes]] = [long_name, pax, another, lambda dice, member: member]
+ADDITIONS: list[Callable[[random.Random, bytes], bytes]] = [long_name, pax, random_member, lambda dice, member: member]
 
 
 def mutate(dice: random.Random, archive: list[bytes]) -> None:
@@ -200,14 +200,17 @@ def sample(dice: random.Random) -> bytes:
     return whole[: dice.randrange(len(whole))] if dice.random() < 0.2 else whole
 
 
-def told(mtime: int) -> int:
+def comparable_time(mtime: int) -> int:
     """A time, or 0 for one that the test itself set."""
     return 0 if STARTED <= mtime < STARTED + 10**9 * 86400 else mtime
 
 
 def tree(top: Path) -> Tree:
     """Everything about a tree, except what `tar` and smolkit treat differently on purpose or what depends on the time."""
-    return {name: (mode & ~0o7000, told(mtime), names, kept) for name, (mode, mtime, names, kept) in state(top).items()}
+    return {
+        name: (mode & ~0o7000, comparable_time(mtime), names, kept)
+        for name, (mode, mtime, names, kept) in state(top).items()
+    }
 
 
 def outside(place: Path) -> dict[str, object]:
@@ -249,15 +252,15 @@ def judge(place: Path, archive: bytes) -> str:
     made = tree(target)
     for path in target.rglob("*"):
         assert not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(os.path.realpath(target)), path
-    plain = remembered(by_tar(place, archive), made)
-    assert plain == made, difference(plain, made)
+    plain = without_forgotten_times(by_tar(place, archive), made)
+    assert plain == made, differences(plain, made)
     for name in ("target", "plain"):
         shutil.rmtree(place / name)
     assert before == outside(place)
     return ""
 
 
-def remembered(plain: Tree, made: Tree) -> Tree:
+def without_forgotten_times(plain: Tree, made: Tree) -> Tree:
     """The tree without the times that GNU tar forgets, of a directory named both `d` and `./d`."""
     return {
         name: made[name] if stat.S_ISDIR(mode) and not rest[0] and made.get(name, (0,))[0] == mode else (mode, *rest)
@@ -265,7 +268,7 @@ def remembered(plain: Tree, made: Tree) -> Tree:
     }
 
 
-def difference(plain: Tree, made: Tree) -> list[object]:
+def differences(plain: Tree, made: Tree) -> list[object]:
     """The differences between `tar` and smolkit."""
     return [
         (name, plain.get(name), made.get(name)) for name in sorted({*plain, *made}) if plain.get(name) != made.get(name)
@@ -293,7 +296,7 @@ def no_gnu_tar() -> bool:
 
 
 @pytest.mark.skipif(no_gnu_tar(), reason="there is no GNU tar to compare with")
-def test_archives_that_were_tampered_with(tmp_path: Path) -> None:
+def test_mutated_archives(tmp_path: Path) -> None:
     """2,000 mutated archives are refused and leave nothing, or match plain `tar`, and touch nothing else."""
     reasons: list[str] = []
     fuzz(tmp_path, 2000, 0, reasons.append)

@@ -162,7 +162,7 @@ LATER: list[tuple[Command[Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("command", "classic", "newest"), LATER)
-def test_later_verbs_are_said_as_the_newest_engine_has_them(command: Command[Any], classic: str, newest: str) -> None:
+def test_later_verbs_have_the_newest_argv(command: Command[Any], classic: str, newest: str) -> None:
     """Commands of later engines have the newest engine's argv, and older engines are not called."""
     assert ("--error-format", "json", *newest.split()) == command.argv(NEWEST)
     if classic:
@@ -191,7 +191,7 @@ def test_branch_was_called_fork(version: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(("command", "classic", "current"), TABLE)
-def test_each_command_is_said_as_its_grammar_has_it(command: Command[Any], classic: str, current: str) -> None:
+def test_each_command_has_the_argv_of_its_grammar(command: Command[Any], classic: str, current: str) -> None:
     """create, delete and data-dir take a name as a positional argument up to 1.0.1 and as a flag from 1.0.2 on."""
     assert tuple(classic.split()) == command.argv(CLASSIC)
     assert tuple(current.split()) == command.argv(CURRENT)
@@ -215,13 +215,13 @@ def test_from_and_smolfile_together_are_classic_only() -> None:
 
 
 @pytest.mark.parametrize("command", [row[0] for row in TABLE if not isinstance(row[0], Version)])
-def test_engines_that_can_are_asked_for_failures_as_json(command: Command[Any]) -> None:
+def test_newer_engines_are_asked_for_json_errors(command: Command[Any]) -> None:
     """From 1.28.1 on every command begins with --error-format json."""
     assert ("--error-format", "json") == command.argv(Dialect.of("1.28.1"))[:2]
     assert "--error-format" not in command.argv(Dialect.of("1.28.0"))
 
 
-def test_exec_is_interactive_where_failures_come_as_json() -> None:
+def test_exec_is_interactive_where_errors_are_json() -> None:
     """From 1.28.1 on exec runs with -i: without an output cap, and with separate streams."""
     words = ("--error-format", "json", "machine", "exec", "--name", "m", "-i", "--", "true")
 
@@ -245,7 +245,7 @@ def test_timeouts_have_a_unit_and_are_never_cut_short(timeout: float, word: str)
     assert word in Exec("m", ["true"], timeout=timeout).argv(NEWEST)
 
 
-def test_values_that_look_like_flags_are_glued_to_theirs() -> None:
+def test_values_that_look_like_flags_are_joined_to_their_flag() -> None:
     """A value that begins with a dash is joined to its flag, since `-e -dash=x` would be parsed as a flag."""
     assert "-e=-dash=x" in Exec("m", ["true"], env={"-dash": "x"}).argv(NEWEST)
     assert "./-dash" in Cp("-dash", "m:/x").argv(NEWEST)
@@ -261,7 +261,7 @@ def test_secrets_are_named_in_argv_and_carried_by_the_environment() -> None:
     assert "s3cr3t" not in repr(invocation)
 
 
-def test_a_feature_that_nobody_wrote_down_is_no_feature() -> None:
+def test_an_unknown_feature_raises() -> None:
     """A feature without a row in the version table, or misspelt, raises instead of being taken as always supported."""
     for ask in (NEWEST.supports, NEWEST.require):
         with pytest.raises(LookupError, match=r"no row of .* names the feature 'machine create --labels'"):
@@ -294,7 +294,7 @@ def test_every_option_of_create_is_refused_by_an_engine_that_lacks_it(name: str,
         ({"volumes": ["/a:/b:ro"], "ports": [8080, (8081, 80)]}, "", "1.0.0"),
     ],
 )
-def test_values_that_later_engines_brought_to_older_flags(options: dict[str, Any], before: str, since: str) -> None:
+def test_values_that_later_engines_added_to_older_flags(options: dict[str, Any], before: str, since: str) -> None:
     """Values that later versions added to older flags are refused by name for engines whose --help lacks them."""
     create("m", **options).argv(Dialect.of(since))
     if before:
@@ -309,12 +309,12 @@ def test_an_allow_list_that_cannot_be_read_back_is_refused() -> None:
 
 
 @pytest.mark.parametrize("option", [name for name, row in CREATE.items() if row.policy])
-def test_a_network_policy_always_brings_net(option: str) -> None:
+def test_a_network_policy_adds_net(option: str) -> None:
     """A network policy always adds --net, without which some engines record neither network nor policy."""
     assert "--net" in create("m", **{option: CREATE_OPTIONS[option]}).argv(NEWEST)
 
 
-def test_the_options_that_are_typed_are_the_options_there_are() -> None:
+def test_typed_options_match_the_tables() -> None:
     """MachineOptions and PackOptions have the same options as the tables that build argv."""
     assert {*CREATE, "env", "command", "secrets"} == set(MachineOptions.__annotations__) == set(CREATE_OPTIONS)
     assert {*PACK} - {"image"} == set(PackOptions.__annotations__) == set(PACK_OPTIONS)
@@ -328,7 +328,7 @@ def test_every_option_is_explained() -> None:
 
 
 @pytest.mark.parametrize("option", ["cpus", "memory", "ports", "net", "labels", "env", "command"])
-def test_none_is_not_given(option: str) -> None:
+def test_none_leaves_the_default(option: str) -> None:
     """An option that is None is not passed to the engine."""
     assert MachineSpec() == MachineSpec.of({option: None})
 

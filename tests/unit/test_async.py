@@ -68,7 +68,7 @@ async def test_a_life(tmp_path: Path) -> None:
     assert ("1.32.2", True) == ((await client.engine).version, client.is_available())
 
 
-async def test_the_machines_of_the_dead_are_reaped() -> None:
+async def test_machines_of_dead_owners_are_reaped() -> None:
     """reap removes machines of dead owners, as on the sync side."""
     fake = FakeSmolvm()
     client = AsyncSmolvm(runner=fake)
@@ -124,7 +124,7 @@ async def test_commands_at_once_on_one_machine(pretend: PretendEngine) -> None:
     assert {threading.active_count()} == threads
 
 
-class Visits:
+class Gathering:
     """A command that counts its starts and ends, and ends only when enough of them run and the test allows it.
 
     Attributes:
@@ -137,16 +137,16 @@ class Visits:
         self.command = ["sh", "-c", f"echo + >>{self._log}; until {full}; do sleep 0.01; done; echo - >>{self._log}"]
 
     @property
-    def came(self) -> int:
+    def started(self) -> int:
         """The number of commands that have started."""
         return self._log.read_text().count("+") if self._log.exists() else 0
 
     @property
-    def full(self) -> bool:
+    def complete(self) -> bool:
         """True if as many run as were waited for."""
-        return self.came >= self._number
+        return self.started >= self._number
 
-    def go(self) -> None:
+    def release(self) -> None:
         """Let the commands end."""
         self._go.touch()
 
@@ -158,43 +158,43 @@ class Visits:
 
 
 @pytest.mark.parametrize("number", [1, 3])
-async def test_no_more_processes_than_one_wants(pretend: PretendEngine, number: int) -> None:
+async def test_max_processes(pretend: PretendEngine, number: int) -> None:
     """`max_processes` bounds calls and followed commands, and a cancelled waiter takes no place."""
-    visits = Visits(pretend.folder, number)
+    gathering = Gathering(pretend.folder, number)
     async with AsyncSmolvm(pretend.program, max_processes=number).machine("agent") as m:
 
         async def command(each: int) -> None:
             if each % 2:
-                await m.exec(visits.command)
+                await m.exec(gathering.command)
             else:
-                async with await m.popen(visits.command):
+                async with await m.popen(gathering.command):
                     pass
 
         with anyio.fail_after(LONGEST):
             async with create_task_group() as group:
                 for each in range(6 + number):
                     group.start_soon(command, each)
-                await anyio.to_thread.run_sync(until, lambda: visits.full)
+                await anyio.to_thread.run_sync(until, lambda: gathering.complete)
                 with anyio.move_on_after(0.1) as scope:
-                    await m.exec(visits.command)
-                assert (True, number) == (scope.cancelled_caught, visits.came)
-                visits.go()
-    assert (number, 6 + number) == (visits.most_at_once, visits.came)
+                    await m.exec(gathering.command)
+                assert (True, number) == (scope.cancelled_caught, gathering.started)
+                gathering.release()
+    assert (number, 6 + number) == (gathering.most_at_once, gathering.started)
 
 
 def test_max_processes_holds_for_threads_too(pretend: PretendEngine) -> None:
     """`max_processes` bounds threads of the sync client too."""
     client = Smolvm(pretend.program, max_processes=2)
-    visits = Visits(pretend.folder, 2)
+    gathering = Gathering(pretend.folder, 2)
     with client.machine("agent") as m:
-        threads = [threading.Thread(target=m.exec, args=(visits.command,)) for _ in range(8)]
+        threads = [threading.Thread(target=m.exec, args=(gathering.command,)) for _ in range(8)]
         for thread in threads:
             thread.start()
-        until(lambda: visits.full)
-        visits.go()
+        until(lambda: gathering.complete)
+        gathering.release()
         for thread in threads:
             thread.join()
-    assert (2, 8) == (visits.most_at_once, visits.came)
+    assert (2, 8) == (gathering.most_at_once, gathering.started)
     with pytest.raises(TypeError, match="give max_processes to the runner"):
         Smolvm(runner=FakeRunner(), max_processes=2)
     with pytest.raises(ValueError, match="max_processes"):
@@ -267,7 +267,7 @@ async def test_a_process_that_is_ended(pretend: PretendEngine) -> None:
         assert -9 == process.returncode
 
 
-async def test_a_reading_that_was_given_up_goes_on(pretend: PretendEngine) -> None:
+async def test_a_cancelled_iteration_loses_no_output(pretend: PretendEngine) -> None:
     """A cancelled iteration loses no output: the next one continues where it stopped."""
     async with AsyncSmolvm(pretend.program).machine("agent") as m:
         script = f"echo one; until [ -e {pretend.folder}/go ]; do sleep 0.01; done; echo two"
@@ -330,7 +330,7 @@ class Pieces(Live):
         return Completed(self.invocation.argv, 0)
 
 
-class Far(AsyncRunner):
+class AsyncEngine(AsyncRunner):
     """An async runner."""
 
     def __init__(self) -> None:
@@ -349,9 +349,9 @@ class Far(AsyncRunner):
         return Pieces(invocation) if self.live else super().open(invocation, stdin=stdin)
 
 
-async def test_a_runner_of_ones_own() -> None:
+async def test_a_custom_runner() -> None:
     """An AsyncRunner supplies `execute`, and its `Live` waits with `wait_for`."""
-    runner = Far()
+    runner = AsyncEngine()
     m = AsyncSmolvm(runner=runner).machine("agent")
     assert "hi\n" == (await m.exec(["true"])).stdout
     for live, expected in ((False, b"hi\n"), (True, b"one two")):
@@ -361,7 +361,7 @@ async def test_a_runner_of_ones_own() -> None:
     assert ("--version",) == runner.asked[0]
 
 
-async def test_the_engine_is_asked_once_by_many() -> None:
+async def test_many_tasks_ask_the_version_once() -> None:
     """Many tasks ask for the engine's version once, and wait for the one answer."""
     fake = FakeRunner()
     fake._version = None
@@ -373,7 +373,7 @@ async def test_the_engine_is_asked_once_by_many() -> None:
     assert 1 == fake.argvs.count(("--version",))
 
 
-async def test_sync_code_of_ones_own() -> None:
+async def test_in_loop_runs_sync_code() -> None:
     """`in_loop` runs a function that uses sync handles without blocking the event loop."""
     fake = FakeSmolvm()
     seen: list[str] = []

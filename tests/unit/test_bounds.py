@@ -86,7 +86,7 @@ def test_wait_until_ends_in_its_time_on_an_engine_that_hangs(tmp_path: Path, wha
         machine.wait_until(log="never", timeout=1)
 
 
-def test_an_exec_that_waited_has_what_is_left(tmp_path: Path) -> None:
+def test_the_host_timeout_of_exec_includes_its_wait(tmp_path: Path) -> None:
     """exec's host timeout includes the wait for a place, while the default one starts after it."""
     seen: list[float | None] = []
 
@@ -107,7 +107,7 @@ def test_an_exec_that_waited_has_what_is_left(tmp_path: Path) -> None:
         assert [None, None, 120, None] == seen
 
 
-def test_a_command_in_a_machine_of_its_own_lets_others_start(pretend: PretendEngine, tmp_path: Path) -> None:
+def test_run_lets_others_start_once_its_vm_is_up(pretend: PretendEngine, tmp_path: Path) -> None:
     """`client.run` lets others boot, in all processes, once its first output shows that its VM is up."""
     go = tmp_path / "go"
     program = tmp_path / "runs"
@@ -129,7 +129,7 @@ def test_a_command_in_a_machine_of_its_own_lets_others_start(pretend: PretendEng
     assert not client.runner._starts._line
 
 
-def test_a_silent_one_lets_others_start_after_a_while(
+def test_a_silent_run_lets_others_start_after_a_while(
     pretend: PretendEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A silent `client.run` lets others boot after a while, without taking the host's first start for successful."""

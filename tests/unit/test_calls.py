@@ -19,7 +19,7 @@ from tests.recorded import as_json
 from tests.samples import commands
 
 
-def test_each_call_is_told(fake: FakeRunner) -> None:
+def test_observers_get_each_call(fake: FakeRunner) -> None:
     """An observer gets each call's command, redacted argv, duration and outcome in order, of followed processes too."""
     calls: list[Call] = []
     client = Smolvm(runner=fake, on_call=calls.append)
@@ -42,7 +42,7 @@ def test_each_call_is_told(fake: FakeRunner) -> None:
     assert all(call.duration >= 0 for call in calls)
 
 
-def test_an_observer_that_raises_harms_nobody(fake: FakeRunner, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_observer_that_raises_is_logged(fake: FakeRunner, caplog: pytest.LogCaptureFixture) -> None:
     """An observer's exception is logged, and the call goes on."""
 
     def broken(call: Call) -> None:
@@ -56,7 +56,7 @@ def test_an_observer_that_raises_harms_nobody(fake: FakeRunner, caplog: pytest.L
 
 
 @pytest.mark.parametrize("version", ["1.8.3", "1.32.2"])
-def test_a_dry_run_harms_no_handle(version: str) -> None:
+def test_a_dry_run_changes_no_handle(version: str) -> None:
     """A delete in a dry run does not keep a later `with` from deleting its machine."""
     fake = FakeSmolvm(version)
     client = Smolvm(runner=fake)
@@ -154,7 +154,7 @@ def test_free_ports(client: Smolvm, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "BlockingIOError" in done.stderr
 
 
-def test_a_live_process_that_fails_is_told_so(fake: FakeRunner) -> None:
+def test_observers_get_the_failure_of_a_process(fake: FakeRunner) -> None:
     """An observer of a process that fails gets the error that its reader gets."""
     calls: list[Call] = []
     fake.answer(Exec, returncode=1, stderr=as_json("NOT_FOUND", "vm not found: m"))
@@ -164,7 +164,7 @@ def test_a_live_process_that_fails_is_told_so(fake: FakeRunner) -> None:
     assert [caught.value] == [call.error for call in calls]
 
 
-def test_a_dry_run_hands_no_terminal_over(client: Smolvm) -> None:
+def test_a_dry_run_starts_no_shell(client: Smolvm) -> None:
     """A dry run records a shell without giving it the terminal."""
     with client.dry_run(echo=False) as plan:
         assert 0 == client.machine("m").shell()

@@ -157,7 +157,7 @@ def test_a_cancelled_command_is_killed_in_the_guest(backend: str, pretend: Prete
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_one_that_fails_ends_the_others(backend: str, pretend: PretendEngine) -> None:
+def test_a_failed_block_ends_its_task_group(backend: str, pretend: PretendEngine) -> None:
     """An exception in one block of a task group tears down the machines of all blocks."""
 
     async def main() -> None:
@@ -210,7 +210,7 @@ def test_asyncios_cancellation_in_a_teardown_comes_out_after_it(
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_teardown_that_fails_under_a_cancellation_is_told(backend: str) -> None:
+def test_a_teardown_that_fails_under_a_cancellation_is_a_note(backend: str) -> None:
     """A teardown that fails during a cancellation is a note on the exception."""
     fake = FakeSmolvm()
     fake.fail("delete", "locked", times=99)
@@ -267,7 +267,7 @@ def test_a_coroutine_that_is_dropped_still_tears_down(pretend: PretendEngine) ->
 
 
 @pytest.mark.parametrize(("backend", "cancelled", "times"), WAYS)
-def test_a_runner_of_ones_own_is_not_cancelled_in_what_has_to_end(backend: str, cancelled: Any, times: int) -> None:
+def test_a_custom_runner_is_not_cancelled_in_create_and_delete(backend: str, cancelled: Any, times: int) -> None:
     """`execute` of a runner of one's own is not cancelled during create and delete, which are then undone."""
     fake = FakeSmolvm()
 

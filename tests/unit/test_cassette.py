@@ -72,7 +72,7 @@ def test_a_session_is_replayed(tape: Path, tmp_path: Path, ordered: bool) -> Non
     assert b"" == replayer.read_log("/nowhere", 0)
 
 
-def test_no_secret_is_on_tape(tape: Path) -> None:
+def test_no_secret_is_recorded(tape: Path) -> None:
     """A cassette has no secret, wherever it occurred, and no variable's value, and is readable otherwise."""
     text = tape.read_text()
     assert "s3cr3t-value" not in text
@@ -83,7 +83,7 @@ def test_no_secret_is_on_tape(tape: Path) -> None:
     assert ["--error-format", "json", "machine", "create", "-e", "BASE=***"] == whole["calls"][0]["argv"][:6]
 
 
-def test_what_is_not_on_tape(tape: Path) -> None:
+def test_an_unrecorded_call_raises(tape: Path) -> None:
     """A call that was not recorded raises with a list of those that were, and so does an unused one at the end."""
     replayer = Replayer(tape)
     with pytest.raises(UnexpectedCommandError, match=r"has no such call: smolvm .*machine ls[^$]*machine create"):
@@ -92,7 +92,7 @@ def test_what_is_not_on_tape(tape: Path) -> None:
         replayer.assert_done()
 
 
-def test_order_is_strict_where_asked(tmp_path: Path) -> None:
+def test_order_is_strict_if_ordered(tmp_path: Path) -> None:
     """With ordered=True the order must match, otherwise any order works, and stdin must match in both."""
     fake = FakeSmolvm()
     with Recorder(fake, tmp_path / "tape.json") as runner, Smolvm(runner=runner).machine("m") as machine:
@@ -158,7 +158,7 @@ def recorded(path: Path, said: str | bytes, **options: Any) -> str:
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_secrets_that_have_a_part_in_common_are_gone_whole(tmp_path: Path, order: int) -> None:
+def test_overlapping_secrets_are_removed_completely(tmp_path: Path, order: int) -> None:
     """Secrets that overlap or contain each other are removed completely."""
     secrets = dict(list({"A": "s3cr3t", "B": "s3cr3t-and-more", "C": "more-and", "D": "xs3cr3t"}.items())[::order])
     text = recorded(tmp_path / "tape", "s3cr3t-and-more s3cr3t-and-more-and xs3cr3t-and-more s3cr3t", secrets=secrets)
@@ -166,14 +166,14 @@ def test_secrets_that_have_a_part_in_common_are_gone_whole(tmp_path: Path, order
     assert '"stdout": "*** *** *** ***"' in text
 
 
-def test_short_secrets_are_gone_where_they_stand_by_themselves(tmp_path: Path) -> None:
+def test_short_secrets_are_removed_as_whole_words(tmp_path: Path) -> None:
     """Short secrets are removed as whole words, and kept inside other words."""
     text = recorded(tmp_path / "tape", "pin=7q;7q 7qx x7q '7q'", secrets={"A": "7q"})
 
     assert '"stdout": "pin=***;*** 7qx x7q \'***\'"' in text
 
 
-def test_values_of_variables_are_gone_wherever_they_were_heard(tmp_path: Path) -> None:
+def test_values_of_variables_are_removed_everywhere(tmp_path: Path) -> None:
     """Values of variables of command, machine, runner and files are removed everywhere, except very short ones."""
     (tmp_path / "file").write_text("f1le-secret\n")
     fake = FakeSmolvm(env={"HOST": "h0st-value", "PROXY": "http://me:p%40ss-word@proxy:1"})
@@ -234,7 +234,7 @@ SECRETS = [
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("secret", SECRETS)
-def test_a_secret_is_gone_in_whatever_form(form: str, secret: str) -> None:
+def test_a_secret_is_removed_in_each_form(form: str, secret: str) -> None:
     """A secret is removed in each of its forms, and the text around it stays."""
     found = Scrubber([secret]).text(f"before [{FORMS[form](secret)}] after")
     left = found.removeprefix("before [").removesuffix("] after")
@@ -248,7 +248,7 @@ def test_a_secret_is_gone_in_whatever_form(form: str, secret: str) -> None:
 @pytest.mark.parametrize("after", ["", "\n", "and more text after it"])
 @pytest.mark.parametrize("secret", [*SECRETS, "x" * 100 + "?" * 30])
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes])
-def test_a_secret_is_gone_in_base64(before: str, after: str, secret: str, encode: Callable[[bytes], bytes]) -> None:
+def test_a_secret_is_removed_in_base64(before: str, after: str, secret: str, encode: Callable[[bytes], bytes]) -> None:
     """A secret is removed in base64 of both alphabets, at each offset, alone, inside other text and across lines."""
     data = (before + secret + after).encode()
     text = encode(data).decode()
@@ -268,7 +268,7 @@ def test_no_secret_survives(secret: str, before: str, after: str) -> None:
         assert secret.strip().encode() not in scrub.data(data)
 
 
-def test_a_hostile_guest_does_not_keep_a_recorder_busy() -> None:
+def test_scrubbing_takes_linear_time() -> None:
     """Output that nearly matches a secret, without end, is scrubbed in linear time."""
     scrub = Scrubber(['\\\\ "\'quoted" \\ \n\t secret\\\\', "aaaa"])
     runs = [b"\\", b" ", b"a", b"%255c", b"\\n", b"\\ \n", b'\\\\ "\'quoted" ']
@@ -310,7 +310,7 @@ def test_a_tree_with_a_secret_in_it_is_replayed(tmp_path: Path) -> None:
     assert "the ************ and more" == (tmp_path / "again" / "key").read_text()
 
 
-def test_words_that_are_no_text_are_recorded(tmp_path: Path) -> None:
+def test_arguments_that_are_not_utf8_are_recorded(tmp_path: Path) -> None:
     """Arguments that are not UTF-8 are recorded byte by byte."""
     fake = FakeRunner()
     fake.answer(["machine"], "done\n")
@@ -323,7 +323,7 @@ def test_words_that_are_no_text_are_recorded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("block_fails", [False, True])
-def test_a_tape_that_cannot_be_written_costs_neither_the_old_one_nor_the_error(
+def test_a_cassette_that_cannot_be_written_keeps_the_old_one_and_the_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_fails: bool
 ) -> None:
     """A cassette that cannot be written keeps the old file, and adds a note to the block's exception or raises its own."""

@@ -143,7 +143,7 @@ def test_an_interrupt_at_any_instruction_of_a_start(
     assert set() == children("Z") - others
 
 
-def test_a_dead_child_keeps_its_number_until_it_is_reaped(child: ChildProcess) -> None:
+def test_a_dead_child_keeps_its_pid_until_it_is_reaped(child: ChildProcess) -> None:
     """A dead child keeps its PID until it is reaped, so that waits repeat its status and signals reach no other process."""
     child.signal(signal.SIGTERM)
 
@@ -154,7 +154,7 @@ def test_a_dead_child_keeps_its_number_until_it_is_reaped(child: ChildProcess) -
     assert not Path(f"/proc/{child.pid}").exists()
 
 
-def test_no_signal_is_sent_to_a_number_that_was_given_back(child: ChildProcess, mocker: Any) -> None:
+def test_no_signal_is_sent_to_a_reaped_pid(child: ChildProcess, mocker: Any) -> None:
     """No signal is sent to a PID that was reaped, by this code or by other code."""
     other = ChildProcess()
     other.start("/bin/true", ("true",), {})
@@ -170,7 +170,7 @@ def test_no_signal_is_sent_to_a_number_that_was_given_back(child: ChildProcess, 
     assert (LOST, True) == (other.poll(), other.lost)
 
 
-def test_a_signal_handler_that_meets_a_reap_signals_nobody(child: ChildProcess, mocker: Any) -> None:
+def test_a_signal_handler_during_a_reap_signals_no_other_process(child: ChildProcess, mocker: Any) -> None:
     """A signal handler that kills the child while it is being reaped signals no other process."""
     child.signal(signal.SIGKILL)
     child.wait()
@@ -199,7 +199,7 @@ def test_a_child_that_is_dropped_is_killed() -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_child_is_waited_for_in_time(child: ChildProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_for_a_child_has_a_timeout(child: ChildProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child is waited for with a timeout, with and without pidfd."""
     with pytest.raises(TimeoutError):
         child.wait(0.05)

@@ -33,7 +33,7 @@ def says(folder: Path, name: str, script: str) -> None:
 
 
 @pytest.mark.parametrize("program", ["tar", "tar --format=posix", "busybox tar", "bsdtar"])
-def test_a_tree_comes_out_as_it_is(machine: Machine, tmp_path: Path, program: str) -> None:
+def test_a_tree_is_downloaded_exactly(machine: Machine, tmp_path: Path, program: str) -> None:
     """A tree of 10,000 files keeps names, contents, modes, times and symlinks, whatever tar the guest has."""
     if shutil.which(program.split(maxsplit=1)[0]) is None:
         pytest.skip(f"this host has no {program}")
@@ -65,7 +65,7 @@ def answered(folder: Path, name: str, answer: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/b", "a/", "/", ".", ".."])
-def test_names_that_are_none(machine: Machine, tmp_path: Path, name: str) -> None:
+def test_invalid_names_are_refused(machine: Machine, tmp_path: Path, name: str) -> None:
     """A guest's listing with `.`, `..` or slashes is refused, since callers join names to paths."""
     answered(tmp_path, "sh", b"fine\0..fine\0..." + b"\0" + name.encode() + b"\0")
     with pytest.raises(errors.GuestFileError, match="the guest's list of '/d' has") as caught:
@@ -80,7 +80,7 @@ SIZES = [b"", b"\n", b"x", b"-1", b"1e9", b"1 2", b"\xff", b"0x10", b"1_0", b"9"
 
 
 @pytest.mark.parametrize("said", SIZES)
-def test_sizes_that_are_none(client: Smolvm, fake: FakeRunner, tmp_path: Path, said: bytes) -> None:
+def test_invalid_sizes_are_refused(client: Smolvm, fake: FakeRunner, tmp_path: Path, said: bytes) -> None:
     """A malformed total size from a guest (asked for `progress`) is a typed error, and nothing is made."""
     fake.answer(["machine", "exec"], stdout="41ed 1 0 0 1\n", times=1)
     fake.answer(["machine", "exec"], stdout=said, times=1)
@@ -101,14 +101,14 @@ STATS = [
 
 
 @pytest.mark.parametrize("said", STATS)
-def test_numbers_that_no_file_has(client: Smolvm, fake: FakeRunner, said: bytes) -> None:
+def test_impossible_stat_numbers_are_refused(client: Smolvm, fake: FakeRunner, said: bytes) -> None:
     """A guest's stat with numbers beyond what Python's own file functions take is refused."""
     fake.answer(["machine", "exec"], stdout=said)
     with pytest.raises(errors.GuestFileError, match="the guest's stat of '/x' has"):
         client.machine("m").stat("/x")
 
 
-def test_answers_that_do_not_end(machine: Machine, tmp_path: Path) -> None:
+def test_endless_answers_are_cut_off(machine: Machine, tmp_path: Path) -> None:
     """An answer of one line or of names that never ends is cut off early, whatever limit the runner has."""
     says(tmp_path, "sh", "exec cat /dev/zero")
     with pytest.raises(errors.OutputLimitError):
@@ -121,7 +121,7 @@ def test_answers_that_do_not_end(machine: Machine, tmp_path: Path) -> None:
         assert peak() - before < 16 * MIB
 
 
-def test_files_that_do_not_end(machine: Machine, tmp_path: Path) -> None:
+def test_endless_files_stop_at_the_limit(machine: Machine, tmp_path: Path) -> None:
     """A file that never ends or grows stops at the limit and keeps nothing, and so does an endless stderr."""
     (tmp_path / "out").mkdir()
     with pytest.raises(errors.UnsafeArchiveError, match="more than was to be taken"):
@@ -140,9 +140,7 @@ def test_files_that_do_not_end(machine: Machine, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("limit", "seconds"), [(4 * 2**30, 7696), (0, 3600), (2**63 - 1, 1_000_000)])
-def test_a_guest_that_sends_nothing_has_to_end(
-    client: Smolvm, fake: FakeRunner, tmp_path: Path, limit: int, seconds: int
-) -> None:
+def test_a_download_has_a_timeout(client: Smolvm, fake: FakeRunner, tmp_path: Path, limit: int, seconds: int) -> None:
     """A download's timeout is an hour and a second for each MiB, in the guest and on the host."""
     fake.answer(["machine", "exec"], stdout="81a4 1 0 0 1\n", times=1)
     fake.answer(["machine", "exec"], "")
@@ -153,7 +151,7 @@ def test_a_guest_that_sends_nothing_has_to_end(
 
 
 @pytest.mark.parametrize("limit", [-1, 1.5, "1", None, 2**63])
-def test_limits_that_are_none(client: Smolvm, fake: FakeRunner, limit: object) -> None:
+def test_invalid_limits_are_refused(client: Smolvm, fake: FakeRunner, limit: object) -> None:
     """Invalid limits are refused before anything runs."""
     with pytest.raises((TypeError, ValueError), match="limit is "):
         client.machine("m").download("/x", "/tmp/never", limit=limit)  # type: ignore[arg-type]
@@ -161,7 +159,7 @@ def test_limits_that_are_none(client: Smolvm, fake: FakeRunner, limit: object) -
     assert [] == fake.argvs
 
 
-def test_the_guests_own_error_says_more_than_a_cut_archive(machine: Machine, tmp_path: Path) -> None:
+def test_the_guests_own_error_takes_precedence(machine: Machine, tmp_path: Path) -> None:
     """A failing `tar` gives the error's reason, and a truncated archive is refused also if `tar` succeeds."""
     (tmp_path / "out").mkdir()
     says(tmp_path, "tar", "echo half; echo gone away >&2; exit 3")

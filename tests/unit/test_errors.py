@@ -44,7 +44,7 @@ def test_errors_pickle(kind: type[SmolvmError]) -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_no_error_shows_what_env_held(kind: type[SmolvmError]) -> None:
+def test_no_error_shows_values_of_env(kind: type[SmolvmError]) -> None:
     """No error shows values of env in its text, repr, attributes or pickle."""
     error = make(kind)
 
@@ -61,7 +61,7 @@ def test_one_tree_and_no_builtins_names(kind: type[SmolvmError]) -> None:
     assert inspect.getdoc(kind)
 
 
-def test_an_errors_text_is_what_why_where_and_what_next() -> None:
+def test_the_parts_of_an_errors_text() -> None:
     """An error's text is the message, command line, exit status, end of stderr without repetition, and a hint."""
     expected = """\
 it broke
@@ -83,7 +83,7 @@ def test_an_error_from_before_any_process() -> None:
     assert str(error).startswith("no smolvm\n  hint: install smolvm")
 
 
-def test_what_a_hostile_guest_wrote_is_bounded_and_harmless() -> None:
+def test_a_guests_output_is_bounded_and_escaped() -> None:
     """A guest's output in an error is escaped and cut to its last lines."""
     flood = b"".join(b"line %d\x1b]0;title\x07\n" % number for number in range(100_000))
     text = str(errors.UnknownEngineError("x" * 100_000, Completed((), 1, stderr=flood)))
@@ -93,7 +93,7 @@ def test_what_a_hostile_guest_wrote_is_bounded_and_harmless() -> None:
     assert "line 99999\\x1b]0;title\\x07" in text
 
 
-def test_a_failed_commands_text_is_the_end_of_what_it_said() -> None:
+def test_the_text_of_a_failed_command_is_the_end_of_its_output() -> None:
     """The text of CommandFailedError is the end of stderr, or of stdout if that is empty."""
     assert "status 1: false\n    err" in str(errors.CommandFailedError(ExecResult(("false",), 1, b"out", b"err\n")))
     assert "status 1: false\n    out" in str(errors.CommandFailedError(ExecResult(("false",), 1, b"out", b"")))

@@ -30,7 +30,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_the_exit_of_the_interpreter_ends_is_removed(way: str, tmp_path: Path) -> None:
+def test_machines_are_removed_at_the_interpreters_exit(way: str, tmp_path: Path) -> None:
     """A machine whose block is ended by the interpreter's exit is removed without output, whatever Python still calls."""
     engine = PretendEngine(tmp_path)
     code = PROGRAM + WAYS[way]

@@ -35,7 +35,7 @@ def run(code: str) -> str:
         "assert not hasattr(smolkit, 'AsyncSmolvn')",
     ],
 )
-def test_nothing_is_imported_that_is_not_used(code: str) -> None:
+def test_importing_needs_no_extra(code: str) -> None:
     """Importing, listing and inspecting smolkit needs no extra."""
     assert run(code) == ""
 
@@ -49,6 +49,6 @@ def test_nothing_is_imported_that_is_not_used(code: str) -> None:
         ("import smolkit.progress; smolkit.progress.bar('x').__enter__()", "progress"),
     ],
 )
-def test_what_lacks_its_extra_names_it_when_it_is_used(code: str, extra: str) -> None:
+def test_a_missing_extra_is_named_when_it_is_used(code: str, extra: str) -> None:
     """Using what needs an extra raises an error with the command that installs it."""
     assert f"pip install 'smolkit[{extra}]'" in run(code)

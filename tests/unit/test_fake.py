@@ -34,7 +34,7 @@ def machine(client: Client) -> Iterator[Machine]:
         yield made
 
 
-def test_answers_in_short(smolvm: FakeSmolvm, machine: Machine) -> None:
+def test_forms_of_a_handlers_answer(smolvm: FakeSmolvm, machine: Machine) -> None:
     """A handler may be stdout, an exit status, a GuestResult, or an OSError for a program that cannot be started."""
     smolvm.on("uname", "Linux\n")
     smolvm.on("fails", 3)
@@ -66,7 +66,7 @@ def test_image_machines_fail_in_their_own_words(smolvm: FakeSmolvm, client: Clie
     assert 255 == caught.value.returncode
 
 
-def test_the_last_handler_counts_and_words_are_compared(smolvm: FakeSmolvm, machine: Machine) -> None:
+def test_the_last_matching_handler_is_used(smolvm: FakeSmolvm, machine: Machine) -> None:
     """The last handler registered for the first words of a command is used, also for built-in programs and in the shell."""
     smolvm.on(["git", "clone"], 128)
     smolvm.on("git", "any\n")
@@ -122,7 +122,7 @@ def test_slow_output_and_timeouts_take_no_time(smolvm: FakeSmolvm, machine: Mach
 
 
 @pytest.mark.parametrize("passed", [1.001, 0.1 + 0.2, 7.3, 1234.567])
-def test_a_timeout_is_one_at_whatever_time(smolvm: FakeSmolvm, machine: Machine, passed: float) -> None:
+def test_a_timeout_is_detected_at_any_clock_reading(smolvm: FakeSmolvm, machine: Machine, passed: float) -> None:
     """A timeout is detected also where floating-point rounding makes the elapsed time slightly less than it."""
     for timeout in (0.1, 0.7, 4, 300.3):
         smolvm.sleep(passed)
@@ -201,7 +201,7 @@ def test_the_nth_call_fails(smolvm: FakeSmolvm, client: Client) -> None:
             smolvm.fail(verb, fault)  # type: ignore[arg-type]
 
 
-def test_what_is_busy_is_tried_again(smolvm: FakeSmolvm, client: Client) -> None:
+def test_a_locked_machine_is_tried_again(smolvm: FakeSmolvm, client: Client) -> None:
     """A call is tried again while a lock is taken."""
     smolvm.fail("create", "locked", times=2)
     smolvm.fail("delete", "not empty", times=2)
@@ -210,7 +210,7 @@ def test_what_is_busy_is_tried_again(smolvm: FakeSmolvm, client: Client) -> None
     assert {} == smolvm.machines
 
 
-def test_a_vm_that_was_left_behind_is_known(smolvm: FakeSmolvm, client: Client) -> None:
+def test_a_leaked_vm_is_listed(smolvm: FakeSmolvm, client: Client) -> None:
     """A start that times out leaves a VM, which only stop ends, and the fake lists it if the machine is deleted instead."""
     smolvm.fail("start", "boot timeout", times=2)
     for name in ("a", "b"):
@@ -308,7 +308,7 @@ def test_waits(smolvm: FakeSmolvm, machine: Machine) -> None:
     assert [("stdout", "listening on 8080\n"), ("stdout", "next\n")] == list(machine.follow_logs())
 
 
-def test_branches_go_their_own_ways(smolvm: FakeSmolvm, client: Client) -> None:
+def test_branches_are_independent(smolvm: FakeSmolvm, client: Client) -> None:
     """A batch of branches is independent, and their source cannot be deleted on engines that refuse it."""
     with client.machine("golden", branchable=True) as golden:
         golden.write_text("/root/seed", "1")
@@ -343,7 +343,7 @@ def test_branches_go_their_own_ways(smolvm: FakeSmolvm, client: Client) -> None:
         ("echo $SPLIT", "$SPLIT"),
     ],
 )
-def test_what_the_shell_does_not_know(machine: Machine, script: str, what: str) -> None:
+def test_unsupported_shell_syntax_is_refused(machine: Machine, script: str, what: str) -> None:
     """The shell refuses what it does not implement, and names it."""
     with pytest.raises(UnexpectedCommandError) as caught:
         machine.sh(script, env={"SPLIT": "a b"})
@@ -351,7 +351,7 @@ def test_what_the_shell_does_not_know(machine: Machine, script: str, what: str) 
     assert "fake.on(['sh', '-c']" in str(caught.value)
 
 
-def test_what_the_guest_does_not_know(smolvm: FakeSmolvm, machine: Machine, client: Client) -> None:
+def test_unknown_programs_and_subcommands_are_refused(smolvm: FakeSmolvm, machine: Machine, client: Client) -> None:
     """A program, a `test` operator or a subcommand that the fake lacks is refused, with what to register."""
     with pytest.raises(UnexpectedCommandError, match=r"no handler for 'python3'[^$]*known: cat, echo"):
         machine.exec(["python3", "-c", "1"])
@@ -375,7 +375,7 @@ def test_a_command_line_that_is_wrong(client: Client) -> None:
         client.cli("machine", "cp", "a", "b")
 
 
-def test_files_may_be_looked_at_from_outside(smolvm: FakeSmolvm, machine: Machine, tmp_path: Path) -> None:
+def test_tests_may_change_files(smolvm: FakeSmolvm, machine: Machine, tmp_path: Path) -> None:
     """A test may read and change the machine's files, with symlinks and permissions."""
     files = smolvm.machines["m"].files
     files.mkdir("/srv/data", parents=True)
@@ -437,7 +437,7 @@ def test_two_hundred_lifecycles_at_once(smolvm: FakeSmolvm, client: Client) -> N
     assert ([], {}) == (wrong, smolvm.machines)
 
 
-def test_what_was_run_is_recorded(smolvm: FakeSmolvm, machine: Machine, client: Client) -> None:
+def test_commands_are_recorded(smolvm: FakeSmolvm, machine: Machine, client: Client) -> None:
     """Commands are recorded, dry runs run nothing, and observers are called."""
     machine.exec(["true"])
     assert Exec("m", ["true"]) == smolvm.commands[-1]

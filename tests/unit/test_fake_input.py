@@ -72,7 +72,7 @@ def test_a_conversation(either: Machine, command: list[str]) -> None:
     assert (3 if command[0] == "sh" else 0) == process.returncode
 
 
-def test_a_reader_waits_for_who_writes_later(machine: Machine) -> None:
+def test_a_reader_waits_for_a_later_writer(machine: Machine) -> None:
     """A reader waits for a thread that writes later."""
     process = machine.popen(["cat"], stdin=True)
     found: list[bytes] = []
@@ -99,7 +99,7 @@ def until(condition: object) -> None:
     raise AssertionError("it did not come true")
 
 
-def test_a_command_that_is_over_takes_no_more(either: Machine) -> None:
+def test_writing_to_an_ended_command_raises(either: Machine) -> None:
     """Writing to a command that has ended raises BrokenPipeError."""
     with either.popen(["true"], stdin=True) as process:
         assert [] == list(process)
@@ -107,7 +107,7 @@ def test_a_command_that_is_over_takes_no_more(either: Machine) -> None:
             fed(process, "more")
 
 
-def test_the_time_of_who_reads_is_over(either: Machine) -> None:
+def test_a_wait_times_out(either: Machine) -> None:
     """`wait(timeout=...)` raises for a command that waits for input, and lets it run on."""
     with either.popen(["cat"], stdin=True) as process:
         with pytest.raises(TimeoutError):
@@ -129,7 +129,7 @@ def test_a_command_that_waits_is_ended_by_another_thread(either: Machine) -> Non
 
 
 @pytest.mark.parametrize("command", ["cat", "upper", "sort"])
-def test_a_command_is_out_of_time(machine: Machine, smolvm: FakeSmolvm, command: str) -> None:
+def test_a_timeout_ends_a_waiting_command(machine: Machine, smolvm: FakeSmolvm, command: str) -> None:
     """A timeout ends a command that waits for input, and advances the fake's clock by as much."""
     smolvm.patience = 0.05
     with pytest.raises(errors.ExecTimeoutError):
@@ -138,7 +138,7 @@ def test_a_command_is_out_of_time(machine: Machine, smolvm: FakeSmolvm, command:
 
 
 @pytest.mark.parametrize("command", ["cat", "upper", "sort"])
-def test_what_would_wait_for_ever_is_said(machine: Machine, smolvm: FakeSmolvm, command: str) -> None:
+def test_an_endless_wait_is_an_error(machine: Machine, smolvm: FakeSmolvm, command: str) -> None:
     """A command that reads a stdin to which nobody writes raises UnexpectedCommandError."""
     smolvm.patience = 0.05
     with (
@@ -162,7 +162,7 @@ def test_a_handler_answers_line_by_line(machine: Machine) -> None:
     assert ["A\n", "B"] == machine.exec(["upper"], input="a\nb").stdout.splitlines(keepends=True)
 
 
-def test_a_handler_that_wants_all_waits_for_the_end(machine: Machine, smolvm: FakeSmolvm) -> None:
+def test_stdin_waits_for_the_end(machine: Machine, smolvm: FakeSmolvm) -> None:
     """`stdin` waits for the end of the input, and can be read again."""
     with machine.popen(["sort"], stdin=True) as process:
         fed(process, "b\n")
@@ -173,7 +173,7 @@ def test_a_handler_that_wants_all_waits_for_the_end(machine: Machine, smolvm: Fa
     assert b"b\na\n" == smolvm.machines["agent"].calls[-1].stdin
 
 
-def test_a_handler_that_was_left_in_the_middle_cannot_go_on(machine: Machine, smolvm: FakeSmolvm) -> None:
+def test_an_interrupted_handler_cannot_be_resumed(machine: Machine, smolvm: FakeSmolvm) -> None:
     """A handler interrupted while waiting for stdin cannot be resumed, and can be ended."""
     smolvm.patience = 0.05
     with machine.popen(["sort"], stdin=True) as process:
@@ -187,7 +187,7 @@ def test_a_handler_that_was_left_in_the_middle_cannot_go_on(machine: Machine, sm
         assert -9 == process.wait()
 
 
-def test_a_program_reads_on_where_the_one_before_it_stopped(machine: Machine) -> None:
+def test_commands_of_a_script_share_stdin(machine: Machine) -> None:
     """Commands of a script share one stdin, and the commands of a pipe have one of their own."""
     assert "one" == machine.sh("cat; cat", input="one").stdout
     with machine.popen(["sh", "-c", "cat | upper"], stdin=True) as process:

@@ -84,7 +84,7 @@ def test_text(machine: Machine, guest: Path) -> None:
     assert "gr\ufffdn" == machine.read_text(guest / "latin", errors="replace")
 
 
-def test_writing_keeps_what_it_is_not_told(machine: Machine, guest: Path) -> None:
+def test_writing_keeps_what_is_not_given(machine: Machine, guest: Path) -> None:
     """Writing keeps an existing file's mode, follows a symlink, and leaves no other file."""
     (guest / "file").write_text("old")
     (guest / "file").chmod(0o751)
@@ -125,7 +125,7 @@ FAILURES: list[tuple[str, Act, type[OSError], int]] = [
 
 
 @pytest.mark.parametrize(("name", "act", "kind", "number"), FAILURES)
-def test_what_python_people_expect(  # noqa: PLR0917  (a row of the table)
+def test_failures_are_builtin_errors(  # noqa: PLR0917  (a row of the table)
     machine: Machine, guest: Path, name: str, act: Act, kind: type[OSError], number: int
 ) -> None:
     """A failure raises the builtin error, also a SmolvmError, with errno and filename, pickles, and changes nothing."""
@@ -145,7 +145,7 @@ def test_what_python_people_expect(  # noqa: PLR0917  (a row of the table)
     assert "old" == (guest / "file").read_text()
 
 
-def test_folders(machine: Machine, guest: Path) -> None:
+def test_directories(machine: Machine, guest: Path) -> None:
     """Directories are made with parents and a mode, and removed empty or with contents, without following symlinks."""
     machine.mkdir(guest / "a/b/c", parents=True, mode=0o700)
     machine.mkdir(guest / "a/b/c", exist_ok=True)
@@ -205,7 +205,7 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def test_trees_go_in_and_come_out_whole(machine: Machine, guest: Path, source: Path, tmp_path: Path) -> None:
+def test_trees_are_copied_both_ways(machine: Machine, guest: Path, source: Path, tmp_path: Path) -> None:
     """A tree is copied both ways with modes, times, symlinks and empty directories, and progress counts all bytes."""
     seen: list[tuple[int, int]] = []
     os.utime(source / "tool", (1_000_000_000, 1_000_000_000))
@@ -225,7 +225,7 @@ def test_trees_go_in_and_come_out_whole(machine: Machine, guest: Path, source: P
     assert {"host", "guest", "source", "back"} == {path.name for path in tmp_path.iterdir()}
 
 
-def test_a_tree_goes_into_a_folder_that_is_there(machine: Machine, guest: Path, source: Path) -> None:
+def test_a_tree_is_merged_into_an_existing_directory(machine: Machine, guest: Path, source: Path) -> None:
     """A tree uploaded into an existing directory replaces files of the same names and keeps the others."""
     (guest / "target").mkdir()
     (guest / "target/other").write_text("stays")
@@ -248,7 +248,7 @@ def test_single_files(machine: Machine, guest: Path, source: Path, tmp_path: Pat
     assert "#!/bin/sh\n" == (tmp_path / "got").read_text()
 
 
-def test_what_the_host_refuses(machine: Machine, guest: Path, source: Path, tmp_path: Path) -> None:
+def test_refusals_before_anything_is_copied(machine: Machine, guest: Path, source: Path, tmp_path: Path) -> None:
     """A missing source, a wrong file type or an existing target is refused before anything is copied."""
     os.mkfifo(source / "fifo")
     with pytest.raises(ValueError, match="neither a file, a folder nor a link"):
@@ -313,7 +313,7 @@ def test_a_hostile_archive_is_refused(tmp_path: Path, reason: str, archive: byte
     assert ["folder"] == os.listdir(tmp_path)
 
 
-def test_setuid_bits_do_not_arrive(tmp_path: Path) -> None:
+def test_setuid_bits_are_dropped(tmp_path: Path) -> None:
     """Setuid, setgid and sticky bits are dropped."""
     Unpacker(str(tmp_path), 10_000, lambda _: None).unpack(io.BytesIO(member("x", content=b"x") + b"\0" * 1024))
 
@@ -346,7 +346,7 @@ def test_a_guest_without_the_programs(client: Smolvm, fake: FakeRunner) -> None:
         client.machine("m").read_bytes("/x")
 
 
-def test_a_stat_that_says_nonsense(client: Smolvm, fake: FakeRunner) -> None:
+def test_a_malformed_stat_raises(client: Smolvm, fake: FakeRunner) -> None:
     """Malformed output of a guest's stat raises a typed error."""
     for said in ("", "zzz 1 2 3 4", "41ed 1 2", "41ed a b c d"):
         fake.answer(["machine", "exec"], stdout=said, times=1)
@@ -355,7 +355,7 @@ def test_a_stat_that_says_nonsense(client: Smolvm, fake: FakeRunner) -> None:
 
 
 @pytest.mark.parametrize(("target", "woken"), [("/tmp/x", True), ("/run/x", True), ("/root/x", False)])
-def test_a_copy_to_what_an_image_mounts_late(
+def test_a_copy_to_a_directory_that_is_mounted_late(
     client: Smolvm, fake: FakeRunner, tmp_path: Path, target: str, *, woken: bool
 ) -> None:
     """cp to a directory that an image machine mounts late first runs a command in it, once."""
@@ -372,7 +372,7 @@ def test_a_copy_to_what_an_image_mounts_late(
         machine.cp(machine.path("/x"), tmp_path / "x", mode=0o600)
 
 
-def test_a_guest_that_floods_an_upload(tmp_path: Path) -> None:
+def test_a_guest_that_floods_or_blocks_an_upload(tmp_path: Path) -> None:
     """An upload to guest programs that never read, or never stop writing, ends with a typed error."""
     (tmp_path / "smolvm").write_text("#!/bin/sh\nexec cat /dev/zero\n")
     (tmp_path / "smolvm").chmod(0o755)

@@ -47,7 +47,7 @@ def bundle(monkeypatch: pytest.MonkeyPatch, program: Program) -> Path:
     return engine
 
 
-def test_the_order(program: Program, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_order(program: Program, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine is searched by argument, then SMOLKIT_SMOLVM, then PATH, then package."""
     assert str(bundle) == find().path
     on_path = program("bin", "smolvm")
@@ -58,7 +58,7 @@ def test_the_order(program: Program, bundle: Path, monkeypatch: pytest.MonkeyPat
     assert str(on_path) == find("smolvm").path
 
 
-def test_a_program_that_was_named_and_is_not_there(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_program_that_does_not_exist(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """A named program that does not exist is an error, and no other is used."""
     program("bin", "smolvm")
 
@@ -107,7 +107,7 @@ def test_a_package_without_the_engine(bundle: Path) -> None:
         find()
 
 
-def test_a_program_stays_the_one_that_was_meant(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_is_resolved_once(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A relative program, PATH entry or prefix is resolved once, and a later change of directory does not matter."""
     program("here", "engine"), program("here", "smolvm")
     there = program("there", "here", "engine").parent
@@ -143,7 +143,7 @@ def test_a_healthy_host(tmp_path: Path) -> None:
     assert all(check.ok and not check.hint for check in checks)
 
 
-def test_a_host_that_lacks_everything(tmp_path: Path, mocker: object) -> None:
+def test_failed_checks_have_hints(tmp_path: Path, mocker: object) -> None:
     """Each failed check has a hint."""
     mocker.patch("os.access", return_value=False)  # type: ignore[attr-defined]
     mocker.patch("shutil.disk_usage").return_value.free = 10  # type: ignore[attr-defined]
@@ -156,7 +156,7 @@ def test_a_host_that_lacks_everything(tmp_path: Path, mocker: object) -> None:
     assert all(check.hint for check in bad)
 
 
-def test_a_check_that_cannot_be_made_is_one_that_fails(tmp_path: Path, mocker: object) -> None:
+def test_a_check_that_raises_fails(tmp_path: Path, mocker: object) -> None:
     """A check that raises counts as failed, and doctor does not raise."""
     mocker.patch("shutil.disk_usage", side_effect=OSError("stale handle"))  # type: ignore[attr-defined]
     checks = host_checks({"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data")})

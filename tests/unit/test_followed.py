@@ -151,7 +151,7 @@ def test_an_interrupt_while_a_command_is_started_leaves_none(m: Machine) -> None
     assert moment > 100
 
 
-def test_a_fakes_command_that_writes_on_and_on_can_be_left() -> None:
+def test_an_endless_command_of_a_fake_can_be_left() -> None:
     """A fake's command that writes endlessly, in no time, is ended after the grace period."""
     fake = FakeSmolvm()
 
@@ -172,7 +172,7 @@ def test_a_fakes_command_that_writes_on_and_on_can_be_left() -> None:
         process.wait()
 
 
-def test_a_bound_holds_while_output_comes_faster_than_it_is_thrown_away() -> None:
+def test_a_timeout_holds_against_a_flood_of_output() -> None:
     """A timeout holds also while output arrives faster than it is discarded."""
 
     class Endless(Replayed):
@@ -193,7 +193,7 @@ def test_a_bound_holds_while_output_comes_faster_than_it_is_thrown_away() -> Non
     assert 0 == process.wait()
 
 
-def test_a_log_handler_that_raises_harms_nobody(engine: PretendEngine) -> None:
+def test_a_log_handler_that_raises_affects_no_call(engine: PretendEngine) -> None:
     """A log handler that raises, or whose own call would deadlock, does not affect a call."""
     client = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2", max_processes=1))
 

@@ -159,7 +159,7 @@ def fill(folder: Path, inside: str) -> None:
             (folder / name).symlink_to(content.replace("{w}", inside))
 
 
-def seen(folder: Path, inside: str) -> dict[str, tuple[int, object]]:
+def listing(folder: Path, inside: str) -> dict[str, tuple[int, object]]:
     """Every name below a directory, with its mode and content."""
     found: dict[str, tuple[int, object]] = {}
     for above, names, files in os.walk(folder):
@@ -196,9 +196,9 @@ def outcome(act: Callable[[], object]) -> object:
 
 def on_files(machine: Any, folder: Path, inside: str, act: Callable[[Any, str], object]) -> tuple[object, object]:
     """The result of an operation on real files, and the files after it."""
-    if seen(folder, inside) != PRISTINE:
+    if listing(folder, inside) != PRISTINE:
         fill(folder, inside)
-    return outcome(lambda: act(machine, inside)), seen(folder, inside)
+    return outcome(lambda: act(machine, inside)), listing(folder, inside)
 
 
 def on_fake(act: Callable[[Any, str], object]) -> tuple[object, object]:

@@ -85,7 +85,7 @@ def failing(times: int, number: int, verbs: Collection[str] = ()) -> Callable[..
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
-def test_a_fault_that_passes_is_tried_again(
+def test_a_passing_fault_is_tried_again(
     engine: PretendEngine, pretend: Smolvm, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """A spawn that fails for a moment is tried again in delete, in a rollback's stop and delete, and in create."""
@@ -103,7 +103,9 @@ def test_a_fault_that_passes_is_tried_again(
     assert [] == engine.left
 
 
-def test_a_fault_that_stays_masks_nothing(engine: PretendEngine, pretend: Smolvm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lasting_fault_masks_no_exception(
+    engine: PretendEngine, pretend: Smolvm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A spawn that keeps failing is a note on the body's exception, or without one a CleanupError."""
     monkeypatch.setattr(pretend.runner, "pause", lambda seconds: None)
     spawn = os.posix_spawn
@@ -120,7 +122,7 @@ def test_a_fault_that_stays_masks_nothing(engine: PretendEngine, pretend: Smolvm
 
 
 @pytest.mark.parametrize("kind", [errno.EMFILE, errno.EAGAIN])
-def test_any_runners_faults_are_such(client: Smolvm, fake: FakeRunner, kind: int) -> None:
+def test_a_custom_runners_host_faults_are_recognised(client: Smolvm, fake: FakeRunner, kind: int) -> None:
     """A host's error that a custom runner raises is a HostLimitError, and tried again where that is harmless."""
     fault = OSError(kind, "used up")
     fake.answer(Create, [fault, ""])
@@ -136,7 +138,7 @@ def test_any_runners_faults_are_such(client: Smolvm, fake: FakeRunner, kind: int
     assert [Delete("m")] * 2 == fake.commands[-2:]
 
 
-def test_what_is_no_smolvm_error_masks_nothing(client: Smolvm, fake: FakeRunner) -> None:
+def test_another_exception_in_teardown_masks_no_exception(client: Smolvm, fake: FakeRunner) -> None:
     """A custom runner's own exception during teardown does not mask the body's exception."""
     fake.answer(Delete, OSError("the transport broke"))
     stays_ours(fake)
@@ -165,7 +167,7 @@ class RefusingError(Exception):
 
 
 @pytest.mark.parametrize("error", [FrozenError(), RefusingError()])
-def test_an_exception_that_takes_no_notes_comes_out(
+def test_an_exception_without_notes_comes_out(
     engine: PretendEngine, pretend: Smolvm, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An exception that cannot take notes comes out, and what would have been noted is logged."""
@@ -213,9 +215,7 @@ except SmolvmError as error:
 
 @pytest.mark.parametrize("handler", ["signal.SIG_IGN", "reap"])
 @pytest.mark.parametrize(("taken", "expected"), [(True, "MachineExistsError []\n"), (False, "StatusLostError []\n")])
-def test_a_status_that_nobody_gave_is_no_success(
-    engine: PretendEngine, handler: str, expected: str, *, taken: bool
-) -> None:
+def test_a_lost_status_is_no_success(engine: PretendEngine, handler: str, expected: str, *, taken: bool) -> None:
     """A lost exit status (other code reaps all children) is an error that leaves no machine and touches no other's."""
     if taken:
         (engine.folder / "state/m-m").touch()
@@ -225,7 +225,7 @@ def test_a_status_that_nobody_gave_is_no_success(
     assert (expected, ["m-m"] if taken else []) == (done.stdout, engine.left)
 
 
-def test_sigchld_that_is_ignored_from_the_block_on(engine: PretendEngine, pretend: Smolvm) -> None:
+def test_sigchld_ignored_during_a_block(engine: PretendEngine, pretend: Smolvm) -> None:
     """With SIGCHLD ignored, teardown works without statuses, and a command's lost status is an error rather than 0."""
     before = signal.getsignal(signal.SIGCHLD)
     try:

@@ -49,7 +49,7 @@ def test_the_table_has_every_verb() -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_an_option_that_there_is_none_of_is_refused(verb: str) -> None:
+def test_unknown_options_are_refused(verb: str) -> None:
     """An unknown option of any verb is refused, with nothing run."""
     kind, _, name = verb.partition(".")
     function = getattr(Smolvm if kind == "Smolvm" else Machine, name)
@@ -70,7 +70,7 @@ def test_options_of_other_verbs_are_refused(client: Smolvm, fake: FakeRunner, na
 
 
 @pytest.mark.parametrize("kind", [Smolvm, SubprocessRunner])
-def test_what_is_made_of_wrong_values(kind: Callable[..., object]) -> None:
+def test_clients_and_runners_refuse_invalid_arguments(kind: Callable[..., object]) -> None:
     """Clients and runners refuse invalid arguments when they are made."""
     for name in inspect.signature(kind).parameters.keys() - {"runner"}:
         for label, value in hostile.VALUES.items():
@@ -115,7 +115,7 @@ REFUSED: list[tuple[str, Callable[[Smolvm], object], type[Exception]]] = [
 
 
 @pytest.mark.parametrize(("words", "call", "kind"), REFUSED)
-def test_what_is_refused_is_said(
+def test_the_error_names_the_invalid_value(
     client: Smolvm, fake: FakeRunner, words: str, call: Callable[[Smolvm], object], kind: type[Exception]
 ) -> None:
     """The error says what is wrong with the value, and nothing is run."""
@@ -130,7 +130,7 @@ class _Word(str, Enum):  # noqa: UP042  (whose format is not its value)
     WORD = "async"
 
 
-def test_a_str_is_the_text_that_it_is(client: Smolvm, fake: FakeRunner) -> None:
+def test_a_str_subclass_is_used_by_its_text(client: Smolvm, fake: FakeRunner) -> None:
     """A str subclass is used by its own text (an enum member's value), not by its `__str__`."""
     fake.answer([])
     given: Any = {"labels": {_Word.WORD: _Word.WORD}, "block_io": _Word.WORD, "network": _Word.WORD}
@@ -149,7 +149,7 @@ class Nasty:
 
 
 @pytest.mark.parametrize("value", [Nasty(), 10**5000, ["x" * 10_000], "\0" * 10_000], ids=["repr", "int", "list", "NUL"])
-def test_a_value_is_shown_whatever_it_is(client: Smolvm, value: Any) -> None:
+def test_any_value_is_shown_abbreviated(client: Smolvm, value: Any) -> None:
     """An error's message shows any value, abbreviated."""
     with pytest.raises((TypeError, ValueError), match="user") as caught:
         client.machine("m").exec(["true"], user=value)

@@ -21,7 +21,7 @@ from smolkit import errors
 from smolkit.handles.archive import Unpacker
 from smolkit.handles.host_tree import fresh_folder
 from tests.nasty import state
-from tests.unit.test_archive_fuzz import put
+from tests.unit.test_archive_fuzz import with_field
 from tests.unit.test_files import member
 
 DIR, SYM, LNK = tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
@@ -152,7 +152,7 @@ def test_links_that_stay_inside_are_kept(tmp_path: Path) -> None:
     assert (made / "d").samefile(made / "ahead")
 
 
-def test_many_links_that_go_up_from_what_comes_later(tmp_path: Path) -> None:
+def test_links_that_go_up_from_later_directories_are_limited(tmp_path: Path) -> None:
     """Up to 512 links that go up from later directories are kept, more are refused, and others do not count."""
     later = [member(f"{n}", SYM, "later/../d") for n in range(513)]
     others = b"".join(member(f"o{n}", SYM, "none") for n in range(9))
@@ -163,12 +163,12 @@ def test_many_links_that_go_up_from_what_comes_later(tmp_path: Path) -> None:
         download(tmp_path, io.BytesIO(b"".join(later) + deep("later") + deep("d") + END))
 
 
-def test_modes_and_times_are_the_guests(tmp_path: Path) -> None:
+def test_modes_and_times_are_kept(tmp_path: Path) -> None:
     """Modes and times are kept for files, directories and symlinks, except setuid, setgid and sticky bits."""
     times = itertools.count(10**9)
 
     def timed(*args: str | bytes, mode: int = 0o7750) -> bytes:
-        return put(put(member(*args), 136, 12, b"%011o" % next(times)), 100, 8, b"%07o" % mode)  # type: ignore[arg-type]
+        return with_field(with_field(member(*args), 136, 12, b"%011o" % next(times)), 100, 8, b"%07o" % mode)  # type: ignore[arg-type]
 
     archive = timed("./", DIR, mode=0o7711) + timed("d", DIR, mode=0o555) + timed("d/x", mode=0) + timed("d/e", DIR, mode=0)
     archive += timed("l", SYM, "d") + timed("d/e/y", mode=0o4755) + member("h", LNK, "d/x")
@@ -195,7 +195,7 @@ def test_modes_and_times_are_the_guests(tmp_path: Path) -> None:
 
 def closed(name: str, mode: bytes = b"0000000") -> bytes:
     """A directory that nobody may enter or write to."""
-    return put(member(name, DIR), 100, 8, mode)
+    return with_field(member(name, DIR), 100, 8, mode)
 
 
 LAST = member("last", content=b"x") + member(
@@ -213,7 +213,7 @@ HOSTILE_TREES = {
 
 
 @pytest.mark.parametrize("name", HOSTILE_TREES)
-def test_nothing_is_kept_of_what_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_refused_archive_leaves_nothing(tmp_path: Path, name: str) -> None:
     """A refused archive leaves nothing, however deep it is and whatever its modes, also for a user who is not root."""
     with nobody(tmp_path) as place, pytest.raises(errors.UnsafeArchiveError):
         download(place, io.BytesIO(HOSTILE_TREES[name] + END))
@@ -221,7 +221,7 @@ def test_nothing_is_kept_of_what_is_refused(tmp_path: Path, name: str) -> None:
     assert [] == os.listdir(tmp_path)
 
 
-def test_what_cannot_become_the_target_is_removed(tmp_path: Path) -> None:
+def test_a_tree_that_cannot_become_the_target_is_removed(tmp_path: Path) -> None:
     """A tree that cannot become the target, since that is something else by now, is removed even if unreadable."""
     with nobody(tmp_path), pytest.raises(OSError, match="target"), fresh_folder("target") as part:
         Unpacker(part, MIB, lambda _: None).unpack(io.BytesIO(closed("./") + closed("d") + member("d/x") + END))
@@ -230,7 +230,7 @@ def test_what_cannot_become_the_target_is_removed(tmp_path: Path) -> None:
     assert ["target"] == os.listdir(tmp_path)
 
 
-def test_read_only_trees_arrive_for_any_user(tmp_path: Path) -> None:
+def test_read_only_trees_are_created_by_any_user(tmp_path: Path) -> None:
     """The content of read-only directories is created in any order, and their modes are right in the end."""
     order = [closed(n) for n in ("d", "d/e", "f")]
     files = [member(f"{folder}/{n}", content=b"x") for n in range(3) for folder in ("d", "f", "d/e")]
@@ -242,7 +242,7 @@ def test_read_only_trees_arrive_for_any_user(tmp_path: Path) -> None:
     assert 9 == sum(kept == b"x" for _, _, _, kept in found.values())
 
 
-def test_a_deep_tree_that_is_taken(tmp_path: Path) -> None:
+def test_a_deep_tree_is_accepted(tmp_path: Path) -> None:
     """A tree of 512 nested directories is accepted with few descriptors."""
     archive = b"".join(long("d/" * n) for n in range(1, 513))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -286,7 +286,7 @@ def audited(place: Path) -> None:
     print({"d", "x", "l", "h", ".."} <= seen, [path for path in seen if "/" in path.removeprefix(f"{place}/")])
 
 
-def test_the_kernel_is_given_one_name_at_a_time(tmp_path: Path) -> None:
+def test_system_calls_get_one_name_at_a_time(tmp_path: Path) -> None:
     """No system call gets a path of several names (by Python's audit events), so that no symlink can be on the way."""
     code = f"from tests.unit.test_hostile_archives import *; audited(Path({str(tmp_path)!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -308,7 +308,7 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
         assert [] == os.listdir(tmp_path)
 
 
-def test_an_interrupt_while_it_is_removed_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_during_a_removal_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupt during the removal of a refused tree comes out after the tree is gone."""
     remove, strikes = os.unlink, iter([KeyboardInterrupt])
 
@@ -324,7 +324,7 @@ def test_an_interrupt_while_it_is_removed_waits(tmp_path: Path, monkeypatch: pyt
     assert [] == os.listdir(tmp_path)
 
 
-def test_what_cannot_be_removed_is_told(tmp_path: Path) -> None:
+def test_a_tree_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
     """A refused tree that cannot be removed is named in a note on the error."""
     with pytest.raises(RuntimeError, match="stop") as caught, fresh_folder(str(tmp_path / "x")) as part:
         os.rename(part, f"{part}.away")

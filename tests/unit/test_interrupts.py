@@ -144,7 +144,7 @@ def test_an_interrupt_during_a_single_step(engine: PretendEngine, pretend: Smolv
     assert ["m-m"] == engine.left
 
 
-def test_an_interrupted_body_keeps_its_machine_if_told_so(engine: PretendEngine, pretend: Smolvm) -> None:
+def test_an_interrupted_body_keeps_its_machine_on_error(engine: PretendEngine, pretend: Smolvm) -> None:
     """With keep="on_error" an interrupted block keeps its machine, and a note has the command line for a shell."""
     engine.strike("exec", "INT")
 

@@ -72,7 +72,7 @@ def test_each_verb_is_one_call(client: Smolvm, fake: FakeRunner) -> None:
     ] == fake.commands
 
 
-def test_exec_gives_a_result_whatever_the_status(client: Smolvm, fake: FakeRunner) -> None:
+def test_exec_returns_a_result_for_any_status(client: Smolvm, fake: FakeRunner) -> None:
     """exec returns a result whatever the guest's exit status."""
     fake.answer(Exec, returncode=1, stdout="out", stderr="err", duration=0.25)
     result = client.machine("agent").exec(["false"])
@@ -199,7 +199,7 @@ def test_ls_of_an_engine_that_logs_on_stdout() -> None:
 
 
 @pytest.mark.parametrize("answer", ["", "{}", "[", "null", '[{"state": "x"}]', "[1]", "[" * 50_000, "No machines"])
-def test_an_answer_that_is_no_list_is_an_error(client: Smolvm, fake: FakeRunner, answer: str) -> None:
+def test_an_answer_that_is_not_a_list_is_an_error(client: Smolvm, fake: FakeRunner, answer: str) -> None:
     """An answer of ls that is not a list is an error."""
     fake.answer(Ls(), stdout=answer)
 
@@ -318,7 +318,7 @@ def test_bad_input_runs_nothing(client: Smolvm, fake: FakeRunner, error: type[Ex
 @pytest.mark.parametrize(
     "name", ["-x", ".x", "/x", "a/b", "a b", "a.b", "é", "a\n", "", "a" * 129, "a--b", "a-", "_a", "a\0", "a:b", "\uff11"]
 )
-def test_names_that_no_engine_takes(client: Smolvm, name: str) -> None:
+def test_invalid_names_are_refused(client: Smolvm, name: str) -> None:
     """An invalid name is refused before a handle exists, as SmolvmError and ValueError."""
     with pytest.raises(errors.InvalidNameError):
         client.machine(name)
@@ -329,7 +329,7 @@ def test_names_that_no_engine_takes(client: Smolvm, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "0", "A_b-9", "a_", "a" * 128])
-def test_names_that_the_engine_takes(client: Smolvm, name: str) -> None:
+def test_valid_names_are_accepted(client: Smolvm, name: str) -> None:
     """Every name that the engine accepts is accepted."""
     assert name == client.machine(name).name
 
@@ -364,7 +364,7 @@ BAD_OPTIONS: list[tuple[type[Exception], str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("error", "words", "options"), BAD_OPTIONS)
-def test_options_that_cannot_be_right(
+def test_invalid_options_are_refused(
     client: Smolvm, fake: FakeRunner, error: type[Exception], words: str, options: dict[str, Any]
 ) -> None:
     """Invalid options are refused when the handle is made."""
@@ -415,7 +415,7 @@ def test_a_spec_is_a_value() -> None:
 
 
 @pytest.mark.parametrize(("version", "noted"), [("1.9.1", True), ("1.32.2", False)])
-def test_what_a_timeout_may_leave_running(version: str, *, noted: bool) -> None:
+def test_a_timeout_names_engines_that_leave_children(version: str, *, noted: bool) -> None:
     """A timeout's error has a note on engines that end only the command itself, and not its children."""
     fake = FakeRunner(version)
     fake.answer(Exec, returncode=124, duration=2.5)

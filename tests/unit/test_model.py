@@ -113,7 +113,7 @@ def play(engine: Engine, handle: Machine) -> BaseException | None:
     return None
 
 
-def said(error: BaseException | None) -> tuple[list[BaseException], str]:
+def chain_and_text(error: BaseException | None) -> tuple[list[BaseException], str]:
     """An exception with all its causes and contexts, and their text and notes."""
     chain: list[BaseException] = []
     todo: list[BaseException | None] = [error]
@@ -135,7 +135,7 @@ def schedule(seed: int) -> str:
     try:
         for _ in range(engine.random.randint(1, 6)):
             error = play(engine, engine.random.choice(handles))
-            chain, more = said(error)
+            chain, more = chain_and_text(error)
             words += more
             if wrong := judge(engine, error, chain) or left(engine, handles, words):
                 return f"seed {seed}, {engine.fake.engine.version}: {wrong}, {error!r}"

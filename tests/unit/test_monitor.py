@@ -75,7 +75,7 @@ def is_gone(pid: Path) -> bool:
     return not Path(f"/proc/{pid.read_text().strip()}").exists()
 
 
-def test_what_the_engine_says(client: Smolvm, fake: FakeRunner) -> None:
+def test_each_line_is_an_event(client: Smolvm, fake: FakeRunner) -> None:
     """Each line of the engine's output is an event with the line as its text."""
     fake.answer(Monitor, stdout=SAID)
     monitoring = client.machine("m").monitor(restart="always", health_command="test -e /x", health_retries=2)
@@ -98,7 +98,7 @@ def test_events_come_as_they_happen(tmp_path: Path) -> None:
     monitoring.stop()
 
 
-def test_a_block_that_fails_ends_it_too(tmp_path: Path) -> None:
+def test_a_failed_block_ends_the_engine(tmp_path: Path) -> None:
     """A block that fails ends the engine, and raises its exception unchanged."""
     script = f"echo $$ >{tmp_path}/pid; echo '  machine restarted'; exec sleep 4711"
     with pytest.raises(KeyError), machine(tmp_path, script).monitor() as monitoring:
@@ -109,7 +109,7 @@ def test_a_block_that_fails_ends_it_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("look", [list, lambda monitoring: monitoring.__exit__(None, None, None)])
-def test_an_engine_that_cannot_is_an_error(tmp_path: Path, look: object) -> None:
+def test_an_engine_failure_is_raised(tmp_path: Path, look: object) -> None:
     """A failure of the engine is raised after its events, or at the end of the block."""
     (tmp_path / "said").write_text(as_json("NOT_FOUND", "vm not found: m"))
     monitoring = machine(tmp_path, f"cat '{tmp_path}/said' >&2; trap '' TERM; touch {tmp_path}/on; exit 1").monitor()
@@ -141,7 +141,7 @@ async def watch(folder: Path) -> tuple[list[str], bool]:
     return kinds, turns > 0
 
 
-def test_tasks_watch(tmp_path: Path) -> None:
+def test_the_async_monitor(tmp_path: Path) -> None:
     """The async client gives the same events, and ends the engine with its block."""
     assert (["restarted"], True) == asyncio.run(watch(tmp_path))
     assert is_gone(tmp_path / "pid")

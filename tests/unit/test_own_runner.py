@@ -25,7 +25,7 @@ class Careless(Runner):
         return Completed(("ssh", "host", *invocation.argv[:1]), self._returncode, stderr=self._stderr)
 
 
-def test_a_timeout_of_the_guest_is_one_for_any_runner() -> None:
+def test_a_guest_timeout_needs_no_duration_of_the_runner() -> None:
     """A guest's timeout is detected for a runner that gives no duration, and status 124 before it is a result."""
     with pytest.raises(errors.ExecTimeoutError):
         Smolvm(runner=Careless(124, seconds=5.5)).machine("m").exec(["sleep", "9"], timeout=5)
@@ -34,7 +34,7 @@ def test_a_timeout_of_the_guest_is_one_for_any_runner() -> None:
     assert (124, 1) == (result.returncode, result.duration)
 
 
-def test_a_failure_of_the_engine_is_one_for_any_runner() -> None:
+def test_an_engine_failure_needs_no_argv_of_the_runner() -> None:
     """An engine's failure is detected for a runner that returns another argv than it was given."""
     failed = Careless(1, as_json("NOT_FOUND", "vm not found: m").encode())
     with pytest.raises(errors.MachineNotFoundError) as caught:

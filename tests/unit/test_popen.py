@@ -90,7 +90,7 @@ def test_one_thread_feeds_and_another_one_reads(m: Machine, reader_first: bool) 
     assert [True] == [data == found for found in results]
 
 
-def test_what_nobody_reads_slows_the_writer_down(m: Machine) -> None:
+def test_unread_output_blocks_the_writer(m: Machine) -> None:
     """64 MiB to `cat` that nobody reads block the writer with bounded memory, and arrive completely once read."""
     process = m.popen(["cat"], stdin=True)
     live: Any = process._live
@@ -121,7 +121,7 @@ def test_what_nobody_reads_slows_the_writer_down(m: Machine) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024
 
 
-def test_a_second_reader_or_writer_is_refused_in_words(m: Machine) -> None:
+def test_a_second_reader_or_writer_is_refused(m: Machine) -> None:
     """A second reader or writer is refused, and the first one is not disturbed."""
     with m.popen(["sh", "-c", "read a; head -c 100000 /dev/zero; sleep 60"], stdin=True) as process:
         assert process.stdin is not None
@@ -171,7 +171,7 @@ def test_one_task_feeds_and_another_one_reads(backend: str, pretend: PretendEngi
     anyio.run(main, backend=backend)
 
 
-def test_pieces_that_are_awaited_by_tasks_of_their_own(pretend: PretendEngine) -> None:
+def test_pieces_are_awaited_by_different_tasks(pretend: PretendEngine) -> None:
     """Tasks may take turns to read pieces, as `wait_for(anext(...))` makes a task for each, and any of them may wait."""
 
     async def next_of(pieces: Any) -> Any:
@@ -199,7 +199,7 @@ def test_a_timeout_bounds_writes_too(m: Machine, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("command", ["trap '' TERM; exec >&- 2>&-; while :; do sleep 0.1; done"])
-def test_a_bound_holds_for_an_engine_that_closed_its_pipes_and_ignores_signals(
+def test_a_timeout_holds_for_an_engine_that_ignores_signals(
     m: Machine, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`wait(timeout)` raises for an engine that closes its pipes and ignores signals, which its own timeout kills."""
@@ -212,7 +212,7 @@ def test_a_bound_holds_for_an_engine_that_closed_its_pipes_and_ignores_signals(
     assert -9 == process.returncode
 
 
-def test_leaving_the_block_ends_what_writes_on(m: Machine) -> None:
+def test_leaving_the_block_ends_an_endless_writer(m: Machine) -> None:
     """The end of a block ends a command that writes endlessly, after the grace, and frees its place."""
     for grace in (0, 0.2):
         started = time.monotonic()
@@ -224,7 +224,7 @@ def test_leaving_the_block_ends_what_writes_on(m: Machine) -> None:
         assert m.exec(["true"], timeout=30).ok
 
 
-def test_leaving_the_block_kills_what_does_not_go(m: Machine) -> None:
+def test_leaving_the_block_kills_a_command_that_ignores_sigterm(m: Machine) -> None:
     """The end of a block kills a command that ignores SIGTERM."""
     with m.popen(["sh", "-c", "trap '' TERM; echo; while :; do sleep 0.1; done"], grace=0) as process:
         for _ in process:
@@ -232,7 +232,7 @@ def test_leaving_the_block_kills_what_does_not_go(m: Machine) -> None:
     assert -signal.SIGKILL == process.returncode
 
 
-def test_what_reads_its_input_to_the_end_ends_with_the_block(m: Machine) -> None:
+def test_leaving_the_block_closes_stdin(m: Machine) -> None:
     """The end of a block closes stdin, and with grace=None waits as long as it takes."""
     with m.popen(["sh", "-c", "cat >/dev/null; sleep 0.3; exit 3"], stdin=True, grace=None) as process:
         assert process.stdin is not None
@@ -242,7 +242,7 @@ def test_what_reads_its_input_to_the_end_ends_with_the_block(m: Machine) -> None
         m.popen(["true"], grace=-1)
 
 
-def test_a_place_comes_free_however_a_process_goes(m: Machine) -> None:
+def test_a_place_is_freed_however_a_process_ends(m: Machine) -> None:
     """A process frees its place without a wait, however it ends: by itself, killed, dropped, or left in a loop."""
     kept = m.popen(["true"])
     assert m.exec(["true"], timeout=30).ok
@@ -259,7 +259,7 @@ def test_a_place_comes_free_however_a_process_goes(m: Machine) -> None:
     assert m.exec(["true"], timeout=30).ok
 
 
-def test_a_place_that_is_held_bounds_who_waits_by_their_own_timeout(m: Machine, pretend: PretendEngine) -> None:
+def test_a_call_waits_for_a_place_within_its_timeout(m: Machine, pretend: PretendEngine) -> None:
     """A call that waits for a process's place gives up within its own timeout, having run nothing."""
     with m.popen(["sleep", "60"], grace=0):
         for call in (lambda: m.exec(["true"], timeout=0.1), lambda: m.popen(["true"], timeout=0.1)):
@@ -268,7 +268,7 @@ def test_a_place_that_is_held_bounds_who_waits_by_their_own_timeout(m: Machine, 
     assert ["create", "start", "exec"] == pretend.calls
 
 
-def test_a_signal_handler_that_waits_for_what_it_interrupted_is_told(m: Machine) -> None:
+def test_a_signal_handler_that_waits_for_its_interrupted_call_gets_an_error(m: Machine) -> None:
     """A signal handler whose call waits for the interrupted call's place gets DeadlockError, and that call goes on."""
     seen: list[BaseException] = []
 
@@ -333,7 +333,7 @@ def test_a_forked_child_has_no_part_in_an_open_process(m: Machine) -> None:
         assert ("stdout", b"still") == next(iter(process))
 
 
-def test_a_command_that_is_fed_while_another_thread_forks_sees_its_end(m: Machine, tmp_path: Path) -> None:
+def test_a_fork_in_another_thread_does_not_keep_stdin_open(m: Machine, tmp_path: Path) -> None:
     """A forked child does not keep open the pipe of an exec(input=...) in another thread."""
     mark = tmp_path / "mark"
     thread, results = in_thread(lambda: m.exec(["sh", "-c", f"echo >{mark}; sleep 0.3; wc -c"], input=b"x" * 500_000))

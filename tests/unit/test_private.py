@@ -17,7 +17,7 @@ from smolkit.runners.local.private_files import open_lock, private_directory
 ROOT = os.geteuid() == 0
 
 
-def test_a_directory_of_ones_own_is_made_and_closed_to_others(tmp_path: Path) -> None:
+def test_the_lock_directory_is_closed_to_others(tmp_path: Path) -> None:
     """The directory of locks is made with its parents, and closed if it is open to others."""
     (tmp_path / "open").mkdir(mode=0o777)
     (tmp_path / "open").chmod(0o777)
@@ -26,7 +26,7 @@ def test_a_directory_of_ones_own_is_made_and_closed_to_others(tmp_path: Path) ->
         assert 0o700 == stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_symlink_is_no_directory_of_ones_own(tmp_path: Path) -> None:
+def test_a_symlink_is_no_lock_directory(tmp_path: Path) -> None:
     """A symlink or file in place of the directory is skipped for the next candidate, and without any an error is raised."""
     (tmp_path / "target").mkdir(mode=0o755)
     (tmp_path / "link").symlink_to("target")
@@ -54,7 +54,7 @@ def test_another_users_directory_or_file_is_not_used(tmp_path: Path) -> None:
     os.close(directory)
 
 
-def test_a_lock_is_never_what_a_symlink_leads_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locks_do_not_follow_symlinks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Locks of first starts and ports, and the mark of a successful start, do not follow symlinks."""
     target = tmp_path / "target"
     target.write_text("precious")
@@ -95,7 +95,7 @@ def test_a_port_is_found_whatever_the_runtime_directory_is(
     assert 20 == len({free_port() for _ in range(20)})
 
 
-def test_a_user_without_a_home_has_a_lock_all_the_same() -> None:
+def test_a_user_without_a_home_has_a_lock() -> None:
     """Without HOME and a user database entry a start still has a lock and a state directory."""
     code = (
         "import os, pathlib, sys; from smolkit.runners.local.first_boot import _locked, state_folders\n"

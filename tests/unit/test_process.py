@@ -53,7 +53,7 @@ def test_lines_of_text(said: Machine) -> None:
     assert [("stderr", "e\n"), ("stdout", "grün\n"), ("stdout", "x\ufffdy")] == sorted(process)
 
 
-def test_a_line_without_end_is_given_in_parts(said: Machine) -> None:
+def test_an_endless_line_arrives_in_parts(said: Machine) -> None:
     """A line that never ends arrives in parts of bounded size."""
     process = said.popen(["sh", "-c", "head -c 5000000 /dev/zero"], text=True)
 
@@ -96,7 +96,7 @@ def test_a_process_can_be_ended(said: Machine, end: str, code: int) -> None:
     assert f"<Process ['sleep', '60'] in 'm': returncode={code}>" == repr(process)
 
 
-def test_waiting_has_a_bound(said: Machine) -> None:
+def test_wait_takes_a_timeout(said: Machine) -> None:
     """wait takes a timeout, and the command runs on after it."""
     with pytest.raises(KeyError), said.popen(["sh", "-c", "echo x; sleep 60"]) as process:
         with pytest.raises(TimeoutError, match=r"did not end within 0\.1 s"):
@@ -106,7 +106,7 @@ def test_waiting_has_a_bound(said: Machine) -> None:
     assert -9 == process.returncode
 
 
-def test_a_block_that_ends_well_waits(said: Machine) -> None:
+def test_a_successful_block_waits(said: Machine) -> None:
     """A block that succeeds waits for its command, and discards unread output of any size."""
     with said.popen(["sh", "-c", "head -c 3000000 /dev/zero; exit 4"]) as process:
         pass
@@ -168,7 +168,7 @@ def test_a_timeout_ends_it(fake: FakeRunner, client: Smolvm) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 3, 20])
-def test_the_engines_failure_is_raised_and_not_given_as_the_guests(said: Machine, cut: int) -> None:
+def test_the_engines_failure_is_raised(said: Machine, cut: int) -> None:
     """The engine's JSON error line raises, also after output and in parts, and the guest's last output is delivered."""
     line = as_json("SMOLVM_ERROR", "io operation failed: connection closed").strip()
     script = f"printf out; printf 'mine ' >&2; printf %s '{line[:cut]}' >&2; sleep 0.1; echo '{line[cut:]}' >&2; exit 1"
@@ -182,7 +182,7 @@ def test_the_engines_failure_is_raised_and_not_given_as_the_guests(said: Machine
     assert 1 == process.returncode
 
 
-def test_a_guest_that_only_seems_to_be_the_engine(said: Machine) -> None:
+def test_an_error_line_in_the_middle_is_the_guests(said: Machine) -> None:
     """An error line in the middle of the output, or with status 0, is the guest's output unchanged."""
     line = as_json("X", "y").strip()
     script = f"printf '%s\n' '{line}' >&2; printf '{{' >&2; sleep 0.1; printf 'more\n%s\n' '{line}' >&2"
@@ -204,7 +204,7 @@ def test_a_renamed_engines_note_is_not_the_guests(tmp_path: Path) -> None:
     assert [("stderr", b"mine\n")] == list(machine.popen(["x"]))
 
 
-def test_a_background_child_that_holds_the_pipe_hangs_nobody(said: Machine) -> None:
+def test_a_background_child_that_holds_the_pipe_is_not_waited_for(said: Machine) -> None:
     """A background child that holds the engine's pipes open is not waited for."""
     nap = f"9{os.getpid()}"
     process = said.popen(["sh", "-c", f"sleep {nap} & echo $!"])
@@ -245,7 +245,7 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
         Smolvm(tmp_path / "none").machine("m").popen(["true"])
 
 
-def test_every_word_of_exec_is_said(client: Smolvm, fake: FakeRunner) -> None:
+def test_popen_passes_all_options_of_exec(client: Smolvm, fake: FakeRunner) -> None:
     """popen passes all options of exec, and a fake takes what is written before the first read as input."""
     fake.answer(Exec, stdout="answer")
     process = client.machine("m").popen(["cat"], stdin=True, env={"A": "b"}, workdir="/tmp", timeout=5)
@@ -258,7 +258,7 @@ def test_every_word_of_exec_is_said(client: Smolvm, fake: FakeRunner) -> None:
     assert (words, b"question") == (fake.argvs[0], fake.invocations[0].stdin)
 
 
-def test_what_a_scripted_answer_cannot_take_is_not_lost_in_silence(client: Smolvm, fake: FakeRunner) -> None:
+def test_a_write_after_a_scripted_answer_is_refused(client: Smolvm, fake: FakeRunner) -> None:
     """A write after a scripted answer was given is refused."""
     fake.answer(Exec, stdout="answer")
     with client.machine("m").popen(["cat"], stdin=True) as process:
@@ -268,7 +268,7 @@ def test_what_a_scripted_answer_cannot_take_is_not_lost_in_silence(client: Smolv
             process.stdin.write("too late")
 
 
-def test_commands_that_are_left_to_run(client: Smolvm, fake: FakeRunner) -> None:
+def test_spawned_commands_have_a_mark(client: Smolvm, fake: FakeRunner) -> None:
     """Spawned commands have a mark in their environment, by which they and all their children are found."""
     fake.answer(Spawn, stdout="615\n", times=1)
     fake.answer(Spawn, stdout="", times=1)
@@ -319,7 +319,7 @@ def terminal(folder: Path, script: str, version: str = "1.32.2", **options: Any)
 
 
 @pytest.mark.parametrize("status", [0, 1, 7])
-def test_the_terminal_is_handed_over(tmp_path: Path, capfd: pytest.CaptureFixture[str], status: int) -> None:
+def test_the_engine_gets_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str], status: int) -> None:
     """A terminal runs the engine in the foreground with the machine's secrets, and returns the guest's status."""
     machine = terminal(tmp_path, f'echo "$* $SMOLKIT_MACHINE_SECRET_KEY"; exit {status}', secrets={"KEY": "k"})
 
@@ -357,7 +357,7 @@ def test_a_terminal_that_the_engine_cannot_give(
     assert [(1, caught.value)] == [(call.returncode, call.error) for call in calls]
 
 
-def test_what_an_engine_says_beside_a_terminal_is_passed_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_warnings_beside_a_terminal_are_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A warning of an engine that succeeds beside a terminal is printed, without the note of a renamed program."""
     assert 3 == terminal(tmp_path, "echo warning >&2; exit 3").shell()
     assert ("", "warning\n") == capfd.readouterr()
@@ -382,7 +382,7 @@ def test_logs_are_followed(tmp_path: Path) -> None:
         list(Smolvm(runner=fake).machine("m").follow_logs())
 
 
-def test_a_command_that_writes_before_it_reads_stops_nobody(said: Machine) -> None:
+def test_output_is_buffered_while_input_is_written(said: Machine) -> None:
     """Output is buffered while input is written, within a limit; a flood beyond it, which nobody reads, breaks the pipe."""
     script = "head -c 1000000 /dev/zero; wc -c >&2"
     with said.popen(["sh", "-c", script], stdin=True) as process:

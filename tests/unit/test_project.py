@@ -129,7 +129,7 @@ def test_classes_are_final_unless_they_are_meant_to_be_extended() -> None:
 
 
 @pytest.mark.parametrize("module", [smolkit, commands, errors, testing])
-def test_everything_public_is_explained(module: object) -> None:
+def test_everything_public_has_a_docstring(module: object) -> None:
     """Public classes, methods and properties have docstrings."""
     for name in {*vars(module), *module.__all__}:  # type: ignore[attr-defined]
         value = getattr(module, name)
@@ -174,7 +174,7 @@ def test_the_readmes_python_runs(block: str, tmp_path: Path, monkeypatch: pytest
     exec(compile(code, "README.md", "exec"), names)  # noqa: S102  (our own README)
 
 
-def test_the_readmes_commands_are_those_that_run() -> None:
+def test_the_gate_runs_the_readmes_commands() -> None:
     """The gate runs every line of the README's shell blocks."""
     gate = (ROOT.parent / ".ci/run").read_text()
     lines = "".join(re.findall(r"(?ms)^```sh\n(.*?)^```", README)).splitlines()
@@ -196,7 +196,7 @@ def test_the_quickstart_runs_anywhere() -> None:
     assert "in-memory fake (no machine is booted):\n0 hi from Linux 6.0.0-fake\n" in done.stdout
 
 
-def test_importing_smolkit_spares_what_it_does_not_need() -> None:
+def test_importing_smolkit_imports_no_slow_modules() -> None:
     """Importing smolkit or its fakes does not import slow modules that they may never need."""
     spared = ["asyncio", "logging", "subprocess", "tempfile"]
     code = f"""import sys

@@ -34,7 +34,7 @@ WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 
 @given(st.text(max_size=140))
-def test_names_are_the_engines_or_an_error(text: str) -> None:
+def test_names_are_safe_or_refused(text: str) -> None:
     """A name is refused before anything runs, or can be no flag, path or second argument."""
     try:
         name = machine_name(text)
@@ -48,7 +48,7 @@ def test_names_are_the_engines_or_an_error(text: str) -> None:
 
 
 @given(st.lists(WORDS, max_size=5), st.dictionaries(WORDS.filter(lambda key: key and "=" not in key), WORDS, max_size=4))
-def test_the_guests_words_stay_the_guests(words: list[str], env: dict[str, str]) -> None:
+def test_the_guests_command_stays_the_guests(words: list[str], env: dict[str, str]) -> None:
     """Everything after the first `--` is the guest's command, and no value of env survives redaction."""
     command = Exec("m", ["program", *words], env=env)
     argv = command.argv(NEWEST)
@@ -75,7 +75,7 @@ def test_paths_reach_the_guest_byte_by_byte(path: bytes) -> None:
 
 @given(st.dictionaries(PARTS, st.binary(max_size=2000), max_size=6), st.sets(PARTS, max_size=3))
 @settings(max_examples=40)
-def test_trees_survive_the_way(files: dict[bytes, bytes], folders: set[bytes]) -> None:
+def test_trees_survive_packing(files: dict[bytes, bytes], folders: set[bytes]) -> None:
     """Trees with names and contents of any bytes survive packing and unpacking."""
     with tempfile.TemporaryDirectory() as place:
         source, target = Path(place, "source"), Path(place, "target")
@@ -132,7 +132,7 @@ def test_nothing_leaves_the_folder(members: list[tuple[bytes, str, str, bytes]])
 
 
 @given(st.binary(max_size=3000))
-def test_noise_is_no_archive(noise: bytes) -> None:
+def test_random_bytes_are_no_archive(noise: bytes) -> None:
     """Random bytes are refused as an archive, or empty, without any other error."""
     with tempfile.TemporaryDirectory() as place, suppress(errors.UnsafeArchiveError):
         archive.Unpacker(place, 10**5, lambda _: None).unpack(io.BytesIO(noise))

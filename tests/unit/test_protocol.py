@@ -91,7 +91,7 @@ def test_an_interrupt_in_an_observer(verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["create", "start", "delete"])
-def test_an_answer_that_an_interrupt_lost(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_that_loses_the_answer(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If an interrupt loses the answer (no InterruptedCall), a create is looked up and undone, a delete repeated."""
     fake, struck = FakeSmolvm(), Counter[str]()
     execute = fake.execute
@@ -164,7 +164,7 @@ def struck_life(fake: FakeSmolvm, strike: Strike) -> bool:
 
 
 @pytest.mark.parametrize("fault", [None, ("delete", "locked"), ("start", "boot timeout"), ("create", "killed")])
-def test_a_signal_at_each_call_of_a_life(fault: tuple[Any, Any] | None) -> None:
+def test_a_signal_at_each_function_call_of_a_life(fault: tuple[Any, Any] | None) -> None:
     """Ctrl-C at any function call of a life comes out, leaves nothing, and frees all places at the gates."""
     wrong, at, strike = [], 0, Strike(0)
     while strike.asked >= at:

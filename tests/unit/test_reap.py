@@ -34,7 +34,7 @@ GONE = evolve(ME, pid=300)
 EARLIER = evolve(GONE, boot="cccccccc")  # an owner of another boot
 
 
-def judged(owner: Owner | str, name: str = "m", *, labels: bool = True, **marks: str | int) -> str:
+def reap_reason(owner: Owner | str, name: str = "m", *, labels: bool = True, **marks: str | int) -> str:
     """The reason to reap a machine of this owner, with these labels by keyword, or ""."""
     found = {MACHINE: name, OWNER: str(owner), **{f"smolkit.{key}": str(mark) for key, mark in marks.items()}}
     return HERE.reason_to_reap(MachineInfo(name, labels=found, created_at=499_999), labels=labels)
@@ -56,9 +56,9 @@ def judged(owner: Owner | str, name: str = "m", *, labels: bool = True, **marks:
         ("", ""),
     ],
 )
-def test_only_machines_of_dead_processes_of_this_place_may_go(owner: Owner | str, reason: str) -> None:
+def test_only_machines_of_dead_processes_of_this_host_are_reaped(owner: Owner | str, reason: str) -> None:
     """Only machines of dead processes of this host are reaped: not with a reused PID, of another host or product."""
-    assert reason == judged(owner)
+    assert reason == reap_reason(owner)
 
 
 @pytest.mark.parametrize(
@@ -71,26 +71,26 @@ def test_only_machines_of_dead_processes_of_this_place_may_go(owner: Owner | str
         (evolve(EARLIER, pid=200), 499_999, 500_000.0, ""),  # a process with this PID exists
     ],
 )
-def test_a_boot_that_is_over(owner: Owner, created_at: int | None, booted: float | None, reason: str) -> None:
+def test_a_machine_of_an_earlier_boot(owner: Owner, created_at: int | None, booted: float | None, reason: str) -> None:
     """Another boot's id proves death only if the machine is older than this boot: containers have their own."""
     machine = MachineInfo("m", labels={MACHINE: "m", OWNER: str(owner)}, created_at=created_at)
 
     assert reason == evolve(HERE, booted=booted).reason_to_reap(machine, labels=True)
 
 
-def test_a_host_that_tells_nothing_of_itself_judges_nobody() -> None:
+def test_a_host_without_proc_reaps_nothing() -> None:
     """Without /proc a host reaps nothing, since it cannot tell a container from another."""
     machine = MachineInfo("m", labels={MACHINE: "m", OWNER: str(GONE)}, created_at=1)
 
     assert "" == evolve(HERE, me=None).reason_to_reap(machine, labels=True)
 
 
-def test_a_machine_whose_time_is_up_may_go() -> None:
+def test_a_machine_past_its_lifetime_is_reaped() -> None:
     """A machine whose lifetime is over is reaped whoever owns it, and an invalid lifetime is ignored."""
-    assert "its time was up 10 s ago" == judged(ME, expires=999_990)
-    assert "its time was up 10 s ago" == judged("none", expires=999_990)
-    assert "" == judged(ME, expires=1_000_001)
-    assert "" == judged(ME, expires="soon")
+    assert "its time was up 10 s ago" == reap_reason(ME, expires=999_990)
+    assert "its time was up 10 s ago" == reap_reason("none", expires=999_990)
+    assert "" == reap_reason(ME, expires=1_000_001)
+    assert "" == reap_reason(ME, expires="soon")
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_a_machine_whose_time_is_up_may_go() -> None:
         ("c-0", "c", False),
     ],
 )
-def test_labels_are_believed_of_no_other_machine_than_they_name(name: str, machine: str, own: bool) -> None:
+def test_labels_inherited_by_a_branch_are_ignored(name: str, machine: str, own: bool) -> None:
     """A branch inherits its source's labels, and its owner and lifetime are not taken from them."""
-    assert own == bool(judged(GONE, name, machine=machine))
-    assert own == bool(judged("none", name, machine=machine, expires=1))
+    assert own == bool(reap_reason(GONE, name, machine=machine))
+    assert own == bool(reap_reason("none", name, machine=machine, expires=1))
 
 
 @pytest.mark.parametrize("suffix", ["", "-0", "-17"])
@@ -125,21 +125,21 @@ def test_labels_are_believed_of_no_other_machine_than_they_name(name: str, machi
         (None, ""),
     ],
 )
-def test_names_that_were_made_up_tell_the_owner_where_labels_do_not(owner: Owner | None, reason: str, suffix: str) -> None:
+def test_generated_names_tell_the_owner(owner: Owner | None, reason: str, suffix: str) -> None:
     """A generated name tells the owner where labels do not (older engines, branches), with the same proof."""
     name = fresh_name(owner) + suffix
 
-    assert reason == judged("none", name, labels=False)
-    assert reason == judged(ME, name, machine="golden")
-    assert "" == judged("none", name)
+    assert reason == reap_reason("none", name, labels=False)
+    assert reason == reap_reason(ME, name, machine="golden")
+    assert "" == reap_reason("none", name)
 
 
 @pytest.mark.parametrize(
     "name", ["mine", "smolkit-x-1", "smolkit-300-0a1b2c3d4e5f", f"smolkit-{GONE}", f"{GONE}-0a1b2c3d4e5f"]
 )
-def test_other_names_tell_nothing(name: str) -> None:
+def test_other_names_tell_no_owner(name: str) -> None:
     """Other names say nothing about an owner."""
-    assert "" == judged("none", name, labels=False)
+    assert "" == reap_reason("none", name, labels=False)
 
 
 def test_owners_are_written_and_read() -> None:
@@ -205,7 +205,7 @@ WHO = "from smolkit.runners.local.identity import here; print(here().me, here().
 
 
 @contextmanager
-def elsewhere(*unshare: str) -> Iterator[str]:
+def process_elsewhere(*unshare: str) -> Iterator[str]:
     """A living process in namespaces of its own, and its identity there. Skips where namespaces are not allowed."""
     argv = ["unshare", *unshare, sys.executable, "-c", WHO]
     with subprocess.Popen(argv, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True) as process:
@@ -230,9 +230,9 @@ def elsewhere(*unshare: str) -> Iterator[str]:
     ids=["pids", "pids with the host's proc", "time", "hostname"],
 )
 @pytest.mark.parametrize("labels", [True, False])
-def test_a_living_process_of_another_place_keeps_its_machines(unshare: list[str], labels: bool) -> None:
+def test_a_living_process_in_other_namespaces_keeps_its_machines(unshare: list[str], labels: bool) -> None:
     """A living process in another PID or time namespace keeps its machines, although its PID or start time differs here."""
-    with elsewhere(*unshare) as owner:
+    with process_elsewhere(*unshare) as owner:
         name = "m" if labels else f"smolkit-{owner}-0a1b2c3d4e5f"
         machine = MachineInfo(name, created_at=1, labels={MACHINE: name, OWNER: owner})
 
@@ -243,7 +243,7 @@ def test_a_container_with_a_boot_id_of_its_own_keeps_its_machines(tmp_path: Path
     """A container with a boot id of its own (systemd-nspawn) keeps its machines."""
     (tmp_path / "id").write_text("00000000-0000-0000-0000-000000000000")
     script = f'mount --bind {tmp_path}/id /proc/sys/kernel/random/boot_id && exec "$@"'
-    with elsewhere("--user", "--map-root-user", "--mount", "sh", "-c", script, "sh") as owner:
+    with process_elsewhere("--user", "--map-root-user", "--mount", "sh", "-c", script, "sh") as owner:
         machine = MachineInfo("m", created_at=int(time.time()), labels={MACHINE: "m", OWNER: owner})
 
         assert me().boot not in owner
@@ -256,7 +256,7 @@ def record(name: str, **labels: str) -> dict[str, object]:
     return {"name": name, "created_at": 1, "labels": {MACHINE: name, **labels}}
 
 
-def test_reap_says_what_it_does_and_does_it(client: Smolvm, fake: FakeRunner) -> None:
+def test_reap_does_what_its_dry_run_lists(client: Smolvm, fake: FakeRunner) -> None:
     """reap stops and deletes what its dry run listed, except for machines that changed in between."""
     gone = str(evolve(me(), pid=2**22 + 1))
     machines = [record("a", **{OWNER: gone}), record("b"), record("c", **{OWNER: gone}), record("d", **{OWNER: gone})]
@@ -274,7 +274,7 @@ def test_reap_says_what_it_does_and_does_it(client: Smolvm, fake: FakeRunner) ->
     assert [Ls(), Status("a"), Stop("a"), Delete("a"), Status("c"), Status("d")] == fake.commands[1:]
 
 
-def test_reap_spares_what_living_machines_were_branched_from(client: Smolvm, fake: FakeRunner) -> None:
+def test_reap_keeps_sources_of_living_branches(client: Smolvm, fake: FakeRunner) -> None:
     """reap keeps all ancestors of living branches, and deletes branches before their sources."""
     gone = {OWNER: str(evolve(me(), pid=2**22 + 1))}
     family = [("a", None), ("b", "a"), ("c", "b"), ("x", None), ("y", "x"), ("z", "y"), ("loop", "loop")]
@@ -335,7 +335,7 @@ def test_a_create_whose_outcome_is_not_known(client: Smolvm, fake: FakeRunner) -
     assert "was not touched" in said[2]
 
 
-def test_a_create_of_which_nothing_can_be_known(client: Smolvm, fake: FakeRunner) -> None:
+def test_a_create_whose_look_fails_too(client: Smolvm, fake: FakeRunner) -> None:
     """A failing ls after a create of unknown outcome is a note on the error."""
     fake.answer(Create, returncode=-9)
     fake.answer(Ls(), returncode=1, stderr=as_json("X", "ls broke"))
@@ -362,7 +362,7 @@ def labels_of(argv: tuple[str, ...]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("keep", [True, "on_error"])
-def test_machines_to_be_kept_have_no_owner(client: Smolvm, fake: FakeRunner, keep: bool | Literal["on_error"]) -> None:
+def test_kept_machines_have_no_owner(client: Smolvm, fake: FakeRunner, keep: bool | Literal["on_error"]) -> None:
     """Kept machines have no owner in label or name, also when an unpickled handle makes them, and are not reaped."""
     fake.answer(["machine"])
     made = client.machine("m", keep=keep)
@@ -390,7 +390,7 @@ def test_a_kept_machine_may_have_a_lifetime(client: Smolvm, fake: FakeRunner) ->
         client.machine("m", lifetime=0)
 
 
-def test_a_copy_makes_what_the_handle_would_make() -> None:
+def test_an_unpickled_handle_keeps_its_options() -> None:
     """An unpickled handle makes machines with the same keep and lifetime."""
     machine = Smolvm("/no/such/smolvm").machine("m", keep="on_error", lifetime=60)
     copy = pickle.loads(pickle.dumps(machine))
@@ -424,7 +424,7 @@ AFTER = Here(here().me, time.time(), lambda pid, started: False)  # a host on wh
 
 
 @pytest.mark.parametrize(("version", "found"), [("1.7.9", []), ("1.13.1", []), ("1.14.0", ["golden"])])
-def test_what_may_have_branches_stays_where_the_engine_does_not_tell(version: str, found: list[str]) -> None:
+def test_machines_with_unknown_branches_are_kept(version: str, found: list[str]) -> None:
     """A machine that may have branches is not reaped on engines that do not report parents."""
     fake = FakeRunner(version)
     name = fresh_name(GONE) if version == "1.7.9" else "golden"
@@ -452,7 +452,7 @@ with Smolvm(runner=SubprocessRunner(sys.argv[1], version="1.32.2")).machine("m")
 
 
 @pytest.mark.parametrize("verb", ["create", "start", "exec", "delete"])
-def test_an_owner_that_is_killed_leaves_nothing_that_reap_does_not_find(tmp_path: Path, verb: str) -> None:
+def test_reap_finds_what_a_killed_owner_left(tmp_path: Path, verb: str) -> None:
     """After kill -9 at any step, reap from another process leaves nothing, and does not touch another machine."""
     engine = PretendEngine(tmp_path)
     (tmp_path / "state/m-foreign").write_text('"team":"ci"')

@@ -32,13 +32,13 @@ def fake() -> Aging:
     return Aging()
 
 
-def made(fake: FakeRunner) -> dict[str, Any]:
+def last_record(fake: FakeRunner) -> dict[str, Any]:
     """The record of the machine that was created last."""
     created = [command for command in fake.commands if isinstance(command, Create)]
     return {"name": "m", "created_at": int(fake.now()), "labels": dict(created[-1].marks)}
 
 
-def recorded(fake: FakeRunner, record: dict[str, Any] | None) -> None:
+def put_on_record(fake: FakeRunner, record: dict[str, Any] | None) -> None:
     """Let the engine have this record under the name, and let all other calls succeed."""
     if record is None:
         fake.answer(
@@ -69,7 +69,7 @@ def verbs(fake: FakeRunner) -> list[type[Command[Any]]]:
 
 def test_a_machine_that_was_made_anew_by_another_is_not_harmed(machine: Machine, fake: Aging) -> None:
     """stop and delete of a machine that another made anew raise, leave it alone, and say how to reach it."""
-    recorded(fake, OTHER)
+    put_on_record(fake, OTHER)
 
     harms: list[Callable[[], object]] = [
         machine.stop,
@@ -88,7 +88,7 @@ def test_a_machine_that_was_made_anew_by_another_is_not_harmed(machine: Machine,
 
 def test_a_handle_that_made_nothing_takes_what_there_is(client: Smolvm, machine: Machine, fake: Aging) -> None:
     """A handle that made nothing, or deleted its machine, acts on whatever has the name."""
-    recorded(fake, OTHER)
+    put_on_record(fake, OTHER)
     client.machine("m").delete()
 
     assert [Delete] == verbs(fake)
@@ -96,7 +96,7 @@ def test_a_handle_that_made_nothing_takes_what_there_is(client: Smolvm, machine:
 
 def test_the_machine_that_was_made_is_stopped_and_deleted(machine: Machine, fake: Aging) -> None:
     """stop and delete look first, and act on the machine that the handle made."""
-    recorded(fake, made(fake))
+    put_on_record(fake, last_record(fake))
     machine.stop()
     machine.delete()
     machine.delete()
@@ -106,7 +106,7 @@ def test_the_machine_that_was_made_is_stopped_and_deleted(machine: Machine, fake
 
 def test_a_machine_that_is_gone_is_said_to_be(machine: Machine, fake: Aging) -> None:
     """A machine that is gone raises the same error as without the look."""
-    recorded(fake, None)
+    put_on_record(fake, None)
 
     machine.delete(missing_ok=True)
     assert [Status] == verbs(fake)
@@ -114,7 +114,7 @@ def test_a_machine_that_is_gone_is_said_to_be(machine: Machine, fake: Aging) -> 
 
 def test_a_machine_that_is_gone_is_an_error_unless_told_not_to_be(machine: Machine, fake: Aging) -> None:
     """delete and stop of a missing machine raise, unless missing_ok is given."""
-    recorded(fake, None)
+    put_on_record(fake, None)
 
     with pytest.raises(errors.MachineNotFoundError):
         machine.delete()
@@ -125,7 +125,7 @@ def test_a_machine_that_is_gone_is_an_error_unless_told_not_to_be(machine: Machi
 def test_a_look_that_fails_once_is_tried_again(machine: Machine, fake: Aging) -> None:
     """A look that fails once is tried again."""
     fake.answer(Status, returncode=1, stderr=as_json("X", "it broke"), times=1)
-    recorded(fake, made(fake))
+    put_on_record(fake, last_record(fake))
     machine.delete()
 
     assert [Status, Status, Delete] == verbs(fake)
@@ -136,7 +136,7 @@ def test_a_look_that_fails_once_is_tried_again(machine: Machine, fake: Aging) ->
 def test_without_a_look_nothing_is_done(machine: Machine, fake: Aging, broken: Any, record: str) -> None:
     """If status and ls keep failing, nothing is touched, and the error says so."""
     fake.answer(lambda command: isinstance(command, broken), returncode=1, stderr=as_json("X", "it broke"))
-    recorded(fake, made(fake) if record == "own" else OTHER)
+    put_on_record(fake, last_record(fake) if record == "own" else OTHER)
     looks = [Status, Status, Status, Ls]
 
     if broken is Status and record == "own":
@@ -156,7 +156,7 @@ def run(client: Smolvm, fake: Aging, record: dict[str, Any] | None, age: float, 
     fake.answer(lambda command: not isinstance(command, (Status, Ls)))
     with client.machine("m") as machine:
         machine.exec(["true"])
-        recorded(fake, made(fake) if record == {} else record)
+        put_on_record(fake, last_record(fake) if record == {} else record)
         fake.age = age
         if fails:
             raise KeyError("mine")
@@ -198,7 +198,7 @@ def test_engines_without_labels_have_the_time_of_creation(age: float, *, replace
     machine = Smolvm(runner=fake).machine("m")
     machine.create()
     fake.age = age
-    recorded(fake, {"name": "m", "created_at": int(fake.now())})
+    put_on_record(fake, {"name": "m", "created_at": int(fake.now())})
 
     if replaced:
         with pytest.raises(errors.MachineReplacedError):
@@ -234,7 +234,7 @@ def test_an_older_machine_under_the_name_is_another_one() -> None:
     machine = Smolvm(runner=fake).machine("m")
     machine.create()
     fake.age = 3600
-    recorded(fake, {"name": "m", "created_at": int(fake.now())})
+    put_on_record(fake, {"name": "m", "created_at": int(fake.now())})
 
     with pytest.raises(errors.MachineReplacedError):
         machine.stop()

@@ -62,7 +62,7 @@ def scripts(draw: st.DrawFn) -> str:
 
 
 @given(scripts())
-def test_the_fakes_shell_does_as_this_hosts(script: str) -> None:
+def test_the_fakes_shell_agrees_with_this_hosts(script: str) -> None:
     """Status, stdout, stderr (except the shell's own messages) and the file are the same as in this host's shell."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["sh", "-c", script]
@@ -85,7 +85,7 @@ def own(stderr: bytes) -> list[bytes]:
     return [line for line in stderr.splitlines() if not line.startswith((b"sh: ", b"/bin/sh: ", b"cat: "))]
 
 
-def test_scripts_of_all_kinds() -> None:
+def test_random_scripts() -> None:
     """A random script is refused, or does the same in this host's shell (`python -m tests.shells 20000`: more)."""
     random, taken = Random(7), 0  # noqa: S311  (no secret)
     for _ in range(300):
@@ -131,7 +131,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("script", REFUSED)
-def test_what_it_does_not_know_it_refuses(script: str) -> None:
+def test_unsupported_syntax_is_refused(script: str) -> None:
     """Unsupported syntax is refused with UnexpectedCommandError, and nothing is guessed."""
     fake = FakeSmolvm()
     with Smolvm(runner=fake).machine("m") as machine:
@@ -173,7 +173,7 @@ def test_programs_refuse_too(command: str) -> None:
         ('echo "$" "a $ b"', 0, "$ a $ b\n"),
     ],
 )
-def test_what_it_knows_it_does_as_busybox(script: str, status: int, stdout: str) -> None:
+def test_supported_scripts_agree_with_busybox(script: str, status: int, stdout: str) -> None:
     """Statuses and messages of supported scripts are busybox's."""
     with Smolvm(runner=FakeSmolvm()).machine("m") as machine:
         result = machine.sh(script, workdir="/root")

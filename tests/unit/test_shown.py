@@ -48,7 +48,7 @@ def forms(canary: str) -> set[str]:
     return {canary, repr(canary)[1:-1], shlex.quote(canary), urllib.parse.quote(canary), "c4n4ry", *middles}
 
 
-def given(option: str, kind: str = "str") -> Any:
+def canary_for(option: str, kind: str = "str") -> Any:
     """A canary in the form that this option takes."""
     if option in {"proxy", "input"}:
         return PROXY
@@ -57,21 +57,21 @@ def given(option: str, kind: str = "str") -> Any:
     return {"TOKEN": CANARY}
 
 
-def told(options: str) -> set[str]:
+def secret_options(options: str) -> set[str]:
     """The options of a TypedDict that hold secrets."""
     return SECRET_OPTIONS & set(getattr(option_types, options).__annotations__)
 
 
-def taking(kind: type[Any]) -> Iterator[tuple[str, str]]:
+def secret_parameters(kind: type[Any]) -> Iterator[tuple[str, str]]:
     """Each public method that takes secrets, and the parameter."""
     for name, method in inspect.getmembers(kind, inspect.isfunction):
         for parameter in inspect.signature(method).parameters.values() if name[0] != "_" else ():
             unpacked = re.fullmatch(r"Unpack\[(\w+)\]", str(parameter.annotation))
-            found = told(unpacked[1]) if unpacked else {parameter.name} & SECRET_OPTIONS
+            found = secret_options(unpacked[1]) if unpacked else {parameter.name} & SECRET_OPTIONS
             yield from ((name, option) for option in sorted(found))
 
 
-PLACES = [(kind, name, option) for kind in (Machine, Smolvm) for name, option in taking(kind)]
+PLACES = [(kind, name, option) for kind in (Machine, Smolvm) for name, option in secret_parameters(kind)]
 REFUSED = {("run_detached", "input"), ("terminal", "input")}  # refused by the method
 # The other arguments of each method.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
@@ -127,13 +127,13 @@ def shown_by(error: BaseException) -> str:
     return "\n".join(said)
 
 
-def given_away(text: str) -> list[str]:
+def revealed(text: str) -> list[str]:
     """The lines that contain a canary in any form."""
     return [line for line in text.splitlines() if any(form in line for form in forms(CANARY))]
 
 
 @pytest.fixture
-def caught(caplog: pytest.LogCaptureFixture) -> Callable[[Callable[[], Any]], str]:
+def report_of(caplog: pytest.LogCaptureFixture) -> Callable[[Callable[[], Any]], str]:
     """Everything shown when this fails, logs included."""
 
     def catch(work: Callable[[], Any]) -> str:
@@ -149,8 +149,8 @@ def caught(caplog: pytest.LogCaptureFixture) -> Callable[[Callable[[], Any]], st
 
 @pytest.mark.parametrize(("kind", "name", "option"), PLACES)
 @pytest.mark.parametrize("secret", ["str", "Secret"])
-def test_an_engine_that_fails_gives_nothing_away(
-    kind: type[Any], name: str, option: str, secret: str, caught: Callable[..., str]
+def test_a_failing_engine_reveals_no_secret(
+    kind: type[Any], name: str, option: str, secret: str, report_of: Callable[..., str]
 ) -> None:
     """A failing engine reveals no secret in error, observers, recorded calls, pickles or locals of smolkit's frames."""
     fake, calls = FakeRunner(), list[Call]()
@@ -158,16 +158,16 @@ def test_an_engine_that_fails_gives_nothing_away(
     stays_ours(fake)
     fake.answer(["machine", "data-dir"], "/nonexistent\n")
     fake.answer(lambda _: True, returncode=1, stderr=as_json("CONFIG_ERROR", "config operation failed: no"))
-    shown = caught(lambda: call(client, kind, name, **{option: given(option, secret)}))
+    shown = report_of(lambda: call(client, kind, name, **{option: canary_for(option, secret)}))
 
-    assert [] == given_away(shown)
-    assert [] == given_away(f"{calls}\n{fake.commands}\n{fake.invocations}\n{fake.argvs}\n{vars(fake)}")
+    assert [] == revealed(shown)
+    assert [] == revealed(f"{calls}\n{fake.commands}\n{fake.invocations}\n{fake.argvs}\n{vars(fake)}")
 
 
 @pytest.mark.parametrize(("kind", "name", "option"), PLACES)
 @pytest.mark.parametrize("version", ["0.7.2", "1.8.3", "1.32.2"])
-def test_what_is_refused_gives_nothing_away(
-    kind: type[Any], name: str, option: str, version: str, caught: Callable[..., str]
+def test_a_refused_call_reveals_no_secret(
+    kind: type[Any], name: str, option: str, version: str, report_of: Callable[..., str]
 ) -> None:
     """A refused call (invalid value, old engine, wrong name) reveals no secret."""
     fake = FakeRunner(version)
@@ -177,25 +177,25 @@ def test_what_is_refused_gives_nothing_away(
     bad = 7 if single else {"TOKEN": CANARY, "BAD": b"c4n4ry"}
     key = "\0c4n4ry" if single else {"TOKEN": CANARY, "BAD=c4n4ry": ""}
     for value in (bad, *([] if option == "input" else [key]), ["c4n4ry"], "\ud800c4n4ry"):
-        assert [] == given_away(caught(lambda value=value: call(client, kind, name, **{option: value})))
+        assert [] == revealed(report_of(lambda value=value: call(client, kind, name, **{option: value})))
     if version == "0.7.2":
-        assert [] == given_away(caught(lambda: call(client, kind, name, **{option: given(option)})))
+        assert [] == revealed(report_of(lambda: call(client, kind, name, **{option: canary_for(option)})))
 
 
 @pytest.mark.parametrize(("kind", "name", "option"), PLACES)
-def test_a_program_that_cannot_be_started_gives_nothing_away(
-    kind: type[Any], name: str, option: str, tmp_path: Path, caught: Callable[..., str]
+def test_a_program_that_cannot_be_started_reveals_no_secret(
+    kind: type[Any], name: str, option: str, tmp_path: Path, report_of: Callable[..., str]
 ) -> None:
     """A program that cannot be started reveals no secret, also in the frames of the failing system call."""
     (tmp_path / "smolvm").write_bytes(b"no program")
     (tmp_path / "smolvm").chmod(0o755)
     runner = SubprocessRunner(tmp_path / "smolvm", version="1.32.2", env={"HTTPS_PROXY": PROXY, "X": CANARY})
 
-    assert [] == given_away(caught(lambda: call(Smolvm(runner=runner), kind, name, **{option: given(option)})))
+    assert [] == revealed(report_of(lambda: call(Smolvm(runner=runner), kind, name, **{option: canary_for(option)})))
 
 
 @pytest.mark.parametrize(("kind", "name", "option"), [place for place in PLACES if place[1:] not in REFUSED])
-def test_a_dry_run_gives_nothing_away(
+def test_a_dry_run_reveals_no_secret(
     kind: type[Any], name: str, option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A dry run's lines and commands reveal no secret."""
@@ -203,14 +203,14 @@ def test_a_dry_run_gives_nothing_away(
     monkeypatch.setitem(ARGUMENTS, "checkpoint", ("out",))
     monkeypatch.setitem(ARGUMENTS, "pack_create", ("image", "out"))
     with client.dry_run() as plan:
-        call(client, kind, name, **{option: given(option)})
+        call(client, kind, name, **{option: canary_for(option)})
 
     assert plan.lines
-    assert [] == given_away(f"{plan}\n{plan.commands}\n{vars(plan)}\n{capsys.readouterr().out}")
+    assert [] == revealed(f"{plan}\n{plan.commands}\n{vars(plan)}\n{capsys.readouterr().out}")
 
 
 @pytest.mark.parametrize(("kind", "name", "option"), PLACES)
-def test_the_async_twin_gives_nothing_away(kind: type[Any], name: str, option: str, caught: Callable[..., str]) -> None:
+def test_the_async_client_reveals_no_secret(kind: type[Any], name: str, option: str, report_of: Callable[..., str]) -> None:
     """The async client reveals no secret."""
     import anyio
 
@@ -220,7 +220,7 @@ def test_the_async_twin_gives_nothing_away(kind: type[Any], name: str, option: s
 
     async def work() -> None:
         holder = client if kind is Smolvm else client.machine("m")
-        made = getattr(holder, name)(*ARGUMENTS.get(name, ()), **{option: given(option)})
+        made = getattr(holder, name)(*ARGUMENTS.get(name, ()), **{option: canary_for(option)})
         if name == "machine":
             await made.create()
             await made.start()
@@ -230,20 +230,20 @@ def test_the_async_twin_gives_nothing_away(kind: type[Any], name: str, option: s
         else:
             await made
 
-    assert [] == given_away(caught(lambda: anyio.run(work)))
+    assert [] == revealed(report_of(lambda: anyio.run(work)))
 
 
-def test_a_file_that_cannot_be_written_gives_its_content_away_to_nobody(caught: Callable[..., str]) -> None:
+def test_a_file_that_cannot_be_written_reveals_no_content(report_of: Callable[..., str]) -> None:
     """A file that cannot be written does not reveal its content, which may be a key."""
     fake = FakeRunner()
     fake.answer(["machine", "exec"], returncode=82)
     machine = Smolvm(runner=fake).machine("m")
     for work in (lambda: machine.write_text("/x", CANARY), lambda: machine.write_bytes("/x", CANARY.encode())):
-        assert [] == given_away(caught(work))
+        assert [] == revealed(report_of(work))
         assert CANARY.encode() == fake.invocations[-1].stdin
 
 
-def test_an_engine_that_repeats_a_proxy_is_not_repeated() -> None:
+def test_a_proxy_printed_by_the_engine_is_hidden() -> None:
     """An engine that prints a proxy's URL does not reveal its password in an error."""
     fake = FakeRunner()
     fake.answer(["machine"], returncode=1, stderr=as_json("CONFIG_ERROR", f"config operation failed: no {PROXY}"))
@@ -251,10 +251,10 @@ def test_an_engine_that_repeats_a_proxy_is_not_repeated() -> None:
         Smolvm(runner=fake).machine("m", proxy=PROXY).start()
 
     assert "config operation failed: no http://***@proxy:3128" == error.value.message
-    assert [] == given_away(f"{error.value} {error.value!r} {error.value.args} {vars(error.value)}")
+    assert [] == revealed(f"{error.value} {error.value!r} {error.value.args} {vars(error.value)}")
 
 
-def test_handlers_of_a_fake_that_fail_give_nothing_away(caught: Callable[..., str]) -> None:
+def test_a_failing_handler_of_a_fake_reveals_no_secret(report_of: Callable[..., str]) -> None:
     """A failing handler of a fake reveals no secret, in its call or the fake's frames."""
     fake = FakeSmolvm(env={"HOST": CANARY})
     machine = Smolvm(runner=fake).machine("m", secrets={"A": CANARY}, secret_env={"B": "HOST"}, env={"C": CANARY})
@@ -269,11 +269,11 @@ def test_handlers_of_a_fake_that_fail_give_nothing_away(caught: Callable[..., st
         raise RuntimeError("it broke")
 
     for work in (lambda: machine.exec(["deploy"], secrets={"D": CANARY}), lambda: machine.sh("deploy", env={"D": CANARY})):
-        assert [] == given_away(caught(work))
-    assert [] == given_away(f"{seen} {fake.machines} {vars(fake)} {seen[0].env!r}")
+        assert [] == revealed(report_of(work))
+    assert [] == revealed(f"{seen} {fake.machines} {vars(fake)} {seen[0].env!r}")
 
 
-def test_an_interrupt_gives_nothing_away(engine: PretendEngine, pretend: Smolvm, ctrl_c: None) -> None:
+def test_an_interrupt_reveals_no_secret(engine: PretendEngine, pretend: Smolvm, ctrl_c: None) -> None:
     """Ctrl-C while smolkit waits for the engine reveals no secret in its frames."""
     engine.strike("exec", "INT")
     machine = pretend.machine("m", secrets={"A": CANARY}, env={"B": CANARY})
@@ -281,7 +281,7 @@ def test_an_interrupt_gives_nothing_away(engine: PretendEngine, pretend: Smolvm,
         machine.exec(["sleep", "60"], secrets={"C": CANARY}, env={"D": CANARY})
 
     assert list(frames(error.value))
-    assert [] == given_away(shown_by(error.value))
+    assert [] == revealed(shown_by(error.value))
 
 
 def test_pytests_report_of_a_failed_test_has_no_secret(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_pytests_report_of_a_failed_test_has_no_secret(tmp_path: Path) -> None:
     status, said = run_pytest(tmp_path, "-l", "-vvv", "--tb=long", "--full-trace", env={"CANARY": CANARY})
 
     assert (1, True) == (status, "user is a str" in said)
-    assert [] == given_away(said)
+    assert [] == revealed(said)
 
 
 def test_a_crash_report_of_rich_has_no_secret(tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ def test_a_word_that_holds_a_secret_is_a_str_in_all_but_its_repr() -> None:
         (["--", "http://a:b@c"], ["--", "http://a:b@c"]),
     ],
 )
-def test_what_is_shown_of_a_command_line(words: list[str], shown: list[str]) -> None:
+def test_a_displayed_command_line_hides_values(words: list[str], shown: list[str]) -> None:
     """A displayed command line hides proxies, variables' values and URL passwords, and keeps the guest's command."""
     fake = FakeRunner()
     fake.answer(["machine"], returncode=1)
@@ -376,7 +376,7 @@ def test_reprs_of_commands_have_no_secret() -> None:
         Smolvm(runner=SubprocessRunner("smolvm", prefix=["env", f"HTTPS_PROXY={PROXY}"], env={"A": CANARY})),
     ]
 
-    assert [] == given_away(f"{commands} {[command.runner for command in commands[-1:]]}")  # type: ignore[attr-defined]
+    assert [] == revealed(f"{commands} {[command.runner for command in commands[-1:]]}")  # type: ignore[attr-defined]
 
 
 def test_a_proxy_reaches_the_engine(engine: PretendEngine, pretend: Smolvm, caplog: pytest.LogCaptureFixture) -> None:
@@ -396,7 +396,7 @@ HOSTILE = "\x1b]0;owned\x07\x9b31m\r\u202e\udcff\ud800"
 SAFE = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]*")
 
 
-def test_what_a_hostile_guest_says_is_shown_escaped() -> None:
+def test_a_guests_text_is_escaped() -> None:
     """A guest's names and output are escaped in errors, notes and command lines."""
     fake = FakeRunner()
     said = HOSTILE.encode("utf-8", "surrogatepass")

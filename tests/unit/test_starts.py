@@ -109,7 +109,7 @@ def test_a_host_where_nothing_can_be_locked(place: Path, monkeypatch: pytest.Mon
     assert 1 == most_at_once(place)
 
 
-def test_an_engine_behind_a_prefix_is_not_looked_at(place: Path) -> None:
+def test_files_of_an_engine_behind_a_prefix_are_not_looked_at(place: Path) -> None:
     """The files of an engine behind a prefix are not looked at, since they may be on another host."""
     SubprocessRunner(place / "smolvm", prefix=["env"], version="1.32.2").run(Start("m"))
 
@@ -138,16 +138,14 @@ def test_sixteen_threads_and_one_client(place: Path) -> None:
     assert most_at_once(place) <= 4
 
 
-def test_a_state_directory_that_cannot_be_looked_at_keeps_no_machine_from_starting(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_state_directory_prevents_no_start(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A state directory that cannot be inspected (here, too long a name) does not prevent a start."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / ("x" * 300)))
     SubprocessRunner(place / "smolvm", version="1.32.2").run(Start("m"))
     assert ["1", "1"] == (place / "counts").read_text().split()
 
 
-def test_a_start_without_its_program_says_so(place: Path) -> None:
+def test_an_uninstalled_engine_is_reported_as_missing(place: Path) -> None:
     """An engine that was uninstalled after it was found is reported as missing."""
     ours = SubprocessRunner(place / "smolvm", version="1.32.2")
     ours.run(Start("m"))

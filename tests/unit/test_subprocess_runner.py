@@ -83,7 +83,7 @@ def test_the_hosts_timeout_terminates_and_keeps_what_there_is(pretend: Pretend) 
     assert ("timeout", b"hi\nbye\n", 3) == (done.ended_by, done.stdout, done.returncode)
 
 
-def test_the_hosts_timeout_kills_what_does_not_end(pretend: Pretend) -> None:
+def test_the_hosts_timeout_kills_a_program_that_ignores_sigterm(pretend: Pretend) -> None:
     """A timeout sends SIGKILL to the process group after SIGTERM, and reaps the program."""
     runner = SubprocessRunner(pretend("trap '' TERM; sleep 4322 & echo $!; wait; while :; do sleep 0.1; done"))
     done = runner.execute(Invocation((), timeout=2))
@@ -93,7 +93,7 @@ def test_the_hosts_timeout_kills_what_does_not_end(pretend: Pretend) -> None:
 
 
 @pytest.mark.parametrize("hidden", ["", ">/dev/null 2>&1"])
-def test_the_hosts_timeout_ends_those_that_outlive_the_program(pretend: Pretend, hidden: str) -> None:
+def test_the_hosts_timeout_kills_surviving_children(pretend: Pretend, hidden: str) -> None:
     """A timeout kills children that outlive the program and ignore SIGTERM, whether they hold the pipes or not."""
     stubborn = f"trap '' TERM; echo $$ >pid; exec sleep 4328 {hidden}"
     script = f'cd "$(dirname "$0")"; sh -c "{stubborn.replace("$", chr(92) + "$")}" & echo hi; wait'
@@ -104,7 +104,7 @@ def test_the_hosts_timeout_ends_those_that_outlive_the_program(pretend: Pretend,
     assert gone(int((program.parent / "pid").read_text()))
 
 
-def test_a_program_that_has_ended_is_signalled_no_more(pretend: Pretend, mocker: object) -> None:
+def test_a_reaped_program_is_not_signalled(pretend: Pretend, mocker: object) -> None:
     """A program that has been reaped is not signalled, since its PID may be another process's."""
     call = SubprocessRunner(pretend("exit 3"), version="1.32.2").open(Invocation(()), stdin=False)
     while call.poll() is None:
@@ -118,7 +118,7 @@ def test_a_program_that_has_ended_is_signalled_no_more(pretend: Pretend, mocker:
     assert 0 == kill.call_count
 
 
-def test_a_child_that_holds_the_pipes_does_not_hold_us(pretend: Pretend) -> None:
+def test_a_call_does_not_wait_for_a_child_that_holds_the_pipes(pretend: Pretend) -> None:
     """A call ends with its program, also if a child holds the pipes."""
     runner = SubprocessRunner(pretend("sleep 4323 & echo $!; exit 5"))
     done = runner.execute(Invocation(()))
@@ -153,9 +153,7 @@ def pidfd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("live", [False, True])
 @pytest.mark.parametrize("timeout", [None, 0.4])
-def test_what_is_written_at_the_last_moment_is_read(
-    pretend: Pretend, pidfd: None, timeout: float | None, *, live: bool
-) -> None:
+def test_output_just_before_the_end_is_read(pretend: Pretend, pidfd: None, timeout: float | None, *, live: bool) -> None:
     """Output written just before a program's end is read, also after all timeouts of the wait have passed."""
     runner = SubprocessRunner(pretend("sleep 0.2; echo out; echo err >&2"), version="1.32.2")
     invocation = Invocation((), timeout=timeout)
@@ -175,7 +173,7 @@ def test_what_is_written_at_the_last_moment_is_read(
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_what_is_left_in_the_pipes_is_read_before_others_are_cut_off(pretend: Pretend, pidfd: None, *, live: bool) -> None:
+def test_a_programs_output_is_complete_beside_an_endless_child(pretend: Pretend, pidfd: None, *, live: bool) -> None:
     """A program's output is complete, and the call ends, although a child writes endlessly after it."""
     script = "head -c 60000 /dev/zero; echo 'the end' >&2; { sleep 0.1; exec yes; } & echo $! >&2"
     runner = SubprocessRunner(pretend(script), version="1.32.2")
@@ -316,7 +314,7 @@ def test_proxies_are_inherited_only_on_request(pretend: Pretend, monkeypatch: py
     assert b"http://proxy\n" == runner.execute(Invocation(())).stdout
 
 
-def test_variables_pass_by_name(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pass_env(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
     """pass_env passes variables with their value at each call, also to terminals and after unpickling; env wins."""
     monkeypatch.delenv("NOT_SET", raising=False)
     monkeypatch.setenv("WON", "ours")
@@ -420,7 +418,7 @@ def test_another_products_smolvm_is_refused(pretend: Pretend, script: str) -> No
     assert "SMOLKIT_SMOLVM" in checks["version"].hint
 
 
-def test_another_products_smolvm_with_a_likely_version(pretend: Pretend) -> None:
+def test_another_products_smolvm_with_a_plausible_version(pretend: Pretend) -> None:
     """Another product's `smolvm` with a plausible version is refused at its first usage error (as 0.0.36 writes it)."""
     program = pretend(
         "[ $1 = --version ] && echo smolvm 1.0.0 && exit\necho \"Error: No such command 'machine'.\" >&2; exit 2"
@@ -466,7 +464,7 @@ def test_a_runner_that_may_not_signal_gives_up(pretend: Pretend, mocker: object)
     assert ("timeout", 2) == (done.ended_by, kill.call_count)
 
 
-def test_hosts_are_told_apart(pretend: Pretend) -> None:
+def test_hosts_of_runners(pretend: Pretend) -> None:
     """Runners of different programs, prefixes or state directories have different hosts; secrets make no difference."""
     base = SubprocessRunner("/bin/a")
 
@@ -506,7 +504,7 @@ def test_cp_targets_are_written_beside_and_renamed(tmp_path: Path) -> None:
     assert kept.stat().st_mode & stat.S_IROTH
 
 
-def test_cp_targets_that_cannot_be(tmp_path: Path, mocker: object) -> None:
+def test_impossible_cp_targets(tmp_path: Path, mocker: object) -> None:
     """An impossible target of cp is refused before any process starts."""
     runner = SubprocessRunner("/bin/true")
     for path, error in ((tmp_path, IsADirectoryError), (tmp_path / "no/x", FileNotFoundError)):
@@ -517,7 +515,7 @@ def test_cp_targets_that_cannot_be(tmp_path: Path, mocker: object) -> None:
         raise AssertionError("the body ran")
 
 
-def test_parts_of_a_file(tmp_path: Path) -> None:
+def test_read_log_offsets(tmp_path: Path) -> None:
     """read_log reads from an offset, or for a negative one from the end, and a missing file is empty."""
     runner = SubprocessRunner("/bin/true")
     (tmp_path / "log").write_bytes(b"x" * 2**20 + b"the end")
@@ -538,7 +536,7 @@ def test_pauses_are_waited(pretend: Pretend) -> None:
     assert 0.75 * 0.05 <= time.monotonic() - started
 
 
-def test_no_shell_is_between(pretend: Pretend) -> None:
+def test_no_shell_is_involved(pretend: Pretend) -> None:
     """Arguments reach the program unchanged, without a shell."""
     words = ("$(id)", "a b", "*", "'", '"', "\n", "")
     out = SubprocessRunner(pretend('printf "<%s>" "$@"')).execute(Invocation(words)).stdout.decode()
@@ -566,7 +564,7 @@ for options in ({}, {"max_processes": 4}):
 """
 
 
-def test_a_host_that_has_no_more_files_says_what_to_do(tmp_path: Path) -> None:
+def test_a_host_without_descriptors_is_an_error_of_its_own(tmp_path: Path) -> None:
     """A host without free descriptors raises HostLimitError with the limit to raise, and not a missing engine."""
     program = PretendEngine(tmp_path / "engine").program
     done = subprocess.run([sys.executable, "-c", FEW_FILES, program], capture_output=True, text=True, check=True)

@@ -27,7 +27,7 @@ def notes(error: BaseException) -> str:
     return "\n".join(getattr(error, "__notes__", []))
 
 
-def test_a_name_that_exists_is_not_deleted(client: Smolvm, fake: FakeRunner) -> None:
+def test_a_name_that_is_taken_is_not_deleted(client: Smolvm, fake: FakeRunner) -> None:
     """Rule 1: a name that is taken is not deleted, since only what this handle made is undone."""
     fake.answer(Create, returncode=1, stderr=as_json("CONFIG_ERROR", "create machine: machine 'm' already exists"))
 
@@ -111,7 +111,7 @@ def test_a_machine_that_the_body_made_anew(client: Smolvm, fake: FakeRunner) -> 
 @pytest.mark.parametrize(
     "words", ["database error: database is locked", "remove vm directory: Directory not empty (os error 39)"]
 )
-def test_what_is_busy_is_tried_again(client: Smolvm, fake: FakeRunner, words: str) -> None:
+def test_a_busy_machine_is_tried_again(client: Smolvm, fake: FakeRunner, words: str) -> None:
     """Rule 4: a busy machine is tried again after a pause."""
     fake.answer(Delete, returncode=1, stderr=as_json("STORAGE_ERROR", words), times=2)
     fake.answer(["machine"])
@@ -136,7 +136,7 @@ def test_a_create_that_meets_a_lock_is_tried_again(client: Smolvm, fake: FakeRun
     assert [0.2, 0.5, 1.0] == fake.pauses
 
 
-def test_what_stays_busy_is_an_error(client: Smolvm, fake: FakeRunner) -> None:
+def test_a_machine_that_stays_busy_is_an_error(client: Smolvm, fake: FakeRunner) -> None:
     """Rule 4: after a limited number of tries, and an ls that still shows the machine, the error is raised."""
     fake.answer(Delete, **BUSY)
     fake.answer(Ls(), stdout='[{"name": "m"}]')
@@ -148,7 +148,7 @@ def test_what_stays_busy_is_an_error(client: Smolvm, fake: FakeRunner) -> None:
     assert [Delete("m")] * 5 + [Ls()] == fake.commands[2:]
 
 
-def test_a_doubtful_delete_is_decided_by_ls(client: Smolvm, fake: FakeRunner) -> None:
+def test_ls_decides_after_a_failed_delete(client: Smolvm, fake: FakeRunner) -> None:
     """Rule 4: an error of delete is ignored if ls shows that the machine is gone."""
     fake.answer(Delete, **FAILED)
     fake.answer(Ls(), stdout="[]")
@@ -159,7 +159,7 @@ def test_a_doubtful_delete_is_decided_by_ls(client: Smolvm, fake: FakeRunner) ->
     assert Ls() == fake.commands[-1]
 
 
-def test_a_doubt_stays_where_ls_fails_too(client: Smolvm, fake: FakeRunner) -> None:
+def test_a_failed_ls_keeps_the_error_of_delete(client: Smolvm, fake: FakeRunner) -> None:
     """Rule 4: if ls fails too, delete's own error is raised."""
     fake.answer(Delete, **FAILED)
     fake.answer(Ls(), returncode=1, stderr=as_json("X", "ls broke"))
@@ -183,7 +183,7 @@ def test_the_bodys_exception_wins(client: Smolvm, fake: FakeRunner, error: BaseE
     assert "and then, while the machine was being removed: machine 'm' is left: agent operation failed" in notes(error)
 
 
-def test_without_one_the_first_failure_is_raised() -> None:
+def test_the_first_failure_is_raised_without_a_bodys_exception() -> None:
     """Rule 6: without a body's exception the first failure is raised, with the others as notes, and never a group."""
     fake = FakeRunner("0.8.0")
     fake.answer(Stop, returncode=1, stderr="Error: agent operation failed: stop broke\n")
@@ -208,7 +208,7 @@ def test_old_engines_are_stopped_first() -> None:
     assert [Create("m"), Start("m"), Stop("m"), Delete("m"), Stop("m"), Delete("m")] == fake.commands
 
 
-def test_delete_says_what_is_missing_unless_told_not_to(client: Smolvm, fake: FakeRunner) -> None:
+def test_delete_of_a_missing_machine(client: Smolvm, fake: FakeRunner) -> None:
     """delete of a missing machine raises unless missing_ok is given, like pathlib's unlink."""
     fake.answer(Delete, **NOT_FOUND)
 
@@ -293,7 +293,7 @@ def test_a_policy_that_cannot_be_read_back(client: Smolvm, fake: FakeRunner) -> 
     ("keep", "fails", "deleted"),
     [(True, False, False), (True, True, False), ("on_error", False, True), ("on_error", True, False), (False, True, True)],
 )
-def test_machines_that_are_to_be_kept(client: Smolvm, fake: FakeRunner, *, keep: Any, fails: bool, deleted: bool) -> None:
+def test_kept_machines(client: Smolvm, fake: FakeRunner, *, keep: Any, fails: bool, deleted: bool) -> None:
     """Rule 2: a kept machine is left as it is, and a note on the exception has the command line for a shell."""
     stays_ours(fake)
     fake.answer(["machine"])
@@ -320,7 +320,7 @@ def test_a_machine_that_did_not_boot_is_kept_without_its_process(client: Smolvm,
     assert "smolvm machine start --name m" in notes(caught.value)
 
 
-def test_keep_is_one_of_three(client: Smolvm) -> None:
+def test_an_invalid_keep_is_refused(client: Smolvm) -> None:
     """A misspelt `keep` is refused."""
     with pytest.raises(ValueError, match="keep is True, False or 'on_error'"):
         client.machine("m", keep="on-error")  # type: ignore[arg-type]
@@ -338,7 +338,7 @@ def test_a_handle_that_is_dropped_inside_its_with(client: Smolvm, fake: FakeRunn
     assert [Create("n"), Create("m"), Start("m")] == fake.commands
 
 
-def test_a_machine_that_others_were_branched_from() -> None:
+def test_a_machine_with_branches() -> None:
     """A machine with branches is deleted only with cascade, also on engines that would delete it from under them."""
     fake = FakeRunner("1.20.2")
     fake.answer(Ls(), stdout='[{"name": "a", "parent_machine": "m"}, {"name": "b", "parent_machine": "a"}, {"name": "m"}]')

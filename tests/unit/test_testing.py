@@ -20,7 +20,7 @@ def test_an_unexpected_command_raises(client: Smolvm, fake: FakeRunner) -> None:
     assert "s3cr3t" not in str(caught.value)
 
 
-def test_answers_by_value_class_words_and_predicate(client: Smolvm, fake: FakeRunner) -> None:
+def test_patterns_of_answers(client: Smolvm, fake: FakeRunner) -> None:
     """Answers match by command, class, first words or predicate, and the first match is used."""
     fake.answer(Exec("m", ["by", "value"]), stdout="value")
     fake.answer(lambda command: isinstance(command, Exec) and "predicate" in command.command, stdout="predicate")
@@ -34,7 +34,7 @@ def test_answers_by_value_class_words_and_predicate(client: Smolvm, fake: FakeRu
     assert "class" == m.exec(["true"]).stdout
 
 
-def test_answers_that_run_out(client: Smolvm, fake: FakeRunner) -> None:
+def test_answers_with_times(client: Smolvm, fake: FakeRunner) -> None:
     """An answer with times= is used that often, then the next match, or none."""
     fake.answer(Exec, returncode=1, times=1)
     fake.answer(Exec, stdout="ok", times=1)
@@ -46,7 +46,7 @@ def test_answers_that_run_out(client: Smolvm, fake: FakeRunner) -> None:
         m.exec(["true"])
 
 
-def test_a_runner_that_fails(client: Smolvm, fake: FakeRunner) -> None:
+def test_a_scripted_exception(client: Smolvm, fake: FakeRunner) -> None:
     """error= is raised as it is."""
     fake.answer(Start, error=ConnectionResetError("ssh"))
 
@@ -54,7 +54,7 @@ def test_a_runner_that_fails(client: Smolvm, fake: FakeRunner) -> None:
         client.machine("m").start()
 
 
-def test_the_real_mapping_runs_over_scripted_words(client: Smolvm, fake: FakeRunner) -> None:
+def test_scripted_failures_raise_the_real_errors(client: Smolvm, fake: FakeRunner) -> None:
     """A scripted timeout or engine message raises the real error."""
     fake.answer(Exec, returncode=124, duration=5.1, stdout="part", times=1)
     fake.answer(Exec, ended_by="timeout", times=1)
@@ -69,7 +69,7 @@ def test_the_real_mapping_runs_over_scripted_words(client: Smolvm, fake: FakeRun
         m.exec(["true"])
 
 
-def test_what_never_ran_is_not_recorded() -> None:
+def test_a_refused_command_is_not_recorded() -> None:
     """A command that the engine does not support is not recorded, since it never runs."""
     fake = FakeRunner("1.0.1")
 
@@ -78,7 +78,7 @@ def test_what_never_ran_is_not_recorded() -> None:
     assert ([], []) == (fake.commands, fake.invocations)
 
 
-def test_what_was_run_is_recorded() -> None:
+def test_calls_are_recorded() -> None:
     """Calls are recorded as commands, as argvs without --error-format, and as invocations."""
     fake = FakeRunner("1.0.1")
     fake.answer(["machine"])
@@ -90,7 +90,7 @@ def test_what_was_run_is_recorded() -> None:
     assert b"in" == fake.invocations[1].stdin
 
 
-def test_answers_in_short(client: Smolvm, fake: FakeRunner) -> None:
+def test_short_replies(client: Smolvm, fake: FakeRunner) -> None:
     """A reply may be stdout, an exit status, an exception, a function of the command, or a list of these."""
     machine = client.machine("m")
     fake.answer(
@@ -116,7 +116,7 @@ def test_answers_in_short(client: Smolvm, fake: FakeRunner) -> None:
         machine.exec(["x"])
 
 
-def test_every_answer_should_be_asked_for(client: Smolvm, fake: FakeRunner) -> None:
+def test_assert_done(client: Smolvm, fake: FakeRunner) -> None:
     """assert_done() names the answers that were not used."""
     fake.answer(Exec("m", ["a"]), "x")
     fake.answer(Exec("m", ["b"]), ["x", "y"])
@@ -134,7 +134,7 @@ def test_every_answer_should_be_asked_for(client: Smolvm, fake: FakeRunner) -> N
     fake.assert_done()
 
 
-def test_what_was_not_expected_is_shown_beside_what_was(client: Smolvm, fake: FakeRunner) -> None:
+def test_scripted_answers_are_listed_by_similarity(client: Smolvm, fake: FakeRunner) -> None:
     """An unexpected command lists the scripted answers, most similar first."""
     fake.answer(["machine", "ls"], "[]")
     fake.answer(Exec("m", ["uname", "-a"]), "Linux")

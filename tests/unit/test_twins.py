@@ -52,7 +52,7 @@ def test_the_twins_have_the_same_names(sync: type[Any], twin: type[Any]) -> None
 
 
 @pytest.mark.parametrize(("sync", "twin", "name"), METHODS)
-def test_a_method_has_the_same_signature_and_words(sync: type[Any], twin: type[Any], name: str) -> None:
+def test_methods_have_the_same_signature_and_docstring(sync: type[Any], twin: type[Any], name: str) -> None:
     """Methods have the same parameters, annotations and docstrings, and those that may reach the engine are coroutines."""
     one, other = getattr(sync, name), getattr(twin, name)
     parameters = [list(inspect.signature(method).parameters.values())[1:] for method in (one, other)]
@@ -62,7 +62,7 @@ def test_a_method_has_the_same_signature_and_words(sync: type[Any], twin: type[A
     assert inspect.iscoroutinefunction(other) == (name not in ASKS_NOTHING)
 
 
-def test_the_clients_are_made_of_the_same() -> None:
+def test_constructors_take_the_same_arguments() -> None:
     """The clients' constructors take the same arguments."""
     assert list(inspect.signature(Smolvm).parameters) == list(inspect.signature(AsyncSmolvm).parameters)
 
@@ -76,14 +76,14 @@ def test_the_runners_twin_has_the_same_execute() -> None:
     assert public(Runner) - {"call"} <= public(AsyncRunner)
 
 
-def test_the_properties_have_the_same_words() -> None:
+def test_properties_have_the_same_docstring() -> None:
     """Properties have the same docstrings, and `engine`, which asks the engine, is awaited."""
     first = [inspect.getdoc(vars(kind)["engine"]).split(";")[0] for kind in (Smolvm, AsyncSmolvm)]  # type: ignore[union-attr]
 
     assert first[0] == first[1]
 
 
-def test_nothing_async_is_imported_before_it_is_asked_for() -> None:
+def test_nothing_async_is_imported_before_its_use() -> None:
     """The sync side imports nothing async, and the async side asyncio only if that is the event loop."""
     code = """import sys
 from smolkit import Smolvm
@@ -98,7 +98,7 @@ print([name for name in ("asyncio", "anyio", "greenlet", "trio") if name in sys.
     assert "[]\n['anyio', 'greenlet']\n" == done.stdout
 
 
-def test_what_the_async_side_needs_is_named() -> None:
+def test_a_missing_dependency_is_named() -> None:
     """A missing anyio or greenlet raises an error that names the extra."""
     code = "import sys; sys.modules['greenlet'] = None; import smolkit.aio"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -53,7 +53,7 @@ def anybody(kind: str, place: Path, request: pytest.FixtureRequest) -> Guest:
     return guest(kind, place, user=USER if request.param == "user" else 0)
 
 
-def test_a_tree_arrives_as_it_was(anybody: Guest, tmp_path: Path) -> None:
+def test_an_uploaded_tree_keeps_everything(anybody: Guest, tmp_path: Path) -> None:
     """An uploaded tree keeps content, modes and times, of directories and itself too, whoever the guest's user is."""
     trees.make(tmp_path / "source", many=500)
     anybody.machine.upload(tmp_path / "source", f"{anybody.inside}/new/tree")
@@ -62,7 +62,7 @@ def test_a_tree_arrives_as_it_was(anybody: Guest, tmp_path: Path) -> None:
     assert (["new"], ["tree"]) == (os.listdir(anybody.folder), os.listdir(anybody.folder / "new"))
 
 
-def test_a_tree_goes_both_ways(anybody: Guest, tmp_path: Path) -> None:
+def test_a_tree_is_the_same_after_both_ways(anybody: Guest, tmp_path: Path) -> None:
     """A tree that is uploaded and downloaded is the same, except for special mode bits."""
     trees.make(tmp_path / "source", harmless=True)
     anybody.machine.upload(tmp_path / "source", f"{anybody.inside}/tree")
@@ -71,7 +71,7 @@ def test_a_tree_goes_both_ways(anybody: Guest, tmp_path: Path) -> None:
     assert trees.held(tmp_path / "source", 0o777) == trees.held(tmp_path / "back", 0o777)
 
 
-def test_a_tree_comes_over_what_is_there(anybody: Guest, tmp_path: Path) -> None:
+def test_a_tree_over_an_existing_one(anybody: Guest, tmp_path: Path) -> None:
     """A tree uploaded over an existing one replaces symlinks without following them, and keeps other names."""
     trees.make(tmp_path / "source")
     (tmp_path / "there/sub").mkdir(parents=True)
@@ -146,7 +146,7 @@ def test_owners(there: Guest, tmp_path: Path) -> None:
         assert {name: item[0] for name, item in expected.items()} == {name: item[0] for name, item in held.items()}
 
 
-def test_a_mount_is_not_copied(there: Guest) -> None:
+def test_a_mount_point_is_not_renamed(there: Guest) -> None:
     """rename of a mount point raises the kernel's error, and changes nothing."""
     if there.inside != "/guest-files":
         pytest.skip("only in a chroot, which has a mount of its own")
@@ -156,7 +156,7 @@ def test_a_mount_is_not_copied(there: Guest) -> None:
 
 
 @pytest.mark.parametrize("name", ["\\0", "\\060", "-C", "new\nline\n", "*", "漢" * 80])
-def test_a_tree_goes_where_it_was_meant_to(there: Guest, tmp_path: Path, name: str) -> None:
+def test_a_tree_goes_to_the_right_place(there: Guest, tmp_path: Path, name: str) -> None:
     """Trees, files and downloads go to the right place, whatever the names of the directories above it."""
     (tmp_path / "source").mkdir()
     (tmp_path / "source/file").write_text("x")
@@ -171,7 +171,7 @@ def test_a_tree_goes_where_it_was_meant_to(there: Guest, tmp_path: Path, name: s
     assert trees.held(there.folder / name).keys() == trees.held(tmp_path / name).keys()
 
 
-def test_a_tree_onto_what_is_no_folder(there: Guest, tmp_path: Path) -> None:
+def test_a_tree_onto_a_file_or_a_dangling_symlink(there: Guest, tmp_path: Path) -> None:
     """An upload to a dangling symlink or onto a file raises Python's errors, on the fake too."""
     (tmp_path / "source").mkdir()
     (there.folder / "dangling").symlink_to("nowhere")
@@ -191,7 +191,7 @@ def test_a_tree_onto_what_is_no_folder(there: Guest, tmp_path: Path) -> None:
     assert ["dangling", "file"] == sorted(os.listdir(there.folder))
 
 
-def test_the_fake_has_a_tree_as_it_was(tmp_path: Path) -> None:
+def test_the_fake_keeps_a_tree_exactly(tmp_path: Path) -> None:
     """FakeSmolvm keeps a tree's modes, times and contents, also over an existing one."""
     trees.make(tmp_path / "source")
     with Smolvm(runner=(fake := FakeSmolvm())).machine("m") as machine:
@@ -209,7 +209,7 @@ def test_the_fake_has_a_tree_as_it_was(tmp_path: Path) -> None:
         assert (0o700, False) == (stat.S_IMODE(files.stat("/root/there").mode), machine.exists("/root/outside"))
 
 
-def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_directory_fails_the_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unreadable directory of the host fails the upload before anything runs."""
     (tmp_path / "source/closed").mkdir(parents=True)
     (tmp_path / "source/closed/file").touch()
@@ -226,7 +226,7 @@ def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, monkeypatc
         assert not fake.machines["m"].files.exists("/root/tree")
 
 
-def test_a_tree_deeper_than_the_stack(tmp_path: Path) -> None:
+def test_a_tree_deeper_than_the_recursion_limit(tmp_path: Path) -> None:
     """A tree deeper than Python's recursion limit is uploaded."""
     path = str(tmp_path / "source")
     depth = 1200
@@ -265,7 +265,7 @@ def test_single_files_keep_mode_and_time(anybody: Guest, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("time", [10**11, -(10**11)])
-def test_a_time_that_cannot_be(client: Smolvm, fake: FakeRunner, tmp_path: Path, time: int) -> None:
+def test_an_impossible_time(client: Smolvm, fake: FakeRunner, tmp_path: Path, time: int) -> None:
     """A file with an impossible time is copied without it, and a number that is no time is refused."""
     fake.answer(["machine", "exec"], stdout=f"81a4 1 0 0 {time}\n", times=1)
     fake.answer(["machine", "exec"], stdout="x", times=1)
@@ -277,7 +277,7 @@ def test_a_time_that_cannot_be(client: Smolvm, fake: FakeRunner, tmp_path: Path,
     assert not (tmp_path / "other").exists()
 
 
-def test_a_secret_is_never_open(there: Guest) -> None:
+def test_an_arriving_file_is_private(there: Guest) -> None:
     """An arriving file is readable by the guest's user only, and is written beside the one that it replaces."""
     (there.folder / "elsewhere").mkdir()
     (there.folder / "link").symlink_to("elsewhere/new")
@@ -308,14 +308,14 @@ def test_a_device_is_written_to(there: Guest) -> None:
     assert (there.folder / "null").is_char_device()
 
 
-def test_a_file_of_the_kernels(there: Guest) -> None:
+def test_a_file_in_proc_is_written_to(there: Guest) -> None:
     """A file in /proc is written to, since none can be created beside it."""
     there.machine.write_text("/proc/self/comm", "renamed")
     with pytest.raises(OSError, match="in the guest, '/proc/version'"):
         there.machine.write_text("/proc/version", "x")
 
 
-def test_names_are_cut_by_bytes(there: Guest) -> None:
+def test_names_of_the_greatest_length(there: Guest) -> None:
     """The longest file names are written, listed and renamed, counted in bytes, also when hidden by a leading dot."""
     name, odd = "漢" * 85, os.fsdecode(b".\xff")
     there.machine.write_text(f"{there.inside}/{name}", "x")
@@ -350,7 +350,7 @@ REFUSED: list[tuple[str, Callable[[Machine, str], object]]] = [
 ]
 
 
-def test_what_a_user_may_not_do(kind: str, place: Path) -> None:
+def test_permission_errors(kind: str, place: Path) -> None:
     """A guest's user who is not root gets PermissionError, and nothing is changed."""
     there = guest(kind, place, user=USER)
     for name, mode, owner in (

@@ -23,7 +23,7 @@ def test_redact_hides_values_up_to_the_guests_command() -> None:
     assert shown == redact(argv)
 
 
-def test_redact_is_not_fooled_by_a_value_that_is_two_dashes() -> None:
+def test_redact_accepts_two_dashes_as_a_value() -> None:
     """redact does not take a value `--` for the end of the options."""
     assert ("-e", "***", "-e", "K=***") == redact(("-e", "--", "-e", "K=V"))
 
@@ -82,7 +82,7 @@ def test_guest_paths_are_values() -> None:
     assert {path} == {GuestPath("m", "/root")}
 
 
-def test_an_info_hashes() -> None:
+def test_a_machine_info_is_hashable() -> None:
     """MachineInfo is hashable despite its labels and raw record."""
     assert {MachineInfo("m", labels={"a": "b"})} == {MachineInfo("m", labels={"a": "b"})}
     assert MachineInfo("m", state="running").running
@@ -95,7 +95,7 @@ def test_versions(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["", "x", "1.2", "v1.2.3"])
-def test_no_versions(version: str) -> None:
+def test_invalid_versions(version: str) -> None:
     """Text that is not a version is a ValueError."""
     with pytest.raises(ValueError, match="not a version"):
         Dialect.of(version)
@@ -107,7 +107,7 @@ def test_an_engine_that_is_too_old() -> None:
         Dialect.of("0.7.1")
 
 
-def test_where_the_grammars_part() -> None:
+def test_the_flag_grammar_begins_with_1_0_2() -> None:
     """The flag grammar begins with 1.0.2."""
     assert Dialect.of("1.0.1").classic
     assert not Dialect.of("1.0.2").classic

@@ -56,7 +56,7 @@ def test_how_a_vm_ended_and_its_ports(client: Smolvm, fake: FakeRunner) -> None:
     assert "ws://127.0.0.1:18080" == client.machine("a").url(8080, "ws")
 
 
-def test_an_engine_that_does_not_tell_ports(client: Smolvm, fake: FakeRunner) -> None:
+def test_ports_of_engines_that_do_not_show_them(client: Smolvm, fake: FakeRunner) -> None:
     """On engines that do not show ports, url uses those of the handle, with ranges expanded and without UDP."""
     fake.answer(Status, stdout='{"name": "a"}')
     machine = client.machine("a", ports=[(1080, 80), 8080, "9000-9002:7000-7002", "53:53/udp"])
@@ -95,7 +95,7 @@ def test_a_machines_disks_and_workload(client: Smolvm, fake: FakeRunner) -> None
         lambda client: client.checkpoint_log(),
     ],
 )
-def test_what_would_do_nothing_is_refused(client: Smolvm, fake: FakeRunner, call: Callable[[Smolvm], object]) -> None:
+def test_a_call_without_an_effect_is_refused(client: Smolvm, fake: FakeRunner, call: Callable[[Smolvm], object]) -> None:
     """A call without an effect is refused before anything runs."""
     with pytest.raises(ValueError, match="needs"):
         call(client)
@@ -142,7 +142,7 @@ READERS: list[Callable[[Smolvm], Any]] = [
 
 @pytest.mark.parametrize("junk", JUNK, ids=range(len(JUNK)))
 @pytest.mark.parametrize("read", READERS, ids=range(len(READERS)))
-def test_nonsense_is_a_value_or_a_typed_error(read: Callable[[Smolvm], Any], junk: str) -> None:
+def test_a_malformed_answer_is_a_value_or_a_typed_error(read: Callable[[Smolvm], Any], junk: str) -> None:
     """Unknown or malformed answers are a value or a typed error."""
     fake = FakeRunner()
     fake.answer([], stdout=junk.encode("utf-8", "surrogateescape"))
@@ -197,7 +197,7 @@ def test_a_branch_that_fails_leaves_nothing(client: Smolvm, fake: FakeRunner) ->
     assert [Branch, Branch, Ls, Branch, Ls, Delete] == [type(command) for command in fake.commands]
 
 
-def test_several_branches_of_one_moment(client: Smolvm, fake: FakeRunner) -> None:
+def test_branch_many(client: Smolvm, fake: FakeRunner) -> None:
     """branch_many is one call, and its handles delete the branches."""
     stays_ours(fake)
     fake.answer(["machine"])
@@ -310,7 +310,7 @@ def test_a_branch_of_unknown_outcome_touches_no_machine_of_another() -> None:
 
 
 @pytest.mark.parametrize("how", ["machine", "start"])
-def test_the_end_of_a_block_deletes_nothing_from_under_branches(how: str) -> None:
+def test_the_end_of_a_block_keeps_a_source_of_branches(how: str) -> None:
     """The end of a block keeps a machine with living branches, and the error names them."""
     fake = FakeRunner("1.20.2")
     fake.answer(Ls(), '[{"name": "golden"}, {"name": "twig", "parent_machine": "golden"}]')
@@ -325,7 +325,7 @@ def test_the_end_of_a_block_deletes_nothing_from_under_branches(how: str) -> Non
     assert Delete not in [type(command) for command in fake.commands]
 
 
-def test_the_body_wins_over_a_look_that_fails() -> None:
+def test_the_bodys_exception_wins_over_a_failed_look() -> None:
     """If a look for branches fails, the machine is kept, and a note on the body's exception says so."""
     fake = FakeRunner("1.20.2")
     fake.answer(Ls(), returncode=1, stderr="Error: database error: broken\n")
@@ -369,7 +369,7 @@ def test_several_branches_of_unknown_outcome(client: Smolvm, fake: FakeRunner) -
     assert ([Branch], True) == ([type(command) for command in fake.commands], "'b-0' to 'b-2'" in caught.value.__notes__[0])
 
 
-def test_an_ephemeral_machine_is_waited_for_after_it_served(client: Smolvm, fake: FakeRunner) -> None:
+def test_an_ephemeral_machine_is_waited_for_after_its_command(client: Smolvm, fake: FakeRunner) -> None:
     """run waits for the record of its machine to disappear (1.32.2), if a first line named it."""
     fake.answer(Run, stderr="Starting ephemeral machine (vm-9c10cd20)...\nerr", times=1)
     fake.answer(Run, stderr="forged\nStarting ephemeral machine (vm-00000000)...\n", times=1)

@@ -25,7 +25,7 @@ def judge(
 
 
 @pytest.mark.parametrize(("version", "how", "stderr", "error"), RECORDED)
-def test_what_real_engines_said(version: str, how: str, stderr: str, error: type[SmolvmError]) -> None:
+def test_recorded_failures_are_typed_errors(version: str, how: str, stderr: str, error: type[SmolvmError]) -> None:
     """Each recorded text of a real engine gives its typed error, with the engine's message first."""
     found = verdict(Completed(("machine", "verb"), 1, stderr=stderr.encode()))
 
@@ -38,12 +38,12 @@ def test_what_real_engines_said(version: str, how: str, stderr: str, error: type
 
 
 @pytest.mark.parametrize(("pattern", "error"), PHRASES)
-def test_every_phrase_was_heard(pattern: str, error: type[SmolvmError]) -> None:
+def test_every_pattern_has_a_recording(pattern: str, error: type[SmolvmError]) -> None:
     """Every pattern has a recording from a real engine."""
-    assert [row for row in RECORDED if row[3] is error and re.search(pattern, said(row[2]), re.MULTILINE)]
+    assert [row for row in RECORDED if row[3] is error and re.search(pattern, message_of(row[2]), re.MULTILINE)]
 
 
-def said(stderr: str) -> str:
+def message_of(stderr: str) -> str:
     """The engine's message in a recording, in either format."""
     return "\n".join(re.findall(r'(?:Error: |error: |"message":")(.*)', stderr))
 
@@ -55,7 +55,7 @@ def test_a_status_that_the_engine_never_has_is_the_guests(code: int) -> None:
     assert None is judge(TEXT, code, b"", b"Error: vm not found: m\n")
 
 
-def test_exit_1_is_the_engines_where_its_line_is_last() -> None:
+def test_exit_1_is_the_engines_if_stderr_ends_with_its_error() -> None:
     """With JSON errors, exit 1 is the engine's if stderr ends with its error, also glued to a guest's half line."""
     for before in (b"", b"the guest's\n", b"half a line", NOTE.encode()):
         assert isinstance(judge(JSON, 1, b"out", before + LINE), errors.ConnectionLostError)
@@ -95,7 +95,7 @@ def test_exit_1_is_the_guests_otherwise(stderr: bytes) -> None:
         (b"", LINE, False),
     ],
 )
-def test_exit_1_of_engines_that_speak_text(out: bytes, err: bytes, *, engine: bool) -> None:
+def test_exit_1_without_json_errors(out: bytes, err: bytes, *, engine: bool) -> None:
     """Without JSON errors, exit 1 is the engine's if stdout is empty and stderr has only its messages."""
     assert engine == (judge(TEXT, 1, out, err) is not None)
 
@@ -131,12 +131,12 @@ def test_a_timeout_is_124_and_the_time(code: int, duration: float, timeout: floa
         assert ("part", "err", 2.0, True) == (found.stdout, found.stderr, found.timeout, found.guest_ended)
 
 
-def test_older_engines_time_out_without_a_word() -> None:
+def test_a_timeout_of_older_engines_is_silent() -> None:
     """Engines up to 1.9.1 print nothing at a timeout, so the duration decides."""
     assert isinstance(judge(TEXT, 124, b"part", b"", 2.0, duration=2.4), errors.ExecTimeoutError)
 
 
-def test_the_hosts_bound() -> None:
+def test_the_hosts_timeout() -> None:
     """The host's timeout is ExecOutcomeUnknownError for exec, as the command may still run, else EngineTimeoutError."""
     found = judge(JSON, -15, b"part", b"", 2.0, duration=32.0, ended_by="timeout")
 
@@ -181,7 +181,7 @@ _TIMEOUT = "error: invalid value '{}' for '{} <DURATION>': time unit needed\n\nF
 
 @pytest.mark.parametrize("words", ["machine exec", "machine run", "pack run"])
 @pytest.mark.parametrize("opening", [(), ("--error-format", "json")])
-def test_exit_2_of_whatever_runs_a_command(words: str, opening: tuple[str, ...]) -> None:
+def test_exit_2_of_exec_and_run(words: str, opening: tuple[str, ...]) -> None:
     """Exit 2 of exec or run is a usage error if it names the verb or the passed flag and value, else a result."""
     argv = (*opening, *words.split(), "--timeout", "5s", "--user=-x", "--", "prog", "--level", "m")
     own = _OWN.replace(b"machine exec", words.encode())
@@ -199,7 +199,7 @@ def test_exit_2_of_whatever_runs_a_command(words: str, opening: tuple[str, ...])
     assert None is judge(argv, 2, b"out", own)
 
 
-def test_a_failure_without_a_word() -> None:
+def test_a_failure_without_output() -> None:
     """A failure without output has only its status."""
     found = verdict(Completed(("machine", "ls"), 101))
 

@@ -65,7 +65,7 @@ def test_turns_come_in_order() -> None:
     assert [0, 1, 2, 3, 4] == came
 
 
-def test_no_bound_is_no_wait() -> None:
+def test_no_limit_is_no_wait() -> None:
     """A gate without a limit lets everybody through."""
     gate = Gate(None)
     for _ in range(1000):
@@ -73,7 +73,7 @@ def test_no_bound_is_no_wait() -> None:
     gate.leave(ticket)
 
 
-def test_who_is_interrupted_takes_no_place(ctrl_c: None) -> None:
+def test_an_interrupted_waiter_takes_no_place(ctrl_c: None) -> None:
     """A waiter that is interrupted takes no place, and the others proceed."""
     gate = Gate(1)
     release = hold(gate)
@@ -93,7 +93,7 @@ def test_who_is_interrupted_takes_no_place(ctrl_c: None) -> None:
     gate.enter(Ticket(), 0)
 
 
-def test_a_wait_has_a_bound() -> None:
+def test_a_wait_has_a_timeout() -> None:
     """A waiter whose time is over takes no place of its own or of others."""
     gate = Gate(1)
     release = hold(gate)
@@ -104,7 +104,7 @@ def test_a_wait_has_a_bound() -> None:
         pass
 
 
-def test_a_call_that_waits_for_itself_is_an_error() -> None:
+def test_a_call_that_waits_for_itself_is_a_deadlock() -> None:
     """A call that could only wait for calls below it in its own thread or task raises DeadlockError at once."""
     gate = Gate(2)
     with gate.turn(), gate.turn(), pytest.raises(errors.DeadlockError, match="one of 2 places"), gate.turn():
@@ -143,7 +143,7 @@ def test_a_thread_waits_for_another_one_that_has_a_place() -> None:
             pass
 
 
-def test_a_holder_that_is_over_is_passed_over() -> None:
+def test_an_ended_holder_is_skipped() -> None:
     """A holder that ended without leaving is skipped when others wait, and its late leave takes no place."""
     gate, over = Gate(1), threading.Event()
     ticket = Ticket(over.is_set)
@@ -168,7 +168,7 @@ def test_a_forked_child_has_all_places() -> None:
     release()
 
 
-def test_an_exception_at_any_line_costs_no_place() -> None:
+def test_an_exception_at_any_line_loses_no_place() -> None:
     """A signal handler's exception at any line of a turn loses no place."""
     gate, moment, taken = Gate(1), 0, threading.Event()
 
@@ -209,7 +209,7 @@ def test_an_exception_at_any_line_costs_no_place() -> None:
     assert taken.is_set()
 
 
-def test_a_turn_that_came_too_late_goes_on_to_the_next() -> None:
+def test_a_turn_of_a_cancelled_task_goes_to_the_next() -> None:
     """A task that is cancelled as its turn comes passes the place on."""
 
     async def main() -> None:
@@ -231,7 +231,7 @@ def test_a_turn_that_came_too_late_goes_on_to_the_next() -> None:
     asyncio.run(main())
 
 
-def test_an_event_loop_that_is_gone_is_passed_over() -> None:
+def test_a_waiter_of_a_closed_event_loop_is_skipped() -> None:
     """A waiting task whose event loop is gone is skipped."""
     gate = Gate(1)
     release = hold(gate)

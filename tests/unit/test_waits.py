@@ -67,7 +67,7 @@ def test_a_port_that_something_listens_on(client: Smolvm, fake: FakeRunner) -> N
         machine.wait_until(port=8081, timeout=2)
 
 
-def test_what_never_comes_is_an_error_with_the_logs(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
+def test_a_timeout_has_the_logs(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
     """A timeout is also a TimeoutError and has the machine's logs, if there are any."""
     (tmp_path / "agent-console.log").write_text("out of memory\x1b[2J\n")
     fake.answer(Exec, returncode=1)
@@ -131,7 +131,7 @@ def test_a_line_of_the_logs(tmp_path: Path) -> None:
     logged(tmp_path, [b"READY"], re.compile("ready", re.IGNORECASE))
 
 
-def test_a_command_that_names_the_words_is_no_sign_of_them(tmp_path: Path) -> None:
+def test_a_command_line_in_the_log_does_not_match(tmp_path: Path) -> None:
     """A command line in the agent's log does not match a log pattern."""
     said = b'{"timestamp":"2026","fields":{"command":"[\\"grep\\", \\"ready\\"]"}}\n'
 
@@ -139,14 +139,14 @@ def test_a_command_that_names_the_words_is_no_sign_of_them(tmp_path: Path) -> No
         logged(tmp_path, [said], "ready")
 
 
-def test_a_guest_that_writes_without_end_times_out(tmp_path: Path) -> None:
+def test_an_endless_writer_times_out(tmp_path: Path) -> None:
     """A guest that writes endlessly ends the wait at its timeout, in bounded memory."""
     with pytest.raises(errors.WaitTimeoutError):
         logged(tmp_path, [b"x" * 2**17] * 400, "ready")
 
 
 @pytest.mark.parametrize("given", [{}, {"port": 80, "path": "/x"}])
-def test_one_thing_is_waited_for(client: Smolvm, given: dict[str, Any]) -> None:
+def test_exactly_one_condition_is_needed(client: Smolvm, given: dict[str, Any]) -> None:
     """wait_until without a condition, or with several, is refused."""
     with pytest.raises(ValueError, match="one of command=, path=, port= and log="):
         client.machine("m").wait_until(**given)

@@ -59,7 +59,7 @@ def owner(engine: PretendEngine, code: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def go_on(process: subprocess.Popen[str]) -> None:
+def proceed(process: subprocess.Popen[str]) -> None:
     """Let the owner take its next step."""
     assert process.stdin is not None
     process.stdin.write("\n")
@@ -115,22 +115,22 @@ FOREIGN = ["m-foreign"]
         "raise ValueError",
     ],
 )
-def test_machines_go_at_once_however_their_process_ends(engine: PretendEngine, end: str) -> None:
+def test_machines_are_removed_however_their_process_ends(engine: PretendEngine, end: str) -> None:
     """Machines and their commands are removed at once however their process ends, except kept ones and another's."""
     code = f"{HOLDING}client.machine('kept', keep=True).create(); client.machine('also').create()\n"
     with owner(engine, f"{code}sys.stderr = None; ready(); {end}") as process:
-        go_on(process)
+        proceed(process)
         until(lambda: "m-also" in engine.left)
-        go_on(process)
+        proceed(process)
         until(lambda: engine.left == [*FOREIGN, "m-kept"])
 
 
-def test_machines_go_with_their_terminal(engine: PretendEngine) -> None:
+def test_machines_are_removed_when_the_terminal_closes(engine: PretendEngine) -> None:
     """Machines are removed when the terminal closes: SIGHUP reaches its session, and not the watchdog's."""
     terminal, far = os.openpty()
     # A terminal that a session leader opens becomes the session's.
     with owner(engine, f"{HOLDING}os.open({os.ttyname(far)!r}, os.O_RDWR); print('ready', flush=True); ready()") as process:
-        go_on(process)
+        proceed(process)
         assert process.stdout is not None
         assert "ready\n" == process.stdout.readline()
         os.close(terminal)
@@ -140,11 +140,11 @@ def test_machines_go_with_their_terminal(engine: PretendEngine) -> None:
 
 
 @pytest.mark.parametrize("verb", ["create", "start", "exec", "delete"])
-def test_machines_go_at_whatever_step_their_process_is_killed(engine: PretendEngine, verb: str) -> None:
+def test_machines_are_removed_at_whatever_step_their_process_is_killed(engine: PretendEngine, verb: str) -> None:
     """Machines are removed at whatever step their process is killed, also one whose create outlives it."""
     engine.strike(verb, "KILL")
     with owner(engine, f"{BEGIN}ready()\nwith client.machine('m') as machine: machine.exec(['true'])") as process:
-        go_on(process)
+        proceed(process)
         process.wait()
         if verb == "create":  # otherwise there would be nothing to remove
             until(lambda: "m-m" in engine.left)
@@ -165,13 +165,13 @@ ready(); {end}
     with owner(engine, code) as process:
         (watchdog,) = watchdogs(engine)
         calls = engine.calls
-        go_on(process)
+        proceed(process)
         process.wait()
         until(lambda: not is_one(watchdog, engine, *SHELL))
     assert (calls, [*FOREIGN, "m-kept"]) == (engine.calls, engine.left)
 
 
-def test_a_watchdog_has_nothing_of_its_owner(engine: PretendEngine) -> None:
+def test_a_watchdog_inherits_nothing_of_its_owner(engine: PretendEngine) -> None:
     """A watchdog has no descriptor, directory, terminal, session, variable or thread of its owner, and init as parent."""
     with owner(engine, HOLDING) as process:
         (pid,) = watchdogs(engine)
@@ -208,11 +208,11 @@ def test_a_watchdog_survives_signals_for_a_whole_service(engine: PretendEngine) 
         "pid = subprocess.Popen(['sleep', '600'], preexec_fn=lambda: None).pid",
     ],
 )
-def test_children_that_live_on_hold_no_machine_of_their_parent(engine: PretendEngine, fork: str) -> None:
+def test_surviving_children_keep_no_machine_of_their_parent(engine: PretendEngine, fork: str) -> None:
     """A child that outlives its parent does not keep the parent's machines, since it does not inherit the link."""
     code = f"{HOLDING}{fork}\nprint(pid, flush=True); ready()"
     with owner(engine, code) as process:
-        go_on(process)
+        proceed(process)
         assert process.stdout is not None
         child = int(process.stdout.readline())
         try:
@@ -233,7 +233,7 @@ if pid == 0:
     time.sleep(600)
 print(pid, flush=True); time.sleep(600)"""
     with owner(engine, code) as process:
-        go_on(process)
+        proceed(process)
         assert process.stdout is not None
         child = int("".join(sorted([process.stdout.readline(), process.stdout.readline()])).split()[0])
         try:
@@ -254,11 +254,11 @@ files = [open(f"{tmp_path}/file", "ab") for _ in range(20)]
 print("ready", flush=True); sys.stdin.readline()
 client.machine("n").create(); ready()"""
     with owner(engine, code) as process:
-        go_on(process)
+        proceed(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         until(lambda: processes(engine, *PYTHON))
-        go_on(process)
+        proceed(process)
         assert process.stdout.readline() == "ready\n"
         assert ["m-foreign", "m-m", "m-n", "running-m"] == engine.left
         assert b"" == (tmp_path / "file").read_bytes()
@@ -266,14 +266,14 @@ client.machine("n").create(); ready()"""
         until(lambda: engine.left == FOREIGN)
 
 
-def test_a_process_that_becomes_another_program_keeps_its_machines(engine: PretendEngine) -> None:
+def test_a_process_that_execs_keeps_its_machines(engine: PretendEngine) -> None:
     """A process that execs another program keeps its machines until that ends, although the link is closed."""
     code = f"{HOLDING}os.execv('/bin/cat', ['cat'])"
     with owner(engine, code) as process:
         calls = engine.calls
-        go_on(process)
+        proceed(process)
         until(lambda: processes(engine, *PYTHON))
-        go_on(process)
+        proceed(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "\n"  # cat's
         assert (calls, True) == (engine.calls, "m-m" in engine.left)
@@ -290,7 +290,7 @@ far = SubprocessRunner({str(other.program)!r}, prefix=["env", "A=b"], env=hidden
 Smolvm(runner=far, watchdog=True).machine("n").create()
 ready()"""
     with owner(engine, code) as process:
-        go_on(process)
+        proceed(process)
         until(lambda: "m-n" in other.left)
         (pid,) = watchdogs(engine)
         assert b"hush" not in Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
@@ -350,7 +350,7 @@ client.machine("n").create(); ready()"""
         if number == signal.SIGKILL:
             until(lambda: not is_one(first, engine, *SHELL))
         try:
-            go_on(process)
+            proceed(process)
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             process.kill()
@@ -375,13 +375,13 @@ except Exception as error: print(type(error).__name__, error, file=sys.stderr)
     assert (["ls"], FOREIGN) == (engine.calls, engine.left)
 
 
-def test_a_dry_run_starts_none(engine: PretendEngine) -> None:
+def test_a_dry_run_starts_no_watchdog(engine: PretendEngine) -> None:
     """A dry run starts no watchdog."""
     with owner(engine, f"{BEGIN}\nwith client.dry_run(echo=False), client.machine('m'): ready()"):
         assert [] == watchdogs(engine)
 
 
-def test_runners_that_have_none_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runners_without_a_watchdog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fakes need no watchdog; a custom runner, and a frozen program, which has no Python to start, are refused."""
 
     class Mine(AsyncRunner):
@@ -448,7 +448,7 @@ def test_only_the_owners_machines_are_removed(labels: bool) -> None:
 
 
 @pytest.mark.parametrize(("expected", "looks"), [(0, 1), (1, 3), (2, 4)])
-def test_what_is_still_being_made_is_waited_for(expected: int, looks: int) -> None:
+def test_machines_being_made_are_waited_for(expected: int, looks: int) -> None:
     """A watchdog waits for machines still being made, up to the time that a create may take."""
     fake = FakeRunner()
     record = {"name": "m", "created_at": 1, "labels": {MACHINE: "m", OWNER: str(gone())}}
