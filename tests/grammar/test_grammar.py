@@ -61,7 +61,7 @@ def test_the_engines_parser_accepts_every_value_that_smolkit_accepts(
     """A value that smolkit accepts for an argument of any verb is no usage error (exit 2) of the engine."""
     monkeypatch.chdir(tmp_path)
     if version and not (FOLDER / version).exists():
-        pytest.skip(f"python -m tests.engines brings {version}")
+        pytest.skip(f"needs {version}: python -m tests.engines")
     program = FOLDER / version / "smol/smol-vmm" if version else None
     parser = SubprocessRunner(program, state_dir="/dev/null/none")
     asked = set()

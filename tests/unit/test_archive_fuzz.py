@@ -2,7 +2,7 @@
 
     python -m tests.unit.test_archive_fuzz 100000 [SEED]
 
-tries more of them than the suite does.
+tries more archives than the suite.
 """
 
 from __future__ import annotations
@@ -295,7 +295,7 @@ def no_gnu_tar() -> bool:
     return version is None or b"GNU tar" not in version.stdout
 
 
-@pytest.mark.skipif(no_gnu_tar(), reason="there is no GNU tar to compare with")
+@pytest.mark.skipif(no_gnu_tar(), reason="needs GNU tar to compare with")
 def test_mutated_archives(tmp_path: Path) -> None:
     """2,000 mutated archives are refused and leave nothing, or match plain `tar`, and touch nothing else."""
     reasons: list[str] = []

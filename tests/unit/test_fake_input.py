@@ -96,7 +96,7 @@ def until(condition: object) -> None:
         if condition():
             return
         tick.wait(0.01)
-    raise AssertionError("it did not come true")
+    raise AssertionError("the condition did not become true")
 
 
 def test_writing_to_an_ended_command_raises(either: Machine) -> None:

@@ -155,9 +155,9 @@ def judge(engine: Engine, error: BaseException | None, chain: list[BaseException
         if engine.fake.machines.get(name) is not machine or machine.state != "created":
             return f"machine {name!r} of another was touched"
     if engine.fake._starts._line or engine.fake._probing._line:
-        return "a gate has lost a place"
+        return "a place at a gate was lost"
     if signal.getsignal(signal.SIGUSR1) != engine.handle:
-        return "the program's signal handler was not given back"
+        return "the program's signal handler was not restored"
     return ""
 
 
@@ -167,7 +167,7 @@ def left(engine: Engine, handles: list[Machine], words: str) -> str:
     ours = {name for name, machine in engine.fake.machines.items() if machine is not engine.others.get(name)}
     found = (ours - kept) | set(engine.fake.leaked)
     silent = sorted(name for name in found if f"machine {name!r}" not in words)
-    return f"left without a word: {silent}" if silent else ""
+    return f"left unmentioned: {silent}" if silent else ""
 
 
 def test_no_schedule_breaks_a_promise() -> None:

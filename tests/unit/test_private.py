@@ -38,7 +38,7 @@ def test_a_symlink_is_no_lock_directory(tmp_path: Path) -> None:
     assert 0o755 == stat.S_IMODE((tmp_path / "target").stat().st_mode)
 
 
-@pytest.mark.skipif(not ROOT, reason="only root can give files away")
+@pytest.mark.skipif(not ROOT, reason="only root may change a file's owner")
 def test_another_users_directory_or_file_is_not_used(tmp_path: Path) -> None:
     """A directory or lock file of another user is not used, since its owner could replace it."""
     theirs = tmp_path / "theirs"

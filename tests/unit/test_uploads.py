@@ -119,7 +119,7 @@ def test_a_tree_that_clashes_changes_nothing(there: Guest, tmp_path: Path, name:
 def test_a_mounted_file_is_written_to(there: Guest, tmp_path: Path) -> None:
     """A mounted file, as a container's /etc/hosts, is written to by write_text and by upload."""
     if there.inside != "/guest-files":
-        pytest.skip("only in a chroot, which has a mount of its own")
+        pytest.skip("only in a chroot, which has its own mount")
     there.machine.write_text("/mounted", "written", mode=0o640)
     assert ("written", 0o640) == (there.machine.read_text("/mounted"), stat.S_IMODE(there.machine.stat("/mounted").mode))
     (tmp_path / "file").write_text("uploaded")
@@ -134,7 +134,7 @@ def test_a_mounted_file_is_written_to(there: Guest, tmp_path: Path) -> None:
 def test_owners(there: Guest, tmp_path: Path) -> None:
     """owner= applies to all of a tree, and an existing directory keeps its owner and gets the tree's mode."""
     if os.getuid() != 0:
-        pytest.skip("only root gives files away")
+        pytest.skip("only root may change a file's owner")
     trees.make(tmp_path / "source")
     for number in (5, 6):
         there.machine.upload(tmp_path / "source", f"{there.inside}/tree", owner=f"{number}:7")
@@ -149,7 +149,7 @@ def test_owners(there: Guest, tmp_path: Path) -> None:
 def test_a_mount_point_is_not_renamed(there: Guest) -> None:
     """rename of a mount point raises the kernel's error, and changes nothing."""
     if there.inside != "/guest-files":
-        pytest.skip("only in a chroot, which has a mount of its own")
+        pytest.skip("only in a chroot, which has its own mount")
     with pytest.raises(OSError, match="busy"):
         there.machine.rename("/proc", f"{there.inside}/new")
     assert [] == os.listdir(there.folder)
@@ -301,7 +301,7 @@ def test_an_arriving_file_is_private(there: Guest) -> None:
 def test_a_device_is_written_to(there: Guest) -> None:
     """A device is written to, and not replaced."""
     if os.getuid() != 0:
-        pytest.skip("only root makes devices")
+        pytest.skip("only root may create devices")
     os.mknod(there.folder / "null", 0o020666, os.makedev(1, 3))
     there.machine.write_text(f"{there.inside}/null", "gone")
     assert "" == there.machine.read_text(f"{there.inside}/null")
