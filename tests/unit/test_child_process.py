@@ -209,7 +209,7 @@ def test_a_wait_for_a_child_has_a_timeout(child: ChildProcess, monkeypatch: pyte
 
 
 def test_where_python_cannot_look_without_reaping(child: ChildProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Python cannot look without reaping (macOS before 3.13) the status is exact, and no signal is sent after it."""
+    """Without os.waitid (macOS before Python 3.13) the status is exact, and no signal is sent after it."""
     monkeypatch.delattr(os, "waitid")
     assert child.poll() is None
     child.signal(signal.SIGTERM)

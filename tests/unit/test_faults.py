@@ -72,7 +72,7 @@ MAY_LEAVE = {
 
 
 def test_the_fault_matrix(tmp_path: Path, table: Table) -> None:
-    """Nothing is left when the program ends, or where it could not remove its machine, after another program's reap."""
+    """A program leaves nothing when it ends, or where it cannot remove its machine, nothing after another's reap."""
     faults = (*STRIKES, *FAULTS)
     cells = [(fault, step) for fault in faults for step in STEPS]
     with ThreadPoolExecutor(8) as pool:
