@@ -66,12 +66,12 @@ class ChildProcess:
 
     @property
     def is_started(self) -> bool:
-        """Whether it was started, whether or not it has ended since."""
+        """True if it was started; it may have ended since."""
         return bool(self._pids)
 
     @property
     def is_own(self) -> bool:
-        """Whether it is a child of this process, and not of one that this was forked from."""
+        """True if it is a child of this process, and not of one that this was forked from."""
         return os.getpid() == self._parent
 
     @property

@@ -182,7 +182,7 @@ class Watchdog:
                 raise
 
     def end_making(self, machines: list[_Held], *, made: bool) -> None:
-        """Tell it whether they were made."""
+        """Tell it that they were made, or were not."""
         with self._lock:
             self._making -= Counter(machines)
             self._held.update(machines if made else ())
@@ -228,7 +228,7 @@ class Watchdog:
                 raise ConnectionError("it does not listen")
 
     def _send(self) -> bool:
-        """Send what the watchdog does not know yet. Whether that was possible."""
+        """Send what the watchdog does not know yet. True if that was possible."""
         if self._link is None or not self._is_linked():
             return False
         state = f"+{self._making.total() + len(self._held)}" if self._making else str(int(bool(self._held)))
