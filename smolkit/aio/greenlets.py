@@ -14,30 +14,27 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import copy_context
-from functools import partial, wraps
+from functools import partial
 from importlib import import_module
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, final
+from typing import Any, ParamSpec, TypeVar, final
 
 from smolkit.extras import missing
 
 try:
     import anyio.lowlevel
     from greenlet import GreenletExit, getcurrent, greenlet
-except ModuleNotFoundError as error:
-    raise missing("smolkit's async side", "async", error) from error
+except ModuleNotFoundError as _error:
+    raise missing("smolkit's async side", "async", _error) from _error
 
 from smolkit.runners import blocking
 from smolkit.runners.attempts import InterruptedCall
-from smolkit.values.hidden import hide_arguments, hide_options
 
 _POLL = 0.02  # seconds between two polls of a file that cannot be waited for
 
-S_co = TypeVar("S_co", covariant=True)
 T = TypeVar("T")
-A = TypeVar("A")
 P = ParamSpec("P")
 
 
@@ -293,57 +290,3 @@ async def _pending_cancellation() -> BaseException | None:
     except anyio.get_cancelled_exc_class() as error:
         return error
     return None
-
-
-class Twin(Generic[S_co]):
-    """The async side of an object: its methods are the object's, awaited. Annotated attributes are read from the object."""
-
-    def __init__(self, sync: S_co) -> None:
-        self._sync = sync
-
-    def __getattr__(self, name: str) -> Any:
-        if name in type(self).__annotations__:
-            return getattr(self._sync, name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def __repr__(self) -> str:
-        return repr(self._sync).replace("<", "<Async", 1)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Twin) and type(other) is type(self) and bool(self._sync == other._sync)
-
-    def __hash__(self) -> int:
-        return hash(self._sync)
-
-
-def awaited(method: Callable[Concatenate[S_co, P], T]) -> Callable[Concatenate[Twin[S_co], P], Coroutine[Any, Any, T]]:
-    """Make the async side of a method that may reach the engine."""
-
-    @wraps(method)
-    async def awaited_method(self: Twin[S_co], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        args, kwargs = hide_arguments(args), hide_options(kwargs)
-        return await in_loop(method, self._sync, *args, **kwargs)
-
-    return awaited_method
-
-
-def direct(method: Callable[Concatenate[S_co, P], T]) -> Callable[Concatenate[Twin[S_co], P], T]:
-    """Make the async side of a method that does no I/O: there is nothing to await."""
-
-    @wraps(method)
-    def direct_method(self: Twin[S_co], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        args, kwargs = hide_arguments(args), hide_options(kwargs)
-        return method(self._sync, *args, **kwargs)
-
-    return direct_method
-
-
-def giving(twin: Callable[[T], A], method: Callable[P, T]) -> Callable[P, A]:
-    """Make a method that returns the async side of what `method` returns."""
-
-    @wraps(method)
-    def method_with_twin(*args: P.args, **kwargs: P.kwargs) -> A:
-        args, kwargs = hide_arguments(args), hide_options(kwargs)
-        return twin(method(*args, **kwargs))
-
-    return method_with_twin

@@ -26,16 +26,17 @@ from smolkit.values import validate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from smolkit.commands.admin import Branch, Update
     from smolkit.commands.create import MachineSpec
     from smolkit.commands.dialect import Dialect
     from smolkit.commands.lifecycle import Start
     from smolkit.commands.option_types import BranchOptions
     from smolkit.commands.run import Run, RunDetached
-    from smolkit.commands.verbs import Branch, Update
     from smolkit.flows.steps import Steps
     from smolkit.flows.teardown import Keep
+    from smolkit.values.exec_result import ExecResult
     from smolkit.values.ownership import Marks
-    from smolkit.values.results import ExecResult, MachineInfo
+    from smolkit.values.results import MachineInfo
 
 _LOG_TAIL = 16_384  # bytes
 _REMOVAL = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before each further look; the engine's helper process takes up to 5 s

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from smolkit.commands.secret_args import Secrets
     from smolkit.flows.steps import Steps
-    from smolkit.values.results import ExecResult
+    from smolkit.values.exec_result import ExecResult
 
     # Takes the seconds that are left; the answer is whether it is ready.
     Probe = Callable[[float], Steps[bool]]

@@ -39,7 +39,7 @@ class CapturedCall:
         self._output_limit = min(limit for limit in (output_limit, invocation.output_limit) if limit is not None)
         self._pump: Pump | None = None
         self._ended_by: str | None = None
-        self.child = ChildProcess()
+        self.child: ChildProcess = ChildProcess()
 
     def run_to_end(self) -> Completed:
         """Start the child process, unless it is started, and serve its pipes until it has ended.

@@ -96,7 +96,7 @@ class Pipes:
 
     def __init__(self, child: ChildProcess, clock: Callable[[], float]) -> None:
         self._child, self._clock = child, clock
-        self.takes_stdin = False
+        self.takes_stdin: bool = False
         self._selector = _selector()
         self.outputs: tuple[int, ...] = ()
         self._unread: dict[str, int] | None = None  # bytes that the ended child left in each; None while it runs

@@ -52,7 +52,7 @@ class ChildProcess:
         self.stdout: FileIO | None = None
         self.stderr: FileIO | None = None
         self.pidfd: int | None = None
-        self.lost = False
+        self.lost: bool = False
         self._files: list[FileIO] = []  # all ends of its pipes
         self._theirs: dict[int, FileIO | socket] = {}  # the child's ends, by the descriptor that they become there
         self._pids: list[int] = []  # none before the start, then one: see `start`
@@ -277,4 +277,4 @@ class Reserve:
                 self.fill()
 
 
-reserve = Reserve()
+reserve: Reserve = Reserve()

@@ -85,7 +85,7 @@ class SubprocessRunner(Runner):
         self._launcher = Launcher(
             program, prefix=prefix, state_dir=state_dir, env=env, pass_env=pass_env, inherit_proxy=inherit_proxy
         )
-        self.output_limit = validate.integer("output_limit", output_limit, 1, 2**63 - 1)
+        self.output_limit: int = validate.integer("output_limit", output_limit, 1, 2**63 - 1)
         self._is_watched = False
 
     @property
