@@ -1,1 +1,1 @@
-"""What takes several calls of the engine: pure generators of steps, and what performs them."""
+"""Workflows of several engine calls: pure generators of steps, and `perform`, which runs them."""

@@ -342,7 +342,7 @@ def test_a_create_whose_look_fails_too(client: Smolvm, fake: FakeRunner) -> None
 
     with pytest.raises(errors.EngineDiedError) as caught:
         client.machine("m").create()
-    assert "whether machine 'm' was created is not known either: ls broke" in caught.value.__notes__[0]
+    assert "and it could not be looked up whether machine 'm' was created: ls broke" in caught.value.__notes__[0]
 
 
 def test_a_delete_whose_outcome_is_not_known_is_repeated(client: Smolvm, fake: FakeRunner) -> None:

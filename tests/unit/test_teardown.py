@@ -345,7 +345,7 @@ def test_a_machine_with_branches() -> None:
     fake.answer(["machine"])
     machine = Smolvm(runner=fake).machine("m")
 
-    with pytest.raises(errors.MachineHasBranchesError, match="machine 'm' is what a were branched from"):
+    with pytest.raises(errors.MachineHasBranchesError, match="machine 'm' has branches: a"):
         machine.delete()
     assert [Ls()] == fake.commands
     machine.delete(cascade=True)

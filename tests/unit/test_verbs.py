@@ -336,7 +336,7 @@ def test_the_bodys_exception_wins_over_a_failed_look() -> None:
 
     assert Delete not in [type(command) for command in fake.commands]
     assert "broken" in caught.value.__notes__[0]
-    assert "machine 'golden' is left: it is not known whether" in caught.value.__notes__[0]
+    assert "machine 'golden' is left: it could not be checked whether" in caught.value.__notes__[0]
 
 
 class Interrupted(FakeRunner):
