@@ -1,4 +1,4 @@
-"""How command lines, and what programs said, are shown: without secrets, and without what a terminal would obey."""
+"""How command lines and programs' output are shown: without secrets, and without control sequences for a terminal."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _GLUED = re.compile(r"(?s)(-e=?|--env=|--proxy=)(.+)")
 _USER_OF_URL = re.compile(r"(?<=://)[^/?#\s'\"]+@")
 _TAIL_LINES = 12
 _TAIL_CHARACTERS = 2000
-_SURROGATE_ESCAPED = range(0xDC80, 0xDD00)  # a byte that is no UTF-8, as `os.fsdecode` has it
+_SURROGATE_ESCAPED = range(0xDC80, 0xDD00)  # an invalid byte of UTF-8, as `os.fsdecode` decodes it
 
 
 def redact(argv: Iterable[str]) -> tuple[str, ...]:
-    """The engine's arguments up to the `--` of the guest without values of variables, proxies and URLs' passwords."""
+    """Mask the values of variables and proxies, and passwords in URLs, in the engine's arguments up to the guest's `--`."""
     words = tuple(argv)
     shown: list[str] = []
     flag = ""
@@ -42,7 +42,7 @@ def _masked(flag: str, value: str) -> str:
 
 
 def masked_parts(argv: Iterable[str]) -> tuple[str, ...]:
-    """What `redact` replaces."""
+    """The parts of the arguments that `redact` replaces."""
     words = tuple(argv)
     return tuple(part for word, shown in zip(words, redact(words), strict=True) if (part := _replaced(word, shown)))
 
@@ -53,7 +53,7 @@ def _replaced(word: str, shown: str) -> str:
 
 
 def without_users(text: str) -> str:
-    """The text with the users and passwords of URLs replaced."""
+    """Mask users and passwords of URLs in a text."""
     return _USER_OF_URL.sub(f"{MASK}@", text)
 
 
@@ -66,7 +66,7 @@ def tail(output: bytes | str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""The text with what is not printable escaped (`\x1b`), but for newlines and tabs; UTF-8 can encode it."""
+    r"""Escape what is not printable (`\x1b`), except newlines and tabs. UTF-8 can encode the result."""
     return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
 
 
@@ -76,7 +76,7 @@ def _escaped(character: str) -> str:
 
 
 def shell_line(words: Iterable[str]) -> str:
-    r"""One line that can be pasted into a shell; words that are not printable are in `$'\x1b'` form (bash, zsh, ksh)."""
+    r"""Quote a command line for a shell. Arguments that are not printable become `$'\x1b'` (bash, zsh, ksh)."""
     return " ".join(shlex.quote(word) if word.isprintable() else _ansi_c(word) for word in words)
 
 

@@ -337,7 +337,7 @@ def test_variables_pass_by_name(pretend: Pretend, monkeypatch: pytest.MonkeyPatc
     ("names", "kind", "words"),
     [
         ("TOKEN", TypeError, r"write \['TOKEN'\]"),
-        (["A=b"], ValueError, "not the name of a variable: 'A=b'"),
+        (["A=b"], ValueError, "must be names of variables, and 'A=b' has an '='"),
         ([""], ValueError, "pass_env"),
         ([1], TypeError, "pass_env"),
     ],
