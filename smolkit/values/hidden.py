@@ -23,6 +23,7 @@ class Hidden:
 
     __slots__ = ("_text",)
 
+    # Any type: what the caller passed is hidden first and checked later (see smolkit.values.validate).
     def __init__(self, text: Any = _GONE) -> None:
         self._text = text
 
@@ -34,7 +35,7 @@ class Hidden:
         """
         if self._text is _GONE:
             raise ValueError("env, secrets and proxy are not pickled: pass them again after unpickling")
-        return self._text  # type: ignore[no-any-return]  # or another type, which smolkit.values.validate refuses
+        return self._text  # type: ignore[no-any-return]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Hidden) and bool(self._text == other._text)
@@ -48,6 +49,7 @@ class Hidden:
     def __reduce__(self) -> tuple[type[Hidden], tuple[()]]:
         return Hidden, ()
 
+    # Without these two, `copy` would go by __reduce__ and lose the string.
     def __copy__(self) -> Hidden:
         return self
 

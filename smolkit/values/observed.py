@@ -1,4 +1,4 @@
-"""What the engine reports about machines besides their records: statistics, events, files, exits."""
+"""The engine's and the guest's reports about machines, besides their records: statistics, events, files, exits."""
 
 from __future__ import annotations
 

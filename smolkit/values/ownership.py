@@ -54,6 +54,7 @@ class Owner:
     @classmethod
     def parse(cls, text: str) -> Owner | None:
         """Parse the value of an owner label. None if smolkit did not write it."""
+        # Anybody can write labels: the bounds keep int() away from megabytes of digits.
         found = re.fullmatch(r"([0-9a-f]{8})-([0-9a-f]{8})-(\d{1,10})-(\d{1,20})", text)
         return found and cls(found[1], found[2], int(found[3]), int(found[4]))
 
@@ -77,6 +78,7 @@ def are_own(machine: MachineInfo) -> bool:
     batch = re.fullmatch(r"(.+)-\*(\d{1,5})", named)
     if batch is None:
         return named == machine.name
+    # All branches of a batch have one label: PREFIX-*3 is about PREFIX-0, PREFIX-1 and PREFIX-2.
     prefix, _, number = machine.name.rpartition("-")
     return prefix == batch[1] and bool(re.fullmatch(r"\d{1,5}", number)) and int(number) < int(batch[2])
 
@@ -126,7 +128,7 @@ class Reapable:
 
 @frozen
 class Here:
-    """What is known on the runner's host: this process, the time, and which processes exist.
+    """Facts of the runner's host: this process, the time, and which processes exist.
 
     Attributes:
         me: This process; None if the host cannot tell (no /proc). Then no owner can be judged.
@@ -146,6 +148,7 @@ class Here:
         if re.fullmatch(r"\d{1,12}", expires) and int(expires) <= self.now:
             return f"its lifetime ended {self.now - int(expires):.0f} s ago"
         owner = Owner.of(machine, labels=labels)
+        # Of another host or container, no pid can be looked up here: its owner counts as alive.
         if owner is None or self.me is None or owner.place != self.me.place:
             return ""
         if owner.boot != self.me.boot:

@@ -160,7 +160,7 @@ def pairs(name: str, value: object, *, any_bytes: bool = False) -> tuple[tuple[s
 
 
 def hidden_pairs(name: str, value: object, *, any_bytes: bool = False) -> tuple[tuple[str, Hidden], ...]:
-    """The same, with the values Hidden. None gives no pairs."""
+    """As `pairs`, with the values Hidden. None gives no pairs."""
     value = hide(value)  # in each frame that may raise: a traceback may show its locals
     items = _items(name, value, "{'KEY': 'value'}")
     return tuple((_key(name, key), _value(name, key, item, any_bytes=any_bytes)) for key, item in items)
