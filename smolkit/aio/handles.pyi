@@ -826,7 +826,7 @@ class AsyncSmolvm(Twin[Smolvm]):
 
     @property
     def runner(self) -> Runner:
-        """What runs the engine's commands."""
+        """The runner of the engine's commands."""
 
     @property
     def session(self) -> str:

@@ -39,7 +39,7 @@ def test_hidden_values_are_in_no_repr_and_no_pickle() -> None:
     for value in (command, create, create.invocation(Dialect.of("1.32.2")), Completed(("-e", "A=s3cr3t"), 0)):
         assert "s3cr3t" not in repr(value)
     assert b"s3cr3t" not in pickle.dumps(create)
-    with pytest.raises(ValueError, match="does not travel by pickle"):
+    with pytest.raises(ValueError, match="not pickled"):
         pickle.loads(pickle.dumps(create)).argv(Dialect.of("1.32.2"))
 
 

@@ -289,7 +289,7 @@ def test_small_verbs(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
         "machine resume --name m",
         "machine monitor --interval 1 --name m",
     ] == [" ".join(argv) for argv in fake.argvs[:5]]
-    with pytest.raises(ValueError, match="begins with '-'"):
+    with pytest.raises(ValueError, match="must not begin with '-'"):
         client.pack_push("p", "--help")
     with pytest.raises(ValueError, match="':'"):
         machine.mount("/a:b", "/mnt")
