@@ -21,7 +21,7 @@ What is left, and what comes out, when something fails: the rules, in the order 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from smolkit.commands.lifecycle import Delete, Ls, Stop
 from smolkit.errors import (
@@ -39,14 +39,11 @@ from smolkit.flows.lookup import age, check_branches, check_same
 from smolkit.flows.steps import Pause, Settle, Steps
 
 if TYPE_CHECKING:
-    from typing import Literal
-
     from smolkit.commands.base import Command
     from smolkit.commands.dialect import Dialect
     from smolkit.values.ownership import Marks
 
-    Keep = bool | Literal["on_error"]
-
+Keep = bool | Literal["on_error"]
 T = TypeVar("T")
 
 PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds before each further try of what was busy
