@@ -61,13 +61,17 @@ class Command(ABC, Generic[T_co]):
         """What stands for the engine's output in a dry run."""
         return b""
 
+    def failure(self, completed: Completed) -> SmolvmError | None:
+        """The failure that a finished call amounts to, or None. `smolkit.commands.failures` decides."""
+        return verdict(completed)
+
     def read(self, completed: Completed) -> T_co:
         """What the answer means.
 
         Raises:
             SmolvmError: the call failed; which one is decided by `smolkit.commands.failures`.
         """
-        if failure := verdict(completed):
+        if failure := self.failure(completed):
             if self.PROVES and isinstance(failure, StatusLostError):
                 with suppress(SmolvmError):
                     return self.answer(completed)

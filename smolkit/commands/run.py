@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen
 
 from smolkit.commands import option_tables, options, secret_args
 from smolkit.commands.base import LONG
+from smolkit.commands.create import MachineSpec
 from smolkit.commands.exec import GRACE, duration
 from smolkit.commands.failures import verdict
 from smolkit.commands.verb import Done, Verb
@@ -134,6 +135,11 @@ class RunDetached(Done):
     BOUND: ClassVar[float | None] = LONG
     BOOTS: ClassVar[bool] = True
     FINISH: ClassVar[bool] = True
+
+    @property
+    def spec(self) -> MachineSpec:
+        """The machine that it makes."""
+        return MachineSpec(tuple(row for row in self.chosen if row[0] in option_tables.CREATE), secrets=self.secrets)
 
 
 @frozen

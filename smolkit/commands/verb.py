@@ -9,7 +9,6 @@ from attrs import evolve, field, frozen
 
 from smolkit.commands import options, secret_args
 from smolkit.commands.base import Command
-from smolkit.commands.failures import verdict
 from smolkit.commands.names import machine_name
 from smolkit.commands.secret_args import Secrets
 from smolkit.values import validate
@@ -18,7 +17,6 @@ from smolkit.values.results import Invocation, shown_argv
 
 if TYPE_CHECKING:
     from smolkit.commands.dialect import Dialect
-    from smolkit.errors import SmolvmError
     from smolkit.values.results import Completed
 
 T_co = TypeVar("T_co", covariant=True)
@@ -130,8 +128,3 @@ class Followed(Verb[T_co]):
 
     __slots__ = ()
     BOUND: ClassVar[float | None] = None
-    timeout: ClassVar[float | None] = None
-
-    def failure(self, completed: Completed) -> SmolvmError | None:
-        """What went wrong with the engine, if it did."""
-        return verdict(completed)

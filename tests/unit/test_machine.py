@@ -376,7 +376,7 @@ def test_options_that_cannot_be_right(
 
 def test_a_client_takes_a_program_or_a_runner() -> None:
     """Both would leave open which one counts."""
-    with pytest.raises(TypeError, match="give program to the runner"):
+    with pytest.raises(TypeError, match="pass program to the runner"):
         Smolvm("/bin/smolvm", runner=FakeRunner())
 
 

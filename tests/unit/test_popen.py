@@ -17,12 +17,15 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from attrs import evolve
 
-from smolkit import AsyncSmolvm, Machine, Smolvm, errors
-from smolkit.handles.process import Process
+from smolkit import AsyncSmolvm, Dialect, Invocation, Machine, Smolvm, errors
+from smolkit.commands import Exec
+from smolkit.handles.process import Process, follow
 from smolkit.testing import PretendEngine
 
 MIB = 2**20
+TALK = "printf out; echo error >&2; sleep 60"
 
 
 @pytest.fixture
@@ -190,21 +193,41 @@ def test_pieces_that_are_awaited_by_tasks_of_their_own(pretend: PretendEngine) -
     asyncio.run(main())
 
 
-def test_a_timeout_bounds_writes_too(m: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes nothing is ended after the command's time and the grace; the error is that of `exec`."""
-    monkeypatch.setattr("smolkit.handles.process.GRACE", 0.1)
-    with pytest.raises(errors.ExecTimeoutError), m.popen(["sleep", "60"], stdin=True, timeout=0.2) as process:
+class Impatient(Exec):
+    """An exec with a grace of 0.1 s instead of 30."""
+
+    def invocation(self, dialect: Dialect) -> Invocation:
+        """As for any exec, but for that."""
+        return evolve(super().invocation(dialect), timeout=(self.timeout or 0) + 0.1)
+
+
+def followed(m: Machine, argv: list[str], timeout: float, *, stdin: bool = False) -> Process[bytes]:
+    """The command, followed as `popen` does, with that grace."""
+    command = Impatient("m", argv, timeout=timeout, input=b"")
+    return follow(m._runner, command, "m", tuple(argv), stdin=stdin, text=False)
+
+
+def test_a_timeout_bounds_writes_too(m: Machine) -> None:
+    """A command that reads nothing is ended after its time and the grace; the error is that of `exec`."""
+    with pytest.raises(errors.ExecTimeoutError) as caught, followed(m, ["sleep", "60"], 0.2, stdin=True) as process:
         assert process.stdin is not None
         process.stdin.write(bytes(MIB))
 
+    assert "" == caught.value.stdout
+
+
+def test_the_error_of_a_followed_command_has_the_end_of_its_output(m: Machine) -> None:
+    """What came last on each stream, as far as it was read."""
+    with pytest.raises(errors.ExecTimeoutError) as caught, followed(m, ["sh", "-c", TALK], 0.5) as process:
+        process.wait()
+
+    assert ("out", "error\n") == (caught.value.stdout, caught.value.stderr)
+
 
 @pytest.mark.parametrize("command", ["trap '' TERM; exec >&- 2>&-; while :; do sleep 0.1; done"])
-def test_a_bound_holds_for_an_engine_that_closed_its_pipes_and_ignores_signals(
-    m: Machine, command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bound_holds_for_an_engine_that_closed_its_pipes_and_ignores_signals(m: Machine, command: str) -> None:
     """`wait(timeout)` raises, and at the command's own time it is killed."""
-    monkeypatch.setattr("smolkit.handles.process.GRACE", 0.1)
-    process = m.popen(["sh", "-c", command], timeout=1)
+    process = followed(m, ["sh", "-c", command], 1)
     with pytest.raises(TimeoutError, match=r"did not end within 0\.2 s"):
         process.wait(0.2)
     with pytest.raises(errors.ExecTimeoutError):
