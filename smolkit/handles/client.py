@@ -58,7 +58,9 @@ class Smolvm(EngineMethods):
                 raise TypeError(f"{name} and runner cannot both be given: pass {name} to the runner")
         validate.function("on_call", on_call)
         validate.flag("watchdog", watchdog)
-        super().__init__(runner or runners.SubprocessRunner(program, max_processes=max_processes))
+        if runner is None:
+            runner = runners.SubprocessRunner(program, max_processes=max_processes)
+        super().__init__(runner)
         if on_call is not None:
             self.runner.observe(on_call)
         if watchdog:

@@ -164,8 +164,8 @@ class Process(Generic[T]):
             try:
                 stack.enter_context(self._reading(0))
             except TimeoutError:
-                words = "another thread or task reads from this process: one may read while one writes"
-                raise RuntimeError(words) from None
+                message = "another thread or task reads from this process: one may read while one writes"
+                raise RuntimeError(message) from None
             yield
 
     @contextmanager
@@ -173,7 +173,7 @@ class Process(Generic[T]):
         """Take the turn to read to the end. Re-entrant: `wait` in the middle of a loop over the process keeps the turn.
 
         Raises:
-            TimeoutError: another thread or task did not give the turn up in so many seconds.
+            TimeoutError: another thread or task did not give the turn up within `timeout` seconds.
         """
         me, ticket = caller(), Ticket(caller_is_gone())
         if self._reader is not None and self._reader[0] == me:

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
-from smolkit import commands
+from smolkit import commands, values
 from smolkit.commands import guest_scripts
 from smolkit.errors import GuestFileError, ProgramNotExecutableError, ProgramNotFoundError, UnsafeArchiveError
 from smolkit.handles.files import AnyGuestPath, FileMethods
+from smolkit.handles.tar_stream import too_much
 from smolkit.values import validate
 from smolkit.values.results import GuestPath
+
+Progress = Callable[[int, int], object]  # called with the bytes so far, and the bytes in total
 
 _MOUNTED_LATE = ("/tmp/", "/run/", "/var/run/", "/dev/shm/")  # noqa: S108  (the guest's)
 
@@ -25,7 +28,7 @@ _PATIENCE, _PACE, _LONGEST = 3600, 2**20, 10**6
 class _Meter:
     """Counts bytes for a progress callback."""
 
-    def __init__(self, total: int, progress: Callable[[int, int], object] | None) -> None:
+    def __init__(self, total: int, progress: Progress | None) -> None:
         self.total, self._progress, self._done = total, progress, 0
 
     def add(self, number: int) -> None:
@@ -119,18 +122,24 @@ class TransferMethods(FileMethods):
             ProgramNotFoundError: the guest has no `sh`, or (for a directory) no `tar`.
             GuestFileError, GuestNotADirectoryError, GuestPermissionError: on the guest's side.
         """
-        from smolkit.handles import archive  # late: 7 ms with tarfile, a tenth of a program's imports; few copy trees
-
         validate.function("progress", progress)
         path, inside = validate.path("source", source), self._guest(target)
         user = "" if owner is None else validate.operand("owner", owner)
-        meter = _Meter(archive.size_of(path) if os.path.isdir(path) else os.path.getsize(path), progress)
-        name = self._fresh()
         if os.path.isdir(path):
-            argv = guest_scripts.words(guest_scripts.UNPACK, inside, name, user, *_mode_and_time(os.stat(path)))
-            with self._staged(inside, name):
-                self._send(argv, inside, lambda write: archive.pack(path, write, meter.add))
-            return
+            self._upload_tree(path, inside, user, progress)
+        else:
+            self._upload_file(path, inside, user, progress)
+
+    def _upload_tree(self, path: str, inside: str, user: str, progress: Progress | None) -> None:
+        from smolkit.handles import archive  # late: 7 ms with tarfile, a tenth of a program's imports; few copy trees
+
+        meter, name = _Meter(archive.size_of(path), progress), self._fresh()
+        argv = guest_scripts.words(guest_scripts.UNPACK, inside, name, user, *_mode_and_time(os.stat(path)))
+        with self._staged(inside, name):
+            self._send(argv, inside, lambda write: archive.pack(path, write, meter.add))
+
+    def _upload_file(self, path: str, inside: str, user: str, progress: Progress | None) -> None:
+        meter, name = _Meter(os.path.getsize(path), progress), self._fresh()
         with open(path, "rb") as file, self._staged(inside, name):
             mode, time = _mode_and_time(os.fstat(file.fileno()))
             argv = guest_scripts.words(guest_scripts.WRITE, inside, name, str(meter.total), mode, user, time)
@@ -182,26 +191,31 @@ class TransferMethods(FileMethods):
             ExecTimeoutError: the guest took longer than the time limit.
             GuestFileNotFoundError, GuestPermissionError, ProgramNotFoundError: on the guest's side.
         """
-        from smolkit.handles import archive  # late: 7 ms with tarfile, a tenth of a program's imports; few copy trees
-        from smolkit.handles.host_tree import fresh_directory
-        from smolkit.handles.tar_stream import too_much
-
         validate.function("progress", progress)
         validate.integer("limit", limit, 0, 2**63 - 1)
         inside, path = self._guest(source), validate.absolute("target", target)
         found = self.stat(inside)
-        script = guest_scripts.PACK if found.is_dir else guest_scripts.READ
         if os.path.isdir(path) or (found.is_dir and os.path.lexists(path)):
             raise FileExistsError(f"download makes a new {'directory' if found.is_dir else 'file'}, but {path!r} exists")
         if self._runner.plan is not None:  # a dry run writes nothing here either
-            self._run_script(script, inside)
+            self._run_script(guest_scripts.PACK if found.is_dir else guest_scripts.READ, inside)
             return
         meter = _Meter(self._size(inside) if progress else 0, progress)
         if found.is_dir:
-            with fresh_directory(path) as part, self._reading(script, inside, limit) as stream:
-                archive.Unpacker(part, limit, meter.add).unpack(stream)
-            return
-        with self._runner.target(path) as part, self._reading(script, inside, limit) as stream, _private(part) as file:
+            self._download_tree(inside, path, limit, meter)
+        else:
+            self._download_file(inside, path, found, limit, meter)
+
+    # In both, the file or directory gets its name only after the guest's exit status was checked: in this order of blocks.
+    def _download_tree(self, inside: str, path: str, limit: int, meter: _Meter) -> None:
+        from smolkit.handles import archive, host_tree  # late: as in _upload_tree
+
+        with host_tree.fresh_directory(path) as part, self._reading(guest_scripts.PACK, inside, limit) as stream:
+            archive.Unpacker(part, limit, meter.add).unpack(stream)
+
+    def _download_file(self, inside: str, path: str, found: values.FileStat, limit: int, meter: _Meter) -> None:
+        reading = self._reading(guest_scripts.READ, inside, limit)
+        with self._runner.target(path) as part, reading as stream, _private(part) as file:
             while chunk := stream.read(2**16):
                 if file.tell() + len(chunk) > limit:
                     raise too_much()

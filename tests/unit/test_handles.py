@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 import typing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from smolkit import ExecResult, Machine, Process, Smolvm, Spawned, commands, flows, handles, options, runners
+from smolkit.testing import PretendEngine
 
 CLASSES = [getattr(handles, name) for name in handles.__all__]
 METHODS = [
@@ -57,3 +61,24 @@ def test_a_lazy_package_has_its_names_and_no_others(package: Any) -> None:
     assert set(package.__all__) <= set(dir(package))
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         package.nonsense  # noqa: B018
+
+
+LEAVING = """
+import sys
+from smolkit import Smolvm
+machine = Smolvm(sys.argv[1]).machine("m")
+try:
+    with machine:
+        before = set(sys.modules)
+        raise ValueError
+except ValueError:
+    print(sorted(set(sys.modules) - before))
+"""
+
+
+def test_a_teardown_imports_nothing(tmp_path: Path) -> None:
+    """What is imported late is there by then: the end of a block may have no descriptor left to read a module with."""
+    program = str(PretendEngine(tmp_path / "engine").program)
+    done = subprocess.run([sys.executable, "-c", LEAVING, program], capture_output=True, text=True, check=True)
+
+    assert ("[]\n", "") == (done.stdout, done.stderr)
