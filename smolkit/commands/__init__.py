@@ -6,16 +6,7 @@ Each is imported when it is first asked for.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smolkit.commands.base import Command
-    from smolkit.commands.call import Call
-    from smolkit.commands.create import Create, MachineSpec
-    from smolkit.commands.dialect import Dialect, Engine
-    from smolkit.commands.engine import PackCreate, Version
-    from smolkit.commands.exec import Exec
-    from smolkit.commands.lifecycle import Cp, DataDir, Delete, Ls, Start, Status, Stop
-    from smolkit.commands.run import PackRun, Run, RunDetached, RunTerminal
-    from smolkit.commands.spawn import Shell, Spawn, Terminal
-    from smolkit.commands.verbs import (
+    from smolkit.commands.admin import (
         Branch,
         BranchRelease,
         Checkpoint,
@@ -32,12 +23,6 @@ if TYPE_CHECKING:
         MountLs,
         MountRemove,
         NetworkTest,
-        PackInfo,
-        PackInspect,
-        PackList,
-        PackPrune,
-        PackPull,
-        PackPush,
         Pause,
         Prune,
         RegistriesInit,
@@ -49,6 +34,17 @@ if TYPE_CHECKING:
         Sync,
         Update,
     )
+    from smolkit.commands.base import Command, GuestCommand
+    from smolkit.commands.call import Call
+    from smolkit.commands.create import Create, MachineSpec
+    from smolkit.commands.dialect import Dialect, Engine
+    from smolkit.commands.engine import Version
+    from smolkit.commands.exec import Exec
+    from smolkit.commands.guest_scripts import Script
+    from smolkit.commands.lifecycle import Cp, DataDir, Delete, Ls, Start, Status, Stop
+    from smolkit.commands.pack import PackCreate, PackInfo, PackInspect, PackList, PackPrune, PackPull, PackPush
+    from smolkit.commands.run import PackRun, Run, RunDetached, RunTerminal
+    from smolkit.commands.spawn import Shell, Spawn, Terminal
 
 __all__ = [
     "Branch",
@@ -69,6 +65,7 @@ __all__ = [
     "EgressEvents",
     "Engine",
     "Exec",
+    "GuestCommand",
     "Images",
     "Logs",
     "Ls",
@@ -96,6 +93,7 @@ __all__ = [
     "Run",
     "RunDetached",
     "RunTerminal",
+    "Script",
     "Shell",
     "Spawn",
     "Start",
@@ -110,72 +108,76 @@ __all__ = [
 
 # The module of each name.
 _MODULES = {
-    "Branch": "verbs",
-    "BranchRelease": "verbs",
+    "Branch": "admin",
+    "BranchRelease": "admin",
     "Call": "call",
-    "Checkpoint": "verbs",
-    "CheckpointLog": "verbs",
-    "CheckpointPrune": "verbs",
-    "CheckpointWarm": "verbs",
-    "Cli": "verbs",
+    "Checkpoint": "admin",
+    "CheckpointLog": "admin",
+    "CheckpointPrune": "admin",
+    "CheckpointWarm": "admin",
+    "Cli": "admin",
     "Command": "base",
-    "ConfigShow": "verbs",
+    "ConfigShow": "admin",
     "Cp": "lifecycle",
     "Create": "create",
     "DataDir": "lifecycle",
     "Delete": "lifecycle",
     "Dialect": "dialect",
-    "EgressEvents": "verbs",
+    "EgressEvents": "admin",
     "Engine": "dialect",
     "Exec": "exec",
-    "Images": "verbs",
-    "Logs": "verbs",
+    "GuestCommand": "base",
+    "Images": "admin",
+    "Logs": "admin",
     "Ls": "lifecycle",
     "MachineSpec": "create",
-    "Monitor": "verbs",
-    "MountAdd": "verbs",
-    "MountLs": "verbs",
-    "MountRemove": "verbs",
-    "NetworkTest": "verbs",
-    "PackCreate": "engine",
-    "PackInfo": "verbs",
-    "PackInspect": "verbs",
-    "PackList": "verbs",
-    "PackPrune": "verbs",
-    "PackPull": "verbs",
-    "PackPush": "verbs",
+    "Monitor": "admin",
+    "MountAdd": "admin",
+    "MountLs": "admin",
+    "MountRemove": "admin",
+    "NetworkTest": "admin",
+    "PackCreate": "pack",
+    "PackInfo": "pack",
+    "PackInspect": "pack",
+    "PackList": "pack",
+    "PackPrune": "pack",
+    "PackPull": "pack",
+    "PackPush": "pack",
     "PackRun": "run",
-    "Pause": "verbs",
-    "Prune": "verbs",
-    "RegistriesInit": "verbs",
-    "RegistriesPath": "verbs",
-    "RegistriesShow": "verbs",
-    "Resize": "verbs",
-    "Resume": "verbs",
+    "Pause": "admin",
+    "Prune": "admin",
+    "RegistriesInit": "admin",
+    "RegistriesPath": "admin",
+    "RegistriesShow": "admin",
+    "Resize": "admin",
+    "Resume": "admin",
     "Run": "run",
     "RunDetached": "run",
     "RunTerminal": "run",
+    "Script": "guest_scripts",
     "Shell": "spawn",
     "Spawn": "spawn",
     "Start": "lifecycle",
-    "StatsOf": "verbs",
+    "StatsOf": "admin",
     "Status": "lifecycle",
     "Stop": "lifecycle",
-    "Sync": "verbs",
+    "Sync": "admin",
     "Terminal": "spawn",
-    "Update": "verbs",
+    "Update": "admin",
     "Version": "engine",
 }
 
 
-def __getattr__(name: str) -> type:
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
 
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: type = getattr(import_module(f"smolkit.commands.{_MODULES[name]}"), name)
-    globals()[name] = found
-    return found
+    def __getattr__(name: str) -> type:
+        from importlib import import_module
+
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found: type = getattr(import_module(f"smolkit.commands.{_MODULES[name]}"), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

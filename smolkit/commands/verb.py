@@ -9,7 +9,7 @@ from attrs import evolve, field, frozen
 
 from smolkit.commands import options, secret_args
 from smolkit.commands.base import Command
-from smolkit.commands.names import machine_name
+from smolkit.commands.converters import machine_name
 from smolkit.commands.secret_args import Secrets
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide_options
@@ -85,13 +85,12 @@ class Verb(Command[T_co]):
         return cls(name, tuple(operands), chosen=chosen, env=env, secrets=secrets, command=words)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        dialect.require(self.WORDS)
         words = [*self.FIXED, *options.argv(self.WORDS, self.OPTIONS, self.chosen, dialect)]
         words += self._variables(dialect)
         if self.name is not None:
             words += dialect.name(self.WORDS.removeprefix("machine "), self.name)
         tail = ("--", *self.command) if self.command else ()
-        return dialect.words(*self.WORDS.split(), *words, *self.operands, *tail)
+        return dialect.argv(self.WORDS, *words, *self.operands, *tail)
 
     def _variables(self, dialect: Dialect) -> Iterator[str]:
         yield from options.variables(self.env)

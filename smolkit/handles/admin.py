@@ -10,7 +10,7 @@ from attrs import evolve
 
 from smolkit import commands, handles, options, values
 from smolkit.commands import option_tables
-from smolkit.commands.names import machine_name
+from smolkit.commands.converters import machine_name
 from smolkit.flows import lookup, provision, teardown
 from smolkit.flows.steps import perform
 from smolkit.handles.base import Handle

@@ -12,8 +12,8 @@ from typing import Any, Self, TypeVar
 
 from smolkit import commands, runners
 from smolkit.commands import option_tables
+from smolkit.commands.converters import machine_name
 from smolkit.commands.dialect import Dialect
-from smolkit.commands.names import machine_name
 from smolkit.commands.options import Chosen, choose
 from smolkit.errors import CleanupError, MachineReplacedError
 from smolkit.flows import provision, teardown
@@ -69,7 +69,7 @@ class Handle:
     ) -> None:
         if keep not in (True, False, "on_error"):
             raise ValueError(f"keep must be True, False or 'on_error', not {validate.shown(keep)}")
-        self.name = machine_name(name)
+        self.name: str = machine_name(name)
         self._runner = runner
         self._spec = spec or commands.MachineSpec()
         self._starting = starting
@@ -139,7 +139,7 @@ class Handle:
     def _leave(self, error: BaseException | None, told: list[bool]) -> None:
         made = self._made
         if made is not None and made.are_own:  # a process that was forked inside the block leaves the machine alone
-            leave = teardown.leave(
+            leave = teardown.exit_block(
                 self.name, self._dialect, made, self._keep, error, branchable=self._branchable, told=told
             )
             try:

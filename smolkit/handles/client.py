@@ -65,7 +65,7 @@ class Smolvm(EngineMethods):
             self.runner.observe(on_call)
         if watchdog:
             self.runner.watch()
-        self.session = os.urandom(8).hex()
+        self.session: str = os.urandom(8).hex()
 
     def __repr__(self) -> str:
         return f"<Smolvm {without_users(self.runner.host)}>"
@@ -199,13 +199,11 @@ class Smolvm(EngineMethods):
             self.runner.plan = around
 
     def free_port(self) -> int:
-        """A TCP port of this host that nothing listens on, for `ports=[(port, 80)]`.
+        """A TCP port of the engine's host that nothing listens on, for `ports=[(port, 80)]`.
 
         No other program that uses smolkit gets it while this process lives. It is outside the kernel's ephemeral range.
         """
-        from smolkit.runners.local import ports  # late: 8 ms, with socket and random
-
-        return ports.free_port()
+        return self.runner.free_port()
 
     def pack_create(
         self, image: str | os.PathLike[str] | None, output: str | os.PathLike[str], **options: Unpack[options.PackOptions]

@@ -24,7 +24,7 @@ class EngineMethods:
     __slots__ = ("runner",)
 
     def __init__(self, runner: runners.Runner) -> None:
-        self.runner = runner
+        self.runner: runners.Runner = runner
 
     def run(self, command: Sequence[str] = (), /, **options: Unpack[options.RunOptions]) -> values.ExecResult:
         """Run one command in a machine that the engine makes for it and then removes: `smolvm machine run`.

@@ -275,7 +275,7 @@ class Machine(TransferMethods, FileMethods, AdminMethods):
         mark = os.urandom(8).hex()
         env = {**dict(validate.hidden_pairs("env", options.get("env"))), MARK: mark}
         rest: dict[str, Any] = {**options, "env": env}
-        pid: Any = self._runner.run(commands.Spawn(self.name, command, machine_secrets=self._spec.secrets, **rest))
+        pid = self._runner.run(commands.Spawn(self.name, command, machine_secrets=self._spec.secrets, **rest))
         return Spawned(self, pid, mark)
 
     def shell(self) -> int:

@@ -106,7 +106,7 @@ class Process(Generic[T]):
         self._failure: SmolvmError | None = None
         self._last = b""  # the last piece of stdout
         self._stderr, self._lines = Stderr(), Lines()
-        self.args = args
+        self.args: tuple[str, ...] = args
         self.returncode: int | None = None
         self._takes_input, self._closed = stdin, False
 
