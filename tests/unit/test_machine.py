@@ -376,7 +376,7 @@ def test_invalid_options_are_refused(
 
 def test_a_client_takes_a_program_or_a_runner() -> None:
     """A client given both a program and a runner is refused."""
-    with pytest.raises(TypeError, match="give program to the runner"):
+    with pytest.raises(TypeError, match="pass program to the runner"):
         Smolvm("/bin/smolvm", runner=FakeRunner())
 
 

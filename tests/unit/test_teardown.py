@@ -322,7 +322,7 @@ def test_a_machine_that_did_not_boot_is_kept_without_its_process(client: Smolvm,
 
 def test_an_invalid_keep_is_refused(client: Smolvm) -> None:
     """A misspelt `keep` is refused."""
-    with pytest.raises(ValueError, match="keep is True, False or 'on_error'"):
+    with pytest.raises(ValueError, match="keep must be True, False or 'on_error'"):
         client.machine("m", keep="on-error")  # type: ignore[arg-type]
 
 
