@@ -13,7 +13,7 @@ from smolkit.commands.base import LONG, Silent
 from smolkit.commands.converters import machine_name
 from smolkit.commands.dialect import Dialect
 from smolkit.errors import PolicyNotRecordedError, UnsupportedByEngineError
-from smolkit.values import validate
+from smolkit.values import keywords, validate
 from smolkit.values.hidden import Hidden, hide_options
 
 # These add CIDRs of their own: hosts their addresses, images their registry's, a Smolfile or a pack its own lists.
@@ -44,7 +44,7 @@ class MachineSpec:
             TypeError, ValueError: an option is unknown, or its value is invalid.
         """
         given = hide_options(given)
-        validate.known("a machine", given, {*option_tables.CREATE, "env", "command", "secrets"})
+        keywords.known("a machine", given, {*option_tables.CREATE, "env", "command", "secrets"})
         rest = {name: value for name, value in given.items() if name not in {"env", "command", "secrets"}}
         chosen = dict(options.choose("a machine", option_tables.CREATE, rest))
         if any(option_tables.CREATE[name].policy for name in chosen):
@@ -54,11 +54,13 @@ class MachineSpec:
         if "image" in chosen and "from_path" in chosen:
             raise ValueError("image and from_path must not be given together: a machine comes from one of them")
         command = given.get("command")
+        env, secrets = (validate.hidden_pairs("env", given.get("env")), validate.secrets("secrets", given.get("secrets")))
+        validate.disjoint(env, secrets)
         return cls(
             tuple((name, chosen[name]) for name in option_tables.CREATE if name in chosen),
-            validate.hidden_pairs("env", given.get("env")),
+            env,
             () if command is None else validate.words("command", command),
-            validate.secrets("secrets", given.get("secrets")),
+            secrets,
         )
 
     @property

@@ -4,6 +4,7 @@
 # modules, where strings with this module's names would not evaluate.
 
 import math
+import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TypeVar, Union
@@ -25,7 +26,7 @@ T_co = TypeVar("T_co", covariant=True)
 _SMALL_INPUT = 65_536
 
 
-def _command(value: Sequence[str]) -> tuple[str, ...]:
+def _command(value: Sequence[Union[str, "os.PathLike[str]"]]) -> tuple[str, ...]:
     return validate.words("command", value)
 
 
@@ -37,7 +38,7 @@ def _secrets(value: Mapping[str, Union[str, "values.Secret"]] | None) -> secret_
     return validate.secrets("secrets", value)
 
 
-def _workdir(value: str | None) -> str | None:
+def _workdir(value: Union[str, "os.PathLike[str]", None]) -> str | None:
     return None if value is None else validate.utf8("workdir", validate.guest_path("workdir", value))
 
 
@@ -66,6 +67,9 @@ class ExecCommand(GuestCommand[T_co]):
     workdir: str | None = field(default=None, converter=_workdir, kw_only=True)
     user: str | None = field(default=None, converter=_user, kw_only=True)
     machine_secrets: secret_args.Secrets = field(default=(), kw_only=True, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        validate.disjoint(self.env, self.secrets)
 
     @property
     def guest(self) -> tuple[str, ...]:

@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from smolkit.commands.option_values import (
+    added_volumes,
     cidrs,
     dns_options,
     duration,
+    gibibytes,
     image,
     ipv4,
+    labels,
+    mebibytes,
     memory_size,
     ports,
     signal_name,
@@ -20,6 +24,7 @@ from smolkit.commands.option_values import (
     socket_address,
     subnet,
     udp_rules,
+    volumes,
 )
 from smolkit.commands.options import Option, choice, guest_path, hidden, integer, pairs, path, switch, text, texts
 
@@ -35,16 +40,16 @@ CREATE: Mapping[str, Option] = {
     "smolfile": Option("--smolfile", path),
     "at": Option("--at", text),
     "cpus": Option("--cpus", integer(1, 255)),
-    "memory": Option("--mem", integer(64)),
-    "storage": Option("--storage", integer(1)),
-    "overlay": Option("--overlay", integer(1)),
+    "memory": Option("--mem", mebibytes),
+    "storage": Option("--storage", gibibytes),
+    "overlay": Option("--overlay", gibibytes),
     "max_image_size": Option("--max-image-size", size),
     "shm_size": Option("--shm-size", memory_size),
     "block_io": Option("--block-io", choice("sync", "async")),
     "disk_durability": Option("--disk-durability", choice("full", "deferred")),
     "disks": Option("--disk", texts),
     "cache_disks": Option("--cache-disk", texts),
-    "volumes": Option("--volume", texts),
+    "volumes": Option("--volume", volumes),
     "allow_system_mounts": Option("--allow-system-mounts", switch),
     "ports": Option("--port", ports),
     "net": Option("--net", switch),
@@ -74,7 +79,7 @@ CREATE: Mapping[str, Option] = {
     "auto_graph": Option("--auto-graph", switch),
     "nested": Option("--nested", switch),
     "rosetta": Option("--rosetta", switch),
-    "labels": Option("--label", pairs),
+    "labels": Option("--label", labels),
     "init": Option("--init", texts),
     "workdir": Option("--workdir", guest_path),
     "user": Option("--user", text),
@@ -125,13 +130,14 @@ START: Mapping[str, Option] = {
 }
 
 UPDATE: Mapping[str, Option] = {
-    **_rows(CREATE, "cpus", "memory", "storage", "overlay", "volumes", "allow_system_mounts", "ports", "net", "workdir"),
+    **_rows(CREATE, "cpus", "memory", "storage", "overlay", "allow_system_mounts", "ports", "net", "workdir"),
     **_rows(CREATE, "gpu", "rosetta", "block_io", "disk_durability", "dns_options", "shm_size"),
     **_rows(CREATE, "allow_hosts", "allow_host_patterns", "allow_cidrs", "outbound_localhost_only", "allow_udp"),
     "no_net": Option("--no-net", switch),
     "no_gpu": Option("--no-gpu", switch),
     "no_rosetta": Option("--no-rosetta", switch),
     "no_egress_interceptor": Option("--no-egress-interceptor", switch),
+    "volumes": Option("--volume", added_volumes),
     "remove_volumes": Option("--remove-volume", texts),
     "remove_ports": Option("--remove-port", ports),
     "remove_env": Option("--remove-env", texts),
@@ -157,7 +163,8 @@ BRANCH: Mapping[str, Option] = {
     **_rows(START, "branchable"),
     "share_weights": Option("--share-weights", switch),
     **_INTERCEPTOR,
-    **_rows(CREATE, "labels", "ports"),
+    "labels": Option("--label", pairs),  # with those of smolkit: `Machine.branch` checks the caller's
+    **_rows(CREATE, "ports"),
     **SECRETS,
 }
 

@@ -9,13 +9,17 @@ from typing import Literal, TypedDict
 from smolkit.values.secret import Secret
 
 _Path = str | PathLike[str]
+_Ports = int | Mapping[int, int] | Sequence[int | tuple[int, int] | str]
+_Volume = tuple[_Path, _Path] | tuple[_Path, _Path, str]
+_Volumes = Mapping[_Path, _Path | tuple[_Path, str]] | Sequence[str | _Volume]
 
 
 class MachineOptions(TypedDict, total=False):
     """What `client.machine(name, ...)` takes, all by keyword. None is "not given": the engine's default.
 
     Where it comes from (a bare machine, if none of these):
-        image: A registry reference, a `docker save` archive (`./app.tar`) or an unpacked root file system (`./rootfs/`).
+        image: A registry reference, a `docker save` archive (`./app.tar`) or an unpacked root file system (`./rootfs/`). A
+            str is what the engine takes it for, so that a path in it must begin with `./` or `/`; a pathlib path is a path.
         from_path: A `.smolmachine` pack, or a `.smolcheckpoint`; the file must stay where it is.
         smolfile: A Smolfile (TOML).
         at, keep_identity, restore_cache_entries, restore_cache_gib: With a checkpoint: which generation, whether the
@@ -26,12 +30,13 @@ class MachineOptions(TypedDict, total=False):
 
     Its size:
         cpus: Virtual processors, 1 to 255 (default 4).
-        memory: MiB, from 64 on (default 8192).
+        memory: MiB, from 64 on (default 8192), or a str with a unit: `"512M"`, `"2GiB"`.
         storage, overlay: GiB of the data disk (default 20) and of the root file system's overlay (default 10).
         shm_size: Of /dev/shm: `"512m"`, `"25%"`.
 
     Its disks and folders:
-        volumes: `"HOST:GUEST[:ro|rw|staged]"` each; HOST must exist, GUEST is absolute.
+        volumes: `{host: guest}` or `{host: (guest, "ro")}`; or a list of `(host, guest)`, `(host, guest, mode)` and
+            `"HOST:GUEST[:ro|rw|staged]"`. The host's path must exist, the guest's must be absolute.
         disks: `"PATH[:ro]"` each: raw images or block devices.
         cache_disks: `"BASE:/PATH"` each.
         block_io: The host's block I/O engine.
@@ -43,7 +48,8 @@ class MachineOptions(TypedDict, total=False):
         allow_cidrs, allow_hosts, allow_host_patterns, allow_udp: Allow lists. Recorded lists are read back after create;
             one that is not as asked raises PolicyNotRecordedError, and the machine is deleted.
         deny_cidrs, block_private, allow_private, outbound_localhost_only: Restrictions.
-        ports: Published on the host: `8080` (both sides), `(8080, 80)` (host, guest), or `"8000-8010:8000-8010/udp"`.
+        ports: Published on the host: `{8080: 80}` (host: guest); or a list of `8080` (both sides), `(8080, 80)` (host,
+            guest) and `"8000-8010:8000-8010/udp"`.
         dns, dns_options, net_backend, guest_subnet, network: Resolver, its options, backend, subnet, named network.
         use_host_proxy, trust_host_certs: Give the guest the host's proxy, the host's trusted certificates.
         credentials: `"NAME=ENV_VAR@HOST[,HOST...][:body][:set-header=HEADER]"`: the guest sees a placeholder only.
@@ -68,18 +74,18 @@ class MachineOptions(TypedDict, total=False):
     smolfile: _Path | None
     at: str | None
     cpus: int | None
-    memory: int | None
-    storage: int | None
-    overlay: int | None
+    memory: int | str | None
+    storage: int | str | None
+    overlay: int | str | None
     max_image_size: int | str | None
     shm_size: int | str | None
     block_io: Literal["sync", "async"] | None
     disk_durability: Literal["full", "deferred"] | None
     disks: Sequence[str] | None
     cache_disks: Sequence[str] | None
-    volumes: Sequence[str] | None
+    volumes: _Volumes | None
     allow_system_mounts: bool | None
-    ports: Sequence[int | tuple[int, int] | str] | None
+    ports: _Ports | None
     net: bool | None
     net_backend: Literal["tsi", "virtio-net"] | None
     dns: str | None
@@ -109,7 +115,7 @@ class MachineOptions(TypedDict, total=False):
     rosetta: bool | None
     labels: Mapping[str, str] | None
     init: Sequence[str] | None
-    workdir: str | None
+    workdir: _Path | None
     user: str | None
     stop_on_exit: bool | None
     stop_signal: str | None
@@ -121,7 +127,7 @@ class MachineOptions(TypedDict, total=False):
     restore_cache_entries: int | None
     restore_cache_gib: int | None
     env: Mapping[str, str] | None
-    command: Sequence[str] | None
+    command: Sequence[_Path] | None
     secrets: Mapping[str, str | Secret] | None
 
 
@@ -173,7 +179,7 @@ class BranchOptions(TypedDict, total=False):
     branchable: bool | None
     env: Mapping[str, str] | None
     labels: Mapping[str, str] | None
-    ports: Sequence[int | tuple[int, int] | str] | None
+    ports: _Ports | None
     secret_env: Mapping[str, str] | None
     secret_files: Mapping[str, str] | None
     secret_keychain: Mapping[str, str] | None
@@ -204,18 +210,18 @@ class UpdateOptions(TypedDict, total=False):
     """
 
     cpus: int | None
-    memory: int | None
-    storage: int | None
-    overlay: int | None
+    memory: int | str | None
+    storage: int | str | None
+    overlay: int | str | None
     shm_size: int | str | None
     block_io: Literal["sync", "async"] | None
     disk_durability: Literal["full", "deferred"] | None
-    workdir: str | None
+    workdir: _Path | None
     gpu: bool | None
     rosetta: bool | None
     env: Mapping[str, str] | None
-    volumes: Sequence[str] | None
-    ports: Sequence[int | tuple[int, int] | str] | None
+    volumes: _Volumes | None
+    ports: _Ports | None
     allow_hosts: Sequence[str] | None
     allow_host_patterns: Sequence[str] | None
     allow_cidrs: Sequence[str] | None
@@ -316,15 +322,15 @@ class PackRunOptions(TypedDict, total=False):
     input: bytes | str | None
     env: Mapping[str, str] | None
     cpus: int | None
-    memory: int | None
-    storage: int | None
-    overlay: int | None
+    memory: int | str | None
+    storage: int | str | None
+    overlay: int | str | None
     block_io: Literal["sync", "async"] | None
-    volumes: Sequence[str] | None
+    volumes: _Volumes | None
     allow_system_mounts: bool | None
-    workdir: str | None
+    workdir: _Path | None
     user: str | None
-    ports: Sequence[int | tuple[int, int] | str] | None
+    ports: _Ports | None
     net: bool | None
     net_backend: Literal["tsi", "virtio-net"] | None
     dns: str | None
@@ -358,8 +364,8 @@ class PackOptions(TypedDict, total=False):
     smolfile: str | PathLike[str] | None
     entrypoint: str | None
     cpus: int | None
-    memory: int | None
-    storage: int | None
+    memory: int | str | None
+    storage: int | str | None
     platform: str | None
     single_file: bool | None
     no_sign: bool | None
@@ -377,7 +383,7 @@ class SpawnOptions(TypedDict, total=False):
 
     env: Mapping[str, str] | None
     secrets: Mapping[str, str | Secret] | None
-    workdir: str | None
+    workdir: _Path | None
     user: str | None
 
 
@@ -402,7 +408,7 @@ class ExecOptions(TypedDict, total=False):
     check: bool
     env: Mapping[str, str] | None
     secrets: Mapping[str, str | Secret] | None
-    workdir: str | None
+    workdir: _Path | None
     user: str | None
     timeout: float | None
     input: bytes | str | None

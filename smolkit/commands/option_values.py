@@ -5,11 +5,13 @@ Each public function is a reader (see `options.Reader`). The engine's parsers fr
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from smolkit.values import validate
+from smolkit.values.ownership import OWN_LABELS
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -21,6 +23,8 @@ _DURATION = rf"(?:[0-9]{{1,9}}(?:\.[0-9]{{1,3}})? ?(?:{_UNITS}) ?)+"
 _LONGEST = 200  # characters of an error message
 _PORT_RANGE = r"([0-9]{1,5})(?:-([0-9]{1,5}))?"
 PORTS = rf"{_PORT_RANGE}(?::{_PORT_RANGE})?(?:/(?:tcp|udp))?"
+_VOLUME = r"(?:s3://[^:]+|[^:]+):([^:]+)(?::([^:]*))?"
+_VOLUME_MODES = ("ro", "rw", "staged")
 _MOST: dict[str, range] = {"ndots": range(16), "timeout": range(1, 31), "attempts": range(1, 6)}
 _FLAGS = r"rotate|no-check-names|inet6|edns0|single-request(?:-reopen)?|no-tld-query|use-vc|no-reload|trust-ad|no-aaaa"
 _SIGNALS = (
@@ -59,6 +63,44 @@ size: _Converter = _size(_BYTES, "'512M' or '16GiB'")  # an int is a number of b
 memory_size: _Converter = _size(_MEMORY, "'512m', '2g' or '25%'")  # likewise; a percentage is a share of the guest's memory
 
 
+_EXPONENTS = {"K": 10, "M": 20, "G": 30, "T": 40}
+_LAST_SIZE = 2**16  # GiB: a number of bytes, or of KiB, is larger
+
+
+def quantity(unit: str, low: int) -> _Converter:
+    """Make a reader of sizes that the engine takes in MiB or GiB: an int in that unit, or a str with a unit of its own."""
+    size, high = 2 ** _EXPONENTS[unit[0]], _LAST_SIZE * 2**30 // 2 ** _EXPONENTS[unit[0]]
+    example = "'512M' or '2GiB'" if unit == "MiB" else "'20G'"
+
+    def read(name: str, value: object) -> tuple[str]:
+        if isinstance(value, str):
+            found = re.fullmatch(r"(?i)([0-9]{1,15}) ?([KMGT])(?:i?B)?", validate.text(name, value))
+            if not found:
+                raise ValueError(
+                    f"{name} must be an int of {unit}, or a str such as {example}, not {validate.shown(value)}"
+                )
+            value, rest = divmod(int(found[1]) << _EXPONENTS[found[2].upper()], size)
+            if rest:
+                raise ValueError(f"{name} must be a whole number of {unit}, from {low} on, not {found[0]!r}")
+        elif isinstance(value, int) and value > high:
+            raise ValueError(f"{name} must be in {unit}, not in bytes: {value // size} for {validate.shown(value)} bytes")
+        return (str(validate.integer(name, value, low, high)),)
+
+    return read
+
+
+mebibytes: _Converter = quantity("MiB", 64)
+gibibytes: _Converter = quantity("GiB", 1)
+
+
+def labels(name: str, value: object) -> tuple[str, ...]:
+    """A mapping of labels, as KEY=VALUE each. smolkit's own tell whose a machine is, and cannot be given."""
+    found = validate.pairs(name, value)
+    if own := [key for key, _ in found if key.startswith(OWN_LABELS)]:
+        raise ValueError(f"{name} must not have {own[0]!r}: labels that begin with {OWN_LABELS!r} are smolkit's own")
+    return tuple(f"{key}={item}" for key, item in found)
+
+
 def duration(name: str, value: object) -> tuple[str]:
     """A positive duration: `30s`, `5m`, `1h 30m`."""
     found = _matching(name, value, _DURATION, "'30s' or '5m'")[0]
@@ -68,21 +110,42 @@ def duration(name: str, value: object) -> tuple[str]:
 
 
 def image(name: str, value: object) -> tuple[str]:
-    """An image reference or a path, as UTF-8, which is all that the engine accepts."""
-    found = validate.utf8(name, validate.path(name, value))
+    """An image reference or a path, as UTF-8, which is all that the engine accepts.
+
+    A str is what the engine takes it for: a path if it has a `./` or a `/` before it. An os.PathLike is a path, made
+    absolute, since pathlib drops the `./`.
+    """
+    found = validate.utf8(name, (validate.path if isinstance(value, str) else validate.absolute)(name, value))
     if not found.strip():
         raise ValueError(f"{name} must not be blank")
     return (found,)
 
 
 def ports(name: str, value: object) -> tuple[str, ...]:
-    """A list of ports: an int (for both sides), a pair (host, guest), or the engine's `HOST[-END]:GUEST[-END][/udp]`."""
+    """Ports: {host: guest}, or a list of ints (for both sides), pairs (host, guest) and the engine's `HOST:GUEST[/udp]`."""
+    if isinstance(value, Mapping):
+        return tuple(_mapped_port(name, host, guest) for host, guest in value.items())
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = [value]
+    if isinstance(value, tuple) and [type(item) for item in value] == [int, int]:
+        raise ValueError(f"{name} must be unambiguous: write [{value}] for (host, guest), or {[*value]} for two ports")
     return tuple(_port(f"{name}[{place}]", item) for place, item in enumerate(validate.items(name, value)))
+
+
+def _mapped_port(name: str, host: object, guest: object) -> str:
+    if not all(isinstance(port, int) and not isinstance(port, bool) for port in (host, guest)):
+        raise TypeError(
+            f"{name} must be {{host: guest}} of ints, such as {{8080: 80}}, not {{{host!r}: {guest!r}}}"[:_LONGEST]
+            + ": for UDP or a range write ['8080:80/udp']"
+        )
+    return _port(name, (host, guest))
 
 
 def _port(name: str, item: object) -> str:
     if isinstance(item, str):
         return _port_text(name, item)
+    if isinstance(item, Mapping):
+        raise TypeError(f"{name} must be a pair (host, guest), not {validate.shown(item)}")
     numbers = item if isinstance(item, tuple) else (item, item)
     if len(numbers) != 2:  # noqa: PLR2004
         raise ValueError(f"{name} must be a pair (host, guest), not {validate.shown(item)}")
@@ -94,6 +157,69 @@ def _port_text(name: str, text: str) -> str:
     host = _range(name, found[1], found[2])
     if found[3] and len(_range(name, found[3], found[4])) != len(host):
         raise ValueError(f"{name} must have as many ports on both sides, unlike {text!r}")
+    return text
+
+
+def _volumes_reader(*, alone: bool) -> Callable[[str, object], tuple[str, ...]]:
+    """Make a reader of {host: guest} or {host: (guest, mode)}, or a list of (host, guest[, mode]) and `HOST:GUEST[:mode]`.
+
+    The mode is "ro", "rw" or "staged". A host path that is an os.PathLike is made absolute. With `alone` a guest path
+    without a host path is accepted, too.
+    """
+
+    def read(name: str, value: object) -> tuple[str, ...]:
+        if isinstance(value, Mapping):
+            return tuple(_volume(name, _mapped_volume(name, host, guest)) for host, guest in value.items())
+        if isinstance(value, tuple) and not alone and _is_pair(value):
+            raise ValueError(f"{name} must be a list: write [{validate.shown(value)}]")
+        items = validate.items(name, value)
+        return tuple(_volume(f"{name}[{place}]", item, alone=alone) for place, item in enumerate(items))
+
+    return read
+
+
+volumes = _volumes_reader(alone=False)
+added_volumes = _volumes_reader(alone=True)  # for `update`: a guest path alone is a directory on the machine's own disk
+
+
+def _is_pair(value: tuple[object, ...]) -> bool:
+    """True for (host, guest) by itself, which was meant as one volume."""
+    return bool(value) and all(
+        isinstance(item, os.PathLike) or (isinstance(item, str) and ":" not in item) for item in value
+    )
+
+
+def _mapped_volume(name: str, host: object, guest: object) -> tuple[object, ...]:
+    if isinstance(guest, Mapping):
+        raise TypeError(f"{name} must be {{host: guest}}, or with a mode such as {{'/src': ('/dst', 'ro')}}, not {guest!r}")
+    if isinstance(guest, str) and ":" in guest:
+        return (host, *guest.split(":", 1))
+    return (host, *guest) if isinstance(guest, tuple) else (host, guest)
+
+
+def _volume(name: str, item: object, *, alone: bool = False) -> str:
+    if isinstance(item, str):
+        return item if alone and re.fullmatch("/[^:]*", item) else _volume_text(name, item)
+    if not isinstance(item, tuple):
+        raise TypeError(f"{name} must be (host, guest) or 'HOST:GUEST[:ro]', not {validate.shown(item)}")
+    if len(item) not in {2, 3}:
+        raise ValueError(f"{name} must be (host, guest) or (host, guest, mode), not {validate.shown(item)}")
+    host = (validate.text if isinstance(item[0], str) else validate.absolute)(f"the host path of {name}", item[0])
+    if ":" in host:
+        raise ValueError(
+            f"the host path of {name} must not contain ':', at which the engine splits: {validate.shown(host)}"
+        )
+    guest = validate.guest_path(f"the guest path of {name}", item[1])
+    return _volume_text(name, ":".join((host, guest, *(validate.text(f"the mode of {name}", mode) for mode in item[2:]))))
+
+
+def _volume_text(name: str, text: str) -> str:
+    found = re.fullmatch(_VOLUME, validate.text(name, text))
+    if not found:
+        raise _wrong(name, text, "'HOST:GUEST' or 'HOST:GUEST:ro'")
+    validate.guest_path(f"the guest path of {name}", found[1])
+    if found[2] not in {None, *_VOLUME_MODES}:
+        raise ValueError(f"the mode of {name} must be one of {', '.join(map(repr, _VOLUME_MODES))}, not {found[2]!r}")
     return text
 
 

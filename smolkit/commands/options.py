@@ -6,7 +6,7 @@ The version that brought a flag is in `smolkit.commands.versions`, under `machin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -14,7 +14,7 @@ from attrs import frozen
 from smolkit.commands.base import option
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.option_values import PORTS
-from smolkit.values import validate
+from smolkit.values import keywords, validate
 from smolkit.values.hidden import MASK, Hidden, Word
 from smolkit.values.shown import without_users
 
@@ -113,9 +113,9 @@ def shown(chosen: Chosen) -> str:
     return without_users(repr(chosen))
 
 
-def choose(what: str, table: Mapping[str, Option], given: Mapping[str, Any]) -> Chosen:
+def choose(what: str, table: Mapping[str, Option], given: Mapping[str, Any], also: Collection[str] = ()) -> Chosen:
     """Validate options and return those given (None is "not given") as the engine reads them, in the table's order."""
-    validate.known(what, given, table)
+    keywords.known(what, given, table, also)
     chosen = [(name, row.reader(name, given[name])) for name, row in table.items() if given.get(name) is not None]
     for name, values in chosen:
         if table[name].policy and not values and given[name] is not False:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -37,6 +38,7 @@ class Run(Verb[tuple[str, values.ExecResult]], GuestCommand[tuple[str, values.Ex
     WORDS: ClassVar[str] = "machine run"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.RUN
     SECRETS: ClassVar[str] = secret_args.OWN
+    ALSO: ClassVar[tuple[str, ...]] = ("env", "secrets", "timeout", "input")
     BOOTS: ClassVar[bool] = True
 
     timeout: float | None = field(default=None, converter=optional_seconds, kw_only=True)
@@ -49,7 +51,7 @@ class Run(Verb[tuple[str, values.ExecResult]], GuestCommand[tuple[str, values.Ex
         given: Mapping[str, Any] | None = None,
         *,
         operands: Sequence[str] = (),
-        command: Sequence[str] = (),
+        command: Sequence[str | os.PathLike[str]] = (),
     ) -> Self:
         """As `Verb.of`, with `timeout` and `input` among the options."""
         rest = dict(hide_options(given or {}))

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: see `smolkit.commands.exec`.
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -35,6 +36,7 @@ class Verb(Command[T_co]):
         JSON: The kind of its answer: "list", "object", or "" if it is not JSON.
         NEEDS: What must be given, for the error message; "" if the verb works without options.
         SECRETS: The prefix of the variables that carry its `secrets` (see `secret_args.carrier`); "" if it takes none.
+        ALSO: Keywords of `of` besides the options, to be suggested for misspelt ones.
         name: The machine, if the verb is about one.
         operands: Positional arguments.
         chosen: The options given, as `options.choose` returns them.
@@ -50,6 +52,7 @@ class Verb(Command[T_co]):
     JSON: ClassVar[str] = ""
     NEEDS: ClassVar[str] = ""
     SECRETS: ClassVar[str] = ""
+    ALSO: ClassVar[tuple[str, ...]] = ("env", "secrets")
 
     name: str | None = field(default=None, converter=_name)
     operands: tuple[str, ...] = field(default=(), repr=shown_argv)
@@ -66,7 +69,7 @@ class Verb(Command[T_co]):
         given: Mapping[str, Any] | None = None,
         *,
         operands: Sequence[str] = (),
-        command: Sequence[str] = (),
+        command: Sequence[str | os.PathLike[str]] = (),
     ) -> Self:
         """The command with these options (`env` and `secrets` among them), validated.
 
@@ -76,7 +79,7 @@ class Verb(Command[T_co]):
         given = dict(hide_options(given or {}))
         env = validate.hidden_pairs("env", given.pop("env", None))
         secrets = validate.secrets("secrets", given.pop("secrets", None)) if cls.SECRETS else ()
-        chosen = options.choose(f"`smolvm {cls.WORDS}`", cls.OPTIONS, given)
+        chosen = options.choose(f"`smolvm {cls.WORDS}`", cls.OPTIONS, given, cls.ALSO)
         words = validate.words("command", command) if command else ()
         if cls.NEEDS and not (chosen or env or operands):
             raise ValueError(f"`smolvm {cls.WORDS}` must be given {cls.NEEDS}")

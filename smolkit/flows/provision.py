@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from smolkit.commands import option_values
 from smolkit.commands.create import Create, missing_from
 from smolkit.commands.lifecycle import DataDir
 from smolkit.errors import (
@@ -21,7 +22,6 @@ from smolkit.errors import (
 from smolkit.flows.lookup import check_same, insist, lookup, status
 from smolkit.flows.steps import InterruptPoint, Pause, ReadLog
 from smolkit.flows.teardown import PAUSES, discard, end, halt, how_to_enter, may_be_left, note, once, patiently, try_each
-from smolkit.values import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -242,5 +242,7 @@ def update(name: str, command: Update, dialect: Dialect, marks: Marks | None) ->
 
 def labelled(options: BranchOptions, marks: Marks) -> dict[str, Any]:
     """The options of a branch, with its marks among the labels."""
-    labels = {**dict(validate.pairs("labels", options.get("labels") or {})), **dict(marks.labels)}
+    own = options.get("labels") or {}
+    option_values.labels("labels", own)
+    labels = {**own, **dict(marks.labels)}
     return {**options, "labels": labels or None}

@@ -15,6 +15,7 @@ from smolkit.values import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from os import PathLike
 
     from smolkit.commands.secret_args import Secrets
     from smolkit.flows.steps import Steps
@@ -31,7 +32,7 @@ LOGS = ("workload.log", "agent-console.log")  # in a machine's data directory; `
 
 def probe(  # noqa: PLR0917  (as wait_until has them)
     name: str,
-    command: Sequence[str] | None,
+    command: Sequence[str | PathLike[str]] | None,
     path: str | None,
     port: int | None,
     log: str | re.Pattern[str] | None,

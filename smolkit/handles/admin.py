@@ -17,6 +17,7 @@ from smolkit.handles.base import Handle
 from smolkit.handles.process import Process, follow
 from smolkit.values import validate
 from smolkit.values.hidden import hide, hide_options
+from smolkit.values.keywords import suggests_keywords
 from smolkit.values.ownership import MACHINE, Marks
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 V = TypeVar("V", bound="Verb[Any]")
 
 
+@suggests_keywords
 class AdminMethods(Handle):
     """Branches, checkpoints, resources, mounts, logs and records of one machine."""
 

@@ -67,7 +67,7 @@ class Handle:
         session: str = "",
         lifetime: float | None = None,
     ) -> None:
-        if keep not in (True, False, "on_error"):
+        if not isinstance(keep, bool) and keep != "on_error":
             raise ValueError(f"keep must be True, False or 'on_error', not {validate.shown(keep)}")
         self.name: str = machine_name(name)
         self._runner = runner
@@ -185,7 +185,13 @@ class Handle:
         return perform(self._runner, teardown.on_own(command, self._dialect, self._mine, self.name))
 
     def _popen(
-        self, command: Sequence[str], *, stdin: bool = False, text: bool = False, grace: float | None = 5.0, **options: Any
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        *,
+        stdin: bool = False,
+        text: bool = False,
+        grace: float | None = 5.0,
+        **options: Any,
     ) -> Process[Any]:
         """Follow a command in the guest (see `Machine.popen`)."""
         # An input, even an empty one, makes the engine send the output as it comes: `exec -i`.

@@ -13,13 +13,28 @@ from typing import Any, Unpack, final
 
 from smolkit import commands, errors, flows, handles, options, runners, values
 from smolkit.handles.client_admin import EngineMethods
+from smolkit.runners.base import AnyRunner
 from smolkit.values import validate
 from smolkit.values.hidden import hide_options
+from smolkit.values.keywords import suggests_keywords
 from smolkit.values.shown import without_users
 
 _PACK = ".smolmachine"
 
 
+def _check_runner(program: object, runner: object) -> None:
+    """Raise a TypeError for what is no runner, or stands in the wrong place."""
+    if isinstance(program, AnyRunner):
+        raise TypeError("program must be a path: write Smolvm(runner=...) for a runner")
+    if isinstance(runner, type) and issubclass(runner, AnyRunner):
+        raise TypeError(f"runner must be a runner, not its class: write runner={runner.__name__}()")
+    if runner is not None and not isinstance(runner, AnyRunner):
+        raise TypeError(
+            f"runner must be a Runner, such as SubprocessRunner(...) or FakeSmolvm(), not {type(runner).__name__}"
+        )
+
+
+@suggests_keywords
 @final
 class Smolvm(EngineMethods):
     """A client of one engine. Making one runs nothing.
@@ -58,6 +73,7 @@ class Smolvm(EngineMethods):
                 raise TypeError(f"{name} and runner cannot both be given: pass {name} to the runner")
         validate.function("on_call", on_call)
         validate.flag("watchdog", watchdog)
+        _check_runner(program, runner)
         if runner is None:
             runner = runners.SubprocessRunner(program, max_processes=max_processes)
         super().__init__(runner)
@@ -102,7 +118,7 @@ class Smolvm(EngineMethods):
 
     def run_detached(
         self,
-        command: Sequence[str] = (),
+        command: Sequence[str | os.PathLike[str]] = (),
         /,
         name: str | None = None,
         *,

@@ -9,8 +9,10 @@ from typing import Any, Unpack
 from smolkit import commands, errors, flows, options, runners, values
 from smolkit.values import validate
 from smolkit.values.hidden import hide_options
+from smolkit.values.keywords import suggests_keywords
 
 
+@suggests_keywords
 class EngineMethods:
     """One-command machines, packs, stored checkpoints and settings of one engine.
 
@@ -26,7 +28,9 @@ class EngineMethods:
     def __init__(self, runner: runners.Runner) -> None:
         self.runner: runners.Runner = runner
 
-    def run(self, command: Sequence[str] = (), /, **options: Unpack[options.RunOptions]) -> values.ExecResult:
+    def run(
+        self, command: Sequence[str | os.PathLike[str]] = (), /, **options: Unpack[options.RunOptions]
+    ) -> values.ExecResult:
         """Run one command in a machine that the engine makes for it and then removes: `smolvm machine run`.
 
         smolkit waits for the removal, and deletes nothing itself: such a machine has no label that tells whose it is. To
@@ -48,7 +52,7 @@ class EngineMethods:
     def _run(self, run: commands.Run) -> values.ExecResult:
         return flows.steps.perform(self.runner, flows.provision.run(run, self.runner.engine.dialect))
 
-    def terminal(self, command: Sequence[str] = (), /, **options: Unpack[options.RunOptions]) -> int:
+    def terminal(self, command: Sequence[str | os.PathLike[str]] = (), /, **options: Unpack[options.RunOptions]) -> int:
         """Hand this program's terminal over to a command in a machine made for it. Returns its exit status.
 
         The engine removes the machine at its end, as for `run`.
@@ -76,7 +80,10 @@ class EngineMethods:
         return completed.returncode
 
     def pack_run(
-        self, pack: str | os.PathLike[str], command: Sequence[str] = (), **options: Unpack[options.PackRunOptions]
+        self,
+        pack: str | os.PathLike[str],
+        command: Sequence[str | os.PathLike[str]] = (),
+        **options: Unpack[options.PackRunOptions],
     ) -> values.ExecResult:
         """Run one command in a machine made from a pack file, which the engine then removes: `smolvm pack run`."""
         options = hide_options(options)
@@ -176,4 +183,7 @@ class EngineMethods:
         Failures of the engine are smolkit's errors. The arguments are not checked, nothing is added but `--error-format
         json` (where the engine has it), and nothing is undone. Errors and logs show them: pass no secrets.
         """
-        return self.runner.run(commands.Cli(None, validate.words("words", words)))
+        given = validate.words("words", words)
+        if len(given) == 1 and " " in given[0]:
+            raise ValueError(f"words must be separate arguments: write cli({', '.join(map(repr, given[0].split()))})")
+        return self.runner.run(commands.Cli(None, given))

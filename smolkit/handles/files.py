@@ -15,6 +15,7 @@ from smolkit.flows.steps import Steps, perform
 from smolkit.handles.base import Handle
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide_value
+from smolkit.values.keywords import suggests_keywords
 from smolkit.values.results import GuestPath
 
 AnyGuestPath = str | os.PathLike[str] | GuestPath
@@ -29,6 +30,7 @@ def _nonsense(what: str, path: str, said: bytes) -> GuestFileError:
     return GuestFileError(f"the guest sent an invalid {what} of {path!r}: {said[:80]!r}", None, path)
 
 
+@suggests_keywords
 class FileMethods(Handle):
     """Reading, writing and listing the guest's files."""
 
@@ -119,6 +121,8 @@ class FileMethods(Handle):
             GuestIsADirectoryError, GuestPermissionError, GuestFileError
         """
         data = hide_value(data)  # it may be a key, and tracebacks may show the locals of frames
+        if isinstance(data, Hidden) and isinstance(data.reveal(), str):
+            raise TypeError("data must be bytes, not str: write_text is for text")
         content = Hidden(validate.data("data", data) or b"")
         inside = self._guest(path)
         args = (

@@ -20,12 +20,15 @@ from smolkit.handles.files import FileMethods
 from smolkit.handles.process import Process
 from smolkit.handles.spawned import MARK, Spawned
 from smolkit.handles.transfers import TransferMethods
-from smolkit.values import validate
+from smolkit.values import keywords, validate
 from smolkit.values.hidden import hide, hide_options
+from smolkit.values.keywords import suggests_keywords
 
+_POPEN = frozenset({"env", "secrets", "workdir", "user", "timeout", "stdin", "grace"})  # PopenOptions
 _WITHOUT_END = frozenset({"env", "secrets", "workdir", "user"})  # SpawnOptions: for commands that take no timeout or input
 
 
+@suggests_keywords
 @final
 class Machine(TransferMethods, FileMethods, AdminMethods):
     """A handle on one machine, known by its name. `client.machine(name, ...)` makes one without asking the engine.
@@ -82,7 +85,7 @@ class Machine(TransferMethods, FileMethods, AdminMethods):
         """
         options = hide_options(options)
         self._warm = False
-        chosen = {**dict(self._starting), **dict(choose("start", option_tables.START, options))}
+        chosen = {**dict(self._starting), **dict(choose("start", option_tables.START, options, ["timeout"]))}
         self._branchable = self._branchable or bool(chosen.get("branchable"))
         start = commands.Start(self.name, timeout, chosen=tuple(chosen.items()), machine_secrets=self._spec.secrets)
         perform(self._runner, provision.start(start), within=timeout)
@@ -90,7 +93,7 @@ class Machine(TransferMethods, FileMethods, AdminMethods):
     def wait_until(
         self,
         *,
-        command: Sequence[str] | None = None,
+        command: Sequence[str | os.PathLike[str]] | None = None,
         path: str | None = None,
         port: int | None = None,
         log: str | re.Pattern[str] | None = None,
@@ -171,12 +174,12 @@ class Machine(TransferMethods, FileMethods, AdminMethods):
 
     def exec(
         self,
-        command: Sequence[str],
+        command: Sequence[str | os.PathLike[str]],
         *,
         check: bool = False,
         env: Mapping[str, str] | None = None,
         secrets: Mapping[str, str | values.Secret] | None = None,
-        workdir: str | None = None,
+        workdir: str | os.PathLike[str] | None = None,
         user: str | None = None,
         timeout: float | None = None,
         input: bytes | str | None = None,  # noqa: A002  (subprocess's word)
@@ -227,15 +230,21 @@ class Machine(TransferMethods, FileMethods, AdminMethods):
 
     @overload
     def popen(
-        self, command: Sequence[str], *, text: Literal[False] = False, **options: Unpack[options.PopenOptions]
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        *,
+        text: Literal[False] = False,
+        **options: Unpack[options.PopenOptions],
     ) -> Process[bytes]: ...
 
     @overload
     def popen(
-        self, command: Sequence[str], *, text: Literal[True], **options: Unpack[options.PopenOptions]
+        self, command: Sequence[str | os.PathLike[str]], *, text: Literal[True], **options: Unpack[options.PopenOptions]
     ) -> Process[str]: ...
 
-    def popen(self, command: Sequence[str], *, text: bool = False, **options: Unpack[options.PopenOptions]) -> Process[Any]:
+    def popen(
+        self, command: Sequence[str | os.PathLike[str]], *, text: bool = False, **options: Unpack[options.PopenOptions]
+    ) -> Process[Any]:
         """Start a command in the guest and follow it while it runs.
 
         Its output has no cap, and only a piece of it is in memory at a time. Killing it kills it in the guest, with every
@@ -252,12 +261,13 @@ class Machine(TransferMethods, FileMethods, AdminMethods):
             QueueTimeoutError: it did not get a place (max_processes) within its timeout; nothing was run.
         """
         options = hide_options(options)
+        keywords.known("popen", options, _POPEN, ["text"])
         rest = dict(options)
         stdin, grace = validate.flag("stdin", rest.pop("stdin", False)), validate.grace("grace", rest.pop("grace", 5.0))
         validate.flag("text", text)
         return self._popen(command, stdin=stdin, text=text, grace=grace, **rest)
 
-    def spawn(self, command: Sequence[str], **options: Unpack[options.SpawnOptions]) -> Spawned:
+    def spawn(self, command: Sequence[str | os.PathLike[str]], **options: Unpack[options.SpawnOptions]) -> Spawned:
         """Start a command in the guest and leave it running until it ends, or the machine does (engine >= 1.3.0).
 
         Its output is discarded. For an image machine the engine does not say that the program is missing (1.32.2).
@@ -271,7 +281,7 @@ class Machine(TransferMethods, FileMethods, AdminMethods):
             MachineNotRunningError, MachineNotFoundError
         """
         options = hide_options(options)
-        validate.known("spawn", options, _WITHOUT_END)
+        keywords.known("spawn", options, _WITHOUT_END)
         mark = os.urandom(8).hex()
         env = {**dict(validate.hidden_pairs("env", options.get("env"))), MARK: mark}
         rest: dict[str, Any] = {**options, "env": env}
@@ -288,7 +298,7 @@ class Machine(TransferMethods, FileMethods, AdminMethods):
             return self.terminal(["/bin/sh"])
         return self._runner.hand_over(commands.Shell(self.name)).returncode
 
-    def terminal(self, command: Sequence[str], **options: Unpack[options.SpawnOptions]) -> int:
+    def terminal(self, command: Sequence[str | os.PathLike[str]], **options: Unpack[options.SpawnOptions]) -> int:
         """Hand this program's terminal over to a command in the guest: `m.terminal(["python3"])`. Returns its exit status.
 
         Args:
@@ -300,6 +310,6 @@ class Machine(TransferMethods, FileMethods, AdminMethods):
             MachineNotRunningError, MachineNotFoundError
         """
         options = hide_options(options)
-        validate.known("terminal", options, _WITHOUT_END)
+        keywords.known("terminal", options, _WITHOUT_END)
         made = commands.Terminal(self.name, command, machine_secrets=self._spec.secrets, **options)
         return self._runner.hand_over(made).returncode

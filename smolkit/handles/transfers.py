@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
@@ -14,6 +15,7 @@ from smolkit.errors import GuestFileError, ProgramNotExecutableError, ProgramNot
 from smolkit.handles.files import AnyGuestPath, FileMethods
 from smolkit.handles.tar_stream import too_much
 from smolkit.values import validate
+from smolkit.values.keywords import suggests_keywords
 from smolkit.values.results import GuestPath
 
 Progress = Callable[[int, int], object]  # called with the bytes so far, and the bytes in total
@@ -91,6 +93,7 @@ def _private(path: str) -> IO[bytes]:
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
+@suggests_keywords
 class TransferMethods(FileMethods):
     """Copying files and directories between the host and the guest."""
 
@@ -125,10 +128,13 @@ class TransferMethods(FileMethods):
         validate.function("progress", progress)
         path, inside = validate.path("source", source), self._guest(target)
         user = "" if owner is None else validate.operand("owner", owner)
-        if os.path.isdir(path):
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
             self._upload_tree(path, inside, user, progress)
-        else:
+        elif stat.S_ISREG(mode):
             self._upload_file(path, inside, user, progress)
+        else:
+            raise ValueError(f"source must be a regular file or a directory, which {path!r} is not")
 
     def _upload_tree(self, path: str, inside: str, user: str, progress: Progress | None) -> None:
         from smolkit.handles import archive  # late: 7 ms with tarfile, a tenth of a program's imports; few copy trees

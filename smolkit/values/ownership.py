@@ -18,6 +18,7 @@ from attrs import field, frozen
 
 from smolkit.values.results import MachineInfo
 
+OWN_LABELS = "smolkit."  # how they begin
 MACHINE = "smolkit.machine"  # the machine that the labels are about: its name, or PREFIX-*COUNT for a batch of branches
 OWNER, SESSION, EXPIRES = "smolkit.owner", "smolkit.session", "smolkit.expires"
 CREATION = "smolkit.creation"  # unique to one create: tells apart machines that one process makes under one name

@@ -90,7 +90,9 @@ class Completed:
 @final
 @frozen
 class GuestPath:
-    """A path in one machine: `m.path("/root") / "job.sh"`. A pure value, for `machine.cp` and the other file methods.
+    """A path in one machine: `m.path("/root") / "job.sh"`. A pure value, and an os.PathLike of the guest.
+
+    It is accepted wherever a path in the guest is: the file methods, `workdir`, an argument of a command.
 
     Attributes:
         machine: The machine's name.
@@ -104,6 +106,9 @@ class GuestPath:
 
     def __truediv__(self, part: str | os.PathLike[str]) -> GuestPath:
         return evolve(self, path=posixpath.join(self.path, os.fspath(part)))
+
+    def __fspath__(self) -> str:
+        return self.path
 
     def __str__(self) -> str:
         return self.path

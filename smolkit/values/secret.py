@@ -11,7 +11,11 @@ from smolkit.values.hidden import Hidden, hide_value
 
 
 def _hide(text: str | Hidden) -> Hidden:
-    return hide_value(text)  # type: ignore[no-any-return]  # another type is refused where the secret is used
+    hidden: Hidden = hide_value(text)
+    if not isinstance(hidden, Hidden) or not isinstance(hidden.reveal(), str):
+        kind = type(hidden.reveal() if isinstance(hidden, Hidden) else hidden).__name__
+        raise TypeError(f"a secret must be a str, not {kind}")
+    return hidden
 
 
 @final
@@ -40,6 +44,8 @@ class Secret:
         Raises:
             KeyError: the variable is not set.
         """
+        if variable not in os.environ:
+            raise KeyError(f"the environment variable {variable} is not set, which has the secret")
         return cls(os.environ[variable])
 
     @classmethod

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from smolkit import values
@@ -14,6 +15,7 @@ from smolkit.values.hidden import Hidden, hide, hide_value
 
 _SHOWN = 120  # characters
 _LONGEST = 10**9  # seconds
+_LAST_MODE = 0o7777
 
 
 def shown(value: object) -> str:
@@ -72,6 +74,15 @@ def function(name: str, value: object) -> None:
 
 def path(name: str, value: object) -> str:
     """A path on the host: a str or os.PathLike, not empty and without NUL. It need not be UTF-8. Does no I/O."""
+    if isinstance(value, values.GuestPath):
+        raise TypeError(f"{name} must be a path on the host, not one in a guest: {shown(value)}")
+    found = _path(name, value)
+    if found == "~" or found.startswith("~/"):
+        raise ValueError(f"{name} must be a path, in which Python does not expand '~': write os.path.expanduser({found!r})")
+    return found
+
+
+def _path(name: str, value: object) -> str:
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"{name} must be a str or os.PathLike, not {type(value).__name__}")
     found = _plain(name, os.fsdecode(value))
@@ -101,7 +112,7 @@ def no_flag(name: str, argument: str) -> str:
 
 def guest_path(name: str, value: object) -> str:
     """An absolute path in the guest."""
-    given = path(name, value)
+    given = _path(name, value)
     if not given.startswith("/"):
         raise ValueError(f"{name} must be an absolute path, such as /root/... or /workspace/..., not {shown(given)}")
     return given
@@ -125,6 +136,8 @@ def words(name: str, value: object) -> tuple[str, ...]:
 
 
 def _argument(name: str, argument: object) -> str:
+    if isinstance(argument, os.PathLike):
+        argument = os.fspath(argument)
     if not isinstance(argument, str):
         raise TypeError(f"{name} must be a list of str, but an argument is {type(argument).__name__}: {shown(argument)}")
     return text(f"an argument of {name}", argument) if argument else ""
@@ -232,6 +245,8 @@ def _error(name: str, value: object, *, any_bytes: bool) -> Exception | None:
 
 def program(name: str, value: object) -> str:
     """A program: an absolute path, so that a change of directory does not matter, or a name without `/`, found on PATH."""
+    if isinstance(value, (list, tuple)):
+        raise TypeError(f"{name} must be one path, not {shown(value)}: what runs it is SubprocessRunner(prefix=[...])")
     named = path(name, value)
     return os.path.abspath(named) if os.path.dirname(named) else named
 
@@ -268,8 +283,33 @@ def port(name: str, value: object) -> int:
 
 
 def octal(name: str, value: object) -> str:
-    """Permissions (0o644) as octal digits; "" for None."""
-    return "" if value is None else f"{integer(name, value, 0, 0o7777):o}"
+    """Permissions (0o644) as octal digits; "" for None.
+
+    Raises:
+        ValueError: it is no mode, or a decimal number that was meant as an octal one: 644 is 0o1204.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int):
+        meant = str(value).removeprefix("0o")
+        example = f"0o{meant}" if re.fullmatch("[0-7]{3,4}", meant) else "0o644"
+        raise TypeError(f"{name} must be an int, such as {example}, not {type(value).__name__}: {shown(value)}")
+    if not 0 <= value <= _LAST_MODE:
+        raise ValueError(f"{name} must be from 0 to 0o7777, not {shown(value)}")
+    if _is_usual(f"0{value}") and not _is_usual(f"{value:04o}"):
+        raise ValueError(f"{name} must be an octal number: write 0o{value}, not {value} (which is 0o{value:o})")
+    return f"{value:o}"
+
+
+def _is_usual(digits: str) -> bool:
+    """True for four octal digits of a mode without special bits that nobody would be surprised by.
+
+    The owner may read, group and others may no more than the owner, and nobody may write without reading.
+    """
+    if not re.fullmatch("0[4-7][014567]{2}", digits):
+        return False
+    owner, *others = map(int, digits[1:])
+    return all(other & ~owner == 0 for other in others)
 
 
 def encoding(name: str, value: object, errors: object = "strict") -> None:
@@ -311,15 +351,11 @@ def _bytes(name: str, value: object) -> bytes | Exception:
         return ValueError(f"{name} must be valid UTF-8, or bytes")
 
 
-def known(name: str, given: Iterable[str], options: Collection[str]) -> None:
-    """Raise unless all given options exist.
+def disjoint(env: Iterable[tuple[str, object]], secrets: Iterable[tuple[str, object]]) -> None:
+    """Raise if a variable is in env and in secrets: which one the guest would get depends on the engine's version.
 
     Raises:
-        TypeError: an option does not exist. The message has the nearest that does.
+        ValueError: it is.
     """
-    for key in given:
-        if key not in options:
-            from difflib import get_close_matches  # late: only on the way to an error
-
-            near = get_close_matches(key, options, n=1, cutoff=0.4)
-            raise TypeError(f"{name} has no option {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    if both := {key for key, _ in env} & {key for key, _ in secrets}:
+        raise ValueError(f"env and secrets must not have the same variables: {', '.join(map(repr, sorted(both)))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,8 @@ OPTIONS: list[Wrong] = [
     ("image=1", TypeError, "image"),
     ("image='alpine', from_path='x.smolmachine'", ValueError, "from_path"),
     ("from_path=''", ValueError, "empty"),
-    ("from_path=1", TypeError, "path"),
-    ("smolfile=b'Smolfile'", TypeError, "path"),
+    ("from_path=1", TypeError, "PathLike"),
+    ("smolfile=b'Smolfile'", TypeError, "PathLike"),
     # Their network.
     ("net='yes'", TypeError, "True or False"),
     ("net=1", TypeError, "True or False"),
@@ -269,13 +270,13 @@ CALLS: list[Wrong] = [
     ("m.exec(['true'], check='yes')", TypeError, "True or False"),
     ("m.exec(['true'], input=1)", TypeError, "bytes or str"),
     ("m.exec(['true'], input=['x'])", TypeError, "bytes or str"),
-    ("m.exec(['true'], input=open(os.devnull, 'rb'))", TypeError, "bytes or str"),
+    ("m.exec(['true'], input=devnull)", TypeError, "bytes or str"),
     ("m.exec(['true'], env=['A=b'])", TypeError, "mapping"),
     ("m.exec(['true'], env={'A': 1})", TypeError, "str"),
     ("m.exec(['true'], env={'A': 'x'}, secrets={'A': 'y'})", ValueError, "'A'"),
     ("m.exec(['true'], secrets={'A': 1})", TypeError, "str"),
     ("m.exec(['true'], workdir='work')", ValueError, "absolute"),
-    ("m.exec(['true'], workdir=1)", TypeError, "path"),
+    ("m.exec(['true'], workdir=1)", TypeError, "PathLike"),
     ("m.exec(['true'], user=1000)", TypeError, "str"),
     ("m.sh(['ls'])", TypeError, "str"),
     ("m.sh('')", ValueError, "empty"),
@@ -293,7 +294,7 @@ CALLS: list[Wrong] = [
     ("m.popen(['ls'], stdout=-1)", TypeError, "stdout"),
     ("m.popen(['ls'], stderr=-2)", TypeError, "stderr"),
     ("m.popen(['ls'], stdin=-1)", TypeError, "True or False"),
-    ("m.popen(['ls'], input=b'')", TypeError, "stdin=True"),
+    ("m.popen(['ls'], input=b'')", TypeError, "'stdin'"),
     ("m.popen(['ls'], check=True)", TypeError, "check"),
     ("m.popen(['ls'], shell=True)", TypeError, "sh"),
     ("m.popen(['ls'], text='utf-8')", TypeError, "True or False"),
@@ -343,7 +344,7 @@ CALLS: list[Wrong] = [
     ("m.path('x')", ValueError, "absolute"),
     ("m.read_text(client.machine('other').path('/x'))", ValueError, "other"),
     ("m.upload('/nonexistent/file', '/x')", FileNotFoundError, "/nonexistent/file"),
-    ("m.upload(b'x', '/x')", TypeError, "path"),
+    ("m.upload(b'x', '/x')", TypeError, "PathLike"),
     ("m.upload('README.md', 'x')", ValueError, "absolute"),
     ("m.upload(fifo, '/x')", ValueError, "fifo"),
     ("m.upload('/dev/null', '/x')", ValueError, "/dev/null"),
@@ -351,18 +352,17 @@ CALLS: list[Wrong] = [
     ("m.download('/x', '')", ValueError, "empty"),
     ("m.download('x', 'y')", ValueError, "absolute"),
     ("m.download('/x', 'y', limit='1G')", TypeError, "int"),
-    ("m.download('/x', 'y', limit=0)", ValueError, "1"),
     ("m.download('/x', 'y', limit=-1)", ValueError, "1"),
     ("m.download('/x', 'y', progress='bar')", TypeError, "function"),
-    ("m.cp('a', 'b')", ValueError, "m.path"),
+    ("m.cp('a', 'b')", ValueError, "machine.path"),
     ("m.cp(m.path('/a'), m.path('/b'))", ValueError, "one"),
     ("m.cp(client.machine('other').path('/a'), 'b')", ValueError, "other"),
-    ("m.cp(1, m.path('/b'))", TypeError, "path"),
+    ("m.cp(1, m.path('/b'))", TypeError, "PathLike"),
     # Machines.
     ("m.url('80')", TypeError, "int"),
     ("m.url(0)", ValueError, "65535"),
     ("m.url(80.0)", TypeError, "int"),
-    ("m.wait_until()", TypeError, "port"),
+    ("m.wait_until()", ValueError, "port"),
     ("m.wait_until(timeout=None, port=80)", TypeError, "seconds"),
     ("m.wait_until(timeout=0, port=80)", ValueError, "positive"),
     ("m.wait_until(port='80')", TypeError, "int"),
@@ -377,13 +377,13 @@ CALLS: list[Wrong] = [
     ("m.stop(timeout=1.5)", TypeError, "int"),
     ("m.stop(timeout='10')", TypeError, "int"),
     ("m.delete(missing_ok='yes')", TypeError, "True or False"),
-    ("m.update()", ValueError, "nothing"),
+    ("m.update()", ValueError, "something to change"),
     ("m.update(memory=2**30)", ValueError, "MiB"),
     ("m.update(ports=(8080, 80))", ValueError, "[(8080, 80)]"),
     ("m.branch('bad name')", ValueError, "bad name"),
     ("m.branch('b', labels={'smolkit.owner': 'x'})", ValueError, "smolkit."),
     ("m.mount('src', 'dst')", ValueError, "absolute"),
-    ("m.mount(1, '/dst')", TypeError, "path"),
+    ("m.mount(1, '/dst')", TypeError, "PathLike"),
     ("m.logs(tail='5')", TypeError, "int"),
     ("m.logs(tail=-1)", ValueError, "0"),
     ("m.checkpoint('')", ValueError, "empty"),
@@ -400,7 +400,7 @@ CALLS: list[Wrong] = [
     ("client.reap(dry_run='yes')", TypeError, "True or False"),
     ("client.cli('machine ls')", ValueError, "'machine', 'ls'"),
     ("client.pack_create('alpine', '')", ValueError, "empty"),
-    ("client.pack_create('alpine', 1)", TypeError, "path"),
+    ("client.pack_create('alpine', 1)", TypeError, "PathLike"),
     ("client.pack_create(None, 'x')", ValueError, "image"),
     # Clients and runners.
     ("Smolvm(runner='x')", TypeError, "SubprocessRunner"),
@@ -420,17 +420,16 @@ CALLS: list[Wrong] = [
     ("SubprocessRunner(state_dir='~/x')", ValueError, "expanduser"),
     ("SubprocessRunner(state_dir=Path('~/x'))", ValueError, "expanduser"),
     ("SubprocessRunner('~/bin/smolvm')", ValueError, "expanduser"),
-    ("SubprocessRunner(state_dir=1)", TypeError, "path"),
+    ("SubprocessRunner(state_dir=1)", TypeError, "PathLike"),
     ("SubprocessRunner(prefix='sudo -n')", TypeError, "['sudo', '-n']"),
     ("SubprocessRunner(env=['A=b'])", TypeError, "mapping"),
     ("SubprocessRunner(version=1.32)", TypeError, "str"),
-    ("SubprocessRunner(version='newest')", ValueError, "1.32.2"),
+    ("SubprocessRunner(version='newest')", ValueError, "newest"),
     ("SubprocessRunner(max_starts=0)", ValueError, "1"),
     ("SubprocessRunner(pass_env='TOKEN')", TypeError, "['TOKEN']"),
     ("Secret(1)", TypeError, "str"),
     ("Secret(b'x')", TypeError, "str"),
     ("Secret.env('SMOLKIT_NO_SUCH_VARIABLE')", KeyError, "SMOLKIT_NO_SUCH_VARIABLE"),
-    ("Secret.file('/nonexistent/secret')", FileNotFoundError, "/nonexistent/secret"),
 ]
 CALLS += [(f"client.machine('m', {keywords})", kind, words) for keywords, kind, words in OPTIONS]
 CALLS += [
@@ -486,6 +485,7 @@ def names(tmp_path: Path) -> dict[str, Any]:
         "client": client,
         "m": client.machine("m"),
         "fifo": tmp_path / "fifo",
+        "devnull": io.BytesIO(),
         "Path": Path,
         "os": os,
         "smolkit": smolkit,
@@ -505,7 +505,7 @@ def test_a_wrong_call_is_refused_with_what_was_meant(
         eval(call, names)  # noqa: S307
 
     message = str(raised.value)
-    assert (True, True) == (words in message, len(message) < 300 and "\n" not in message), message
+    assert (True, True) == (words in message, len(message) < 400 and message.count("\n") <= message.count("hint:")), message
     assert [] == names["client"].runner.argvs
 
 

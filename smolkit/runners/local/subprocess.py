@@ -18,6 +18,7 @@ from smolkit.runners.local.posix import ChildProcess, reserve
 from smolkit.runners.local.pump import Pump
 from smolkit.values import validate
 from smolkit.values.hidden import hide
+from smolkit.values.keywords import suggests_keywords
 from smolkit.values.shown import without_users
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _DEFAULT_LIMIT = 256 * 2**20
 
 
+@suggests_keywords
 class SubprocessRunner(Runner):
     """Runs the engine as a child process: no shell, stdin from /dev/null, a process group and an environment of its own.
 
