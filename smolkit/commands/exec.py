@@ -77,7 +77,7 @@ class ExecCommand(GuestCommand[T_co]):
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words = [*dialect.name("exec", self.name), *self.mode(dialect), *options.variables(self.env)]
-        words += secret_args.all_words("machine exec", self.machine_secrets, self.secrets, dialect)
+        words += secret_args.all_arguments("machine exec", self.machine_secrets, self.secrets, dialect)
         if self.workdir is not None:
             words += ("-w", self.workdir)
         if self.user is not None:

@@ -21,7 +21,7 @@ class MachineOptions(TypedDict, total=False):
         smolfile: A Smolfile (TOML).
         at: The generation of a checkpoint.
         keep_identity: Keep the hostname and machine ID of a checkpoint.
-        restore_cache_entries, restore_cache_gib: How many restored checkpoints are kept ready (default 3), and their GiB (16).
+        restore_cache_entries, restore_cache_gib: How many restored checkpoints are kept ready (3), and GiB of them (16).
         max_image_size: The largest image, in bytes or as `"16GiB"`. The engine's default is 8 GiB.
         command: The workload of an image machine, which runs at every start.
         init: Shell commands that run once, at the first start.
@@ -142,7 +142,7 @@ class StartOptions(TypedDict, total=False):
     Attributes:
         branchable: Allow to branch the machine while it runs (engine >= 1.0.0).
         branch_pool_size: Plan the CUDA memory for this many branches that run at a time.
-        cuda_vram_limit_mib: MiB of CUDA memory for each of them, instead of an equal share.
+        cuda_vram_limit_mib: MiB of CUDA memory for each of them, instead of the engine's choice.
         seed_digest_ttl: Seconds for which the digest of an image is cached.
         egress_interceptor: `"ADDRESS:PORT"` of a host program that decides what the guest may reach.
         mediated_egress: Require such a decision before each outbound TCP connection.
