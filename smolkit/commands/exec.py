@@ -45,7 +45,7 @@ def _user(value: str | None) -> str | None:
     return None if value is None else validate.text("user", value)
 
 
-@frozen(init=False, eq=False, repr=False)  # the subclasses have their own
+@frozen(eq=False, repr=False)  # the subclasses have their own
 class ExecCommand(GuestCommand[T_co]):
     """`machine exec`, in any of its modes.
 
@@ -95,6 +95,8 @@ class ExecCommand(GuestCommand[T_co]):
 @frozen
 class Exec(ExecCommand[values.ExecResult]):
     """`machine exec`: runs a program to its end. The answer is its exit status and output.
+
+    The other attributes are those of every ExecCommand.
 
     Attributes:
         timeout: Seconds after which the engine ends the program; None for no bound.
