@@ -53,7 +53,7 @@ def probe(  # noqa: PLR0917  (as wait_until has them)
         test = ("test", "-e", validate.utf8("path", validate.guest_path("path", path)))
         return f"{path} did not exist", lambda left: _is_ok(exec_of, test, left)
     if port is not None:
-        number = validate.integer("port", port, 1, 65_535)
+        number = validate.port("port", port)
         return f"nothing listened on port {port}", lambda left: _listens(exec_of, number, left)
     pattern = _compiled(log)
     return f"no line of its logs matched {pattern.pattern!r}", _LogReader(name, pattern).look
