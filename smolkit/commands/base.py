@@ -20,6 +20,9 @@ T_co = TypeVar("T_co", covariant=True)
 # Seconds. An engine that hangs must not hang its caller for ever; a loaded host must not be taken for one.
 QUICK = 120.0
 LONG = 900.0
+# Seconds that the engine gets, after the timeout of the guest's program, to report it before the host ends the engine.
+GRACE = 30.0
+SHELL = ("/bin/sh",)  # what the engine runs in the guest where no program is named
 
 
 class Command(ABC, Generic[T_co]):
@@ -28,7 +31,7 @@ class Command(ABC, Generic[T_co]):
     A new subcommand supplies `argv` and `answer`; both are pure.
 
     Attributes:
-        BOUND: The host's limit in seconds, None for none.
+        BOUND: The host's limit in seconds, None for none; the default of `bound`.
         BOOTS: Whether it boots a VM: runners let only so many of these run at once.
         FINISH: Whether an interrupt waits for the call's end (see Invocation).
         PROVES: Whether an answer that can be read shows that the call succeeded, where its exit status was lost.
@@ -39,6 +42,11 @@ class Command(ABC, Generic[T_co]):
     BOOTS: ClassVar[bool] = False
     FINISH: ClassVar[bool] = False
     PROVES: ClassVar[bool] = False
+
+    @property
+    def bound(self) -> float | None:
+        """The host's limit for this call, in seconds; None for no limit."""
+        return self.BOUND
 
     @property
     def patience(self) -> float | None:
@@ -61,13 +69,17 @@ class Command(ABC, Generic[T_co]):
         """What stands for the engine's output in a dry run."""
         return b""
 
+    def failure(self, completed: Completed) -> SmolvmError | None:
+        """The failure that a finished call amounts to, or None. `smolkit.commands.failures` decides."""
+        return verdict(completed)
+
     def read(self, completed: Completed) -> T_co:
         """What the answer means.
 
         Raises:
             SmolvmError: the call failed; which one is decided by `smolkit.commands.failures`.
         """
-        if failure := verdict(completed):
+        if failure := self.failure(completed):
             if self.PROVES and isinstance(failure, StatusLostError):
                 with suppress(SmolvmError):
                     return self.answer(completed)
@@ -76,7 +88,33 @@ class Command(ABC, Generic[T_co]):
 
     def invocation(self, dialect: Dialect) -> Invocation:
         """The call as a runner gets it."""
-        return Invocation(self.argv(dialect), timeout=self.BOUND, finish=self.FINISH)
+        return Invocation(self.argv(dialect), timeout=self.bound, finish=self.FINISH)
+
+
+class GuestCommand(Command[T_co]):
+    """A command that runs a program in the guest, whose exit status is part of the answer.
+
+    `read` returns the answer whatever that status, and raises only if the engine failed. A new one supplies `guest` besides
+    `argv` and `answer`.
+
+    Attributes:
+        timeout: Seconds after which the engine ends the program; None for no bound.
+    """
+
+    __slots__ = ()
+    timeout: float | None = None
+
+    @property
+    @abstractmethod
+    def guest(self) -> tuple[str, ...]:
+        """The program and its arguments, by which its failures are told from the engine's."""
+
+    @property
+    def bound(self) -> float | None:
+        return None if self.timeout is None else self.timeout + GRACE
+
+    def failure(self, completed: Completed) -> SmolvmError | None:
+        return verdict(completed, self.guest, self.timeout)
 
 
 class Silent(Command[None]):

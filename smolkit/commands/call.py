@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from attrs import field, frozen
 
+from smolkit.commands.dialect import verb_of
 from smolkit.values.shown import redact, shell_line
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ class Call:
     @property
     def verb(self) -> str:
         """The engine's verb: `machine exec`."""
-        words = self.argv[2:] if self.argv[:1] == ("--error-format",) else self.argv
-        return " ".join(words[: 2 if words[:1] in {("machine",), ("pack",), ("config",)} else 1])
+        return verb_of(self.argv)
 
 
 @final

@@ -9,8 +9,8 @@ from attrs import field, frozen
 
 from smolkit.commands import option_tables, options, secret_args
 from smolkit.commands.base import LONG, Silent
+from smolkit.commands.converters import machine_name
 from smolkit.commands.dialect import Dialect
-from smolkit.commands.names import machine_name
 from smolkit.errors import PolicyNotRecordedError, UnsupportedByEngineError
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide_options
@@ -132,4 +132,4 @@ class Create(Silent):
             for key, mark in self.marks:
                 words += ("--label", f"{key}={mark}")
         tail = ("--", *self.spec.command) if self.spec.command else ()
-        return dialect.words("machine", "create", *words, *dialect.name("create", self.name), *tail)
+        return dialect.argv("machine create", *words, *dialect.name("create", self.name), *tail)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from typing import final
 
 from attrs import frozen
 
-from smolkit.commands.versions import ALWAYS, MINIMUM, SINCE
+from smolkit.commands.versions import ALWAYS, LONG, MINIMUM, SINCE
 from smolkit.errors import UnsupportedByEngineError
 
 _Version = tuple[int, int, int]
@@ -17,8 +18,34 @@ _NAMES_ARE_FLAGS: _Version = (1, 0, 2)
 _POSITIONAL_BEFORE = frozenset({"create", "delete", "update", "data-dir"})
 
 
+# What the engine is asked for: its failures as a line of JSON. It stands before the verb.
+JSON_ERRORS = ("--error-format", "json")
+
+
+def without_json(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """An argv without the request for failures as JSON: the verb comes first."""
+    return argv[len(JSON_ERRORS) :] if asks_json(argv) else argv
+
+
+def asks_json(argv: tuple[str, ...]) -> bool:
+    """Whether this argv asks for failures as JSON."""
+    return argv[: len(JSON_ERRORS)] == JSON_ERRORS
+
+
+def verb_of(argv: tuple[str, ...]) -> str:
+    """The verb of an argv: `machine exec`."""
+    words = without_json(argv)
+    return " ".join(words[: 2 if words[:1] in {("machine",), ("pack",), ("config",)} else 1])
+
+
 def _dotted(version: _Version) -> str:
     return ".".join(map(str, version))
+
+
+def _in_full(feature: str) -> str:
+    """The feature with the long form of its flag, by which the table names it."""
+    verb, _, flag = feature.rpartition(" ")
+    return f"{verb} {LONG[flag]}" if flag in LONG else feature
 
 
 @final
@@ -67,27 +94,43 @@ class Dialect:
         Raises:
             LookupError: no row of `smolkit.commands.versions` names it: it is misspelt, or new and without its version.
         """
-        if feature in SINCE:
-            return self.version >= SINCE[feature]
-        if feature not in ALWAYS:
-            raise LookupError(f"no row of smolkit.commands.versions names the feature {feature!r}")
+        row = _in_full(feature)
+        if row in SINCE:
+            return self.version >= SINCE[row]
+        if row not in ALWAYS:
+            raise LookupError(f"no row of smolkit.commands.versions names the feature {row!r}")
         return True
 
     def require(self, feature: str) -> None:
-        """Nothing, if this version has the feature.
+        """Raise unless this version has the feature.
 
         Raises:
-            UnsupportedByEngineError: it has not.
+            LookupError: as for `supports`.
+            UnsupportedByEngineError: it does not.
         """
         if not self.supports(feature):
-            raise UnsupportedByEngineError(feature, _dotted(SINCE[feature]), str(self))
+            row = _in_full(feature)
+            raise UnsupportedByEngineError(row, _dotted(SINCE[row]), str(self))
+
+    def argv(self, verb: str, *arguments: str) -> tuple[str, ...]:
+        """The arguments of `smolvm VERB` for this version, each of its flags checked. A guest's command follows `--`.
+
+        Raises:
+            LookupError: as for `supports`, for the verb or a flag.
+            UnsupportedByEngineError: this version lacks the verb or a flag.
+        """
+        self.require(verb)
+        for argument in takewhile("--".__ne__, arguments):
+            if argument.startswith("-"):
+                self.require(f"{verb} {argument.partition('=')[0]}")
+        return self.words(*verb.split(), *arguments)
 
     def words(self, *words: str) -> tuple[str, ...]:
-        """A command line for this engine: with its failures as JSON where it can."""
-        return ("--error-format", "json", *words) if self.supports("--error-format") else words
+        """These arguments, unchecked, with the request for failures as JSON where this version understands it."""
+        return (*JSON_ERRORS, *words) if self.supports(JSON_ERRORS[0]) else words
 
     def name(self, verb: str, name: str) -> tuple[str, ...]:
-        """How this engine is told the machine that `machine VERB` is about."""
+        """The arguments that name the machine `machine VERB` is about."""
         return (name,) if self.classic and verb in _POSITIONAL_BEFORE else ("--name", name)
 
 

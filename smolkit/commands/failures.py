@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import evolve
 
 from smolkit import errors
+from smolkit.commands.dialect import asks_json, without_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,7 +150,7 @@ def _ended(completed: Completed, guest: tuple[str, ...], timeout: float | None) 
 
 def _is_engines(completed: Completed, stderr: str) -> bool:
     """Whether an exec that exited non-zero is the engine's failure (see the head of this module)."""
-    if completed.returncode == 1 and completed.argv[:2] == ("--error-format", "json"):
+    if completed.returncode == 1 and asks_json(completed.argv):
         return _json_message(stderr) is not None
     if completed.returncode == 1:
         return not completed.stdout and re.match(_OPENINGS, stderr) is not None
@@ -158,7 +159,7 @@ def _is_engines(completed: Completed, stderr: str) -> bool:
 
 def _is_usage(argv: tuple[str, ...], stderr: str) -> bool:
     """Whether this is what the engine's parser says of these arguments."""
-    words = argv[2:] if argv[:1] == ("--error-format",) else argv
+    words = without_json(argv)
     usage = rf"(?m)^Usage: \S+ {re.escape(' '.join(words[:2]))} "
     if not stderr.startswith("error: ") or re.search(usage, stderr):
         return stderr.startswith("error: ")

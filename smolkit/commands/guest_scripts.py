@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from smolkit.commands.base import Command
+from smolkit.commands.base import GuestCommand
+from smolkit.commands.converters import machine_name, optional_input
 from smolkit.commands.exec import Exec
-from smolkit.commands.names import machine_name
 from smolkit.errors import GuestFileError, ProgramNotFoundError
-from smolkit.values import validate
 from smolkit.values.results import shown_size
 
 if TYPE_CHECKING:
     from smolkit.commands.dialect import Dialect
     from smolkit.commands.secret_args import Secrets
-    from smolkit.values.hidden import Hidden
+    from smolkit.errors import SmolvmError
     from smolkit.values.results import Completed, Invocation
 
 # Exit statuses of the scripts. Such a one of a program in them is taken for ours: the guest may say what it likes.
@@ -264,12 +263,8 @@ def _said(stderr: str) -> int | None:
     return None
 
 
-def _input(value: bytes | Hidden | None) -> bytes | None:
-    return validate.data("input", value)
-
-
 @frozen
-class Script(Command[bytes]):
+class Script(GuestCommand[bytes]):
     """One of these scripts, run by `exec`. The answer is what it writes.
 
     Attributes:
@@ -285,7 +280,7 @@ class Script(Command[bytes]):
     path: str
     other: str = ""
     args: tuple[str, ...] = ()
-    input: bytes | None = field(default=None, converter=_input, repr=shown_size)
+    input: bytes | None = field(default=None, converter=optional_input, repr=shown_size)
     machine_secrets: Secrets = field(default=(), kw_only=True, eq=False, repr=False)
 
     @property
@@ -293,6 +288,10 @@ class Script(Command[bytes]):
         """The exec that it is."""
         command = words(self.script, self.path, self.other, *self.args)
         return Exec(self.name, command, input=self.input, machine_secrets=self.machine_secrets)
+
+    @property
+    def guest(self) -> tuple[str, ...]:
+        return self.exec.command
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return self.exec.argv(dialect)
@@ -304,17 +303,12 @@ class Script(Command[bytes]):
     def nothing(self) -> bytes:
         return b"81a4 0 0 0 0\n" if self.script is STAT else b""
 
-    def read(self, completed: Completed) -> bytes:
-        """What it wrote.
-
-        Raises:
-            GuestFileError: the file is not as it has to be.
-            ProgramNotFoundError: the guest has no `sh`, or not all that the script needs.
-        """
-        result = self.exec.read(completed)
-        if not result.ok:
-            raise failure(self.path, result.returncode, result.stderr, completed)
-        return self.answer(completed)
+    def failure(self, completed: Completed) -> SmolvmError | None:
+        """The engine's failure, or that of the script: GuestFileError, or ProgramNotFoundError where it lacks a program."""
+        found = self.exec.failure(completed)
+        if found is not None or completed.returncode == 0:
+            return found
+        return failure(self.path, completed.returncode, completed.stderr.decode("utf-8", "replace"), completed)
 
     def answer(self, completed: Completed) -> bytes:
         return completed.stdout

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from smolkit.commands import option_tables, options
 from smolkit.commands.base import LONG, QUICK, Command, Silent
-from smolkit.commands.names import machine_name
-from smolkit.commands.records import json_of, list_of, machine_info
+from smolkit.commands.converters import machine_name, optional_seconds
+from smolkit.commands.parse import json_of, list_of, machine_info
 from smolkit.commands.secret_args import carried
 from smolkit.errors import GuestFileError, UnknownEngineError
 from smolkit.values import validate
-from smolkit.values.results import Invocation, MachineInfo
+from smolkit.values.results import MachineInfo
 
 if TYPE_CHECKING:
     from smolkit.commands.dialect import Dialect
     from smolkit.commands.secret_args import Secrets
-    from smolkit.values.results import Completed
+    from smolkit.values.results import Completed, Invocation
 
 
 _LAST_ID = 2**32 - 2  # one more says "no change" to chown
-
-
-def _timeout(value: float | None) -> float | None:
-    return None if value is None else validate.seconds("timeout", value)
 
 
 def _whole_seconds(value: int | None) -> int | None:
@@ -62,16 +58,20 @@ class Start(Silent):
     FINISH: ClassVar[bool] = True
 
     name: str = field(converter=machine_name)
-    timeout: float | None = field(default=LONG, converter=_timeout)
+    timeout: float | None = field(default=LONG, converter=optional_seconds)
     chosen: options.Chosen = field(default=(), kw_only=True, repr=False)
     machine_secrets: Secrets = field(default=(), kw_only=True, eq=False, repr=False)
 
+    @property
+    def bound(self) -> float | None:
+        return self.timeout
+
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words = options.argv("machine start", option_tables.START, self.chosen, dialect)
-        return dialect.words("machine", "start", *words, *dialect.name("start", self.name))
+        return dialect.argv("machine start", *words, *dialect.name("start", self.name))
 
     def invocation(self, dialect: Dialect) -> Invocation:
-        return Invocation(self.argv(dialect), carried(self.machine_secrets), timeout=self.timeout, finish=self.FINISH)
+        return evolve(super().invocation(dialect), env=carried(self.machine_secrets))
 
 
 @frozen
@@ -88,15 +88,15 @@ class Stop(Silent):
     name: str = field(converter=machine_name)
     timeout: int | None = field(default=None, converter=_whole_seconds)
 
+    @property
+    def bound(self) -> float | None:
+        return QUICK + (self.timeout or 0)
+
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words: tuple[str, ...] = ()
         if self.timeout is not None:
-            dialect.require("machine stop --timeout")
             words = ("--timeout", str(self.timeout))
-        return dialect.words("machine", "stop", *words, *dialect.name("stop", self.name))
-
-    def invocation(self, dialect: Dialect) -> Invocation:
-        return Invocation(self.argv(dialect), timeout=QUICK + (self.timeout or 0), finish=self.FINISH)
+        return dialect.argv("machine stop", *words, *dialect.name("stop", self.name))
 
 
 @frozen
@@ -114,10 +114,8 @@ class Delete(Silent):
     cascade: bool = False
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        if self.cascade:
-            dialect.require("machine delete --cascade")
         words = ("-f", "--cascade") if self.cascade else ("-f",)
-        return dialect.words("machine", "delete", *words, *dialect.name("delete", self.name))
+        return dialect.argv("machine delete", *words, *dialect.name("delete", self.name))
 
 
 @frozen
@@ -142,10 +140,9 @@ class Cp(Silent):
         words: list[str] = []
         for flag, value in (("--mode", self.mode), ("--uid", self.uid), ("--gid", self.gid)):
             if value is not None:
-                dialect.require(f"machine cp {flag}")
                 words += (flag, str(value))
         sides = (f"./{side}" if side.startswith("-") else side for side in (self.source, self.target))
-        return dialect.words("machine", "cp", *words, *sides)
+        return dialect.argv("machine cp", *words, *sides)
 
     def read(self, completed: Completed) -> None:
         """Nothing.
@@ -167,7 +164,7 @@ class DataDir(Command[str]):
     name: str = field(converter=machine_name)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        return dialect.words("machine", "data-dir", *dialect.name("data-dir", self.name))
+        return dialect.argv("machine data-dir", *dialect.name("data-dir", self.name))
 
     def nothing(self) -> bytes:
         return b"/nonexistent\n"
@@ -189,7 +186,7 @@ class Status(Command[MachineInfo]):
     name: str = field(converter=machine_name)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        return dialect.words("machine", "status", *dialect.name("status", self.name), "--json")
+        return dialect.argv("machine status", *dialect.name("status", self.name), "--json")
 
     def nothing(self) -> bytes:
         return b'{"name":"%s"}' % self.name.encode()
@@ -209,7 +206,7 @@ class Ls(Command[tuple[MachineInfo, ...]]):
     PROVES: ClassVar[bool] = True
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        return dialect.words("machine", "ls", "--json")
+        return dialect.argv("machine ls", "--json")
 
     def nothing(self) -> bytes:
         return b"[]"

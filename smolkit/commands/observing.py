@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from smolkit.commands.records import dict_of, typed
+from smolkit.commands.parse import dict_of, typed
 from smolkit.errors import UnknownEngineError
 from smolkit.values.observed import EgressEvent, MonitorEvent, Stats
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from smolkit.commands.grammars import (
+from smolkit.commands.option_values import (
     cidrs,
     dns_options,
     duration,

@@ -123,13 +123,12 @@ def choose(what: str, table: Mapping[str, Option], given: Mapping[str, Any]) -> 
 
 
 def argv(verb: str, table: Mapping[str, Option], chosen: Chosen, dialect: Dialect) -> tuple[str, ...]:
-    """The chosen options as arguments of `smolvm VERB`, each one required of the engine's version."""
+    """The chosen options as arguments of `smolvm VERB`, by the names that this version has for them."""
     words: list[str] = []
     for name, values in chosen:
         flag = table[name].flag
         if table[name].older and not dialect.supports(f"{verb} {flag}"):
             flag = table[name].older
-        dialect.require(f"{verb} {flag}")
         for value in values:
             words += (flag,) if value is None else option(flag, _word(value))
             for later in _LATER_VALUES:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from attrs import evolve, field, frozen
 
 from smolkit.commands import option_tables, options, secret_args
-from smolkit.commands.base import LONG
-from smolkit.commands.exec import GRACE, duration
-from smolkit.commands.failures import verdict
+from smolkit.commands.base import LONG, SHELL, GuestCommand
+from smolkit.commands.converters import optional_input, optional_seconds
+from smolkit.commands.exec import duration, interactive
 from smolkit.commands.verb import Done, Verb
-from smolkit.values import validate
+from smolkit.values.exec_result import ExecResult
 from smolkit.values.hidden import hide_options
-from smolkit.values.results import ExecResult, shown_size
+from smolkit.values.results import shown_size
 
 if TYPE_CHECKING:
     from smolkit.commands.dialect import Dialect
@@ -24,16 +24,8 @@ if TYPE_CHECKING:
     from smolkit.values.results import Completed, Invocation
 
 
-def _timeout(value: float | None) -> float | None:
-    return None if value is None else validate.seconds("timeout", value)
-
-
-def _input(value: bytes | str | None) -> bytes | None:
-    return validate.data("input", value)
-
-
 @frozen
-class Run(Verb[tuple[str, ExecResult]]):
+class Run(Verb[tuple[str, ExecResult]], GuestCommand[tuple[str, ExecResult]]):
     """`machine run`: an ephemeral machine. The engine removes it at its own end, also at an early one (>= 1.8.0).
 
     The answer is the machine's name ("" if the engine did not say) and the result.
@@ -48,8 +40,8 @@ class Run(Verb[tuple[str, ExecResult]]):
     SECRETS: ClassVar[str] = secret_args.OWN
     BOOTS: ClassVar[bool] = True
 
-    timeout: float | None = field(default=None, converter=_timeout, kw_only=True)
-    input: bytes | None = field(default=None, converter=_input, kw_only=True, repr=shown_size)
+    timeout: float | None = field(default=None, converter=optional_seconds, kw_only=True)
+    input: bytes | None = field(default=None, converter=optional_input, kw_only=True, repr=shown_size)
 
     @classmethod
     def of(
@@ -69,43 +61,36 @@ class Run(Verb[tuple[str, ExecResult]]):
     def patience(self) -> float | None:
         return None if self.timeout is None else self.timeout + LONG
 
+    @property
+    def bound(self) -> float | None:
+        bound = super().bound
+        return None if bound is None else bound + LONG
+
+    @property
+    def guest(self) -> tuple[str, ...]:
+        return self.command
+
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         more = [*self._mode(dialect)]
         if self.timeout is not None:
             more += ["--timeout", duration(self.timeout)]
         words = options.argv(self.WORDS, self.OPTIONS, self.chosen, dialect)
         tail = ("--", *self.command) if self.command else ()
-        return dialect.words(*self.WORDS.split(), *words, *self._variables(dialect), *more, *tail)
+        return dialect.argv(self.WORDS, *words, *self._variables(dialect), *more, *tail)
 
     def _mode(self, dialect: Dialect) -> tuple[str, ...]:
-        return ("-i",) if self.input is not None or dialect.supports("--error-format") else ()
+        return interactive(dialect, self.input)
 
     def invocation(self, dialect: Dialect) -> Invocation:
-        bound = None if self.timeout is None else self.timeout + GRACE + LONG
         # Older engines write what is not the guest's to stdout (0.7.2), or give all output at the end.
         goes_on = dialect.supports("--error-format")
-        return evolve(super().invocation(dialect), stdin=self.input, timeout=bound, goes_on=goes_on)
-
-    def read(self, completed: Completed) -> tuple[str, ExecResult]:
-        """The machine's name and the result, whatever the guest's exit status.
-
-        Raises:
-            SmolvmError: it was the engine that failed.
-        """
-        if failure := self.failure(completed):
-            raise failure
-        return self.answer(completed)
+        return evolve(super().invocation(dialect), stdin=self.input, goes_on=goes_on)
 
     def failure(self, completed: Completed) -> SmolvmError | None:
-        """What went wrong with the engine, if it did; whatever the guest's exit status."""
-        found = verdict(evolve(completed, stderr=self.machine(completed)[1]), self._guest, self.timeout)
+        found = super().failure(evolve(completed, stderr=self.machine(completed)[1]))
         if found is not None:
             found.completed = completed.redacted()  # with the line that names the machine
         return found
-
-    @property
-    def _guest(self) -> tuple[str, ...]:
-        return self.command
 
     def answer(self, completed: Completed) -> tuple[str, ExecResult]:
         name, stderr = self.machine(completed)
@@ -144,8 +129,8 @@ class RunTerminal(Run):
         return ("-i", "-t")
 
     @property
-    def _guest(self) -> tuple[str, ...]:
-        return self.command or ("/bin/sh",)  # or the image's own: its status is no failure either
+    def guest(self) -> tuple[str, ...]:
+        return self.command or SHELL  # or the image's own: its status is no failure either
 
 
 @frozen

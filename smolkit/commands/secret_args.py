@@ -33,13 +33,10 @@ def words(verb: str, secrets: Secrets, dialect: Dialect, place: str) -> Iterator
     """The secrets as arguments of `smolvm VERB`."""
     for guest, secret in secrets:
         if secret.kind in _FLAGS:
-            flag = _FLAGS[secret.kind]
-            dialect.require(f"{verb} {flag}")
-            yield from option(flag, f"{guest}={secret.text.reveal()}")
+            yield from option(_FLAGS[secret.kind], f"{guest}={secret.text.reveal()}")
         elif secret.allow_argv and not dialect.supports(f"{verb} --secret-env"):
             yield from option("-e", variable(guest, secret.text))
         else:
-            dialect.require(f"{verb} --secret-env")
             yield from option("--secret-env", f"{guest}={carrier(guest, place)}")
 
 

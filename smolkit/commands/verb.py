@@ -9,8 +9,7 @@ from attrs import evolve, field, frozen
 
 from smolkit.commands import options, secret_args
 from smolkit.commands.base import Command
-from smolkit.commands.failures import verdict
-from smolkit.commands.names import machine_name
+from smolkit.commands.converters import machine_name
 from smolkit.commands.secret_args import Secrets
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide_options
@@ -18,7 +17,6 @@ from smolkit.values.results import Invocation, shown_argv
 
 if TYPE_CHECKING:
     from smolkit.commands.dialect import Dialect
-    from smolkit.errors import SmolvmError
     from smolkit.values.results import Completed
 
 T_co = TypeVar("T_co", covariant=True)
@@ -87,13 +85,12 @@ class Verb(Command[T_co]):
         return cls(name, tuple(operands), chosen=chosen, env=env, secrets=secrets, command=words)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        dialect.require(self.WORDS)
         words = [*self.FIXED, *options.argv(self.WORDS, self.OPTIONS, self.chosen, dialect)]
         words += self._variables(dialect)
         if self.name is not None:
             words += dialect.name(self.WORDS.removeprefix("machine "), self.name)
         tail = ("--", *self.command) if self.command else ()
-        return dialect.words(*self.WORDS.split(), *words, *self.operands, *tail)
+        return dialect.argv(self.WORDS, *words, *self.operands, *tail)
 
     def _variables(self, dialect: Dialect) -> Iterator[str]:
         yield from options.variables(self.env)
@@ -130,8 +127,3 @@ class Followed(Verb[T_co]):
 
     __slots__ = ()
     BOUND: ClassVar[float | None] = None
-    timeout: ClassVar[float | None] = None
-
-    def failure(self, completed: Completed) -> SmolvmError | None:
-        """What went wrong with the engine, if it did."""
-        return verdict(completed)

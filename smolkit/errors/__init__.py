@@ -57,7 +57,6 @@ An argument that cannot be right (a wrong type, an empty command, a negative tim
 raised before any process starts.
 """
 
-from smolkit.errors.base import SmolvmError, add_note, tail
 from smolkit.errors.engine import (
     ConfigError,
     DeadlockError,
@@ -76,10 +75,8 @@ from smolkit.errors.engine import (
     UsageError,
 )
 from smolkit.errors.execution import (
-    CommandFailedError,
     ConnectionLostError,
     EngineOutputLimitError,
-    ExecError,
     ExecOutcomeUnknownError,
     ExecTimeoutError,
     OutputLimitError,
@@ -117,6 +114,10 @@ from smolkit.errors.machine import (
     StartInProgressError,
     WaitTimeoutError,
 )
+from smolkit.errors.notes import add_note
+from smolkit.values.base_error import SmolvmError
+from smolkit.values.exec_result import CommandFailedError, ExecError
+from smolkit.values.shown import tail
 
 __all__ = [
     "BootFailedError",

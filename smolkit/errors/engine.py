@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smolkit.errors.base import SmolvmError
+from smolkit.values.base_error import SmolvmError
 
 
 class EngineNotFoundError(SmolvmError):
@@ -33,8 +33,10 @@ class UnsupportedByEngineError(SmolvmError):
 
     def __init__(self, feature: str, needs: str, have: str) -> None:
         super().__init__(f"{feature} needs smolvm {needs}; this engine is {have}")
-        self.args = (feature, needs, have)
-        self.feature, self.needs, self.have = feature, needs, have
+        self.args: tuple[str, str, str] = (feature, needs, have)
+        self.feature: str = feature
+        self.needs: str = needs
+        self.have: str = have
 
 
 class UsageError(SmolvmError):

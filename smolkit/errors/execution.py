@@ -2,50 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from smolkit.errors.base import SmolvmError, tail
 from smolkit.errors.engine import OutcomeUnknownError
-from smolkit.values.shown import shell_line
-
-if TYPE_CHECKING:
-    from smolkit.values.results import Completed, ExecResult
-
-
-class ExecError(SmolvmError):
-    """A command in the guest could not be run to its end."""
-
-
-class CommandFailedError(ExecError):
-    """The command ran, and its exit status was not 0 (`check=True`).
-
-    Attributes:
-        result: The whole ExecResult.
-    """
-
-    def __init__(self, result: ExecResult) -> None:
-        super().__init__(f"the guest's command exited with status {result.returncode}: {shell_line(result.args)}")
-        self.args = (result,)
-        self.result = result
-
-    @property
-    def returncode(self) -> int:
-        """The guest's exit status (128 + N: killed by signal N)."""
-        return self.result.returncode
-
-    @property
-    def stdout(self) -> str:
-        """The command's standard output, as text."""
-        return self.result.stdout
-
-    @property
-    def stderr(self) -> str:
-        """The command's standard error, as text."""
-        return self.result.stderr
-
-    def __str__(self) -> str:
-        said = tail(self.result.stderr_bytes) or tail(self.result.stdout_bytes)
-        return "\n".join([tail(self.message), *(f"    {line}" for line in said.splitlines())])
+from smolkit.values.exec_result import ExecError
+from smolkit.values.results import Completed
 
 
 class ProgramNotFoundError(ExecError):
@@ -75,8 +34,9 @@ class ExecTimeoutError(ExecError):
 
     def __init__(self, message: str, completed: Completed, timeout: float, guest_ended: bool) -> None:
         super().__init__(message, completed)
-        self.args = (self.message, self.completed, timeout, guest_ended)
-        self.timeout, self.guest_ended = timeout, guest_ended
+        self.args: tuple[object, ...] = (self.message, self.completed, timeout, guest_ended)
+        self.timeout: float = timeout
+        self.guest_ended: bool = guest_ended
 
 
 class ExecOutcomeUnknownError(ExecTimeoutError, OutcomeUnknownError):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
-from smolkit.errors.base import SmolvmError
-
-if TYPE_CHECKING:
-    from smolkit.values.results import Completed
+from smolkit.values.base_error import SmolvmError
+from smolkit.values.results import Completed
 
 
 class GuestFileError(SmolvmError, OSError):
@@ -20,15 +18,16 @@ class GuestFileError(SmolvmError, OSError):
         errno: As for any OSError.
     """
 
-    ERRNO = errno.EIO
+    ERRNO: ClassVar[int] = errno.EIO
 
     def __init__(
         self, message: str, completed: Completed | None = None, filename: str = "", number: int | None = None
     ) -> None:
         super().__init__(message, completed)
-        self.filename, self.errno = filename, number or self.ERRNO
-        self.strerror = os.strerror(self.errno)
-        self.args = (self.message, self.completed, filename, self.errno)
+        self.filename: str = filename
+        self.errno: int = number or self.ERRNO
+        self.strerror: str = os.strerror(self.errno)
+        self.args: tuple[object, ...] = (self.message, self.completed, filename, self.errno)
 
     def __reduce__(
         self,

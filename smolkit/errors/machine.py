@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smolkit.errors.base import SmolvmError
+from smolkit.values.base_error import SmolvmError
 
 
 class InvalidNameError(SmolvmError, ValueError):

@@ -10,7 +10,7 @@ from smolkit.commands.exec import Exec
 from smolkit.commands.lifecycle import DataDir
 from smolkit.errors import EngineTimeoutError, ExecTimeoutError, ProgramNotFoundError, QueueTimeoutError, WaitTimeoutError
 from smolkit.flows.provision import add_logs
-from smolkit.flows.steps import Clock, Pause, ReadLog, Settle
+from smolkit.flows.steps import Clock, InterruptPoint, Pause, ReadLog
 from smolkit.values import validate
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from smolkit.commands.secret_args import Secrets
     from smolkit.flows.steps import Steps
-    from smolkit.values.results import ExecResult
+    from smolkit.values.exec_result import ExecResult
 
     # Given the seconds that are left: whether it is ready.
     Probe = Callable[[float], Steps[bool]]
@@ -81,7 +81,7 @@ def wait_until(name: str, what: str, look: Probe, timeout: float) -> Steps[None]
             raise error
         pause = min(next(pauses, _PAUSES[-1]), left)
         yield Pause(pause)
-        yield Settle()
+        yield InterruptPoint()
         left -= pause
 
 

@@ -55,8 +55,8 @@ class Cursor:
     """
 
     def __init__(self, top: str) -> None:
-        self.fd = os.open(top, _DIRECTORY)
-        self.way = [self._visit(b"", os.fstat(self.fd))]
+        self.fd: int = os.open(top, _DIRECTORY)
+        self.way: list[Visit] = [self._visit(b"", os.fstat(self.fd))]
 
     def __enter__(self) -> Self:
         return self

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
 from attrs import evolve
 
-from smolkit.commands.exec import GRACE
 from smolkit.runners.blocking import Gate, Ticket, caller, caller_is_gone, holding_interrupts
 from smolkit.values import validate
 from smolkit.values.results import Completed
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from smolkit.commands.admin import Logs, Monitor
     from smolkit.commands.exec import Exec
-    from smolkit.commands.verbs import Logs, Monitor
     from smolkit.errors import SmolvmError
     from smolkit.runners.base import Runner
 
@@ -91,9 +90,10 @@ class Process(Generic[T]):
     ) -> None:
         self._command, self._runner, self._text = command, runner, text
         self._grace, self._pid, self._started = grace, os.getpid(), runner.clock()
-        self._deadline = None if command.timeout is None else self._started + command.timeout + GRACE
         self._live = runner.follow(command, stdin=stdin)
         self._invocation = command.invocation(runner.engine.dialect)
+        # The same bound as that of a call that is not followed: the command's own timeout, and a grace for the engine.
+        self._deadline = None if self._invocation.timeout is None else self._started + self._invocation.timeout
         self._turn = Gate(1)  # of those who read to the end
         self._piece = Gate(1, "to read this process's output")  # the end of the block reads, too
         self._reader: tuple[object, Ticket] | None = None  # who has it
@@ -107,7 +107,7 @@ class Process(Generic[T]):
         decoder = codecs.getincrementaldecoder("utf-8")
         self._decoders = {"stdout": decoder("replace"), "stderr": decoder("replace")}
         self._rests = {"stdout": "", "stderr": ""}
-        self.args = command.command or (type(command).__name__.lower(),)
+        self.args: tuple[str, ...] = command.command or (type(command).__name__.lower(),)
         self.returncode: int | None = None
         self._takes_input, self._closed = stdin, False
 

@@ -31,7 +31,8 @@ class InterruptedCall(BaseException):
 
     def __init__(self, completed: Completed, interrupt: BaseException) -> None:
         super().__init__(completed, interrupt)
-        self.completed, self.interrupt = completed, interrupt
+        self.completed: Completed = completed
+        self.interrupt: BaseException = interrupt
 
 
 @frozen

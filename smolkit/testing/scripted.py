@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 from attrs import define, evolve, field
 
+from smolkit.commands.admin import Cli
 from smolkit.commands.base import Command
 from smolkit.commands.run import RunTerminal
 from smolkit.commands.spawn import Shell, Terminal
-from smolkit.commands.verbs import Cli
 from smolkit.runners.attempts import Attempt, InterruptedCall
 from smolkit.runners.base import Runner
 from smolkit.runners.blocking import breathe

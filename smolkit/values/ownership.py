@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, final
+from collections.abc import Callable
+from typing import final
 
 from attrs import field, frozen
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from smolkit.values.results import MachineInfo
+from smolkit.values.results import MachineInfo
 
 MACHINE = "smolkit.machine"  # of which all the others speak: its name, or PREFIX-*COUNT for a batch of branches
 OWNER, SESSION, EXPIRES = "smolkit.owner", "smolkit.session", "smolkit.expires"

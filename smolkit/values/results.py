@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import posixpath
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Callable, Mapping
+from typing import Any, final
 
 from attrs import evolve, field, frozen
 
+from smolkit import values
 from smolkit.values.hidden import Hidden
 from smolkit.values.shown import redact, without_users
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Self
-
-    from smolkit.values.observed import ExitInfo
 
 
 def shown_argv(argv: tuple[str, ...]) -> str:
@@ -23,7 +19,8 @@ def shown_argv(argv: tuple[str, ...]) -> str:
     return repr(redact(argv))
 
 
-def _shown_bytes(data: bytes | None) -> str:
+def shown_bytes(data: bytes | None) -> str:
+    """The repr of output, shortened, without the users and passwords of URLs."""
     if data is None or len(data) <= 80:  # noqa: PLR2004  (a line of a terminal)
         return without_users(repr(data))
     return f"{without_users(repr(data))[:80]}... ({len(data)} bytes)"
@@ -79,60 +76,14 @@ class Completed:
 
     argv: tuple[str, ...] = field(repr=shown_argv)
     returncode: int
-    stdout: bytes = field(default=b"", repr=_shown_bytes)
-    stderr: bytes = field(default=b"", repr=_shown_bytes)
+    stdout: bytes = field(default=b"", repr=shown_bytes)
+    stderr: bytes = field(default=b"", repr=shown_bytes)
     duration: float = 0.0
     ended_by: str = ""
 
     def redacted(self) -> Completed:
         """The same, with the values of env gone from argv for good: what errors keep and pickle."""
         return evolve(self, argv=redact(self.argv))
-
-
-@final
-@frozen
-class ExecResult:
-    """How a command in the guest ended. Any exit status is a result; `check()` makes a non-zero one an error.
-
-    Attributes:
-        args: The command, as given.
-        returncode: Its exit status; 128 + N if signal N killed it (engine >= 0.8.1; 255 before).
-        stdout_bytes, stderr_bytes: Exactly what it wrote.
-        duration: Seconds the whole call took on the host.
-    """
-
-    args: tuple[str, ...]
-    returncode: int
-    stdout_bytes: bytes = field(default=b"", repr=_shown_bytes)
-    stderr_bytes: bytes = field(default=b"", repr=_shown_bytes)
-    duration: float = field(default=0.0, eq=False)
-
-    @property
-    def stdout(self) -> str:
-        """`stdout_bytes` as UTF-8 text; what is no UTF-8 comes out as U+FFFD."""
-        return self.stdout_bytes.decode("utf-8", "replace")
-
-    @property
-    def stderr(self) -> str:
-        """`stderr_bytes` as UTF-8 text; what is no UTF-8 comes out as U+FFFD."""
-        return self.stderr_bytes.decode("utf-8", "replace")
-
-    @property
-    def ok(self) -> bool:
-        """Whether the exit status is 0."""
-        return self.returncode == 0
-
-    def check(self) -> Self:
-        """Itself, if the exit status is 0.
-
-        Raises:
-            CommandFailedError: it is not.
-        """
-        if not self.ok:
-            from smolkit.errors import CommandFailedError  # late: it has a result, and so knows this class
-
-            raise CommandFailedError(self)
-        return self
 
 
 @final
@@ -210,7 +161,7 @@ class MachineInfo:
     parent: str | None = None
     allowed_cidrs: tuple[str, ...] | None = None
     allowed_hosts: tuple[str, ...] | None = None
-    last_exit: ExitInfo | None = None
+    last_exit: values.ExitInfo | None = None
     ports: tuple[tuple[int, int], ...] | None = None
     raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 

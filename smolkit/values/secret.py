@@ -10,6 +10,10 @@ from attrs import field, frozen
 from smolkit.values.hidden import Hidden, hide_value
 
 
+def _hide(text: str | Hidden) -> Hidden:
+    return hide_value(text)  # type: ignore[no-any-return]  # what is no str is refused where the secret is used
+
+
 @final
 @frozen
 class Secret:
@@ -25,7 +29,7 @@ class Secret:
         allow_argv: Whether a value may stand on the engine's command line where the engine has no other way (< 1.0.0).
     """
 
-    text: Hidden = field(converter=hide_value)
+    text: Hidden = field(converter=_hide)
     kind: str = field(default="env", kw_only=True)
     allow_argv: bool = field(default=False, kw_only=True)
 

@@ -13,6 +13,8 @@ _VARIABLE_FLAGS = frozenset({"-e", "--env"})
 _HIDING_FLAGS = _VARIABLE_FLAGS | {"--proxy"}
 _GLUED = re.compile(r"(?s)(-e=?|--env=|--proxy=)(.+)")
 _USER_OF_URL = re.compile(r"(?<=://)[^/?#\s'\"]+@")
+_TAIL_LINES = 12
+_TAIL_CHARACTERS = 2000
 _SURROGATE_ESCAPED = range(0xDC80, 0xDD00)  # a byte that is no UTF-8, as `os.fsdecode` has it
 
 
@@ -53,6 +55,14 @@ def _replaced(word: str, shown: str) -> str:
 def without_users(text: str) -> str:
     """The text with the users and passwords of URLs replaced."""
     return _USER_OF_URL.sub(f"{MASK}@", text)
+
+
+def tail(output: bytes | str) -> str:
+    """The last lines of a program's output, safe to print: guests are hostile."""
+    if isinstance(output, bytes):
+        output = output[-4 * _TAIL_CHARACTERS :].decode("utf-8", "replace")
+    text = without_users(output[-4 * _TAIL_CHARACTERS :]).strip()
+    return printable("\n".join(text[-_TAIL_CHARACTERS:].splitlines()[-_TAIL_LINES:]))
 
 
 def printable(text: str) -> str:

@@ -154,6 +154,16 @@ def test_free_ports(client: Smolvm, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "BlockingIOError" in done.stderr
 
 
+def test_a_free_port_is_one_of_the_engines_host() -> None:
+    """free_port is the runner's, whose engine may be on another host."""
+
+    class Elsewhere(FakeRunner):
+        def free_port(self) -> int:
+            return 4711
+
+    assert 4711 == Smolvm(runner=Elsewhere()).free_port()
+
+
 def test_observers_get_the_failure_of_a_process(fake: FakeRunner) -> None:
     """An observer of a process that fails gets the error that its reader gets."""
     calls: list[Call] = []

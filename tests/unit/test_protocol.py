@@ -135,7 +135,7 @@ class Strike:
     """Send a signal at the nth call, except where no code of smolkit could handle it."""
 
     # The first line of a block's end, and finalizers, whose exceptions Python drops.
-    BARE = frozenset({"__exit__", "__aexit__", "leave", "__del__"})
+    BARE = frozenset({"__exit__", "__aexit__", "drive_exit", "__del__"})
 
     def __init__(self, at: int) -> None:
         self.at, self.asked, self.done = at, 0, False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pickle
 import subprocess
@@ -17,6 +18,7 @@ from smolkit.handles.monitoring import Monitoring
 from smolkit.handles.process import Input, Process
 from smolkit.handles.spawned import Spawned
 from smolkit.testing import FakeRunner, FakeSmolvm
+from tests.stubs import STUB, stub
 
 TWINS = [
     (Smolvm, AsyncSmolvm),
@@ -45,10 +47,14 @@ METHODS = [
 ]
 
 
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+STUBS = {node.name: node for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.ClassDef)}
+
+
 @pytest.mark.parametrize(("sync", "twin"), TWINS)
 def test_the_twins_have_the_same_names(sync: type[Any], twin: type[Any]) -> None:
     """Both sides have the same public names."""
-    assert public(sync) == public(twin) | {AsyncProcess: {"stdin"}, AsyncSpawned: {"machine"}}.get(twin, set())
+    assert public(sync) == public(twin)
 
 
 @pytest.mark.parametrize(("sync", "twin", "name"), METHODS)
@@ -60,6 +66,24 @@ def test_methods_have_the_same_signature_and_docstring(sync: type[Any], twin: ty
     assert parameters[0] == parameters[1]
     assert inspect.getdoc(one) == inspect.getdoc(other)
     assert inspect.iscoroutinefunction(other) == (name not in ASKS_NOTHING)
+
+
+def test_the_stub_is_current() -> None:
+    """handles.pyi has what the async side has at run time: if this fails, run `python -m tests.stubs`."""
+    assert stub() == STUB.read_text()
+
+
+@pytest.mark.parametrize(("sync", "twin", "name"), METHODS)
+def test_the_stub_has_each_methods_signature_and_docstring(sync: type[Any], twin: type[Any], name: str) -> None:
+    """The stub has each method's parameters, with their defaults, and its docstring."""
+    written = next(node for node in ast.walk(STUBS[twin.__name__]) if isinstance(node, FUNCTION) and name == node.name)
+    arguments = [*written.args.posonlyargs, *written.args.args, *written.args.kwonlyargs]
+    expected = inspect.signature(getattr(sync, name)).parameters
+    named = [key for key, parameter in expected.items() if not str(parameter).startswith("*")]
+
+    assert named == [argument.arg for argument in arguments]
+    assert inspect.getdoc(getattr(sync, name)) == ast.get_docstring(written)
+    assert isinstance(written, ast.AsyncFunctionDef) == (name not in ASKS_NOTHING)
 
 
 def test_constructors_take_the_same_arguments() -> None:
@@ -100,7 +124,7 @@ print([name for name in ("asyncio", "anyio", "greenlet", "trio") if name in sys.
 
 def test_a_missing_dependency_is_named() -> None:
     """A missing anyio or greenlet raises an error that names the extra."""
-    code = "import sys; sys.modules['greenlet'] = None; import smolkit.aio"
+    code = "import sys; sys.modules['greenlet'] = None; import smolkit.aio.handles"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert "smolkit's async side needs more packages (greenlet is missing): pip install 'smolkit[async]'" in done.stderr
@@ -120,7 +144,7 @@ def test_handles_are_the_same_machine_on_both_sides() -> None:
         assert back._spec == machine._spec
         assert (None, None) == (back._made, twin._sync._made)
     with pytest.raises(AttributeError, match="'AsyncMachine' object has no attribute 'nonsense'"):
-        twin.nonsense  # noqa: B018
+        twin.nonsense  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_handles_and_clients_pickle() -> None:
@@ -141,6 +165,16 @@ def test_a_sync_client_cannot_use_an_async_runner() -> None:
 
     with pytest.raises(RuntimeError, match="no call of AsyncSmolvm leads here"):
         Smolvm(runner=Mine()).ls()  # type: ignore[arg-type]
+
+
+def test_an_attribute_of_the_async_side_can_only_be_read() -> None:
+    """Setting an attribute of an async handle raises, since it would not reach the sync object."""
+    client = AsyncSmolvm(runner=FakeRunner())
+    handles: list[Any] = [client, client.machine("agent")]
+
+    for handle, name in zip(handles, ("session", "name"), strict=True):
+        with pytest.raises(AttributeError):
+            setattr(handle, name, "other")
 
 
 def test_one_runner_serves_both_clients(fake: FakeRunner) -> None:

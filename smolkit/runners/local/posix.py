@@ -51,7 +51,7 @@ class ChildProcess:
         self.stdout: FileIO | None = None
         self.stderr: FileIO | None = None
         self.pidfd: int | None = None
-        self.lost = False
+        self.lost: bool = False
         self._files: list[FileIO] = []  # all ends of its pipes
         self._theirs: list[FileIO] = []  # the child's, in the order of its stdin, stdout, stderr
         self._pids: list[int] = []
@@ -269,4 +269,4 @@ class Reserve:
                 self.fill()
 
 
-reserve = Reserve()
+reserve: Reserve = Reserve()

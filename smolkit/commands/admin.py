@@ -1,4 +1,4 @@
-"""The subcommands that a table describes, one class each."""
+"""The subcommands that few programs use, one class each: of machines, checkpoints and the configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from smolkit.commands import option_tables, options, secret_args
 from smolkit.commands.base import LONG
 from smolkit.commands.observing import egress_event, stats
 from smolkit.commands.options import Option, integer, switch
-from smolkit.commands.records import dict_of, dicts_of, list_of
+from smolkit.commands.parse import dict_of, dicts_of, list_of
 from smolkit.commands.verb import Done, Followed, Said, Verb
 from smolkit.values.observed import EgressEvent, Stats
 
@@ -73,18 +73,15 @@ class Branch(Done):
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         (source,) = self.operands
         verb = "branch" if dialect.supports(self.WORDS) else "fork"
-        dialect.require(f"machine {verb}")
         words: list[str] = []
         if dialect.supports(f"machine {verb} --secret-env"):  # else the child has what its source has on record
             words += secret_args.words(f"machine {verb}", self._inherited(), dialect, secret_args.MACHINES)
         words += options.argv(f"machine {verb}", self.OPTIONS, self.chosen, dialect)
-        if self.env:
-            dialect.require(f"machine {verb} --env")
         words += options.variables(self.env)
         child = () if self.name is None else ("--name", self.name)
         if dialect.classic:
-            return dialect.words("machine", verb, *words, source, *child[1:])
-        return dialect.words("machine", verb, *words, "--from" if verb == "branch" else "--golden", source, *child)
+            return dialect.argv(f"machine {verb}", *words, source, *child[1:])
+        return dialect.argv(f"machine {verb}", *words, "--from" if verb == "branch" else "--golden", source, *child)
 
     def _inherited(self) -> secret_args.Secrets:
         """The secrets of the source, but for those that the child has others for: the engine takes each name once."""
@@ -248,65 +245,6 @@ class NetworkTest(Said):
     """`machine network-test`: whether a URL can be reached from the machine, as text."""
 
     WORDS: ClassVar[str] = "machine network-test"
-
-
-@frozen
-class PackPush(Done):
-    """`pack push`: a pack to a registry."""
-
-    WORDS: ClassVar[str] = "pack push"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {"file": Option("--file", options.path)}
-    BOUND: ClassVar[float | None] = None
-
-
-@frozen
-class PackPull(Done):
-    """`pack pull`: a pack from a registry."""
-
-    WORDS: ClassVar[str] = "pack pull"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {"output": Option("--output", options.path)}
-    BOUND: ClassVar[float | None] = None
-
-
-@frozen
-class PackInspect(Verb["dict[str, Any]"]):
-    """`pack inspect --json`: a registry's manifest of a pack."""
-
-    WORDS: ClassVar[str] = "pack inspect"
-    FIXED: ClassVar[tuple[str, ...]] = ("--json",)
-    JSON: ClassVar[str] = "object"
-
-    def answer(self, completed: Completed) -> dict[str, Any]:
-        return dict_of(completed)
-
-
-@frozen
-class PackList(Verb[tuple[Any, ...]]):
-    """`pack list --json`: the engine's records of the packs it has unpacked, as they are."""
-
-    WORDS: ClassVar[str] = "pack list"
-    FIXED: ClassVar[tuple[str, ...]] = ("--json",)
-    JSON: ClassVar[str] = "list"
-
-    def answer(self, completed: Completed) -> tuple[Any, ...]:
-        return tuple(dicts_of(completed))
-
-
-@frozen
-class PackPrune(Said):
-    """`pack prune`: unpacked packs that nothing needs."""
-
-    WORDS: ClassVar[str] = "pack prune"
-    OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.PACK_PRUNE
-
-
-@frozen
-class PackInfo(Said):
-    """`pack run --info`: a pack file's manifest, as text."""
-
-    WORDS: ClassVar[str] = "pack run"
-    FIXED: ClassVar[tuple[str, ...]] = ("--info",)
-    OPTIONS: ClassVar[Mapping[str, Option]] = {"sidecar": Option("--sidecar", options.path)}
 
 
 @frozen

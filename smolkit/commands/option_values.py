@@ -40,7 +40,10 @@ def _matching(name: str, value: object, pattern: str, example: str) -> re.Match[
     return found
 
 
-def _size(pattern: str, example: str) -> Callable[[str, object], tuple[str]]:
+_Converter = Callable[[str, object], tuple[str]]
+
+
+def _size(pattern: str, example: str) -> _Converter:
     def read(name: str, value: object) -> tuple[str]:
         if isinstance(value, int):
             return (str(validate.integer(name, value, 1, 2**63 - 1)),)
@@ -52,8 +55,8 @@ def _size(pattern: str, example: str) -> Callable[[str, object], tuple[str]]:
     return read
 
 
-size = _size(_BYTES, "'512M' or '16GiB'")  # bytes, if it is an int
-memory_size = _size(_MEMORY, "'512m', '2g' or '25%'")  # likewise, or a share of the guest's memory
+size: _Converter = _size(_BYTES, "'512M' or '16GiB'")  # bytes, if it is an int
+memory_size: _Converter = _size(_MEMORY, "'512m', '2g' or '25%'")  # likewise, or a share of the guest's memory
 
 
 def duration(name: str, value: object) -> tuple[str]:
