@@ -259,7 +259,7 @@ class AsyncSmolvm(Twin[Smolvm]):
 
     @property
     def runner(self) -> Runner:
-        """What runs the engine's commands."""
+        """The runner of the engine's commands."""
         return self._sync.runner
 
     @property

@@ -1,4 +1,4 @@
-"""How the async side is made of the sync side: a table of a class's methods makes its twin (see `smolkit.aio.handles`)."""
+"""Makers of the async side's methods out of the sync side's. `smolkit.aio.handles` has the tables of them."""
 
 from __future__ import annotations
 

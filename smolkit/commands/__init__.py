@@ -35,11 +35,14 @@ if TYPE_CHECKING:
         Update,
     )
     from smolkit.commands.base import Command, GuestCommand
+    from smolkit.commands.call import Call
+    from smolkit.commands.cp import Cp
     from smolkit.commands.create import Create, MachineSpec
+    from smolkit.commands.dialect import Dialect, Engine
     from smolkit.commands.engine import Version
     from smolkit.commands.exec import Exec
     from smolkit.commands.guest_scripts import Script
-    from smolkit.commands.lifecycle import Cp, DataDir, Delete, Ls, Start, Status, Stop
+    from smolkit.commands.lifecycle import DataDir, Delete, Ls, Start, Status, Stop
     from smolkit.commands.pack import PackCreate, PackInfo, PackInspect, PackList, PackPrune, PackPull, PackPush
     from smolkit.commands.run import PackRun, Run, RunDetached, RunTerminal
     from smolkit.commands.spawn import Shell, Spawn, Terminal
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Branch",
     "BranchRelease",
+    "Call",
     "Checkpoint",
     "CheckpointLog",
     "CheckpointPrune",
@@ -58,7 +62,9 @@ __all__ = [
     "Create",
     "DataDir",
     "Delete",
+    "Dialect",
     "EgressEvents",
+    "Engine",
     "Exec",
     "GuestCommand",
     "Images",
@@ -105,6 +111,7 @@ __all__ = [
 _MODULES = {
     "Branch": "admin",
     "BranchRelease": "admin",
+    "Call": "call",
     "Checkpoint": "admin",
     "CheckpointLog": "admin",
     "CheckpointPrune": "admin",
@@ -112,11 +119,13 @@ _MODULES = {
     "Cli": "admin",
     "Command": "base",
     "ConfigShow": "admin",
-    "Cp": "lifecycle",
+    "Cp": "cp",
     "Create": "create",
     "DataDir": "lifecycle",
     "Delete": "lifecycle",
+    "Dialect": "dialect",
     "EgressEvents": "admin",
+    "Engine": "dialect",
     "Exec": "exec",
     "GuestCommand": "base",
     "Images": "admin",

@@ -1,6 +1,6 @@
 """Converters of the commands' fields: each checks a caller's value and returns it as the command keeps it."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: see `smolkit.commands.exec`.
 
 import re
 

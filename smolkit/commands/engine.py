@@ -1,23 +1,21 @@
-"""`smolvm --version`: whether the program is the engine, and which version."""
+"""`smolvm --version`: checks that the program is the engine, and which version of it."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from attrs import frozen
 
+from smolkit import values
 from smolkit.commands.base import Command
+from smolkit.commands.dialect import Dialect
 from smolkit.errors import ForeignProgramError
-
-if TYPE_CHECKING:
-    from smolkit.commands.dialect import Dialect
-    from smolkit.values.results import Completed
 
 
 @frozen
 class Version(Command[str]):
-    """`smolvm --version`: the same in every version, so it needs no dialect."""
+    """`smolvm --version`. It is the same in every version, so its argv needs no dialect."""
 
     BOUND: ClassVar[float | None] = 30.0
     PROVES: ClassVar[bool] = True
@@ -28,12 +26,12 @@ class Version(Command[str]):
     def nothing(self) -> bytes:
         return b"smolvm 0.7.2\n"
 
-    def answer(self, completed: Completed) -> str:
+    def answer(self, completed: values.Completed) -> str:
         """The version.
 
         Raises:
-            ForeignProgramError: the program does not answer as the engine does. PyPI's `smolvm` answers in the same
-                form, with versions that the engine never had (0.0.36).
+            ForeignProgramError: the program is not the engine. PyPI's `smolvm` answers in the same form, but with versions
+                that the engine never had (0.0.36).
         """
         found = re.search(rb"(?m)^smolvm (\d{1,9}\.\d{1,9}\.\d{1,9}[\w.+-]*)$", completed.stdout)
         if not found or found[1].startswith(b"0.0."):

@@ -1,29 +1,24 @@
 """`machine exec`: one command in the guest."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: attrs gives the fields' annotations to the constructors of subclasses in other
+# modules, where strings with this module's names would not evaluate.
 
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar, Union
 
 from attrs import evolve, field, frozen
 
+from smolkit import values
 from smolkit.commands import options, secret_args
 from smolkit.commands.base import GuestCommand, option
 from smolkit.commands.converters import machine_name, optional_input, optional_seconds
-from smolkit.commands.dialect import asks_json
-from smolkit.errors import ExecTimeoutError
+from smolkit.commands.dialect import Dialect, asks_json
+from smolkit.errors import ExecTimeoutError, SmolvmError
 from smolkit.values import validate
-from smolkit.values.exec_result import ExecResult
 from smolkit.values.hidden import Hidden
 from smolkit.values.results import Invocation, shown_size
-
-if TYPE_CHECKING:
-    from smolkit.commands.dialect import Dialect
-    from smolkit.errors import SmolvmError
-    from smolkit.values.results import Completed
-    from smolkit.values.secret import Secret
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -38,7 +33,7 @@ def _env(value: Mapping[str, str] | None) -> tuple[tuple[str, Hidden], ...]:
     return validate.hidden_pairs("env", value)
 
 
-def _secrets(value: Mapping[str, str | Secret] | None) -> secret_args.Secrets:
+def _secrets(value: Mapping[str, Union[str, "values.Secret"]] | None) -> secret_args.Secrets:
     return validate.secrets("secrets", value)
 
 
@@ -50,7 +45,7 @@ def _user(value: str | None) -> str | None:
     return None if value is None else validate.text("user", value)
 
 
-@frozen
+@frozen(init=False, eq=False, repr=False)  # the subclasses have their own
 class ExecCommand(GuestCommand[T_co]):
     """`machine exec`, in any of its modes.
 
@@ -98,7 +93,7 @@ class ExecCommand(GuestCommand[T_co]):
 
 
 @frozen
-class Exec(ExecCommand[ExecResult]):
+class Exec(ExecCommand[values.ExecResult]):
     """`machine exec`: runs a program to its end. The answer is its exit status and output.
 
     Attributes:
@@ -121,7 +116,7 @@ class Exec(ExecCommand[ExecResult]):
     def invocation(self, dialect: Dialect) -> Invocation:
         return evolve(super().invocation(dialect), stdin=self.input)
 
-    def failure(self, completed: Completed) -> SmolvmError | None:
+    def failure(self, completed: values.Completed) -> SmolvmError | None:
         found = super().failure(completed)
         if isinstance(found, ExecTimeoutError) and not asks_json(completed.argv):
             # Seen with 1.9.1 and 1.4.0; 1.32.2 with -i ends the whole family.
@@ -130,8 +125,8 @@ class Exec(ExecCommand[ExecResult]):
             )
         return found
 
-    def answer(self, completed: Completed) -> ExecResult:
-        return ExecResult(self.command, completed.returncode, completed.stdout, completed.stderr, completed.duration)
+    def answer(self, completed: values.Completed) -> values.ExecResult:
+        return values.ExecResult(self.command, completed.returncode, completed.stdout, completed.stderr, completed.duration)
 
 
 def interactive(dialect: Dialect, data: bytes | None) -> tuple[str, ...]:

@@ -1,29 +1,34 @@
-"""`smolvm pack`: packs are made, pushed, pulled, listed and removed. `pack run` is in `run`."""
+"""`smolvm pack`: create, push, pull, inspect, list and prune packs. `pack run` is in `run`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from attrs import field, frozen
 
+from smolkit import values
 from smolkit.commands import option_tables, options
 from smolkit.commands.base import Silent, option
+from smolkit.commands.dialect import Dialect
 from smolkit.commands.options import Option
 from smolkit.commands.parse import dict_of, dicts_of
 from smolkit.commands.verb import Done, Said, Verb
 from smolkit.values import validate
 from smolkit.values.hidden import hide_options
 
-if TYPE_CHECKING:
-    from smolkit.commands.dialect import Dialect
-    from smolkit.values.results import Completed
-
 
 @frozen
 class PackCreate(Silent):
-    """`pack create`. Unbounded: it may pull an image of any size. Made by `PackCreate.of`."""
+    """`pack create`: packs an image or a machine into a file. No time limit, as it may pull an image of any size.
+
+    Made by `PackCreate.of`.
+
+    Attributes:
+        output: The program to write; the pack stands beside it.
+        chosen: PackOptions, as `options.choose` returns them.
+    """
 
     BOUND: ClassVar[float | None] = None
 
@@ -32,15 +37,15 @@ class PackCreate(Silent):
 
     @classmethod
     def of(cls, output: str | PathLike[str], given: Mapping[str, Any]) -> PackCreate:
-        """The command for these options.
+        """The command with these PackOptions, validated.
 
         Raises:
-            TypeError, ValueError: an option is unknown, its value cannot be right, or nothing is named to pack.
+            TypeError, ValueError: an option is unknown, its value is invalid, or neither an image nor a machine is given.
         """
         given = hide_options(given)
         chosen = options.choose("a pack", option_tables.PACK, given)
         if len({"image", "from_machine"} & dict(chosen).keys()) != 1:
-            raise ValueError("a pack is made from an image or from a machine: name one of them")
+            raise ValueError("image or from_machine must be given, and only one of them")
         return cls(validate.path("output", output), chosen)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
@@ -50,7 +55,7 @@ class PackCreate(Silent):
 
 @frozen
 class PackPush(Done):
-    """`pack push`: a pack to a registry."""
+    """`pack push`: pushes a pack to a registry."""
 
     WORDS: ClassVar[str] = "pack push"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"file": Option("--file", options.path)}
@@ -59,7 +64,7 @@ class PackPush(Done):
 
 @frozen
 class PackPull(Done):
-    """`pack pull`: a pack from a registry."""
+    """`pack pull`: pulls a pack from a registry."""
 
     WORDS: ClassVar[str] = "pack pull"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"output": Option("--output", options.path)}
@@ -67,32 +72,32 @@ class PackPull(Done):
 
 
 @frozen
-class PackInspect(Verb["dict[str, Any]"]):
-    """`pack inspect --json`: a registry's manifest of a pack."""
+class PackInspect(Verb[dict[str, Any]]):
+    """`pack inspect --json`: the manifest of a pack in a registry."""
 
     WORDS: ClassVar[str] = "pack inspect"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "object"
 
-    def answer(self, completed: Completed) -> dict[str, Any]:
+    def answer(self, completed: values.Completed) -> dict[str, Any]:
         return dict_of(completed)
 
 
 @frozen
 class PackList(Verb[tuple[Any, ...]]):
-    """`pack list --json`: the engine's records of the packs it has unpacked, as they are."""
+    """`pack list --json`: the records of the packs that the engine has unpacked, unchanged."""
 
     WORDS: ClassVar[str] = "pack list"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "list"
 
-    def answer(self, completed: Completed) -> tuple[Any, ...]:
+    def answer(self, completed: values.Completed) -> tuple[Any, ...]:
         return tuple(dicts_of(completed))
 
 
 @frozen
 class PackPrune(Said):
-    """`pack prune`: unpacked packs that nothing needs."""
+    """`pack prune`: removes unpacked packs that nothing needs. The answer is text."""
 
     WORDS: ClassVar[str] = "pack prune"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.PACK_PRUNE
@@ -100,7 +105,7 @@ class PackPrune(Said):
 
 @frozen
 class PackInfo(Said):
-    """`pack run --info`: a pack file's manifest, as text."""
+    """`pack run --info`: the manifest of a pack file, as text."""
 
     WORDS: ClassVar[str] = "pack run"
     FIXED: ClassVar[tuple[str, ...]] = ("--info",)

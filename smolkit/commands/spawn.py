@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
+from smolkit import values
 from smolkit.commands.base import SHELL, GuestCommand
 from smolkit.commands.converters import machine_name
+from smolkit.commands.dialect import Dialect
 from smolkit.commands.exec import ExecCommand
 from smolkit.commands.failures import verdict
-from smolkit.errors import UnknownEngineError
-
-if TYPE_CHECKING:
-    from smolkit.commands.dialect import Dialect
-    from smolkit.errors import SmolvmError
-    from smolkit.values.results import Completed
+from smolkit.errors import SmolvmError, UnknownEngineError
 
 
 @frozen
@@ -32,10 +28,10 @@ class Spawn(ExecCommand[int]):
     def nothing(self) -> bytes:
         return b"0"
 
-    def failure(self, completed: Completed) -> SmolvmError | None:
+    def failure(self, completed: values.Completed) -> SmolvmError | None:
         return verdict(completed)  # the status is the engine's: the program has only begun
 
-    def answer(self, completed: Completed) -> int:
+    def answer(self, completed: values.Completed) -> int:
         words = completed.stdout.split()
         if not words or not re.fullmatch(rb"[0-9]{1,10}", words[-1]):
             raise UnknownEngineError("the engine gave no PID of the process that it started", completed)
@@ -52,7 +48,7 @@ class Terminal(ExecCommand[int]):
     def mode(self, dialect: Dialect) -> tuple[str, ...]:
         return ("-i", "-t")
 
-    def answer(self, completed: Completed) -> int:
+    def answer(self, completed: values.Completed) -> int:
         return completed.returncode
 
 
@@ -69,5 +65,5 @@ class Shell(GuestCommand[int]):
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.argv("machine shell", *dialect.name("shell", self.name))
 
-    def answer(self, completed: Completed) -> int:
+    def answer(self, completed: values.Completed) -> int:
         return completed.returncode

@@ -1,4 +1,4 @@
-"""The first version of the engine that has a feature, or the first one that was seen to: data for `dialect`."""
+"""The version table: for each feature the first engine version that supports it. Data for `smolkit.commands.dialect`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Mapping
 
 _Version = tuple[int, int, int]
 
-# Older engines lack too much (readable output, a teardown that ends the VM) to be driven safely.
+# Older engines cannot be driven safely: their output cannot be parsed, and delete leaves the VM running.
 MINIMUM: _Version = (0, 7, 2)
 
-# The first version that has a feature, or the first one that was seen to.
+# The newest engine that smolkit was tested with. Fakes and dry runs speak its grammar unless told otherwise.
+NEWEST = "1.32.2"
+
+# The first version that supports a feature, or the first one that was seen to support it.
 SINCE: Mapping[str, _Version] = {
     "--error-format": (1, 28, 1),
     "delete of a running machine": (0, 8, 1),
@@ -221,7 +224,7 @@ SINCE: Mapping[str, _Version] = {
     "pack run --dns-option": (1, 28, 1),
     "pack run --ssh-agent": (1, 18, 2),
     "pack run --user": (1, 14, 0),
-    # What no fork had: it came when the verb was branch already.
+    # Flags that came after fork had been renamed to branch, so that no fork has them.
     "machine fork --label": (1, 29, 0),
     "machine fork --no-wait-ready": (1, 31, 0),
     "machine fork --freeze-source": (1, 18, 2),
@@ -232,7 +235,7 @@ SINCE: Mapping[str, _Version] = {
     "machine fork --branchable": (1, 14, 0),
 }
 
-# The long forms, by which the features are named, of the short flags that are said.
+# The long forms of the short flags that commands use. Rows have the long form.
 LONG: Mapping[str, str] = {
     "-d": "--detach",
     "-e": "--env",
@@ -243,7 +246,7 @@ LONG: Mapping[str, str] = {
     "-w": "--workdir",
 }
 
-# What every supported version has: verbs, and flags of verbs. A flag of a later verb is as old as its verb.
+# The verbs that every supported version has, and the flags that each verb had from the beginning.
 _VERBS = (
     "config registries init",
     "config registries path",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from smolkit.commands import option_tables
-from smolkit.commands.dialect import Dialect
+from smolkit.commands.dialect import Dialect, asks_json, verb_of, without_json
 from smolkit.commands.options import switch
 from smolkit.testing.engine_failures import usage
 from smolkit.values.hidden import Hidden
@@ -84,22 +84,16 @@ class ParsedArgs:
         return {key: value for key, _, value in found}
 
 
-def verb_of(argv: tuple[str, ...]) -> str:
-    """The subcommand of a command line: `machine create`."""
-    words = argv[2:] if argv[:1] == ("--error-format",) else argv
-    return " ".join(words[: 2 if words[:1] in {("machine",), ("pack",), ("config",)} else 1])
-
-
 def parse(argv: tuple[str, ...], dialect: Dialect) -> ParsedArgs:
     """Parse a command line by the grammar of one engine version.
 
     Raises:
         EngineFailure: The engine has no such subcommand or flag.
     """
-    as_json, verb = argv[:2] == ("--error-format", "json") and dialect.supports("--error-format"), verb_of(argv)
+    as_json, verb = asks_json(argv) and dialect.supports("--error-format"), verb_of(argv)
     if not dialect.supports(verb):
         raise usage(f"unrecognized subcommand '{verb.split()[-1]}'")
-    rest = list(argv[2:] if as_json else argv)[len(verb.split()) :]
+    rest = list(without_json(argv) if as_json else argv)[len(verb.split()) :]
     switches, flags = _flags_of(verb)
     options: dict[str, list[str | None]] = {}
     positional = []

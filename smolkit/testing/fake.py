@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeVar, final, overload
 from attrs import define, evolve
 
 from smolkit.commands.base import Command
+from smolkit.commands.dialect import verb_of
+from smolkit.commands.versions import NEWEST
 from smolkit.runners.base import Runner
 from smolkit.runners.live import Live
 from smolkit.testing import argv_parser, engine_failures, subcommands
@@ -80,7 +82,7 @@ class FakeSmolvm(FakeRunner):
         env: Environment variables of the engine's process, as for SubprocessRunner: sources of `secret_env`.
     """
 
-    def __init__(self, version: str = "1.32.2", *, patience: float = 30.0, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, version: str = NEWEST, *, patience: float = 30.0, env: Mapping[str, str] | None = None) -> None:
         env = hide(env)
         super().__init__(version)
         self._env = dict(hidden_pairs("env", env))
@@ -208,7 +210,7 @@ class FakeSmolvm(FakeRunner):
 
     def _pieces(self, invocation: Invocation, stdin: GuestStdin) -> Pieces:
         """The engine's output in pieces, and its exit status, or None if it hangs until it is ended."""
-        verb, args = argv_parser.verb_of(invocation.argv), None
+        verb, args = verb_of(invocation.argv), None
         machine, _, name = verb.partition(" ")
         if machine != "machine" or name not in {*subcommands.ANSWERED, *subcommands.STREAMED}:
             raise UnexpectedCommandError(

@@ -6,6 +6,7 @@ import math
 from threading import RLock
 
 from smolkit.commands.dialect import Dialect
+from smolkit.commands.failures import CANNOT_START, TIMED_OUT
 from smolkit.handles.spawned import MARK
 from smolkit.testing import dispatch, engine_failures
 from smolkit.testing.argv_parser import ParsedArgs
@@ -14,8 +15,6 @@ from smolkit.testing.guest import FakeMachine, GuestCall
 from smolkit.testing.guest_io import WAITING, GuestStdin, Pieces, StdinTimeout
 from smolkit.testing.secret_sources import resolve, sources
 from smolkit.values.hidden import Variables
-
-_TIMED_OUT, _CANNOT_START = 124, 255  # exit statuses
 
 
 class GuestExec:
@@ -60,7 +59,7 @@ class GuestExec:
             if machine.image is None:
                 raise engine_failures.cannot_start(error, interactive="-i" in args.options) from None
             yield "stderr", engine_failures.crun_cannot_start(error, call.args[0]).encode()
-            return _CANNOT_START
+            return CANNOT_START
 
     def _bounded(self, machine: FakeMachine, args: ParsedArgs, pieces: Pieces, stdin: GuestStdin) -> Pieces:
         """The command's output, until it ends, its timeout is over, it exceeds the cap, or the VM stops."""
@@ -77,7 +76,7 @@ class GuestExec:
                 yield from buffered
                 if self._dialect.supports("--error-format"):
                     yield "stderr", f"\ncommand timed out after {timeout * 1000:.0f}ms".encode()
-                return _TIMED_OUT
+                return TIMED_OUT
             if args.fault == "dies" and piece != WAITING:
                 machine.state = "stopped"
                 yield from [piece] if live and piece else ()
@@ -105,7 +104,7 @@ class GuestExec:
         except StdinTimeout:
             if not self._is_late(stdin):
                 raise
-            return None, _TIMED_OUT
+            return None, TIMED_OUT
 
     def _is_late(self, stdin: GuestStdin) -> bool:
         return stdin.deadline is not None and self._clock.seconds > stdin.deadline

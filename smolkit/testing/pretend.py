@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, final
 
+from smolkit.commands.versions import NEWEST
+
 PROGRAM = r"""#!/bin/sh
 # Pretends to be smolvm @VERSION@. Made by smolkit.testing.PretendEngine; its machines are the files in ./state.
 cd "$(dirname "$0")/state" || exit 9
@@ -81,7 +83,7 @@ class PretendEngine:
         program: The program, named `smolvm`: the directory may go on a PATH.
     """
 
-    def __init__(self, folder: str | Path, version: str = "1.32.2") -> None:
+    def __init__(self, folder: str | Path, version: str = NEWEST) -> None:
         self.folder: Path = Path(folder)
         self.program: Path = self.folder / "smolvm"
         (self.folder / "state").mkdir(parents=True)

@@ -13,8 +13,10 @@ from attrs import define, evolve, field
 
 from smolkit.commands.admin import Cli
 from smolkit.commands.base import Command
+from smolkit.commands.dialect import without_json
 from smolkit.commands.run import RunTerminal
 from smolkit.commands.spawn import Shell, Terminal
+from smolkit.commands.versions import NEWEST
 from smolkit.runners.attempts import Attempt, InterruptedCall
 from smolkit.runners.base import Runner
 from smolkit.runners.blocking import breathe
@@ -84,7 +86,7 @@ class FakeRunner(Runner):
         pauses: The seconds of each wait between attempts. No real time passes.
     """
 
-    def __init__(self, version: str = "1.32.2") -> None:
+    def __init__(self, version: str = NEWEST) -> None:
         super().__init__(version=version)
         self.commands: list[Command[Any]] = []
         self.invocations: list[Invocation] = []
@@ -98,7 +100,7 @@ class FakeRunner(Runner):
     @property
     def argvs(self) -> list[tuple[str, ...]]:
         """The engine's arguments of each call, in order, without the `--error-format json` of newer engines."""
-        return [_plain(invocation.argv) for invocation in self.invocations]
+        return [without_json(invocation.argv) for invocation in self.invocations]
 
     def answer(
         self,
@@ -154,7 +156,7 @@ class FakeRunner(Runner):
             UnexpectedCommandError: there is none.
         """
         command = self._running.pop(get_ident(), None)
-        completed = self._answer(command or Cli(None, _plain(invocation.argv)), invocation)
+        completed = self._answer(command or Cli(None, without_json(invocation.argv)), invocation)
         try:
             breathe()  # a call takes a moment, in which a task may be cancelled
         except BaseException as interrupt:
@@ -192,12 +194,12 @@ class FakeRunner(Runner):
 
     def _scripted(self, command: Command[Any], invocation: Invocation) -> _Answer | None:
         """The first answer that matches and is not used up."""
-        argv = _plain(invocation.argv)
+        argv = without_json(invocation.argv)
         return next((answer for answer in self._answers if answer.matches(command, argv)), None)
 
     def _otherwise(self, command: Command[Any], invocation: Invocation) -> Completed:
         """Answer a command that no scripted answer matches."""
-        argv = _plain(invocation.argv)
+        argv = without_json(invocation.argv)
         raise UnexpectedCommandError(
             f"no answer for {command!r}\n  argv: smolvm {shell_line(redact(argv))}\n{self._nearest(command, argv)}"
         )
@@ -240,7 +242,3 @@ class FakeRunner(Runner):
     def target(self, path: str, part: str | None = None) -> Iterator[str]:  # noqa: ARG002
         """The path itself, since no file is written."""
         yield path
-
-
-def _plain(argv: tuple[str, ...]) -> tuple[str, ...]:
-    return argv[2:] if argv[:2] == ("--error-format", "json") else argv

@@ -37,7 +37,12 @@ def by_subprocess() -> None:
     subprocess.run(ARGV, executable=PROGRAM, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
-PROGRAMS = ("import sys", "import attrs, subprocess", "from smolkit import Smolvm", "from smolkit import SubprocessRunner")
+PROGRAMS = (
+    "import sys",
+    "import attrs, subprocess",
+    "from smolkit import Smolvm",
+    "from smolkit import Smolvm; Smolvm('/bin/true').machine('m')",  # the first handle brings the rest
+)
 
 
 def importing(code: str) -> Callable[[], object]:

@@ -367,7 +367,7 @@ def test_an_owner_that_is_killed_is_reaped(real: Smolvm, state_dir: Path, shared
     program.communicate()
 
     (found,) = real.reap()
-    assert ("interrupted", f"process {program.pid} made it, and is gone") == (found.machine.name, found.reason)
+    assert ("interrupted", f"process {program.pid}, which created it, is gone") == (found.machine.name, found.reason)
     assert not real.machine("interrupted").exists()
     assert shared.exec(["true"]).ok
     assert gone_to(before)

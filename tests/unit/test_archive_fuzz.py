@@ -26,7 +26,7 @@ import pytest
 
 from smolkit import errors
 from smolkit.handles.archive import Unpacker
-from smolkit.handles.host_tree import fresh_folder
+from smolkit.handles.host_tree import fresh_directory
 from tests.nasty import state
 
 BLOCK = 512
@@ -225,7 +225,7 @@ def attempt(place: Path, archive: bytes) -> str:
     """Download an archive to `place`/target: "" if it is accepted and correct, else why it was refused."""
     target = place / "target"
     try:
-        with fresh_folder(str(target)) as part:
+        with fresh_directory(str(target)) as part:
             Unpacker(part, 2**20, lambda _: None).unpack(io.BytesIO(archive))
     except errors.UnsafeArchiveError as error:
         return str(error) or "refused"

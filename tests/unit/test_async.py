@@ -195,7 +195,7 @@ def test_max_processes_holds_for_threads_too(pretend: PretendEngine) -> None:
         for thread in threads:
             thread.join()
     assert (2, 8) == (gathering.most_at_once, gathering.started)
-    with pytest.raises(TypeError, match="give max_processes to the runner"):
+    with pytest.raises(TypeError, match="pass max_processes to the runner"):
         Smolvm(runner=FakeRunner(), max_processes=2)
     with pytest.raises(ValueError, match="max_processes"):
         Smolvm(max_processes=0)

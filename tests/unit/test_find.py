@@ -95,7 +95,7 @@ def test_a_bundled_engine_that_cannot_be_made_executable(bundle: Path, mocker: o
     mocker.patch("pathlib.Path.chmod", side_effect=PermissionError("read-only"))  # type: ignore[attr-defined]
     mocker.patch("os.access", return_value=False)  # type: ignore[attr-defined]
 
-    with pytest.raises(errors.EngineNotFoundError, match="smol-vmm is not executable, and cannot be made so: read-only"):
+    with pytest.raises(errors.EngineNotFoundError, match="smol-vmm is not executable, and chmod failed: read-only"):
         find()
 
 

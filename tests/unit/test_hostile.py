@@ -80,21 +80,25 @@ def test_clients_and_runners_refuse_invalid_arguments(kind: Callable[..., object
 
 
 REFUSED: list[tuple[str, Callable[[Smolvm], object], type[Exception]]] = [
-    ("begins with '-'", lambda c: c.machine("m").network_test("--help"), ValueError),
-    ("begins with '-'", lambda c: c.machine("m").network_test("-x"), ValueError),
-    ("begins with '-'", lambda c: c.machine("m").write_text("/x", "x", owner="--reference=/etc/shadow"), ValueError),
-    ("begins with '-'", lambda c: c.machine("m").upload(__file__, "/x", owner="-R"), ValueError),
-    ("not UTF-8", lambda c: c.machine("m").exec(["\udcff"]), ValueError),
-    ("not UTF-8", lambda c: c.machine("m").exec(["true"], env={"A": "\udcff"}), ValueError),
-    ("not UTF-8", lambda c: c.machine("m").exec(["true"], workdir="/\udcff"), ValueError),
-    ("not UTF-8", lambda c: c.machine("m").exec(["cat"], input="\ud800"), ValueError),
-    ("not UTF-8", lambda c: c.machine("m").cp(__file__, "m:/\udcff"), ValueError),
-    ("not UTF-8", lambda c: c.cli("\udcff"), ValueError),
+    ("must not begin with '-'", lambda c: c.machine("m").network_test("--help"), ValueError),
+    ("must not begin with '-'", lambda c: c.machine("m").network_test("-x"), ValueError),
+    (
+        "must not begin with '-'",
+        lambda c: c.machine("m").write_text("/x", "x", owner="--reference=/etc/shadow"),
+        ValueError,
+    ),
+    ("must not begin with '-'", lambda c: c.machine("m").upload(__file__, "/x", owner="-R"), ValueError),
+    ("must be valid UTF-8", lambda c: c.machine("m").exec(["\udcff"]), ValueError),
+    ("must be valid UTF-8", lambda c: c.machine("m").exec(["true"], env={"A": "\udcff"}), ValueError),
+    ("must be valid UTF-8", lambda c: c.machine("m").exec(["true"], workdir="/\udcff"), ValueError),
+    ("must be valid UTF-8", lambda c: c.machine("m").exec(["cat"], input="\ud800"), ValueError),
+    ("must be valid UTF-8", lambda c: c.machine("m").cp(__file__, "m:/\udcff"), ValueError),
+    ("must be valid UTF-8", lambda c: c.cli("\udcff"), ValueError),
     ("pair", lambda c: c.machine("m", ports=[()]), ValueError),  # type: ignore[list-item]
     ("pair", lambda c: c.machine("m", ports=[(1, 2, 3)]), ValueError),  # type: ignore[list-item]
     ("like '8080'", lambda c: c.machine("m", ports=["x"]), ValueError),
     ("as many ports", lambda c: c.machine("m", ports=["80-81:80"]), ValueError),
-    ("is a list", lambda c: c.machine("m", ports={80: 81}), TypeError),  # type: ignore[arg-type]
+    ("must be a list", lambda c: c.machine("m", ports={80: 81}), TypeError),  # type: ignore[arg-type]
     ("like '9.9.9.9'", lambda c: c.machine("m", dns="x"), ValueError),
     ("0.0.0.0/8|/8 to /30", lambda c: c.machine("m", guest_subnet="10.0.0.0/31"), ValueError),
     ("uid", lambda c: c.machine("m").cp(__file__, "m:/x", uid=-1), ValueError),
@@ -110,7 +114,7 @@ REFUSED: list[tuple[str, Callable[[Smolvm], object], type[Exception]]] = [
     ("function", lambda c: c.machine("m").upload(__file__, "/x", progress=True), TypeError),  # type: ignore[arg-type]
     ("regular expression", lambda c: c.machine("m").wait_until(log="("), ValueError),
     ("encoding", lambda c: c.machine("m").read_text("/x", "nonsense"), ValueError),
-    ("no text", lambda c: c.machine("m").read_text("/x", "hex"), ValueError),
+    ("must be a text encoding", lambda c: c.machine("m").read_text("/x", "hex"), ValueError),
 ]
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from smolkit import errors
 from smolkit.handles.archive import Unpacker
-from smolkit.handles.host_tree import fresh_folder
+from smolkit.handles.host_tree import fresh_directory
 from tests.nasty import state
 from tests.unit.test_archive_fuzz import with_field
 from tests.unit.test_files import member
@@ -58,7 +58,7 @@ def long(name: str, target: str = "") -> bytes:
 def download(place: Path, stream: object, limit: int = 4 * 2**30) -> Path:
     """Unpack an archive as `Machine.download` does."""
     target = place / "target"
-    with fresh_folder(str(target)) as part:
+    with fresh_directory(str(target)) as part:
         Unpacker(part, limit, lambda _: None).unpack(stream)
     return target
 
@@ -96,10 +96,10 @@ ESCAPES: list[tuple[str, bytes]] = [
     ("outside", member("loop", SYM, "loop") + member("l", SYM, "loop/..")),
     ("outside", member("x", content=b"x") + member("l", SYM, "x/..")),
     # Members named like a link, or below one: the link's target would get their mode and time.
-    ("through a link", member("l", SYM, ".") + member("l", DIR)),
-    ("through a link", deep("a", "b", "c") + member("a/b/c/...", SYM, "../../..") + member("a/b/c/...", DIR)),
-    ("through a link", deep("d") + member("l", SYM, "d") + member("l/x", DIR)),
-    ("through a link", deep("d") + member("l", SYM, "d") + member("d/x", content=b"x") + member("h", LNK, "l/x")),
+    ("through a symlink", member("l", SYM, ".") + member("l", DIR)),
+    ("through a symlink", deep("a", "b", "c") + member("a/b/c/...", SYM, "../../..") + member("a/b/c/...", DIR)),
+    ("through a symlink", deep("d") + member("l", SYM, "d") + member("l/x", DIR)),
+    ("through a symlink", deep("d") + member("l", SYM, "d") + member("d/x", content=b"x") + member("h", LNK, "l/x")),
     ("through a file", member("x", content=b"x") + member("x/y", content=b"y")),
     ("through a file", member("x", content=b"x") + member("x", DIR)),
     ("twice", deep("d") + member("d", DIR)),
@@ -111,9 +111,9 @@ ESCAPES: list[tuple[str, bytes]] = [
     ("name of a directory", member(".", content=b"x")),
     ("name of a directory", member("x/", content=b"x")),
     ("name of a directory", member("./", SYM, "x")),
-    ("cannot be here", tarfile.TarInfo("n" * 256).tobuf(tarfile.GNU_FORMAT)),
-    ("cannot be here", long("l", "n" * 256)),
-    ("cannot be here", long("l", "x/" * 2500)),
+    ("cannot be made here", tarfile.TarInfo("n" * 256).tobuf(tarfile.GNU_FORMAT)),
+    ("cannot be made here", long("l", "n" * 256)),
+    ("cannot be made here", long("l", "x/" * 2500)),
     ("a name of 5000 bytes", tarfile.TarInfo("n/" * 2500).tobuf(tarfile.GNU_FORMAT)),
 ]  # fmt: skip
 
@@ -223,7 +223,7 @@ def test_a_refused_archive_leaves_nothing(tmp_path: Path, name: str) -> None:
 
 def test_a_tree_that_cannot_become_the_target_is_removed(tmp_path: Path) -> None:
     """A tree that cannot become the target, since that is something else by now, is removed even if unreadable."""
-    with nobody(tmp_path), pytest.raises(OSError, match="target"), fresh_folder("target") as part:
+    with nobody(tmp_path), pytest.raises(OSError, match="target"), fresh_directory("target") as part:
         Unpacker(part, MIB, lambda _: None).unpack(io.BytesIO(closed("./") + closed("d") + member("d/x") + END))
         (Path("target/in") / "the").mkdir(parents=True)
 
@@ -326,7 +326,7 @@ def test_an_interrupt_during_a_removal_waits(tmp_path: Path, monkeypatch: pytest
 
 def test_a_tree_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
     """A refused tree that cannot be removed is named in a note on the error."""
-    with pytest.raises(RuntimeError, match="stop") as caught, fresh_folder(str(tmp_path / "x")) as part:
+    with pytest.raises(RuntimeError, match="stop") as caught, fresh_directory(str(tmp_path / "x")) as part:
         os.rename(part, f"{part}.away")
         os.symlink("nowhere", part)
         raise RuntimeError("stop")

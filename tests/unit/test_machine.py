@@ -136,7 +136,7 @@ def test_handles_are_values_and_pickle(client: Smolvm) -> None:
     data = pickle.dumps(machine)
     assert pickle.loads(data) == machine
     assert b"s3cr3t" not in data
-    with pytest.raises(ValueError, match="give env, secrets and proxy again"):
+    with pytest.raises(ValueError, match="env, secrets and proxy are not pickled"):
         Smolvm(runner=pickle.loads(pickle.dumps(runner))).machine("a").stop()
 
 
@@ -225,7 +225,7 @@ def test_pack_create(client: Smolvm, fake: FakeRunner) -> None:
     with pytest.raises(errors.MachineRunningError, match="only a stopped machine can be packed"):
         client.pack_create(None, "out", from_machine="agent")
     for image, options in ((None, {}), ("alpine", {"from_machine": "agent"})):
-        with pytest.raises(ValueError, match="name one of them"):
+        with pytest.raises(ValueError, match="and only one of them"):
             client.pack_create(image, "out", **options)  # type: ignore[arg-type]
 
 
@@ -266,20 +266,20 @@ def test_cp_of_a_file_with_a_colon(client: Smolvm, fake: FakeRunner, tmp_path: P
 Bad = Callable[[Machine], Any]
 BAD_INPUT: list[tuple[type[Exception], str, Bad]] = [
     (TypeError, r"write \['uname', '-r'\]", lambda m: m.exec("uname -r")),
-    (TypeError, "list of words", lambda m: m.exec(b"true")),  # type: ignore[arg-type]
-    (TypeError, "list of words", lambda m: m.exec(5)),  # type: ignore[arg-type]
-    (TypeError, "this word is int", lambda m: m.exec(["sleep", 5])),  # type: ignore[list-item]
-    (ValueError, "command is empty", lambda m: m.exec([])),
-    (ValueError, "which program", lambda m: m.exec([""])),
+    (TypeError, "list of arguments", lambda m: m.exec(b"true")),  # type: ignore[arg-type]
+    (TypeError, "list of arguments", lambda m: m.exec(5)),  # type: ignore[arg-type]
+    (TypeError, "an argument is int", lambda m: m.exec(["sleep", 5])),  # type: ignore[list-item]
+    (ValueError, "command must not be empty", lambda m: m.exec([])),
+    (ValueError, "must begin with the name of a program", lambda m: m.exec([""])),
     (ValueError, "NUL", lambda m: m.exec(["a\0b"])),
-    (ValueError, "not UTF-8", lambda m: m.exec(["\ud800"])),
+    (ValueError, "must be valid UTF-8", lambda m: m.exec(["\ud800"])),
     (ValueError, "NUL", lambda m: m.exec(["true"], env={"A": "b\0c"})),
-    (ValueError, "key of env is empty", lambda m: m.exec(["true"], env={"": "x"})),
-    (ValueError, "holds '='", lambda m: m.exec(["true"], env={"A=B": "x"})),
-    (ValueError, "not UTF-8", lambda m: m.exec(["true"], env={"A": "\ud800"})),
-    (TypeError, "is a str, not int", lambda m: m.exec(["true"], env={"A": 1})),  # type: ignore[dict-item]
-    (TypeError, "env is a mapping", lambda m: m.exec(["true"], env=["A=1"])),  # type: ignore[arg-type]
-    (ValueError, "holds '='", lambda m: m.exec(["true"], secrets={"A=B": "x"})),
+    (ValueError, "key of env must not be empty", lambda m: m.exec(["true"], env={"": "x"})),
+    (ValueError, "must not contain '='", lambda m: m.exec(["true"], env={"A=B": "x"})),
+    (ValueError, "must be valid UTF-8", lambda m: m.exec(["true"], env={"A": "\ud800"})),
+    (TypeError, "must be a str, not int", lambda m: m.exec(["true"], env={"A": 1})),  # type: ignore[dict-item]
+    (TypeError, "env must be a mapping", lambda m: m.exec(["true"], env=["A=1"])),  # type: ignore[arg-type]
+    (ValueError, "must not contain '='", lambda m: m.exec(["true"], secrets={"A=B": "x"})),
     (ValueError, "positive", lambda m: m.exec(["true"], timeout=-1)),
     (ValueError, "positive", lambda m: m.exec(["true"], timeout=0)),
     (ValueError, "positive", lambda m: m.exec(["true"], timeout=math.nan)),
@@ -288,10 +288,10 @@ BAD_INPUT: list[tuple[type[Exception], str, Bad]] = [
     (TypeError, "number of seconds", lambda m: m.exec(["true"], timeout="5s")),  # type: ignore[arg-type]
     (TypeError, "number of seconds", lambda m: m.exec(["true"], timeout=True)),
     (ValueError, "positive", lambda m: m.start(timeout=-1)),
-    (ValueError, "not absolute", lambda m: m.exec(["true"], workdir="root")),
-    (ValueError, "user is empty", lambda m: m.exec(["true"], user="")),
-    (TypeError, "input is bytes or str", lambda m: m.exec(["true"], input=5)),  # type: ignore[arg-type]
-    (ValueError, "script is empty", lambda m: m.sh("")),
+    (ValueError, "must be an absolute path", lambda m: m.exec(["true"], workdir="root")),
+    (ValueError, "user must not be empty", lambda m: m.exec(["true"], user="")),
+    (TypeError, "input must be bytes or str", lambda m: m.exec(["true"], input=5)),  # type: ignore[arg-type]
+    (ValueError, "script must not be empty", lambda m: m.sh("")),
     (FileNotFoundError, "no-such-file", lambda m: m.cp("no-such-file", m.path("/x"))),
     (IsADirectoryError, "one file", lambda m: m.cp("/tmp", m.path("/x"))),
     (ValueError, "neither", lambda m: m.cp("a", "b")),
@@ -301,8 +301,8 @@ BAD_INPUT: list[tuple[type[Exception], str, Bad]] = [
     (ValueError, "another machine", lambda m: m.cp(Machine(m._runner, "other").path("/a"), "b")),
     (ValueError, "NUL", lambda m: m.cp("a\0b", m.path("/x"))),
     (ValueError, "NUL", lambda m: m.path("/a\0b")),
-    (ValueError, "not absolute", lambda m: m.path("root")),
-    (TypeError, "a str or a path", lambda m: m.cp(5, m.path("/x"))),  # type: ignore[arg-type]
+    (ValueError, "must be an absolute path", lambda m: m.path("root")),
+    (TypeError, "must be a str or os.PathLike", lambda m: m.cp(5, m.path("/x"))),  # type: ignore[arg-type]
 ]
 
 
@@ -337,29 +337,29 @@ def test_valid_names_are_accepted(client: Smolvm, name: str) -> None:
 BAD_OPTIONS: list[tuple[type[Exception], str, dict[str, Any]]] = [
     (TypeError, "did you mean 'memory'", {"mem": 512}),
     (TypeError, "no option 'xyzzy'$", {"xyzzy": 1}),
-    (ValueError, "cpus is from 1 to 255", {"cpus": 0}),
-    (TypeError, "cpus is an int", {"cpus": "2"}),
-    (TypeError, "cpus is an int", {"cpus": True}),
-    (ValueError, "memory is from 64", {"memory": 63}),
-    (ValueError, "image is empty", {"image": ""}),
+    (ValueError, "cpus must be from 1 to 255", {"cpus": 0}),
+    (TypeError, "cpus must be an int", {"cpus": "2"}),
+    (TypeError, "cpus must be an int", {"cpus": True}),
+    (ValueError, "memory must be from 64", {"memory": 63}),
+    (ValueError, "image must not be empty", {"image": ""}),
     (ValueError, "one of them", {"image": "a", "from_path": "b"}),
     (TypeError, r"write \['8080'\]", {"ports": "8080"}),
-    (ValueError, r"a port of ports\[0\] is from 1 to 65535", {"ports": [0]}),
-    (TypeError, "volumes is a list", {"volumes": "/a:/b"}),
-    (ValueError, r"volumes\[0\] is empty", {"volumes": [""]}),
+    (ValueError, r"a port of ports\[0\] must be from 1 to 65535", {"ports": [0]}),
+    (TypeError, "volumes must be a list", {"volumes": "/a:/b"}),
+    (ValueError, r"volumes\[0\] must not be empty", {"volumes": [""]}),
     (ValueError, "does not appear to be", {"allow_cidrs": ["nonsense"]}),
-    (ValueError, "allow_cidrs is empty, and no list at all restricts nothing", {"net": True, "allow_cidrs": []}),
-    (ValueError, "allow_hosts is empty", {"allow_hosts": ()}),
+    (ValueError, "allow_cidrs must not be empty, which would restrict nothing", {"net": True, "allow_cidrs": []}),
+    (ValueError, "allow_hosts must not be empty", {"allow_hosts": ()}),
     (ValueError, "leave one of them out", {"allow_cidrs": ["10.0.0.0/8"], "net": False}),
-    (TypeError, "net is True or False", {"net": "yes"}),
-    (ValueError, "block_io is one of 'sync', 'async'", {"block_io": "fast"}),
-    (TypeError, "labels is a mapping", {"labels": ["a=b"]}),
-    (ValueError, "holds '='", {"labels": {"a=b": "c"}}),
-    (ValueError, "workdir is not absolute", {"workdir": "x"}),
-    (ValueError, "stop_timeout is from 1 to 300", {"stop_timeout": 301}),
-    (TypeError, "command is a list of words", {"command": "sleep 60"}),
-    (ValueError, "key of env is empty", {"env": {"": "x"}}),
-    (ValueError, "max_image_size is from 1", {"max_image_size": 0}),
+    (TypeError, "net must be True or False", {"net": "yes"}),
+    (ValueError, "block_io must be one of 'sync', 'async'", {"block_io": "fast"}),
+    (TypeError, "labels must be a mapping", {"labels": ["a=b"]}),
+    (ValueError, "must not contain '='", {"labels": {"a=b": "c"}}),
+    (ValueError, "workdir must be an absolute path", {"workdir": "x"}),
+    (ValueError, "stop_timeout must be from 1 to 300", {"stop_timeout": 301}),
+    (TypeError, "command must be a list of arguments", {"command": "sleep 60"}),
+    (ValueError, "key of env must not be empty", {"env": {"": "x"}}),
+    (ValueError, "max_image_size must be from 1", {"max_image_size": 0}),
 ]
 
 
@@ -376,7 +376,7 @@ def test_invalid_options_are_refused(
 
 def test_a_client_takes_a_program_or_a_runner() -> None:
     """A client given both a program and a runner is refused."""
-    with pytest.raises(TypeError, match="give program to the runner"):
+    with pytest.raises(TypeError, match="pass program to the runner"):
         Smolvm("/bin/smolvm", runner=FakeRunner())
 
 

@@ -19,8 +19,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from smolkit import AsyncSmolvm, Machine, Smolvm, SubprocessRunner, errors
+from smolkit.commands import Exec
 from smolkit.handles.process import Process
-from smolkit.testing import PretendEngine
+from smolkit.testing import FakeRunner, PretendEngine
 
 MIB = 2**20
 
@@ -209,6 +210,17 @@ def test_a_timeout_bounds_writes_too(hasty: Machine) -> None:
     with pytest.raises(errors.ExecTimeoutError), hasty.popen(["sleep", "600"], stdin=True, timeout=0.2) as process:
         assert process.stdin is not None
         process.stdin.write(bytes(MIB))
+
+
+def test_the_error_of_a_followed_command_has_the_end_of_its_output() -> None:
+    """Of each stream, as far as it was read."""
+    fake = FakeRunner()
+    fake.answer(Exec, stdout="out", stderr="error\n", returncode=-15, ended_by="timeout")
+    process = Smolvm(runner=fake).machine("m").popen(["make"], timeout=1)
+    with pytest.raises(errors.ExecTimeoutError) as caught:
+        process.wait()
+
+    assert ("out", "error\n") == (caught.value.stdout, caught.value.stderr)
 
 
 @pytest.mark.parametrize("command", ["trap '' TERM; exec >&- 2>&-; while :; do sleep 0.1; done"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from smolkit.runners.local.first_boot import first_start_alone, state_folders
+from smolkit.runners.local.first_boot import first_start_alone, state_directories
 from smolkit.runners.local.ports import free_port
 from smolkit.runners.local.private_files import open_lock, private_directory
 
@@ -44,12 +44,12 @@ def test_another_users_directory_or_file_is_not_used(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     os.chown(theirs, 12345, 12345)
-    with pytest.raises(PermissionError, match="another user's"):
+    with pytest.raises(PermissionError, match="belongs to another user"):
         private_directory(theirs)
     directory = private_directory(tmp_path / "ours")
     (tmp_path / "ours/lock").touch()
     os.chown(tmp_path / "ours/lock", 12345, 12345)
-    with pytest.raises(PermissionError, match="another user's"):
+    with pytest.raises(PermissionError, match="belongs to another user"):
         open_lock(directory, "lock")
     os.close(directory)
 
@@ -68,7 +68,7 @@ def test_locks_do_not_follow_symlinks(tmp_path: Path, monkeypatch: pytest.Monkey
         (ports / str(port)).symlink_to(target)
     with first_start_alone(sys.executable, {"SMOLVM_DATA_DIR": str(tmp_path / "state")}):
         info = Path(sys.executable).stat()
-        cache = state_folders({"SMOLVM_DATA_DIR": str(tmp_path / "state")})[1]
+        cache = state_directories({"SMOLVM_DATA_DIR": str(tmp_path / "state")})[1]
         cache.mkdir(parents=True)
         mark = cache / f".smolkit-started-{info.st_ino:x}-{info.st_mtime_ns:x}"
         mark.symlink_to(tmp_path / "made")
@@ -98,9 +98,9 @@ def test_a_port_is_found_whatever_the_runtime_directory_is(
 def test_a_user_without_a_home_has_a_lock() -> None:
     """Without HOME and a user database entry a start still has a lock and a state directory."""
     code = (
-        "import os, pathlib, sys; from smolkit.runners.local.first_boot import _locked, state_folders\n"
+        "import os, pathlib, sys; from smolkit.runners.local.first_boot import _locked, state_directories\n"
         "pathlib.Path.expanduser = lambda self: (_ for _ in ()).throw(RuntimeError('no home'))\n"
-        "print(state_folders({})[0])\n"
+        "print(state_directories({})[0])\n"
         "with _locked(5): print('in')"
     )
     env = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": "/proc/none"}

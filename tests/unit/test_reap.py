@@ -45,8 +45,8 @@ def reap_reason(owner: Owner | str, name: str = "m", *, labels: bool = True, **m
     [
         (ME, ""),
         (evolve(ME, pid=200, started=7000), ""),
-        (GONE, "process 300 made it, and is gone"),
-        (evolve(ME, pid=200, started=6999), "process 200 made it, and is gone"),
+        (GONE, "process 300, which created it, is gone"),
+        (evolve(ME, pid=200, started=6999), "process 200, which created it, is gone"),
         (evolve(GONE, place="dddddddd"), ""),
         (evolve(EARLIER, place="dddddddd"), ""),
         ("somebody-else", ""),
@@ -64,7 +64,7 @@ def test_only_machines_of_dead_processes_of_this_host_are_reaped(owner: Owner | 
 @pytest.mark.parametrize(
     ("owner", "created_at", "booted", "reason"),
     [
-        (EARLIER, 499_999, 500_000.0, "process 300 made it before the host was booted"),
+        (EARLIER, 499_999, 500_000.0, "process 300 created it before the last boot of this host"),
         (EARLIER, 500_000, 500_000.0, ""),  # made since this boot, by a container that has a boot id of its own
         (EARLIER, None, 500_000.0, ""),
         (EARLIER, 499_999, None, ""),
@@ -87,8 +87,8 @@ def test_a_host_without_proc_reaps_nothing() -> None:
 
 def test_a_machine_past_its_lifetime_is_reaped() -> None:
     """A machine whose lifetime is over is reaped whoever owns it, and an invalid lifetime is ignored."""
-    assert "its time was up 10 s ago" == reap_reason(ME, expires=999_990)
-    assert "its time was up 10 s ago" == reap_reason("none", expires=999_990)
+    assert "its lifetime ended 10 s ago" == reap_reason(ME, expires=999_990)
+    assert "its lifetime ended 10 s ago" == reap_reason("none", expires=999_990)
     assert "" == reap_reason(ME, expires=1_000_001)
     assert "" == reap_reason(ME, expires="soon")
 
@@ -118,9 +118,9 @@ def test_labels_inherited_by_a_branch_are_ignored(name: str, machine: str, own: 
 @pytest.mark.parametrize(
     ("owner", "reason"),
     [
-        (GONE, "process 300 made it, and is gone"),
+        (GONE, "process 300, which created it, is gone"),
         (ME, ""),
-        (evolve(ME, pid=200, started=6999), "process 200 made it, and is gone"),
+        (evolve(ME, pid=200, started=6999), "process 200, which created it, is gone"),
         (evolve(GONE, place="dddddddd"), ""),
         (None, ""),
     ],
@@ -269,7 +269,7 @@ def test_reap_does_what_its_dry_run_lists(client: Smolvm, fake: FakeRunner) -> N
     found = client.reap(dry_run=True)
     assert [Ls()] == fake.commands
     assert ["a", "c", "d"] == [item.machine.name for item in found]
-    assert f"process {2**22 + 1} made it, and is gone" == found[0].reason
+    assert f"process {2**22 + 1}, which created it, is gone" == found[0].reason
     assert found == client.reap()
     assert [Ls(), Status("a"), Stop("a"), Delete("a"), Status("c"), Status("d")] == fake.commands[1:]
 
@@ -342,7 +342,7 @@ def test_a_create_whose_look_fails_too(client: Smolvm, fake: FakeRunner) -> None
 
     with pytest.raises(errors.EngineDiedError) as caught:
         client.machine("m").create()
-    assert "whether machine 'm' was created is not known either: ls broke" in caught.value.__notes__[0]
+    assert "and it could not be looked up whether machine 'm' was created: ls broke" in caught.value.__notes__[0]
 
 
 def test_a_delete_whose_outcome_is_not_known_is_repeated(client: Smolvm, fake: FakeRunner) -> None:
@@ -386,7 +386,7 @@ def test_a_kept_machine_may_have_a_lifetime(client: Smolvm, fake: FakeRunner) ->
 
     assert NONE == labels_of(fake.argvs[0])["owner"]
     assert 0 <= int(labels_of(fake.argvs[0])["expires"]) - time.time() <= 61
-    with pytest.raises(ValueError, match="lifetime is a positive number"):
+    with pytest.raises(ValueError, match="lifetime must be a positive number"):
         client.machine("m", lifetime=0)
 
 

@@ -87,7 +87,7 @@ def test_a_terminal_whose_machine_does_not_start(client: Smolvm, fake: FakeRunne
     with pytest.raises(errors.HypervisorUnavailableError) as caught:
         client.terminal()
     assert "machine 'vm-00c0ffee' is left" in caught.value.__notes__[0]
-    with pytest.raises(TypeError, match="what is typed there"):
+    with pytest.raises(TypeError, match="the command reads the terminal"):
         client.terminal(["cat"], input="x")
 
 

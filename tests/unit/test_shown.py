@@ -296,7 +296,7 @@ def test_pytests_report_of_a_failed_test_has_no_secret(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(textwrap.dedent(test))
     status, said = run_pytest(tmp_path, "-l", "-vvv", "--tb=long", "--full-trace", env={"CANARY": CANARY})
 
-    assert (1, True) == (status, "user is a str" in said)
+    assert (1, True) == (status, "user must be a str" in said)
     assert [] == revealed(said)
 
 

@@ -335,7 +335,7 @@ def test_pass_env(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
     ("names", "kind", "words"),
     [
         ("TOKEN", TypeError, r"write \['TOKEN'\]"),
-        (["A=b"], ValueError, "not the name of a variable: 'A=b'"),
+        (["A=b"], ValueError, "must be names of variables, and 'A=b' has an '='"),
         ([""], ValueError, "pass_env"),
         ([1], TypeError, "pass_env"),
     ],

@@ -322,7 +322,7 @@ def test_a_machine_that_did_not_boot_is_kept_without_its_process(client: Smolvm,
 
 def test_an_invalid_keep_is_refused(client: Smolvm) -> None:
     """A misspelt `keep` is refused."""
-    with pytest.raises(ValueError, match="keep is True, False or 'on_error'"):
+    with pytest.raises(ValueError, match="keep must be True, False or 'on_error'"):
         client.machine("m", keep="on-error")  # type: ignore[arg-type]
 
 
@@ -345,7 +345,7 @@ def test_a_machine_with_branches() -> None:
     fake.answer(["machine"])
     machine = Smolvm(runner=fake).machine("m")
 
-    with pytest.raises(errors.MachineHasBranchesError, match="machine 'm' is what a were branched from"):
+    with pytest.raises(errors.MachineHasBranchesError, match="machine 'm' has branches: a"):
         machine.delete()
     assert [Ls()] == fake.commands
     machine.delete(cascade=True)

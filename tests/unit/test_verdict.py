@@ -176,7 +176,7 @@ def test_exit_2_is_a_usage_error_only_of_the_engines_own_usage() -> None:
     )
     assert isinstance(usage, errors.UsageError)
     assert "unexpected argument 'x' found" == usage.message
-    assert "please report it" in str(usage)
+    assert "please report this text" in str(usage)
 
 
 _TIMEOUT = "error: invalid value '{}' for '{} <DURATION>': time unit needed\n\nFor more information, try '--help'.\n"
@@ -207,7 +207,7 @@ def test_a_failure_without_output() -> None:
     found = verdict(Completed(("machine", "ls"), 101))
 
     assert isinstance(found, errors.UnknownEngineError)
-    assert "exited with status 101 and said nothing" in str(found)
+    assert "exited with status 101 without a message" in str(found)
 
 
 def test_success_is_no_failure() -> None:

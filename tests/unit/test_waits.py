@@ -50,7 +50,7 @@ def test_a_path_that_appears(client: Smolvm, fake: FakeRunner) -> None:
     client.machine("m").wait_until(path="/run/ready")
 
     assert Exec("m", ["test", "-e", "/run/ready"], timeout=60) == fake.commands[0]
-    with pytest.raises(ValueError, match="path is not absolute"):
+    with pytest.raises(ValueError, match="path must be an absolute path"):
         client.machine("m").wait_until(path="run/ready")
 
 

@@ -342,7 +342,7 @@ ready()
 from smolkit.runners.local import watchdog
 line = watchdog._mine._engines[runner.host]
 for _ in range(1000 if {number == signal.SIGSTOP} else 1):
-    watchdog._mine.begin([(runner.host, "x")], line); watchdog._mine.settle([(runner.host, "x")], made=False)
+    watchdog._mine.begin_making([(runner.host, "x")], line); watchdog._mine.end_making([(runner.host, "x")], made=False)
 client.machine("n").create(); ready()"""
     with owner(engine, code) as process:
         (first,) = watchdogs(engine)
