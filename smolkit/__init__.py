@@ -3,18 +3,19 @@
     with Smolvm().machine("agent") as m:
         print(m.exec(["uname", "-r"]).stdout)
 
-The errors are in `smolkit.errors`, the keywords of each method in `smolkit.options`, the engine's subcommands in
-`smolkit.commands`, test doubles in `smolkit.testing`.
+`smolkit.errors` has the errors, `smolkit.options` the keywords of each method, `smolkit.commands` the engine's subcommands,
+`smolkit.testing` the test doubles, and `smolkit.aio` the async side.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smolkit import errors
+    from smolkit import aio, commands, errors, options, otel, progress, testing, values  # noqa: F401  (attributes)
     from smolkit.aio import AsyncMachine, AsyncRunner, AsyncSmolvm
     from smolkit.commands.call import Call
     from smolkit.commands.dialect import Dialect, Engine
     from smolkit.errors import SmolvmError
+    from smolkit.flows.teardown import Keep
     from smolkit.handles.client import Smolvm
     from smolkit.handles.machine import Machine
     from smolkit.handles.monitoring import Monitoring
@@ -42,6 +43,7 @@ __all__ = [
     "FileStat",
     "GuestPath",
     "Invocation",
+    "Keep",
     "Machine",
     "MachineInfo",
     "MonitorEvent",
@@ -59,7 +61,9 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-# Where each is. Imported when it is asked for: the pytest plugin is in every pytest, and few of those boot machines.
+# Submodules, and the module of each name. They are imported on first use: every pytest loads the plugin and with it this
+# package, and few of those boot machines.
+_SUBMODULES = ("aio", "commands", "errors", "options", "otel", "progress", "testing", "values")
 _MODULES = {
     "AsyncMachine": "aio",
     "AsyncRunner": "aio",
@@ -74,6 +78,7 @@ _MODULES = {
     "FileStat": "values.observed",
     "GuestPath": "values.results",
     "Invocation": "values.results",
+    "Keep": "flows.teardown",
     "Machine": "handles.machine",
     "MachineInfo": "values.results",
     "MonitorEvent": "values.observed",
@@ -95,21 +100,13 @@ if not TYPE_CHECKING:  # a type checker would take it for a module that has ever
     def __getattr__(name: str) -> object:
         from importlib import import_module
 
-        if name == "errors":
-            return import_module("smolkit.errors")
+        if name in _SUBMODULES:
+            return import_module(f"smolkit.{name}")
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        try:
-            module = import_module(f"smolkit.{_MODULES[name]}")
-        except ModuleNotFoundError as error:
-            if _MODULES[name] != "aio" or str(error.name).startswith("smolkit"):
-                raise
-            from smolkit.extras import placeholder  # late: most programs have the extras that they use
-
-            return placeholder(name, "async", error)
-        found = globals()[name] = getattr(module, name)
+        found = globals()[name] = getattr(import_module(f"smolkit.{_MODULES[name]}"), name)
         return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_SUBMODULES})

@@ -1,20 +1,23 @@
 """The keywords of the methods, as TypedDicts: for `help`, and to annotate what is handed on to them."""
 
-from smolkit.commands.option_types import (
-    BranchOptions,
-    CheckpointOptions,
-    ClientOptions,
-    ExecOptions,
-    MachineOptions,
-    MonitorOptions,
-    PackOptions,
-    PackRunOptions,
-    PopenOptions,
-    RunOptions,
-    SpawnOptions,
-    StartOptions,
-    UpdateOptions,
-)
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smolkit.commands.option_types import (
+        BranchOptions,
+        CheckpointOptions,
+        ClientOptions,
+        ExecOptions,
+        MachineOptions,
+        MonitorOptions,
+        PackOptions,
+        PackRunOptions,
+        PopenOptions,
+        RunOptions,
+        SpawnOptions,
+        StartOptions,
+        UpdateOptions,
+    )
 
 __all__ = [
     "BranchOptions",
@@ -31,3 +34,17 @@ __all__ = [
     "StartOptions",
     "UpdateOptions",
 ]
+
+
+def __getattr__(name: str) -> type:
+    from smolkit.commands import option_types  # late: a program that runs needs no TypedDicts, and they take 3 ms
+
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: type = getattr(option_types, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

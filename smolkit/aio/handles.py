@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar, cast, final
 
 from anyio.lowlevel import checkpoint
 
-from smolkit.aio.greenlets import drive, in_loop, leave
+from smolkit.aio.greenlets import drive, drive_exit, in_loop
 from smolkit.aio.runner import AsyncRunner
 from smolkit.aio.twins import Twin, awaited, direct, giving
 from smolkit.commands.call import Call
@@ -75,7 +75,7 @@ class AsyncProcess(Twin[Process[T]]):
     async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036
         # After an exception the command is killed: soon done, and shielded from further cancellations. Without one the
         # block waits for the command, perhaps for long, and a cancellation has to reach it there.
-        await (leave(self._sync.__exit__, *error) if error[0] else drive(partial(self._sync.__exit__, *error), None))
+        await (drive_exit(self._sync.__exit__, *error) if error[0] else drive(partial(self._sync.__exit__, *error), None))
 
     async def __aiter__(self) -> AsyncIterator[tuple[str, T]]:
         pieces = iter(self._sync)
@@ -96,7 +96,7 @@ class AsyncMonitoring(Twin[Monitoring]):
         return self
 
     async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036
-        await leave(self._sync.__exit__, *error)
+        await drive_exit(self._sync.__exit__, *error)
 
     async def __aiter__(self) -> AsyncIterator[MonitorEvent]:
         events = iter(self._sync)
@@ -171,7 +171,7 @@ class AsyncMachine(Twin[Machine]):
         return self
 
     async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036
-        await leave(self._sync.__exit__, *error)
+        await drive_exit(self._sync.__exit__, *error)
 
     to_sync = direct(Machine.to_sync)
     to_async = direct(Machine.to_async)

@@ -905,7 +905,7 @@ class AsyncSmolvm(Twin[Smolvm]):
         """
 
     def free_port(self) -> int:
-        """A TCP port of this host that nobody listens on, for `ports=[(port, 80)]`.
+        """A TCP port of the engine's host that nobody listens on, for `ports=[(port, 80)]`.
 
         No other program that uses smolkit gets it while this process lives; it is not one that the kernel hands out.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from functools import partial
 
-from smolkit.aio.greenlets import hand_over
+from smolkit.aio.greenlets import await_in_task
 from smolkit.runners.base import AnyRunner
 from smolkit.values.results import Completed, Invocation
 
@@ -26,4 +26,4 @@ class AsyncRunner(AnyRunner):
 
     def call(self, invocation: Invocation) -> Completed:
         """Call `execute` from sync code, which runs in a greenlet of the event loop's."""
-        return hand_over(partial(self.execute, invocation), finish=invocation.finish)  # type: ignore[no-any-return]
+        return await_in_task(partial(self.execute, invocation), finish=invocation.finish)  # type: ignore[no-any-return]

@@ -1,16 +1,15 @@
-"""What is told of each call of the engine (`Smolvm(on_call=...)`), and what stands for one that is not run."""
+"""Finished calls of the engine, as `Smolvm(on_call=...)` gets them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 from attrs import field, frozen
 
+from smolkit import values
+from smolkit.commands.base import Command
+from smolkit.commands.dialect import verb_of
 from smolkit.values.shown import redact, shell_line
-
-if TYPE_CHECKING:
-    from smolkit.commands.base import Command
-    from smolkit.values.results import Invocation
 
 
 @final
@@ -19,12 +18,11 @@ class Call:
     """One call of the engine that has ended.
 
     Attributes:
-        command: What was to be done, as a value: `type(call.command).__name__` is its kind. It may hold secrets, which its
-            repr does not show.
-        argv: The engine's arguments, without secrets, values of env and proxies.
+        command: The command; `type(call.command).__name__` is its kind. It may hold secrets, which its repr masks.
+        argv: The engine's arguments, with secrets, values of env and proxies masked.
         duration: Seconds.
-        returncode: The engine's exit status; None where it was not started, or interrupted.
-        error: What the caller is going to see, or None.
+        returncode: The engine's exit status; None if it was not started or the call was interrupted.
+        error: The exception that the caller gets, or None.
     """
 
     command: Command[Any]
@@ -36,8 +34,7 @@ class Call:
     @property
     def verb(self) -> str:
         """The engine's verb: `machine exec`."""
-        words = self.argv[2:] if self.argv[:1] == ("--error-format",) else self.argv
-        return " ".join(words[: 2 if words[:1] in {("machine",), ("pack",), ("config",)} else 1])
+        return verb_of(self.argv)
 
 
 @final
@@ -54,7 +51,7 @@ class Plan:
         self.lines: list[str] = []
         self._program, self._echo = program, echo
 
-    def add(self, command: Command[Any], invocation: Invocation) -> None:
+    def add(self, command: Command[Any], invocation: values.Invocation) -> None:
         """Notes it, and prints its line."""
         variables = [f"{key}=***" for key, _ in invocation.env]
         given = " <<< ..." if invocation.stdin else ""

@@ -19,19 +19,19 @@ from smolkit.errors import (
     tail,
 )
 from smolkit.flows.lookup import check_same, insist, lookup, status
-from smolkit.flows.steps import Pause, ReadLog, Settle
+from smolkit.flows.steps import InterruptPoint, Pause, ReadLog
 from smolkit.flows.teardown import PAUSES, discard, end, halt, how_to_enter, may_be_left, note, once, patiently, try_each
 from smolkit.values import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from smolkit.commands.admin import Branch, Update
     from smolkit.commands.create import MachineSpec
     from smolkit.commands.dialect import Dialect
     from smolkit.commands.lifecycle import Start
     from smolkit.commands.option_types import BranchOptions
     from smolkit.commands.run import Run, RunDetached
-    from smolkit.commands.verbs import Branch, Update
     from smolkit.flows.steps import Steps
     from smolkit.flows.teardown import Keep
     from smolkit.values.exec_result import ExecResult
@@ -45,7 +45,7 @@ _REMOVAL = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before each further look; t
 def create(name: str, spec: MachineSpec, dialect: Dialect, marks: Marks) -> Steps[None]:
     """Creates the machine, and makes sure that its network policy is recorded as asked; if not, it is gone again."""
     check = spec.check_recorded if spec.has_policy else None
-    making = patiently(Create(name, spec, marks=marks.labels), settle=True)
+    making = patiently(Create(name, spec, marks=marks.labels), interruptible=True)
     yield from _make(name, making, check, dialect, marks)
 
 
@@ -63,7 +63,7 @@ def _make(
         is_made = True
         if check is not None:
             check((yield from lookup(name)))
-        yield Settle()
+        yield InterruptPoint()
     except BaseException as error:
         if is_made:
             note(error, (yield from discard(name, dialect)))
@@ -202,9 +202,9 @@ def enter(start_it: Start, spec: MachineSpec | None, dialect: Dialect, marks: Ma
         else:
             yield from check_same(start_it.name, dialect, marks)
         is_there = True
-        yield Settle()
+        yield InterruptPoint()
         yield from start(start_it)
-        yield Settle()
+        yield InterruptPoint()
     except BaseException as error:
         if is_there:
             yield from not_entered(start_it.name, dialect, marks, keep, trusted=spec is not None)(error)

@@ -21,7 +21,7 @@ What is left, and what comes out, when something fails: the rules, in the order 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from smolkit.commands.lifecycle import Delete, Ls, Stop
 from smolkit.errors import (
@@ -36,17 +36,14 @@ from smolkit.errors import (
     add_note,
 )
 from smolkit.flows.lookup import age, check_branches, check_same
-from smolkit.flows.steps import Pause, Settle, Steps
+from smolkit.flows.steps import InterruptPoint, Pause, Steps
 
 if TYPE_CHECKING:
-    from typing import Literal
-
     from smolkit.commands.base import Command
     from smolkit.commands.dialect import Dialect
     from smolkit.values.ownership import Marks
 
-    Keep = bool | Literal["on_error"]
-
+Keep = bool | Literal["on_error"]
 T = TypeVar("T")
 
 PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds before each further try of what was busy
@@ -59,7 +56,7 @@ def once(command: Command[T]) -> Steps[T]:
     return answer
 
 
-def leave(
+def exit_block(
     name: str,
     dialect: Dialect,
     marks: Marks,
@@ -91,7 +88,7 @@ def leave(
     if body is not None:
         note(body, failures)
         try:
-            yield Settle()
+            yield InterruptPoint()
         except BaseException as interrupt:  # it comes out in the body's place
             note(interrupt, failures)
             raise
@@ -245,18 +242,18 @@ def may_be_left(name: str) -> str:
     return f"machine {name!r} may still be there: client.ls() tells"
 
 
-def patiently(command: Command[None], *, settle: bool = False) -> Steps[None]:
+def patiently(command: Command[None], *, interruptible: bool = False) -> Steps[None]:
     """Tries a command again that had no effect because something of the engine's was in use; never more than so often.
 
-    With settle, an interrupt ends the tries: there is nothing to undo.
+    If interruptible, an interrupt ends the tries: there is nothing to undo.
     """
     for pause in PAUSES:
         try:
             yield command
         except EngineBusyError:
             yield Pause(pause)
-            if settle:
-                yield Settle()
+            if interruptible:
+                yield InterruptPoint()
         else:
             return
     yield command

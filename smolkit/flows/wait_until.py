@@ -10,7 +10,7 @@ from smolkit.commands.exec import Exec
 from smolkit.commands.lifecycle import DataDir
 from smolkit.errors import EngineTimeoutError, ExecTimeoutError, ProgramNotFoundError, QueueTimeoutError, WaitTimeoutError
 from smolkit.flows.provision import add_logs
-from smolkit.flows.steps import Clock, Pause, ReadLog, Settle
+from smolkit.flows.steps import Clock, InterruptPoint, Pause, ReadLog
 from smolkit.values import validate
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def probe(  # noqa: PLR0917  (as wait_until has them)
         test = ("test", "-e", validate.utf8("path", validate.guest_path("path", path)))
         return f"{path} did not exist", lambda left: _is_ok(exec_of, test, left)
     if port is not None:
-        number = validate.integer("port", port, 1, 65_535)
+        number = validate.port("port", port)
         return f"nothing listened on port {port}", lambda left: _listens(exec_of, number, left)
     pattern = _compiled(log)
     return f"no line of its logs matched {pattern.pattern!r}", _LogReader(name, pattern).look
@@ -81,7 +81,7 @@ def wait_until(name: str, what: str, look: Probe, timeout: float) -> Steps[None]
             raise error
         pause = min(next(pauses, _PAUSES[-1]), left)
         yield Pause(pause)
-        yield Settle()
+        yield InterruptPoint()
         left -= pause
 
 

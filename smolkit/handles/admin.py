@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import evolve
 
 from smolkit.commands import option_tables
+from smolkit.commands.converters import machine_name
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.lifecycle import DataDir
-from smolkit.commands.names import machine_name
 from smolkit.flows import provision, teardown
 from smolkit.flows.steps import perform
 from smolkit.handles.base import Handle
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Self, Unpack
 
+    from smolkit.commands.admin import Branch
     from smolkit.commands.base import Command
     from smolkit.commands.option_types import BranchOptions, CheckpointOptions, MonitorOptions, UpdateOptions
     from smolkit.commands.verb import Verb
-    from smolkit.commands.verbs import Branch
     from smolkit.flows.teardown import Keep
     from smolkit.handles.monitoring import Monitoring
     from smolkit.handles.process import Process
@@ -109,7 +109,7 @@ class MachineVerbs(Handle):
         return type(self)(self._runner, name, spec, keep=keep, session=self._session)
 
     def _branch_of(self, child: str | None, given: Mapping[str, Any]) -> Branch:
-        from smolkit.commands.verbs import Branch  # late: rarely needed
+        from smolkit.commands.admin import Branch  # late: rarely needed
 
         return evolve(Branch.of(child, given, operands=[self.name]), machine_secrets=self._spec.secrets)
 
@@ -126,7 +126,7 @@ class MachineVerbs(Handle):
         Raises:
             ValueError: that port is not published.
         """
-        validate.integer("port", port, 1, 65_535)
+        validate.port("port", port)
         validate.text("scheme", scheme)
         published = self.status().ports or self._spec.ports
         for host, guest in published:
@@ -149,7 +149,7 @@ class MachineVerbs(Handle):
             PolicyNotRecordedError: an allow list was not recorded as asked. The machine is as the engine left it.
             MachineNotFoundError, MachineReplacedError
         """
-        from smolkit.commands.verbs import Update  # late: rarely needed
+        from smolkit.commands.admin import Update  # late: rarely needed
 
         options = hide_options(options)
         command = self._of(Update, options)
@@ -176,7 +176,7 @@ class MachineVerbs(Handle):
             ConfigError: the engine refused; nothing was changed.
             MachineNeverStartedError: its disks, which are to grow, are not there before its first start.
         """
-        from smolkit.commands.verbs import Resize  # late: rarely needed
+        from smolkit.commands.admin import Resize  # late: rarely needed
 
         given = {"cpus": cpus, "memory": memory, "storage": storage, "overlay": overlay}
         self._on_own(self._of(Resize, given))
@@ -186,19 +186,19 @@ class MachineVerbs(Handle):
 
         Then it can only be resumed or deleted.
         """
-        from smolkit.commands.verbs import Pause  # late: rarely needed
+        from smolkit.commands.admin import Pause  # late: rarely needed
 
         self._on_own(self._of(Pause))
 
     def resume(self) -> None:
         """Lets a paused machine run on, with the memory it had (engine >= 1.18.2)."""
-        from smolkit.commands.verbs import Resume  # late: rarely needed
+        from smolkit.commands.admin import Resume  # late: rarely needed
 
         self._runner.run(self._of(Resume))
 
     def release(self, env: Mapping[str, str] | None = None) -> None:
         """Lets a branch that was made with hold=True run, with these variables (engine >= 1.14.0)."""
-        from smolkit.commands.verbs import BranchRelease  # late: rarely needed
+        from smolkit.commands.admin import BranchRelease  # late: rarely needed
 
         env = hide(env)
         self._on_own(self._of(BranchRelease, {"env": env}))
@@ -215,7 +215,7 @@ class MachineVerbs(Handle):
         Returns:
             The path, absolute.
         """
-        from smolkit.commands.verbs import Checkpoint  # late: rarely needed
+        from smolkit.commands.admin import Checkpoint  # late: rarely needed
 
         options = hide_options(options)
         with self._runner.target(validate.path("output", output)) as part:
@@ -230,7 +230,7 @@ class MachineVerbs(Handle):
             target: The absolute path in the guest.
             read_only: Whether the guest may only read.
         """
-        from smolkit.commands.verbs import MountAdd  # late: rarely needed
+        from smolkit.commands.admin import MountAdd  # late: rarely needed
 
         folder = validate.absolute("source", source)
         if ":" in folder:
@@ -241,25 +241,25 @@ class MachineVerbs(Handle):
 
     def unmount(self, target: str) -> None:
         """Takes away a folder that was mounted there (engine >= 1.32.2)."""
-        from smolkit.commands.verbs import MountRemove  # late: rarely needed
+        from smolkit.commands.admin import MountRemove  # late: rarely needed
 
         self._runner.run(self._of(MountRemove, {"target": target}))
 
     def mounts(self) -> list[dict[str, Any]]:
         """The engine's records of the folders that were mounted: `source`, `target`, `readOnly` (engine >= 1.32.2)."""
-        from smolkit.commands.verbs import MountLs  # late: rarely needed
+        from smolkit.commands.admin import MountLs  # late: rarely needed
 
         return list(self._runner.run(self._of(MountLs)))
 
     def sync(self) -> None:
         """Makes the host's side of its `:staged` volumes as the machine's is, deletions too (engine >= 1.14.0)."""
-        from smolkit.commands.verbs import Sync  # late: rarely needed
+        from smolkit.commands.admin import Sync  # late: rarely needed
 
         self._on_own(self._of(Sync))
 
     def stats(self) -> Stats:
         """What the running machine uses right now (engine >= 1.29.1)."""
-        from smolkit.commands.verbs import StatsOf  # late: rarely needed
+        from smolkit.commands.admin import StatsOf  # late: rarely needed
 
         return self._runner.run(self._of(StatsOf))
 
@@ -269,7 +269,7 @@ class MachineVerbs(Handle):
         Args:
             tail: Only so many lines.
         """
-        from smolkit.commands.verbs import Logs  # late: rarely needed
+        from smolkit.commands.admin import Logs  # late: rarely needed
 
         command = self._of(Logs, {"tail": tail})
         if not self._dialect.supports("machine logs"):
@@ -298,7 +298,7 @@ class MachineVerbs(Handle):
         Returns:
             A process to iterate for `(stream, line)`: `kill()` it, or leave its `with` by an exception, to have enough.
         """
-        from smolkit.commands.verbs import Logs  # late: rarely needed
+        from smolkit.commands.admin import Logs  # late: rarely needed
         from smolkit.handles.process import start
 
         logs = self._of(Logs, {"tail": tail, "follow": True})
@@ -306,7 +306,7 @@ class MachineVerbs(Handle):
 
     def egress_events(self, *, limit: int | None = None) -> list[EgressEvent]:
         """The guest's attempts to reach out, oldest first, the newest 200 (engine >= 1.8.1). A missing machine has none."""
-        from smolkit.commands.verbs import EgressEvents  # late: rarely needed
+        from smolkit.commands.admin import EgressEvents  # late: rarely needed
 
         return list(self._runner.run(self._of(EgressEvents, {"limit": limit})))
 
@@ -319,7 +319,7 @@ class MachineVerbs(Handle):
         Returns:
             What to iterate for health and restarts as they come, until the engine gives up or `stop()`; best in a `with`.
         """
-        from smolkit.commands.verbs import Monitor  # late: rarely needed
+        from smolkit.commands.admin import Monitor  # late: rarely needed
         from smolkit.handles.monitoring import Monitoring
         from smolkit.handles.process import start
 
@@ -327,7 +327,7 @@ class MachineVerbs(Handle):
 
     def images(self) -> dict[str, Any]:
         """The engine's record of the machine's image layers and their disk. A stopped machine is booted to answer."""
-        from smolkit.commands.verbs import Images  # late: rarely needed
+        from smolkit.commands.admin import Images  # late: rarely needed
 
         return self._runner.run(self._of(Images))
 
@@ -338,12 +338,12 @@ class MachineVerbs(Handle):
             everything: All cached images.
             dry_run: Only say which.
         """
-        from smolkit.commands.verbs import Prune  # late: rarely needed
+        from smolkit.commands.admin import Prune  # late: rarely needed
 
         return self._on_own(self._of(Prune, {"everything": everything, "dry_run": dry_run}))
 
     def network_test(self, url: str | None = None) -> str:
         """Whether the machine reaches a URL, in the engine's words."""
-        from smolkit.commands.verbs import NetworkTest  # late: rarely needed
+        from smolkit.commands.admin import NetworkTest  # late: rarely needed
 
         return self._runner.run(self._of(NetworkTest, operands=() if url is None else (validate.operand("url", url),)))

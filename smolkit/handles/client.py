@@ -6,9 +6,9 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, final
 
+from smolkit import commands
 from smolkit.commands import option_tables
 from smolkit.commands.create import MachineSpec
-from smolkit.commands.engine import PackCreate
 from smolkit.commands.lifecycle import Ls
 from smolkit.commands.options import choose
 from smolkit.errors import MachineRunningError
@@ -220,13 +220,11 @@ class Smolvm(EngineVerbs):
             self.runner.plan = around
 
     def free_port(self) -> int:
-        """A TCP port of this host that nobody listens on, for `ports=[(port, 80)]`.
+        """A TCP port of the engine's host that nobody listens on, for `ports=[(port, 80)]`.
 
         No other program that uses smolkit gets it while this process lives; it is not one that the kernel hands out.
         """
-        from smolkit.runners.local.ports import free_port  # late: rarely needed
-
-        return free_port()
+        return self.runner.free_port()
 
     def pack_create(
         self, image: str | os.PathLike[str] | None, output: str | os.PathLike[str], **options: Unpack[PackOptions]
@@ -251,12 +249,12 @@ class Smolvm(EngineVerbs):
         options = hide_options(options)
         given: dict[str, Any] = {"image": image, **options}
         program = validate.path("output", output).removesuffix(_PACK)
-        PackCreate.of(program, given)  # says what is wrong with it, before any process starts
+        commands.PackCreate.of(program, given)  # says what is wrong with it, before any process starts
         source = given.get("from_machine")
         if source is not None and self.machine(source).status().running:
             raise MachineRunningError(f"machine {source!r} runs: only a stopped machine can be packed")
         with self.runner.target(program) as part, self.runner.target(program + _PACK, part + _PACK):
-            self.runner.run(PackCreate.of(part, given))
+            self.runner.run(commands.PackCreate.of(part, given))
         return validate.absolute("output", program if given.get("single_file") else program + _PACK)
 
     @property

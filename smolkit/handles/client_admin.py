@@ -88,13 +88,13 @@ class EngineVerbs:
 
     def pack_info(self, pack: str | os.PathLike[str]) -> str:
         """A pack file's manifest, as text."""
-        from smolkit.commands.verbs import PackInfo  # late: rarely needed
+        from smolkit.commands.pack import PackInfo  # late: rarely needed
 
         return self.runner.run(PackInfo.of(None, {"sidecar": pack}))
 
     def pack_push(self, pack: str | os.PathLike[str], reference: str) -> None:
         """Brings a pack file to a registry."""
-        from smolkit.commands.verbs import PackPush  # late: rarely needed
+        from smolkit.commands.pack import PackPush  # late: rarely needed
 
         self.runner.run(PackPush.of(None, {"file": pack}, operands=[validate.operand("reference", reference)]))
 
@@ -104,7 +104,7 @@ class EngineVerbs:
         Returns:
             The file's absolute path.
         """
-        from smolkit.commands.verbs import PackPull  # late: rarely needed
+        from smolkit.commands.pack import PackPull  # late: rarely needed
 
         operands = [validate.operand("reference", reference)]
         with self.runner.target(validate.path("output", output)) as part:
@@ -113,19 +113,19 @@ class EngineVerbs:
 
     def pack_inspect(self, reference: str) -> dict[str, Any]:
         """A registry's manifest of a pack."""
-        from smolkit.commands.verbs import PackInspect  # late: rarely needed
+        from smolkit.commands.pack import PackInspect  # late: rarely needed
 
         return self.runner.run(PackInspect.of(operands=[validate.operand("reference", reference)]))
 
     def pack_list(self) -> list[dict[str, Any]]:
         """The engine's records of the packs it has unpacked (engine >= 1.31.0)."""
-        from smolkit.commands.verbs import PackList  # late: rarely needed
+        from smolkit.commands.pack import PackList  # late: rarely needed
 
         return list(self.runner.run(PackList.of()))
 
     def pack_prune(self, *, keep: int | None = None, everything: bool = False, dry_run: bool = False) -> str:
         """Removes unpacked packs that nothing needs, but for the `keep` (5) last ones; the engine's words."""
-        from smolkit.commands.verbs import PackPrune  # late: rarely needed
+        from smolkit.commands.pack import PackPrune  # late: rarely needed
 
         return self.runner.run(PackPrune.of(None, {"keep": keep, "everything": everything, "dry_run": dry_run}))
 
@@ -133,7 +133,7 @@ class EngineVerbs:
         self, checkpoint: str | os.PathLike[str], output: str | os.PathLike[str], *, at: str | None = None
     ) -> str:
         """Makes one portable file of a checkpoint that is in a store (engine >= 1.17.0); its absolute path."""
-        from smolkit.commands.verbs import Checkpoint  # late: rarely needed
+        from smolkit.commands.admin import Checkpoint  # late: rarely needed
 
         with self.runner.target(validate.path("output", output)) as part:
             self.runner.run(Checkpoint.of(None, {"export_from": checkpoint, "at": at, "output": part}))
@@ -151,14 +151,14 @@ class EngineVerbs:
         Raises:
             ValueError: neither is given.
         """
-        from smolkit.commands.verbs import CheckpointLog  # late: rarely needed
+        from smolkit.commands.admin import CheckpointLog  # late: rarely needed
 
         operands = [] if checkpoint is None else [validate.no_flag("checkpoint", validate.path("checkpoint", checkpoint))]
         return self.runner.run(CheckpointLog.of(None, {"store": store, "machine": machine}, operands=operands))
 
     def checkpoint_prune(self, store: str | os.PathLike[str]) -> str:
         """Removes from a store what no checkpoint needs any more; the engine's words (engine >= 1.17.0)."""
-        from smolkit.commands.verbs import CheckpointPrune  # late: rarely needed
+        from smolkit.commands.admin import CheckpointPrune  # late: rarely needed
 
         return self.runner.run(CheckpointPrune.of(None, {"store": store}))
 
@@ -170,32 +170,32 @@ class EngineVerbs:
         restore_cache_gib: int | None = None,
     ) -> None:
         """Makes a checkpoint directory ready, so that the next machine from it starts sooner (engine >= 1.22.2)."""
-        from smolkit.commands.verbs import CheckpointWarm  # late: rarely needed
+        from smolkit.commands.admin import CheckpointWarm  # late: rarely needed
 
         limits = {"restore_cache_entries": restore_cache_entries, "restore_cache_gib": restore_cache_gib}
         self.runner.run(CheckpointWarm.of(None, {"source": checkpoint, **limits}))
 
     def config_show(self) -> str:
         """The engine's settings, as text."""
-        from smolkit.commands.verbs import ConfigShow  # late: rarely needed
+        from smolkit.commands.admin import ConfigShow  # late: rarely needed
 
         return self.runner.run(ConfigShow.of())
 
     def registries_path(self) -> str:
         """The file that has the registries."""
-        from smolkit.commands.verbs import RegistriesPath  # late: rarely needed
+        from smolkit.commands.admin import RegistriesPath  # late: rarely needed
 
         return self.runner.run(RegistriesPath.of()).strip()
 
     def registries_show(self) -> str:
         """The registries, as text."""
-        from smolkit.commands.verbs import RegistriesShow  # late: rarely needed
+        from smolkit.commands.admin import RegistriesShow  # late: rarely needed
 
         return self.runner.run(RegistriesShow.of())
 
     def registries_init(self) -> None:
         """Writes a file of registries to begin with."""
-        from smolkit.commands.verbs import RegistriesInit  # late: rarely needed
+        from smolkit.commands.admin import RegistriesInit  # late: rarely needed
 
         self.runner.run(RegistriesInit.of())
 
@@ -205,6 +205,6 @@ class EngineVerbs:
         Failures of the engine are smolkit's errors. Nothing is checked, added (but `--error-format json`, where the engine
         has it) or undone. The words are shown in errors and logs: no place for secrets.
         """
-        from smolkit.commands.verbs import Cli  # late: rarely needed
+        from smolkit.commands.admin import Cli  # late: rarely needed
 
         return self.runner.run(Cli(None, validate.words("words", words)))

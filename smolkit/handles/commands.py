@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from smolkit.commands.exec import Exec
 from smolkit.handles.base import Handle
@@ -142,7 +142,7 @@ class MachineCommands(Handle):
         env = {**dict(validate.hidden_pairs("env", options.get("env"))), MARK: mark}
         rest: dict[str, Any] = {**options, "env": env}
         pid = self._runner.run(Spawn(self.name, command, machine_secrets=self._spec.secrets, **rest))
-        return Spawned(self, cast("int", pid), mark)
+        return Spawned(self, pid, mark)
 
     def shell(self) -> int:
         """Hands this program's terminal over to a shell in the guest; its exit status.

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, final
 
 from smolkit.commands import option_tables
 from smolkit.commands.base import LONG
+from smolkit.commands.converters import machine_name
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.lifecycle import Start, Stop
-from smolkit.commands.names import machine_name
 from smolkit.commands.options import choose
 from smolkit.errors import CleanupError, MachineNotFoundError, MachineReplacedError
 from smolkit.flows import lookup, provision, teardown, wait_until
@@ -137,7 +137,7 @@ class Machine(MachineTransfers, MachineVerbs):
     def _leave(self, error: BaseException | None, told: list[bool]) -> None:
         made = self._made
         if made is not None and made.are_own:  # what was forked inside the block and leaves it leaves the machine
-            leave = teardown.leave(
+            leave = teardown.exit_block(
                 self.name, self._dialect, made, self._keep, error, branchable=self._branchable, told=told
             )
             try:

@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
 from attrs import evolve
 
-from smolkit.commands.exec import GRACE
+from smolkit.commands.failures import STDERR_END
 from smolkit.runners.blocking import Gate, Ticket, caller, caller_is_gone, holding_interrupts
 from smolkit.values import validate
 from smolkit.values.results import Completed
+from smolkit.values.shown import JSON_FAILURE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
+    from smolkit.commands.admin import Logs, Monitor
     from smolkit.commands.exec import Exec
-    from smolkit.commands.verbs import Logs, Monitor
     from smolkit.errors import SmolvmError
     from smolkit.runners.base import Runner
 
 T = TypeVar("T", bytes, str)
 
-_ERROR = b'{"error":{'  # how a failure of the engine begins, at the end of stderr
-_KEPT = 65_536  # bytes of stderr that are kept to tell how it ended
+_ERROR = JSON_FAILURE.encode()
 _TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
 _LONGEST_LINE = 1_048_576  # characters after which a line is given without its end
 
@@ -91,9 +91,10 @@ class Process(Generic[T]):
     ) -> None:
         self._command, self._runner, self._text = command, runner, text
         self._grace, self._pid, self._started = grace, os.getpid(), runner.clock()
-        self._deadline = None if command.timeout is None else self._started + command.timeout + GRACE
         self._live = runner.follow(command, stdin=stdin)
         self._invocation = command.invocation(runner.engine.dialect)
+        # The same bound as that of a call that is not followed: the command's own timeout, and a grace for the engine.
+        self._deadline = None if self._invocation.timeout is None else self._started + self._invocation.timeout
         self._turn = Gate(1)  # of those who read to the end
         self._piece = Gate(1, "to read this process's output")  # the end of the block reads, too
         self._reader: tuple[object, Ticket] | None = None  # who has it
@@ -260,11 +261,11 @@ class Process(Generic[T]):
     def _not_the_engines(self, chunk: bytes) -> bytes:
         """What of stderr is surely the guest's; the rest is held until it is known."""
         said = self._held + chunk
-        self._tail = (self._tail + chunk)[-_KEPT:]
+        self._tail = (self._tail + chunk)[-STDERR_END:]
         start = said.rstrip(b"\n").rfind(b"\n") + 1
         last = said[start:]
         begins = any(last.endswith(_ERROR[:length]) for length in range(1, len(_ERROR)))
-        if len(last) < _KEPT and (_ERROR in last or begins):
+        if len(last) < STDERR_END and (_ERROR in last or begins):
             self._held = last
             return said[:start]
         self._held = b""

@@ -7,8 +7,8 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from smolkit import commands
 from smolkit.commands.exec import Exec
-from smolkit.commands.lifecycle import Cp
 from smolkit.errors import GuestFileError, ProgramNotExecutableError, ProgramNotFoundError, UnsafeArchiveError
 from smolkit.handles.files import MachineFiles
 from smolkit.values import validate
@@ -275,14 +275,14 @@ class MachineTransfers(MachineFiles):
             )
         if into is not None:
             with self._runner.source(validate.path("source", source)) as file:
-                command = Cp(file, into, mode=mode, uid=uid, gid=gid)
+                command = commands.Cp(file, into, mode=mode, uid=uid, gid=gid)
                 self._wake(into.partition(":")[2])
                 self._runner.run(command)
         elif out_of is not None:
             if (mode, uid, gid) != (None, None, None):
                 raise ValueError("mode, uid and gid are for files that go into the guest")
             with self._runner.target(validate.path("target", target)) as file:
-                self._runner.run(Cp(out_of, file))
+                self._runner.run(commands.Cp(out_of, file))
 
     def _wake(self, path: str) -> None:
         """An image machine mounts these at its first exec: what was copied there before is lost (1.32.2)."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from attrs import evolve, frozen
 
+from smolkit.commands.dialect import without_json
 from smolkit.errors import HostLimitError, OutcomeUnknownError, SmolvmError, add_note
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Attempt(Generic[T]):
 
 def cut_short(invocation: Invocation, error: BaseException, *, is_interrupt: bool) -> Attempt[Any]:
     """A call out of which came what is no answer: an interrupt that its runner did not bear, or a fault of the runner."""
-    words = invocation.argv[2:] if invocation.argv[:1] == ("--error-format",) else invocation.argv
+    words = without_json(invocation.argv)
     by = "" if is_interrupt else f" by {error!r}"
     failure = OutcomeUnknownError(f"{' '.join(words[:2])} was cut short{by}: what it had done by then is not known")
     failure.__cause__ = error

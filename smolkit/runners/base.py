@@ -11,6 +11,7 @@ from attrs import evolve
 
 from smolkit.commands.dialect import Dialect, Engine
 from smolkit.commands.engine import Version
+from smolkit.commands.versions import NEWEST
 from smolkit.errors import EngineNotFoundError, ForeignProgramError, SmolvmError
 from smolkit.runners.attempts import Attempt, InterruptedCall, boot_is_over, cut_short, host_limits, stamped
 from smolkit.runners.blocking import Gate, holding_interrupts, interruptible, struck
@@ -84,7 +85,7 @@ class AnyRunner(Host, ABC):
                 except EngineNotFoundError:
                     if self.plan is None:
                         raise
-                    return Engine(_NEWEST, "smolvm", Dialect.of(_NEWEST))
+                    return Engine(NEWEST, "smolvm", Dialect.of(NEWEST))
         return self._engine
 
     def _probe(self, within: float | None) -> Engine:
@@ -341,5 +342,4 @@ class Runner(AnyRunner):
         return self.execute(invocation)
 
 
-_NEWEST = "1.32.2"  # that smolkit was tested with
 _ANY = Dialect((0, 7, 2))  # for --version, which every engine understands

@@ -107,6 +107,16 @@ class Host:
 
         return here()
 
+    def free_port(self) -> int:
+        """A TCP port of the engine's host that nobody listens on, and that no other program with smolkit gets meanwhile.
+
+        Raises:
+            OSError: all are taken.
+        """
+        from smolkit.runners.local.ports import free_port  # late: likewise
+
+        return free_port()
+
     def named(self, name: str | None, keep: object) -> str:
         """The name, or a fresh one; what is to be kept has none that tells of an owner."""
         from smolkit.values.ownership import fresh_name  # late: likewise

@@ -1,4 +1,4 @@
-"""Taking secrets out of what was recorded: programs write them as they are, quoted, escaped and encoded."""
+"""Removal of secrets from recorded data, where programs write them plain, quoted, escaped or encoded."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from attrs import frozen
 from smolkit.values.hidden import MASK
 
 _WHITE = " \t\n\r\f\v"
-_SHORT = 4  # characters: shorter ones are taken out only where they stand by themselves, as they are part of any text
-_LEAST = 4  # characters of base64 that tell a secret
-_BREAK = rb"(?:\r?\n|\\{1,4}n|(?:%(?:25)*0[dD])?%(?:25)*0[aA])?"  # in the middle of base64: its lines are short
+_SHORT = 4  # characters: shorter secrets are removed only as whole words, since they occur inside any text
+_LEAST = 4  # characters of base64 that identify a secret
+_BREAK = rb"(?:\r?\n|\\{1,4}n|(?:%(?:25)*0[dD])?%(?:25)*0[aA])?"  # a line break inside base64, plain or escaped
 _SPACE = rb"(?:\\{0,8}\s|\+|%(?:25)*(?:20|0[9aAdD])|\\{1,8}(?:[nrt]|u00(?:20|0[9aAdD])|x(?:20|0[9aAdD])|0?(?:040|01[125])))"
 _SLASH = rb"(?:\\{1,8}(?:u005[cC]|x5[cC]|0?134)|%(?:25)*5[cC]|\\)"
 _PART_OF_BASE64 = rb"[A-Za-z0-9+/_-]?={0,2}"
@@ -25,17 +25,17 @@ _PART_OF_BASE64 = rb"[A-Za-z0-9+/_-]?={0,2}"
 
 @final
 class Scrubber:
-    """Takes secrets out of text and bytes, each in all its forms, the longest stretch that any of them covers."""
+    """Replaces secrets in text and bytes by `***`, in all their encodings. Overlapping matches become one."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._forms = [form for secret in dict.fromkeys(secrets) for form in _forms_of(secret)]
 
     def text(self, text: str) -> str:
-        """The text without secrets."""
+        """Replace the secrets in a text."""
         return self.data(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
     def data(self, data: bytes) -> bytes:
-        """The bytes without secrets. JSON stays JSON, and what is no text keeps its length."""
+        """Replace the secrets in bytes. JSON stays valid, and binary data keeps its length."""
         found = self._without(data)
         if found != data and _is_json(data) and not _is_json(found):
             return json.dumps(self._walked(json.loads(data)), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
@@ -62,7 +62,7 @@ class Scrubber:
         return value
 
 
-def _mask(size: int) -> bytes:  # noqa: ARG001  (as the other)
+def _mask(size: int) -> bytes:  # noqa: ARG001  (the signature of _same_size)
     return MASK.encode()
 
 
@@ -86,7 +86,7 @@ def _is_json(data: bytes) -> bool:
 
 
 def _united(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Those that overlap made one."""
+    """The spans, with overlapping ones merged."""
     start, end = -1, -1
     for left, right in sorted(spans):
         if left > end:
@@ -100,12 +100,12 @@ def _united(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 @frozen
 class _Form:
-    """What finds a secret in some of its forms.
+    """A pattern for one family of a secret's encodings.
 
     Attributes:
-        pattern: What is searched for.
-        anchor: A part of it that is the same in all of them, which is found much faster.
-        broken: Whether there may be line breaks in it.
+        pattern: Matches each of the encodings.
+        anchor: A substring of all of them. Where it is missing, the slow pattern need not be tried.
+        broken: True if line breaks may interrupt the anchor.
     """
 
     pattern: re.Pattern[bytes]
@@ -113,7 +113,7 @@ class _Form:
     broken: bool = False
 
     def spans(self, data: bytes, unbroken: bytes) -> Iterator[tuple[int, int]]:
-        """Where it is found, overlapping too."""
+        """The start and end of each match, also of overlapping ones."""
         if self.anchor not in data and not (self.broken and self.anchor in unbroken):
             return
         found = self.pattern.search(data)
@@ -123,7 +123,7 @@ class _Form:
 
 
 def _forms_of(secret: str) -> Iterator[_Form]:
-    whole = secret.strip(_WHITE)  # a line's end is added and taken away on the way
+    whole = secret.strip(_WHITE)  # programs add and strip line ends
     if not whole:
         return
     yield _as_text(whole, rb"%s" if len(whole) >= _SHORT else rb"(?<!\w)%s(?!\w)")
@@ -155,7 +155,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _written(text: str) -> bytes:
-    """A pattern of text, each character of it as it is or in one of the forms that quoting and escaping give it."""
+    """A pattern for a text in which each character is plain, quoted or escaped."""
     return b"".join(_run(kind, "".join(run)) for kind, run in groupby(text, _kind))
 
 
@@ -166,7 +166,7 @@ def _kind(character: str) -> str:
 def _run(kind: str, run: str) -> bytes:
     if not kind:
         return b"".join(map(_forms, run))
-    # Bounded, since a guest may write as many as it likes. Line breaks may be lost altogether.
+    # Bounded: a guest may write any number, and an unbounded pattern would take quadratic time. Line breaks may be lost.
     least = 0 if {"\n", "\r"} & {*run} else 1
     return (_SLASH if kind == "\\" else _SPACE) + b"{%d,%d}" % (least, 2 * len(run) + 8)
 
@@ -185,7 +185,7 @@ def _forms(character: str) -> bytes:
         rb"&(?:%s|#0*%d|#[xX]0*%s);" % (_entity(character), ord(character), _digits(f"{ord(character):x}")),
     ]
     if character == "'":
-        forms[:0] = [rb"'\\{0,8}\"'\\{0,8}\"'", rb"'\\{1,8}''"]  # as shells have it within '...'
+        forms[:0] = [rb"'\\{0,8}\"'\\{0,8}\"'", rb"'\\{1,8}''"]  # an apostrophe inside a shell's '...'
     return b"(?:" + b"|".join(forms) + b")"
 
 
@@ -195,12 +195,12 @@ def _entity(character: str) -> bytes:
 
 
 def _digits(digits: str) -> bytes:
-    """Hexadecimal digits of either case."""
+    """A pattern for hexadecimal digits in either case."""
     return "".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in digits).encode()
 
 
 def _core(data: bytes, place: int) -> str:
-    """The base64 of data whose first byte is at this place of three: what does not depend on its neighbours."""
+    """The base64 digits of data at offset `place` (modulo 3) in a larger input that do not depend on its neighbours."""
     first, bits = (place * 8 + 5) // 6, (place + len(data)) * 8
     return base64.b64encode(bytes(place) + data).decode()[first : bits // 6]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smolkit.values.results import Completed
-from smolkit.values.shown import shell_line, tail, without_users
+from smolkit.values.shown import JSON_FAILURE, shell_line, tail, without_users
 
 
 class SmolvmError(Exception):
@@ -51,7 +51,7 @@ class SmolvmError(Exception):
         if self.completed:
             lines += [f"  command: {shell_line(('smolvm', *self.argv))}", f"  exit status: {self.returncode}"]
             # Without the line that the message was taken from: it would appear twice.
-            said = [line for line in tail(self.completed.stderr).splitlines() if not line.startswith('{"error":{')]
+            said = [line for line in tail(self.completed.stderr).splitlines() if not line.startswith(JSON_FAILURE)]
             lines += ["  stderr:", *(f"    {line}" for line in said if line != f"Error: {lines[0]}")] if said else []
         if self.hint:
             lines.append(f"  hint: {self.hint}")

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from smolkit.values.hidden import MASK
 
+# How the line begins in which the engine reports its failure as JSON; it is the last one of stderr.
+JSON_FAILURE = '{"error":{'
 # The flags whose value may be a secret. Everything after "--" is the guest's.
 _VARIABLE_FLAGS = frozenset({"-e", "--env"})
 _HIDING_FLAGS = _VARIABLE_FLAGS | {"--proxy"}

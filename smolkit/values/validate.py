@@ -259,6 +259,14 @@ def integer(name: str, value: object, low: int, high: int) -> int:
     return int(value)
 
 
+PORTS = range(1, 65_536)
+
+
+def port(name: str, value: object) -> int:
+    """A TCP or UDP port."""
+    return integer(name, value, PORTS[0], PORTS[-1])
+
+
 def octal(name: str, value: object) -> str:
     """Permissions (0o644) as octal digits; "" for None."""
     return "" if value is None else f"{integer(name, value, 0, 0o7777):o}"

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from contextlib import suppress
+from importlib import import_module
+from inspect import isabstract, isclass
+from itertools import takewhile
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -51,6 +58,7 @@ from smolkit.commands import (
     Run,
     RunDetached,
     RunTerminal,
+    Script,
     Shell,
     Spawn,
     Start,
@@ -61,17 +69,20 @@ from smolkit.commands import (
     Terminal,
     Update,
     Version,
+    guest_scripts,
 )
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.option_tables import CREATE, PACK, START
 from smolkit.commands.option_types import MachineOptions, PackOptions
 from smolkit.commands.options import choose
-from smolkit.commands.versions import SINCE
+from smolkit.commands.verb import Done, Said
+from smolkit.commands.versions import ALWAYS, LONG, MINIMUM, SINCE
 from tests.samples import CREATE_OPTIONS, PACK_OPTIONS, commands, create
 
 CLASSIC, CURRENT, NEWEST = Dialect.of("1.0.1"), Dialect.of("1.0.2"), Dialect.of("1.32.2")
 
 _EXEC = Exec("NAME", ["ARGV", "--flag"], env={"K": "V"}, workdir="/DIR", timeout=30)
+_SCRIPT = shlex.join(guest_scripts.words("true\n", "/DIR"))
 # command, classic argv, argv with names as flags
 TABLE: list[tuple[Command[Any], str, str]] = [
     (Version(), "--version", "--version"),
@@ -92,6 +103,7 @@ TABLE: list[tuple[Command[Any], str, str]] = [
     (Cp("SRC", "NAME:/path"), "machine cp SRC NAME:/path", "machine cp SRC NAME:/path"),
     (Cp("NAME:/path", "DST"), "machine cp NAME:/path DST", "machine cp NAME:/path DST"),
     (Status("NAME"), "machine status --name NAME --json", "machine status --name NAME --json"),
+    (Script("NAME", "true\n", "/DIR"), f"machine exec --name NAME -- {_SCRIPT}", f"machine exec --name NAME -- {_SCRIPT}"),
     (Shell("NAME"), "machine shell --name NAME", "machine shell --name NAME"),
     (Ls(), "machine ls --json", "machine ls --json"),
     (DataDir("NAME"), "machine data-dir NAME", "machine data-dir --name NAME"),
@@ -193,16 +205,79 @@ def test_branch_was_called_fork(version: str, words: str) -> None:
 @pytest.mark.parametrize(("command", "classic", "current"), TABLE)
 def test_each_command_is_said_as_its_grammar_has_it(command: Command[Any], classic: str, current: str) -> None:
     """The names of create, delete and data-dir are positional up to 1.0.1 and flags from 1.0.2 on."""
-    assert tuple(classic.split()) == command.argv(CLASSIC)
-    assert tuple(current.split()) == command.argv(CURRENT)
+    assert tuple(shlex.split(classic)) == command.argv(CLASSIC)
+    assert tuple(shlex.split(current)) == command.argv(CURRENT)
+
+
+# What is only there to be extended; the other bases are abstract.
+BASES = {Done, Said}
+
+
+def concrete_commands() -> set[type]:
+    """Every class of the package that makes an argv and reads the answer."""
+    modules = [import_module(f"smolkit.commands.{found.name}") for found in iter_modules(smolkit.commands.__path__)]
+    kinds = {kind for module in modules for kind in vars(module).values() if isclass(kind) and issubclass(kind, Command)}
+    return {kind for kind in kinds if not isabstract(kind)} - BASES
+
+
+def test_every_command_is_exported() -> None:
+    """A new command is in `__all__`, or the suite fails."""
+    exported = {getattr(smolkit.commands, name) for name in smolkit.commands.__all__}
+
+    assert concrete_commands() == {kind for kind in exported if issubclass(kind, Command) and not isabstract(kind)}
 
 
 def test_the_table_has_every_command() -> None:
     """A new command is in the argv table, or the suite fails."""
-    exported = [getattr(smolkit.commands, name) for name in smolkit.commands.__all__]
-    concrete = {kind for kind in exported if issubclass(kind, Command) and kind is not Command}
+    assert concrete_commands() == {type(row[0]) for row in [*TABLE, *LATER]}
 
-    assert concrete == {type(row[0]) for row in [*TABLE, *LATER]} == {type(command) for command in commands()}
+
+def test_the_samples_have_every_command() -> None:
+    """What the grammar test and the value tests go through has a new command, or the suite fails."""
+    assert concrete_commands() == {type(command) for command in commands()}
+
+
+def features_of(argv: tuple[str, ...]) -> set[str]:
+    """The rows of the version table that an argv needs: its verb, and each of its flags."""
+    words = list(takewhile(lambda word: word != "--", argv[2:] if argv[0] == "--error-format" else argv))
+    verb = " ".join(takewhile(lambda word: not word.startswith("-"), words))
+    while verb and verb not in SINCE and verb not in ALWAYS:
+        verb = verb.rpartition(" ")[0]
+    flags = {word.partition("=")[0] for word in words if word.startswith("-")}
+    return {verb, *(f"{verb} {LONG.get(flag, flag)}" for flag in flags)}
+
+
+@pytest.mark.parametrize("version", sorted({MINIMUM, *SINCE.values()}), ids=lambda version: ".".join(map(str, version)))
+def test_no_engine_is_told_what_it_does_not_have(version: tuple[int, int, int]) -> None:
+    """Each verb and each flag of each command has a row in the version table, and goes only to engines that have it."""
+    dialect, sent = Dialect(version), set()
+    for command in commands():
+        if not isinstance(command, Version | Cli):
+            with suppress(errors.UnsupportedByEngineError):
+                sent |= features_of(command.argv(dialect))
+
+    assert {"machine create", "machine create --env"} <= sent
+    assert set() == {feature for feature in sent if feature not in ALWAYS and SINCE.get(feature, (9999,)) > version}
+
+
+def test_the_samples_have_every_flag_of_the_version_table() -> None:
+    """A row that no command asks for is dead; forkable and fork are what older engines call branchable and branch."""
+    sent = {row for command in commands() if type(command) is not Version for row in features_of(command.argv(NEWEST))}
+    rows = {row for row in {*SINCE, *ALWAYS} if re.fullmatch(r"[a-z -]+ --[a-z-]+", row) and "fork" not in row}
+
+    assert set() == rows - sent
+
+
+def test_a_command_with_a_flag_that_has_no_row_is_an_error() -> None:
+    """A forgotten or misspelt row is found by the first call, whatever the engine's version."""
+
+    class Misspelt(Done):
+        WORDS = "machine stop"
+        FIXED = ("--timeuot", "3")
+
+    for dialect in (CLASSIC, NEWEST):
+        with pytest.raises(LookupError, match="names the feature 'machine stop --timeuot'"):
+            Misspelt("m").argv(dialect)
 
 
 def test_from_and_smolfile_together_are_classic_only() -> None:

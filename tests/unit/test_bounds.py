@@ -129,23 +129,32 @@ def test_a_command_in_a_machine_of_its_own_lets_others_start(pretend: PretendEng
     assert not client.runner._starts._line
 
 
-def test_a_silent_one_lets_others_start_after_a_while(
-    pretend: PretendEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Ahead(SubprocessRunner):
+    """A runner whose clock can be set forward."""
+
+    ahead = 0.0  # seconds
+
+    def clock(self) -> float:
+        """As in Runner."""
+        return super().clock() + self.ahead
+
+
+def test_a_silent_one_lets_others_start_after_a_while(pretend: PretendEngine, tmp_path: Path) -> None:
     """It says nothing of its boot; that the first start of the host has succeeded is not taken for known."""
-    monkeypatch.setattr("smolkit.runners.local.pump._BOOT", 0.3)
     program = tmp_path / "runs"
-    go = tmp_path / "go"
+    begun, go = tmp_path / "begun", tmp_path / "go"
     program.write_text(
-        f'#!/bin/sh\ncase "$*" in *" run "*) while [ ! -e {go} ]; do sleep 0.02; done;;\n'
+        f'#!/bin/sh\ncase "$*" in *" run "*) touch {begun}; while [ ! -e {go} ]; do sleep 0.02; done;;\n'
         f'*) exec {pretend.program} "$@";; esac\n'
     )
     program.chmod(0o755)
-    runner = SubprocessRunner(program, version="1.32.2", max_starts=1, state_dir=tmp_path / "state")
+    runner = Ahead(program, version="1.32.2", max_starts=1, state_dir=tmp_path / "state")
     client = Smolvm(runner=runner)
     thread, _ = in_thread(lambda: client.run(["sleep", "infinity"]))
     try:
-        until(lambda: runner._starts._line)
+        until(begun.exists)
+        assert runner._starts._line
+        runner.ahead = 61
         until(lambda: not runner._starts._line)
         assert [] == list(tmp_path.glob("state/.cache/smolvm/.smolkit-started-*"))
         with client.machine("m"):

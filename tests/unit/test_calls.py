@@ -154,6 +154,16 @@ def test_free_ports(client: Smolvm, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "BlockingIOError" in done.stderr
 
 
+def test_a_free_port_is_one_of_the_engines_host() -> None:
+    """The client asks its runner, whose engine may be on another host."""
+
+    class Elsewhere(FakeRunner):
+        def free_port(self) -> int:
+            return 4711
+
+    assert 4711 == Smolvm(runner=Elsewhere()).free_port()
+
+
 def test_a_live_process_that_fails_is_told_so(fake: FakeRunner) -> None:
     """Its outcome is the error that its reader sees."""
     calls: list[Call] = []

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from smolkit import Machine, Smolvm, SubprocessRunner
-from smolkit.runners.local.capture import Call
-from smolkit.runners.local.child import Child
+from smolkit.runners.local.capture import CapturedCall
+from smolkit.runners.local.child import LiveChild
 from smolkit.runners.local.posix import LOST, ChildProcess
 from smolkit.testing import PretendEngine
 
@@ -105,12 +105,12 @@ def followed(machine: Machine) -> None:
         process.wait()
 
 
-START = [ChildProcess.open_pipes, ChildProcess.start, Call.run]
+START = [ChildProcess.open_pipes, ChildProcess.start, CapturedCall.run_to_end]
 
 
 @pytest.mark.parametrize(
     ("work", "functions"),
-    [(create, START), (command, START), (followed, [*START[:2], Child.__init__, SubprocessRunner.open])],
+    [(create, START), (command, START), (followed, [*START[:2], LiveChild.__init__, SubprocessRunner.open])],
 )
 def test_an_interrupt_at_any_instruction_of_a_start(
     tmp_path: Path, work: Callable[[Machine], None], functions: list[Any]

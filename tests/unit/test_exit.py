@@ -24,7 +24,7 @@ WAYS = {
     "ExitStack": "stack = contextlib.ExitStack(); stack.enter_context(client.machine('m')); atexit.register(stack.close)",
     "finalize": "machine = client.machine('m'); machine.create(); weakref.finalize(block, machine.delete)",
     "a generator": "blocks = block(lambda machine: machine.exec(['true'])); next(blocks)",
-    "a generator beside the async side": "import smolkit.aio; blocks = block(lambda machine: None); next(blocks)",
+    "a generator beside the async side": "import smolkit.aio.handles; blocks = block(lambda machine: None); next(blocks)",
     "a generator that is observed": "client.runner.observe(print); blocks = block(lambda machine: None); next(blocks)",
 }
 

@@ -32,6 +32,12 @@ def run(code: str) -> str:
         "inspect.getmembers(smolkit)",
         "assert hasattr(smolkit, 'AsyncSmolvm') and 'AsyncSmolvm' in dir(smolkit)",
         "import smolkit.testing, smolkit.otel, smolkit.commands, smolkit.progress, smolkit.values, smolkit.pytest_plugin",
+        "smolkit.testing.FakeSmolvm, smolkit.otel.spans, smolkit.commands.Branch, smolkit.options.ExecOptions",
+        "smolkit.progress.bar, smolkit.values.Secret, smolkit.errors.ConfigError, smolkit.aio.in_loop",
+        "from smolkit.aio import *",
+        "pydoc.render_doc(smolkit.aio)",
+        "assert all(hasattr(smolkit, name) for name in dir(smolkit))",
+        "assert not hasattr(smolkit.aio, 'nonsense')",
         "assert not hasattr(smolkit, 'AsyncSmolvn')",
     ],
 )
@@ -45,6 +51,9 @@ def test_nothing_is_imported_that_is_not_used(code: str) -> None:
     [
         ("smolkit.AsyncSmolvm()", "async"),
         ("smolkit.AsyncRunner(version='1.32.2')", "async"),
+        ("class Own(smolkit.AsyncRunner): pass\nOwn()", "async"),
+        ("smolkit.aio.in_loop(print)", "async"),
+        ("smolkit.Smolvm('/no/such/smolvm').machine('a').to_async()", "async"),
         ("import smolkit.otel; smolkit.otel.spans()", "otel"),
         ("import smolkit.progress; smolkit.progress.bar('x').__enter__()", "progress"),
     ],

@@ -213,7 +213,7 @@ def on_fake(act: Callable[[Any, str], object]) -> tuple[object, object]:
             elif isinstance(content, bytes):
                 files.write(f"/guest-files/{name}", content)
             else:
-                files.link(f"/guest-files/{name}", content.replace("{w}", "/guest-files"))
+                files.symlink(f"/guest-files/{name}", content.replace("{w}", "/guest-files"))
         came = outcome(lambda: act(machine, "/guest-files"))
         held: dict[str, tuple[int, object]] = {}
         for name, node in files.walk("/guest-files"):

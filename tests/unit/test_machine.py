@@ -225,7 +225,7 @@ def test_pack_create(client: Smolvm, fake: FakeRunner) -> None:
     with pytest.raises(errors.MachineRunningError, match="only a stopped machine can be packed"):
         client.pack_create(None, "out", from_machine="agent")
     for image, options in ((None, {}), ("alpine", {"from_machine": "agent"})):
-        with pytest.raises(ValueError, match="name one of them"):
+        with pytest.raises(ValueError, match="and only one of them"):
             client.pack_create(image, "out", **options)  # type: ignore[arg-type]
 
 
@@ -348,11 +348,11 @@ BAD_OPTIONS: list[tuple[type[Exception], str, dict[str, Any]]] = [
     (TypeError, "volumes must be a list", {"volumes": "/a:/b"}),
     (ValueError, r"volumes\[0\] must not be empty", {"volumes": [""]}),
     (ValueError, "does not appear to be", {"allow_cidrs": ["nonsense"]}),
-    (ValueError, "allow_cidrs is empty, and no list at all restricts nothing", {"net": True, "allow_cidrs": []}),
-    (ValueError, "allow_hosts is empty", {"allow_hosts": ()}),
+    (ValueError, "allow_cidrs must not be empty, which would restrict nothing", {"net": True, "allow_cidrs": []}),
+    (ValueError, "allow_hosts must not be empty", {"allow_hosts": ()}),
     (ValueError, "leave one of them out", {"allow_cidrs": ["10.0.0.0/8"], "net": False}),
     (TypeError, "net must be True or False", {"net": "yes"}),
-    (ValueError, "block_io is one of 'sync', 'async'", {"block_io": "fast"}),
+    (ValueError, "block_io must be one of 'sync', 'async'", {"block_io": "fast"}),
     (TypeError, "labels must be a mapping", {"labels": ["a=b"]}),
     (ValueError, "must not contain '='", {"labels": {"a=b": "c"}}),
     (ValueError, "workdir must be an absolute path", {"workdir": "x"}),

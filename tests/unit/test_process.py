@@ -289,7 +289,7 @@ def test_commands_that_are_left_to_run(client: Smolvm, fake: FakeRunner) -> None
     ][:2]
     with pytest.raises(ValueError, match="not the name of a signal"):
         spawned.kill("; reboot")
-    with pytest.raises(errors.UnknownEngineError, match="gave no number"):
+    with pytest.raises(errors.UnknownEngineError, match="gave no PID"):
         machine.spawn(["x"])
 
 

@@ -88,6 +88,40 @@ def test_only_runners_know_processes_and_clocks(path: Path) -> None:
         assert not {"subprocess", "asyncio"} & imports_of(path)
 
 
+# Modules that import each other: these circles are still to be opened.
+CIRCULAR = {"handles.commands", "handles.spawned", "testing.fake", "testing.live", "testing.guest", "testing.programs"}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Imports make no circles, also late ones and those for the type checker. (A package only lists what is in it.)"""
+    modules = {name_of(path): path for path in MODULES if path.name != "__init__.py"}
+    imported = {
+        name: {found.removeprefix("smolkit.") for found in imports_of(path, typing=True)} & set(modules)
+        for name, path in modules.items()
+    }
+
+    assert set() == {name for name in modules if name in closure(name, imported)} - CIRCULAR
+
+
+def closure(name: str, imported: dict[str, set[str]]) -> set[str]:
+    """What a module imports, and what that imports, and so on."""
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        new = imported.get(todo.pop(), set()) - found
+        found |= new
+        todo += new
+    return found
+
+
+def test_tests_patch_nothing_of_smolkit() -> None:
+    """Tests inject what they replace."""
+    patch = re.compile(r"""(?:setattr|patch)\(\s*["']smolkit""")
+    tests = ROOT.parent / "tests"
+
+    assert [] == [str(path.relative_to(tests)) for path in tests.rglob("*.py") if patch.search(path.read_text())]
+
+
 # What blocks a thread, and so an event loop: what waits, waits by `runners.blocking`.
 BLOCKING = re.compile(r"time\.sleep\(|threading\.(?:Lock|Semaphore|Condition|Event)|os\.wait|\.select\(|\.poll\(\w")
 BLOCKING_LINES = {
@@ -106,7 +140,7 @@ def test_nothing_else_blocks_an_event_loop(path: Path) -> None:
     assert BLOCKING_LINES.get(name_of(path), 0) == len(found), found
 
 
-@pytest.mark.parametrize("module", [smolkit, commands])
+@pytest.mark.parametrize("module", [smolkit, commands, testing])
 def test_exports_are_sorted_and_complete(module: object) -> None:
     """`__all__` is in order, and has every public class that the module imports."""
     names = module.__all__  # type: ignore[attr-defined]
@@ -130,7 +164,8 @@ def test_classes_are_final_unless_they_are_meant_to_be_extended() -> None:
 @pytest.mark.parametrize("module", [smolkit, commands, errors, testing])
 def test_everything_public_is_explained(module: object) -> None:
     """Public classes, and their public methods and properties, have docstrings."""
-    for name, value in vars(module).items():
+    for name in {*vars(module), *module.__all__}:  # type: ignore[attr-defined]
+        value = getattr(module, name)
         if name.startswith("_") or not inspect.isclass(value) or not value.__module__.startswith("smolkit"):
             continue
         assert inspect.getdoc(value), name
@@ -182,6 +217,27 @@ def test_the_readmes_commands_are_those_that_run() -> None:
     assert 5 == len(lines) == len(run)
 
 
+def test_the_readmes_links_lead_somewhere() -> None:
+    """Each link is to a heading of the README, as GitHub names it, or to a file that is there."""
+    headings = re.findall(r"(?m)^##+ (.*)$", re.sub(r"(?ms)^```.*?^```", "", README))
+    anchors = {"#" + re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    local = [link for link in links if not link.startswith("https://") and not (ROOT.parent / link).exists()]
+
+    assert [] == [link for link in local if link not in anchors]
+    assert len(links) > 10
+
+
+def test_the_older_engines_are_installed_without_pytest() -> None:
+    """The gate fetches them with the quickstart's environment, before the suite whose tests use them."""
+    gate = (ROOT.parent / ".ci/run").read_text()
+    code = "import sys; sys.modules['pytest'] = None; import tests.engines"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT.parent)
+
+    assert "" == done.stderr
+    assert gate.index("step 'older engines'") < gate.index("step 'the test suite")
+
+
 def test_the_quickstart_runs_anywhere() -> None:
     """Where no microVM boots it gives the reason, and says that what follows is the fake."""
     code = "import runpy, sys; sys.modules['smol'] = None; runpy.run_path('examples/quickstart.py', run_name='__main__')"
@@ -199,7 +255,7 @@ def test_importing_smolkit_spares_what_it_does_not_need() -> None:
     spared = ["asyncio", "logging", "subprocess", "tempfile"]
     code = f"""import sys
 from smolkit import Smolvm; print([name for name in {[*spared, "json", "pathlib"]} if name in sys.modules])
-import smolkit.testing; print([name for name in {spared} if name in sys.modules])"""
+from smolkit.testing import FakeRunner, FakeSmolvm; print([name for name in {spared} if name in sys.modules])"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert "[]\n[]\n" == done.stdout

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from smolkit import errors
 from smolkit.commands import Exec
+from smolkit.commands.converters import machine_name
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.guest_scripts import encode
-from smolkit.commands.names import machine_name
 from smolkit.handles import archive
 from smolkit.values.shown import redact
 from tests.unit.test_files import tree

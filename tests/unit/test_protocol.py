@@ -135,7 +135,7 @@ class Strike:
     """A signal at the so-and-so-many-th call; not where no line of ours could bear it."""
 
     # At the very entry of a block's end; in a finalizer, whose exceptions Python drops.
-    BARE = frozenset({"__exit__", "__aexit__", "leave", "__del__"})
+    BARE = frozenset({"__exit__", "__aexit__", "drive_exit", "__del__"})
 
     def __init__(self, at: int) -> None:
         self.at, self.asked, self.done = at, 0, False

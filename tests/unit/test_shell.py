@@ -136,7 +136,7 @@ def test_what_it_does_not_know_it_refuses(script: str) -> None:
     fake = FakeSmolvm()
     with Smolvm(runner=fake).machine("m") as machine:
         machine.write_text("/root/f", "x")
-        fake.machines["m"].files.link("/root/l", "f")
+        fake.machines["m"].files.symlink("/root/l", "f")
         with pytest.raises(UnexpectedCommandError):
             machine.sh(script, workdir="/root")
 

@@ -16,7 +16,7 @@ def test_an_unexpected_command_raises(client: Smolvm, fake: FakeRunner) -> None:
     with pytest.raises(UnexpectedCommandError) as caught:
         client.machine("m").exec(["true"], env={"K": "s3cr3t"})
     assert "argv: smolvm machine exec --name m -i -e 'K=***' -- true" in str(caught.value)
-    assert "answers, the nearest first:\n    Ls()" in str(caught.value)
+    assert "answers, most similar first:\n    Ls()" in str(caught.value)
     assert "s3cr3t" not in str(caught.value)
 
 
@@ -135,12 +135,12 @@ def test_every_answer_should_be_asked_for(client: Smolvm, fake: FakeRunner) -> N
 
 
 def test_what_was_not_expected_is_shown_beside_what_was(client: Smolvm, fake: FakeRunner) -> None:
-    """The nearest first: a word that differs is found at a glance."""
+    """An unexpected command lists the scripted answers, most similar first."""
     fake.answer(["machine", "ls"], "[]")
     fake.answer(Exec("m", ["uname", "-a"]), "Linux")
     with pytest.raises(UnexpectedCommandError) as caught:
         client.machine("m").exec(["uname", "-r"])
 
-    shown = str(caught.value).partition("the nearest first:\n")[2].splitlines()
+    shown = str(caught.value).partition("most similar first:\n")[2].splitlines()
     assert "'-a'" in shown[0]
     assert "'ls'" in shown[1]

@@ -124,7 +124,7 @@ print([name for name in ("asyncio", "anyio", "greenlet", "trio") if name in sys.
 
 def test_what_the_async_side_needs_is_named() -> None:
     """Where anyio or greenlet is not installed."""
-    code = "import sys; sys.modules['greenlet'] = None; import smolkit.aio"
+    code = "import sys; sys.modules['greenlet'] = None; import smolkit.aio.handles"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert "smolkit's async side needs more packages (greenlet is missing): pip install 'smolkit[async]'" in done.stderr

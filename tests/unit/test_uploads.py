@@ -177,7 +177,7 @@ def test_a_tree_onto_what_is_no_folder(there: Guest, tmp_path: Path) -> None:
     (there.folder / "dangling").symlink_to("nowhere")
     (there.folder / "file").touch()
     with Smolvm(runner=(fake := FakeSmolvm())).machine("m") as machine:
-        fake.machines["m"].files.link("/root/dangling", "nowhere")
+        fake.machines["m"].files.symlink("/root/dangling", "nowhere")
         fake.machines["m"].files.write("/root/file", b"")
         for where, made in (("/root", machine), (there.inside, there.machine)):
             with pytest.raises(FileNotFoundError):
@@ -198,7 +198,7 @@ def test_the_fake_has_a_tree_as_it_was(tmp_path: Path) -> None:
         files = fake.machines["m"].files
         machine.upload(tmp_path / "source", "/root/tree")
         machine.mkdir("/root/there", mode=0o700)
-        files.link("/root/there/plain", "/root/outside")
+        files.symlink("/root/there/plain", "/root/outside")
         machine.upload(tmp_path / "source", "/root/there")
         expected, own, found = trees.held(tmp_path / "source"), files.stat("/root/tree"), {}
         assert (0o40751, expected.pop(".")[2]) == (own.mode, own.mtime)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+from inspect import isroutine
 from pathlib import PurePosixPath
+from typing import get_type_hints
 
 import pytest
 
+import smolkit.commands
+import smolkit.options
 from smolkit import Dialect, ExecResult, GuestPath, MachineInfo, errors
 from smolkit.commands import Create, Exec, MachineSpec
 from smolkit.values import Completed, Invocation
@@ -112,3 +116,15 @@ def test_where_the_grammars_part() -> None:
     assert Dialect.of("1.0.1").classic
     assert not Dialect.of("1.0.2").classic
     assert Dialect.of("1.8.0").capabilities - Dialect.of("1.7.9").capabilities == {"machine create --label"}
+
+
+@pytest.mark.parametrize("name", [*smolkit.commands.__all__, *smolkit.options.__all__])
+def test_the_annotations_of_commands_and_options_can_be_evaluated(name: str) -> None:
+    """Tools that build schemas ask `typing.get_type_hints` of a class, of its constructor and of its methods."""
+    kind = getattr(smolkit.commands if name in smolkit.commands.__all__ else smolkit.options, name)
+    methods = [getattr(kind, method) for method in dir(kind) if not method.startswith("_")]
+
+    assert set(kind.__annotations__) <= set(get_type_hints(kind))
+    for method in [kind.__init__, *filter(isroutine, methods)]:
+        if hasattr(method, "__annotations__"):
+            assert list(method.__annotations__) == list(get_type_hints(method))

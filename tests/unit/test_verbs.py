@@ -97,7 +97,7 @@ def test_a_machines_disks_and_workload(client: Smolvm, fake: FakeRunner) -> None
 )
 def test_what_would_do_nothing_is_refused(client: Smolvm, fake: FakeRunner, call: Callable[[Smolvm], object]) -> None:
     """Before anything runs."""
-    with pytest.raises(ValueError, match="needs"):
+    with pytest.raises(ValueError, match="must be given"):
         call(client)
     assert [] == fake.commands
 

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from smolkit import SmolvmError, errors
+from smolkit.commands import Exec, GuestCommand, PackRun, Run, Script, Shell, Spawn, Terminal
+from smolkit.commands.dialect import Dialect
 from smolkit.commands.failures import PHRASES, verdict
 from smolkit.values import Completed
 from tests.recorded import NOTE, RECORDED, as_json
+from tests.samples import commands
 
 JSON = ("--error-format", "json", "machine", "exec", "--name", "m", "-i", "--", "prog")
 TEXT = ("machine", "exec", "--name", "m", "--", "prog")
@@ -204,9 +207,49 @@ def test_a_failure_without_a_word() -> None:
     found = verdict(Completed(("machine", "ls"), 101))
 
     assert isinstance(found, errors.UnknownEngineError)
-    assert "exited with status 101 and said nothing" in str(found)
+    assert "exited with status 101 without a message" in str(found)
 
 
 def test_success_is_no_failure() -> None:
     """Exit 0 is success, whatever stands on stderr: engines warn there."""
     assert None is verdict(Completed(("machine", "start"), 0, stderr=b"WARN agent ready via SOCKET FALLBACK\n"))
+
+
+GUESTS = {type(command): command for command in commands() if isinstance(command, GuestCommand)}
+OF_THE_ENGINE = as_json("NOT_FOUND", "vm not found: m").encode()
+
+
+@pytest.mark.parametrize("command", GUESTS.values(), ids=lambda command: type(command).__name__)
+def test_every_command_of_the_guest_tells_the_engines_failure_from_the_guests_status(command: GuestCommand[Any]) -> None:
+    """The guest's exit status is part of the answer; the engine's failure is raised."""
+    argv = command.argv(Dialect.of("1.32.2"))
+    ended = Completed(argv, 3, b"out", b"err")
+
+    with pytest.raises(errors.MachineNotFoundError):
+        command.read(Completed(argv, 1, b"", OF_THE_ENGINE))
+    if type(command) in {Spawn, Script}:  # no program has ended yet; a status of a script is an error about a file
+        assert isinstance(command.failure(ended), errors.SmolvmError)
+    else:
+        assert command.failure(ended) is None
+        assert "3" in str(command.read(ended))
+
+
+def test_the_guests_timeout_bounds_the_call_the_same_way_in_each_command() -> None:
+    """The engine gets 30 s more to say so, and where it boots a machine first, 900 s more for that."""
+    run = {"timeout": 2, "input": "x"}
+    bounds = [
+        Exec("m", ["true"], timeout=2).bound,
+        Run.of(None, run, command=["true"]).bound,
+        PackRun.of(None, run, command=["true"]).bound,
+        Exec("m", ["true"]).bound,
+        Shell("m").bound,
+    ]
+
+    assert [32, 932, 932, None, None] == bounds
+
+
+def test_a_command_that_is_left_running_takes_no_timeout() -> None:
+    """Nor does one in a terminal: nobody waits for their end with a clock."""
+    for kind in (Spawn, Terminal):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'timeout'"):
+            kind("m", ["true"], timeout=3)  # type: ignore[call-arg]

@@ -22,9 +22,9 @@ from collections import Counter
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from smolkit.commands.admin import Branch
 from smolkit.commands.create import Create
 from smolkit.commands.lifecycle import Delete
-from smolkit.commands.verbs import Branch
 from smolkit.errors import MachineNotFoundError, OutcomeUnknownError, SmolvmError
 from smolkit.values.hidden import Word
 from smolkit.values.ownership import NONE, OWNER

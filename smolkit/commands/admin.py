@@ -1,39 +1,39 @@
-"""The subcommands that a table describes, one class each."""
+"""The subcommands that few programs use, one class each: of machines, checkpoints and the configuration."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from attrs import frozen
 
+from smolkit import values
 from smolkit.commands import option_tables, options, secret_args
 from smolkit.commands.base import LONG
+from smolkit.commands.dialect import Dialect
 from smolkit.commands.observing import egress_event, stats
 from smolkit.commands.options import Option, integer, switch
-from smolkit.commands.records import dict_of, dicts_of, list_of
+from smolkit.commands.parse import dict_of, dicts_of, list_of
 from smolkit.commands.verb import Done, Followed, Said, Verb
 from smolkit.values.observed import EgressEvent, Stats
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from smolkit.commands.dialect import Dialect
-    from smolkit.values.results import Completed
 
 
 @frozen
 class Update(Done):
-    """`machine update`: of a stopped machine, but for its allow lists. Nothing is changed where it fails."""
+    """`machine update`: changes options of a stopped machine; the allow lists also of a running one.
+
+    If it fails, nothing is changed.
+    """
 
     WORDS: ClassVar[str] = "machine update"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.UPDATE
-    NEEDS: ClassVar[str] = "something to change: cpus=2, say"
+    NEEDS: ClassVar[str] = "something to change, for example cpus=2"
     FINISH: ClassVar[bool] = True
 
 
 @frozen
 class Resize(Done):
-    """`machine resize`: processors and memory of a running machine, its disks for the next start; they only grow."""
+    """`machine resize`: grows the CPUs and memory of a running machine now, and its disks at the next start."""
 
     WORDS: ClassVar[str] = "machine resize"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.RESIZE
@@ -43,7 +43,7 @@ class Resize(Done):
 
 @frozen
 class Pause(Done):
-    """`machine pause`: its memory goes to disk and its process ends."""
+    """`machine pause`: saves the machine's memory to disk and ends its process."""
 
     WORDS: ClassVar[str] = "machine pause"
     BOUND: ClassVar[float | None] = LONG
@@ -52,7 +52,7 @@ class Pause(Done):
 
 @frozen
 class Resume(Done):
-    """`machine resume`: a paused machine runs on, with the memory it had."""
+    """`machine resume`: continues a paused machine, with its memory."""
 
     WORDS: ClassVar[str] = "machine resume"
     BOUND: ClassVar[float | None] = LONG
@@ -62,7 +62,10 @@ class Resume(Done):
 
 @frozen
 class Branch(Done):
-    """`machine branch`, which engines before 1.14.0 call fork. `operands` is the source; `name` the child, if it is one."""
+    """`machine branch` (before 1.14.0: `fork`): makes machines that continue from where the source is.
+
+    `operands` is the source. `name` is the new machine, or None for several or for a name of the engine's choice.
+    """
 
     WORDS: ClassVar[str] = "machine branch"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.BRANCH
@@ -73,28 +76,25 @@ class Branch(Done):
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         (source,) = self.operands
         verb = "branch" if dialect.supports(self.WORDS) else "fork"
-        dialect.require(f"machine {verb}")
         words: list[str] = []
-        if dialect.supports(f"machine {verb} --secret-env"):  # else the child has what its source has on record
+        if dialect.supports(f"machine {verb} --secret-env"):  # else the child has only the secrets on the source's record
             words += secret_args.words(f"machine {verb}", self._inherited(), dialect, secret_args.MACHINES)
         words += options.argv(f"machine {verb}", self.OPTIONS, self.chosen, dialect)
-        if self.env:
-            dialect.require(f"machine {verb} --env")
         words += options.variables(self.env)
         child = () if self.name is None else ("--name", self.name)
         if dialect.classic:
-            return dialect.words("machine", verb, *words, source, *child[1:])
-        return dialect.words("machine", verb, *words, "--from" if verb == "branch" else "--golden", source, *child)
+            return dialect.argv(f"machine {verb}", *words, source, *child[1:])
+        return dialect.argv(f"machine {verb}", *words, "--from" if verb == "branch" else "--golden", source, *child)
 
     def _inherited(self) -> secret_args.Secrets:
-        """The secrets of the source, but for those that the child has others for: the engine takes each name once."""
+        """The source's secrets, without those that the child overrides: the engine accepts each name once."""
         own = {str(pair).partition("=")[0] for key, pairs in self.chosen if key in option_tables.SECRETS for pair in pairs}
         return tuple(pair for pair in self.machine_secrets if pair[0] not in own)
 
 
 @frozen
 class BranchRelease(Done):
-    """`machine branch-release`: a child that was branched with hold=True begins to run, with these variables."""
+    """`machine branch-release`: lets a child that was branched with hold=True run, with these variables."""
 
     WORDS: ClassVar[str] = "machine branch-release"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.RELEASE
@@ -104,7 +104,7 @@ class BranchRelease(Done):
 
 @frozen
 class Checkpoint(Done):
-    """`machine checkpoint`: a running machine, memory and disks, into a file (or, with a store, a directory)."""
+    """`machine checkpoint`: saves a running machine, memory and disks, to a file (with a store: to a directory)."""
 
     WORDS: ClassVar[str] = "machine checkpoint"
     OPTIONS: ClassVar[Mapping[str, Option]] = {**option_tables.CHECKPOINT, "output": Option("--output", options.path)}
@@ -113,7 +113,7 @@ class Checkpoint(Done):
 
 @frozen
 class CheckpointLog(Said):
-    """`machine checkpoint-log`: what a checkpoint or a store holds, as text."""
+    """`machine checkpoint-log`: lists the content of a checkpoint or a store, as text."""
 
     WORDS: ClassVar[str] = "machine checkpoint-log"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.CHECKPOINT_LOG
@@ -122,7 +122,7 @@ class CheckpointLog(Said):
 
 @frozen
 class CheckpointPrune(Said):
-    """`machine checkpoint-prune`: what no checkpoint needs any more goes from a store."""
+    """`machine checkpoint-prune`: removes from a store what no checkpoint needs. The answer is text."""
 
     WORDS: ClassVar[str] = "machine checkpoint-prune"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.CHECKPOINT_PRUNE
@@ -131,7 +131,7 @@ class CheckpointPrune(Said):
 
 @frozen
 class CheckpointWarm(Done):
-    """`machine checkpoint-warm`: makes a checkpoint ready, so that the next machine from it starts sooner."""
+    """`machine checkpoint-warm`: prepares a checkpoint, so that the next machine from it starts sooner."""
 
     WORDS: ClassVar[str] = "machine checkpoint-warm"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.CHECKPOINT_WARM
@@ -140,7 +140,7 @@ class CheckpointWarm(Done):
 
 @frozen
 class MountAdd(Done):
-    """`machine mount add`: a host folder into a running machine."""
+    """`machine mount add`: mounts a host directory in a running machine."""
 
     WORDS: ClassVar[str] = "machine mount add"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"volume": Option("--volume", options.text)}
@@ -148,7 +148,7 @@ class MountAdd(Done):
 
 @frozen
 class MountRemove(Done):
-    """`machine mount remove`."""
+    """`machine mount remove`: removes such a mount."""
 
     WORDS: ClassVar[str] = "machine mount remove"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"target": Option("--target", options.guest_path)}
@@ -156,19 +156,19 @@ class MountRemove(Done):
 
 @frozen
 class MountLs(Verb[tuple[Any, ...]]):
-    """`machine mount ls --json`: the engine's records, as they are."""
+    """`machine mount ls --json`: the records of these mounts, unchanged."""
 
     WORDS: ClassVar[str] = "machine mount ls"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "list"
 
-    def answer(self, completed: Completed) -> tuple[Any, ...]:
+    def answer(self, completed: values.Completed) -> tuple[Any, ...]:
         return tuple(dicts_of(completed))
 
 
 @frozen
 class Sync(Done):
-    """`machine sync`: what a machine wrote to its staged volumes goes to the host."""
+    """`machine sync`: copies what a machine wrote to its staged volumes to the host."""
 
     WORDS: ClassVar[str] = "machine sync"
     BOUND: ClassVar[float | None] = LONG
@@ -176,67 +176,67 @@ class Sync(Done):
 
 @frozen
 class StatsOf(Verb[Stats]):
-    """`machine stats --json`."""
+    """`machine stats --json`: CPU and memory of a machine."""
 
     WORDS: ClassVar[str] = "machine stats"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "object"
 
-    def answer(self, completed: Completed) -> Stats:
+    def answer(self, completed: values.Completed) -> Stats:
         return stats(completed)
 
 
 @frozen
 class Logs(Followed[bytes]):
-    """`machine logs`: what the machine's workload wrote."""
+    """`machine logs`: the output of a machine's workload."""
 
     WORDS: ClassVar[str] = "machine logs"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"tail": Option("--tail", integer(0)), "follow": Option("--follow", switch)}
 
-    def answer(self, completed: Completed) -> bytes:
+    def answer(self, completed: values.Completed) -> bytes:
         return completed.stdout
 
 
 @frozen
 class EgressEvents(Verb[tuple[EgressEvent, ...]]):
-    """`machine egress-events --json`, oldest first. A missing machine has none (1.32.2)."""
+    """`machine egress-events --json`: a machine's egress events, oldest first; none if the machine is missing (1.32.2)."""
 
     WORDS: ClassVar[str] = "machine egress-events"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "list"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"limit": Option("--limit", integer(1))}
 
-    def answer(self, completed: Completed) -> tuple[EgressEvent, ...]:
+    def answer(self, completed: values.Completed) -> tuple[EgressEvent, ...]:
         return tuple(egress_event(item, completed) for item in list_of(completed))
 
 
 @frozen
 class Monitor(Followed[None]):
-    """`machine monitor`: looks after the machine and starts it again, without end."""
+    """`machine monitor`: watches a machine and restarts it, without a time limit."""
 
     WORDS: ClassVar[str] = "machine monitor"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.MONITOR
 
-    def answer(self, completed: Completed) -> None:
+    def answer(self, completed: values.Completed) -> None:
         return None
 
 
 @frozen
-class Images(Verb["dict[str, Any]"]):
-    """`machine images --json`. Boots a stopped machine to answer, and stops it after."""
+class Images(Verb[dict[str, Any]]):
+    """`machine images --json`: the images in a machine. A stopped machine is booted for it, and stopped again."""
 
     WORDS: ClassVar[str] = "machine images"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "object"
     BOUND: ClassVar[float | None] = LONG
 
-    def answer(self, completed: Completed) -> dict[str, Any]:
+    def answer(self, completed: values.Completed) -> dict[str, Any]:
         return dict_of(completed)
 
 
 @frozen
 class Prune(Said):
-    """`machine prune`: a machine's image layers that nothing needs. Boots a stopped machine, and stops it after."""
+    """`machine prune`: removes image layers that nothing needs. A stopped machine is booted for it, and stopped again."""
 
     WORDS: ClassVar[str] = "machine prune"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.PRUNE
@@ -245,106 +245,47 @@ class Prune(Said):
 
 @frozen
 class NetworkTest(Said):
-    """`machine network-test`: whether a URL can be reached from the machine, as text."""
+    """`machine network-test`: tests whether the machine can reach a URL. The answer is text."""
 
     WORDS: ClassVar[str] = "machine network-test"
 
 
 @frozen
-class PackPush(Done):
-    """`pack push`: a pack to a registry."""
-
-    WORDS: ClassVar[str] = "pack push"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {"file": Option("--file", options.path)}
-    BOUND: ClassVar[float | None] = None
-
-
-@frozen
-class PackPull(Done):
-    """`pack pull`: a pack from a registry."""
-
-    WORDS: ClassVar[str] = "pack pull"
-    OPTIONS: ClassVar[Mapping[str, Option]] = {"output": Option("--output", options.path)}
-    BOUND: ClassVar[float | None] = None
-
-
-@frozen
-class PackInspect(Verb["dict[str, Any]"]):
-    """`pack inspect --json`: a registry's manifest of a pack."""
-
-    WORDS: ClassVar[str] = "pack inspect"
-    FIXED: ClassVar[tuple[str, ...]] = ("--json",)
-    JSON: ClassVar[str] = "object"
-
-    def answer(self, completed: Completed) -> dict[str, Any]:
-        return dict_of(completed)
-
-
-@frozen
-class PackList(Verb[tuple[Any, ...]]):
-    """`pack list --json`: the engine's records of the packs it has unpacked, as they are."""
-
-    WORDS: ClassVar[str] = "pack list"
-    FIXED: ClassVar[tuple[str, ...]] = ("--json",)
-    JSON: ClassVar[str] = "list"
-
-    def answer(self, completed: Completed) -> tuple[Any, ...]:
-        return tuple(dicts_of(completed))
-
-
-@frozen
-class PackPrune(Said):
-    """`pack prune`: unpacked packs that nothing needs."""
-
-    WORDS: ClassVar[str] = "pack prune"
-    OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.PACK_PRUNE
-
-
-@frozen
-class PackInfo(Said):
-    """`pack run --info`: a pack file's manifest, as text."""
-
-    WORDS: ClassVar[str] = "pack run"
-    FIXED: ClassVar[tuple[str, ...]] = ("--info",)
-    OPTIONS: ClassVar[Mapping[str, Option]] = {"sidecar": Option("--sidecar", options.path)}
-
-
-@frozen
 class ConfigShow(Said):
-    """`config show`."""
+    """`config show`: the configuration, as text."""
 
     WORDS: ClassVar[str] = "config show"
 
 
 @frozen
 class RegistriesPath(Said):
-    """`config registries path`: the file that has them."""
+    """`config registries path`: the path of the registries file."""
 
     WORDS: ClassVar[str] = "config registries path"
 
 
 @frozen
 class RegistriesShow(Said):
-    """`config registries show`."""
+    """`config registries show`: the registries, as text."""
 
     WORDS: ClassVar[str] = "config registries show"
 
 
 @frozen
 class RegistriesInit(Done):
-    """`config registries init`: writes a file to begin with."""
+    """`config registries init`: writes a registries file to start from."""
 
     WORDS: ClassVar[str] = "config registries init"
 
 
 @frozen
-class Cli(Verb["Completed"]):
-    """Any words at all; the failures of the engine are smolkit's errors."""
+class Cli(Verb["values.Completed"]):
+    """Any arguments, which are not checked. Failures of the engine raise smolkit's errors."""
 
     BOUND: ClassVar[float | None] = None
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.words(*self.operands)
 
-    def answer(self, completed: Completed) -> Completed:
+    def answer(self, completed: values.Completed) -> values.Completed:
         return completed
