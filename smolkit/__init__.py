@@ -10,7 +10,14 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smolkit import aio, commands, errors, options, otel, progress, testing, values  # noqa: F401  (attributes)
+    from smolkit import aio as aio  # `as`: type checkers take it for public
+    from smolkit import commands as commands
+    from smolkit import errors as errors
+    from smolkit import options as options
+    from smolkit import otel as otel
+    from smolkit import progress as progress
+    from smolkit import testing as testing
+    from smolkit import values as values
     from smolkit.aio import AsyncMachine, AsyncRunner, AsyncSmolvm
     from smolkit.commands.call import Call
     from smolkit.commands.dialect import Dialect, Engine

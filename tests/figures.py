@@ -40,7 +40,7 @@ def docstrings(tree: ast.Module) -> Iterator[str]:
 
 
 def is_dialect(docstring: str) -> bool:
-    """Return whether a docstring opens with a word that HABITS rules out."""
+    """Return whether a docstring opens with What, Whether, How or Nothing."""
     return DIALECT.match(docstring) is not None
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from attrs import frozen
 
 from smolkit import Machine, Smolvm
-from smolkit.commands import option_types
 from smolkit.commands.guest_scripts import SIZE, Script
 from smolkit.handles.monitoring import Monitoring
 from smolkit.handles.process import Process
@@ -215,9 +213,8 @@ def options(function: Callable[..., Any]) -> Iterator[str]:
     """Yield the names of a method's arguments, including those of `**options: Unpack[...]`."""
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
         if parameter.kind is parameter.VAR_KEYWORD:
-            found = re.fullmatch(r"Unpack\[(\w+)\]", parameter.annotation)
-            assert found
-            yield from option_types.__dict__[found[1]].__annotations__
+            (keywords,) = get_args(get_type_hints(function)[parameter.name])
+            yield from keywords.__annotations__
         else:
             yield parameter.name
 

@@ -63,7 +63,7 @@ class _SyncCall(greenlet):
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether another thread runs this: a greenlet cannot go on there. (Some thread may close the coroutine.)"""
+        """True if another thread runs this: a greenlet cannot go on there. (Some thread may close the coroutine.)"""
         return self._thread != threading.get_ident()
 
     @property
@@ -255,7 +255,7 @@ def _run_until_it_waits(resume: Callable[..., Any], given: tuple[Any, ...], stru
 
 
 def _is_abandoned(error: BaseException, outer: BaseException | None) -> bool:
-    """Whether the task was dropped: what it awaits was closed, and may have raised an error of its own from that.
+    """True if the task was dropped: what it awaits was closed, and may have raised an error of its own from that.
 
     An exception that was being handled before (`outer`), as in the `finally` of an async generator that is closed, does not
     count.

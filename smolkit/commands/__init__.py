@@ -35,8 +35,10 @@ if TYPE_CHECKING:
         Update,
     )
     from smolkit.commands.base import Command, GuestCommand
+    from smolkit.commands.call import Call
     from smolkit.commands.cp import Cp
     from smolkit.commands.create import Create, MachineSpec
+    from smolkit.commands.dialect import Dialect, Engine
     from smolkit.commands.engine import Version
     from smolkit.commands.exec import Exec
     from smolkit.commands.guest_scripts import Script
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Branch",
     "BranchRelease",
+    "Call",
     "Checkpoint",
     "CheckpointLog",
     "CheckpointPrune",
@@ -59,7 +62,9 @@ __all__ = [
     "Create",
     "DataDir",
     "Delete",
+    "Dialect",
     "EgressEvents",
+    "Engine",
     "Exec",
     "GuestCommand",
     "Images",
@@ -106,6 +111,7 @@ __all__ = [
 _MODULES = {
     "Branch": "admin",
     "BranchRelease": "admin",
+    "Call": "call",
     "Checkpoint": "admin",
     "CheckpointLog": "admin",
     "CheckpointPrune": "admin",
@@ -117,7 +123,9 @@ _MODULES = {
     "Create": "create",
     "DataDir": "lifecycle",
     "Delete": "lifecycle",
+    "Dialect": "dialect",
     "EgressEvents": "admin",
+    "Engine": "dialect",
     "Exec": "exec",
     "GuestCommand": "base",
     "Images": "admin",

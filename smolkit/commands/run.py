@@ -12,6 +12,7 @@ from smolkit import values
 from smolkit.commands import option_tables, options, secret_args
 from smolkit.commands.base import LONG, SHELL, GuestCommand
 from smolkit.commands.converters import optional_input, optional_seconds
+from smolkit.commands.create import MachineSpec
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.exec import duration, interactive
 from smolkit.commands.options import Option
@@ -117,6 +118,11 @@ class RunDetached(Done):
     BOUND: ClassVar[float | None] = LONG
     BOOTS: ClassVar[bool] = True
     FINISH: ClassVar[bool] = True
+
+    @property
+    def spec(self) -> MachineSpec:
+        """The machine that it makes."""
+        return MachineSpec(tuple(row for row in self.chosen if row[0] in option_tables.CREATE), secrets=self.secrets)
 
 
 @frozen

@@ -25,7 +25,7 @@ from attrs import evolve, frozen
 from smolkit.commands.base import Command
 from smolkit.errors import add_note
 from smolkit.runners.base import Runner
-from smolkit.testing.known_secrets import known
+from smolkit.testing.known_secrets import secrets_of
 from smolkit.testing.scripted import UnexpectedCommandError, UnusedAnswerError
 from smolkit.testing.scrubbing import Scrubber
 from smolkit.values.hidden import Hidden
@@ -87,7 +87,7 @@ class Recorder(Runner):
     def execute(self, invocation: Invocation) -> Completed:
         """Run a call by the other runner, and record it."""
         completed = self._runner.call(invocation)
-        self._secrets |= known(invocation, self._runner.given())
+        self._secrets |= secrets_of(invocation, self._runner.given())
         call = {
             "argv": redact(invocation.argv),
             "stdin": invocation.stdin,
@@ -97,7 +97,7 @@ class Recorder(Runner):
             "duration": round(completed.duration, 3),
             "ended_by": completed.ended_by,
         }
-        if (target := _copied_to(invocation.argv)) and completed.returncode == 0:
+        if (target := _cp_target(invocation.argv)) and completed.returncode == 0:
             with open(target, "rb") as file:
                 call["file"] = file.read()
         self._calls.append(call)
@@ -129,19 +129,19 @@ class Recorder(Runner):
             OSError: The file cannot be written.
         """
         scrub = Scrubber(secret.reveal() for secret in self._secrets)
-        calls = [{key: _cleaned(value, scrub) for key, value in call.items()} for call in self._calls]
+        calls = [{key: _scrubbed(value, scrub) for key, value in call.items()} for call in self._calls]
         text = json.dumps({_KEY: _VERSION, "engine": self.engine.version, "calls": calls}, indent=1, ensure_ascii=False)
         with self.target(self._path) as part, open(part, "w", encoding="utf-8") as file:
-            if os.path.exists(self._path):
+            if os.path.exists(self._path):  # a cassette that its owner made private stays private
                 os.fchmod(file.fileno(), stat.S_IMODE(os.stat(self._path).st_mode))
             file.write(text + "\n")
 
 
-def _cleaned(value: Any, scrub: Scrubber) -> Any:
+def _scrubbed(value: Any, scrub: Scrubber) -> Any:
     """The JSON of a value, without secrets."""
     if isinstance(value, tuple):
-        return [_cleaned(os.fsencode(word), scrub) for word in value]
-    return _written(scrub.data(value)) if isinstance(value, bytes) else value
+        return [_scrubbed(os.fsencode(word), scrub) for word in value]
+    return _to_json(scrub.data(value)) if isinstance(value, bytes) else value
 
 
 @frozen
@@ -174,7 +174,7 @@ class Replayer(Runner):
         if not isinstance(tape, dict) or tape.get(_KEY) != _VERSION:
             raise ValueError(f"not a cassette of version {_VERSION}: {os.fspath(path)!r}")
         super().__init__(version=tape["engine"])
-        self._calls = [_read(item) for item in tape["calls"]]
+        self._calls = [_load_call(item) for item in tape["calls"]]
         self._ordered = ordered
         self._names: dict[str, str] = {}  # generated names: as recorded, and as in this run
         self._seconds = 0.0
@@ -189,7 +189,7 @@ class Replayer(Runner):
             UnexpectedCommandError: The call was not recorded, or with `ordered` is not the next one.
         """
         for number, call in enumerate(self._calls):
-            if (names := _same(call, invocation)) is not None:
+            if (names := _match(call, invocation)) is not None:
                 del self._calls[number]
                 self._names.update(names)
                 return self._give(call, invocation)
@@ -203,7 +203,7 @@ class Replayer(Runner):
 
     def _give(self, call: _Call, invocation: Invocation) -> Completed:
         self._seconds += call.completed.duration
-        if call.file is not None and (target := _copied_to(invocation.argv)):
+        if call.file is not None and (target := _cp_target(invocation.argv)):
             with open(target, "wb") as file:
                 file.write(call.file)
         stdout, stderr = self._renamed(call.completed.stdout), self._renamed(call.completed.stderr)
@@ -237,7 +237,7 @@ class Replayer(Runner):
         self._seconds += seconds
 
 
-def _written(data: bytes | None) -> Any:
+def _to_json(data: bytes | None) -> Any:
     if data is None:
         return None
     try:
@@ -246,26 +246,27 @@ def _written(data: bytes | None) -> Any:
         return {"base64": base64.b64encode(data).decode()}
 
 
-def _data(value: Any) -> bytes | None:
+def _from_json(value: Any) -> bytes | None:
     if isinstance(value, dict):
         return base64.b64decode(value["base64"])
     return None if value is None else str(value).encode()
 
 
-def _read(item: dict[str, Any]) -> _Call:
-    argv = tuple(os.fsdecode(_data(word) or b"") for word in item["argv"])
-    stdout, stderr = _data(item["stdout"]) or b"", _data(item["stderr"]) or b""
+def _load_call(item: dict[str, Any]) -> _Call:
+    argv = tuple(os.fsdecode(_from_json(word) or b"") for word in item["argv"])
+    stdout, stderr = _from_json(item["stdout"]) or b"", _from_json(item["stderr"]) or b""
     completed = Completed(argv, item["returncode"], stdout, stderr, item["duration"], item["ended_by"])
     stdin = item["stdin"]
     # Binary stdin is not compared: an archive has the time in it.
-    return _Call(argv, None if isinstance(stdin, dict) else _data(stdin), completed, _data(item.get("file")))
+    return _Call(argv, None if isinstance(stdin, dict) else _from_json(stdin), completed, _from_json(item.get("file")))
 
 
-def _same(call: _Call, invocation: Invocation) -> dict[str, str] | None:
+def _match(call: _Call, invocation: Invocation) -> dict[str, str] | None:
     """The generated names that differ, recorded to current, if this is the recorded call; else None."""
     argv = redact(invocation.argv)
     if len(argv) != len(call.argv):
         return None
+    # Input in which secrets were masked cannot be compared.
     if (
         call.stdin is not None
         and invocation.stdin is not None
@@ -274,10 +275,11 @@ def _same(call: _Call, invocation: Invocation) -> dict[str, str] | None:
     ):
         return None
     names: dict[str, str] = {}
-    sides = _sides(argv)
+    sides = _cp_sides(argv)  # cp's file of this host may lie in another directory in each run: its name is compared
     for place, (old, new) in enumerate(zip(call.argv, argv, strict=True)):
         if place in sides and ":/" not in new:
             old, new = (re.sub(r"^\.part-[0-9a-f]{8}-", "", os.path.basename(side)) for side in (old, new))  # noqa: PLW2901
+        # `***` in the recording stands for any text.
         hidden = re.escape(_VARIABLE.sub("*", old)).replace(re.escape("***"), ".*")
         if not re.fullmatch(hidden, _VARIABLE.sub("*", new), re.DOTALL):
             return None
@@ -285,12 +287,12 @@ def _same(call: _Call, invocation: Invocation) -> dict[str, str] | None:
     return names
 
 
-def _sides(argv: tuple[str, ...]) -> range:
+def _cp_sides(argv: tuple[str, ...]) -> range:
     """The positions of the two sides of `machine cp`. One is a path of this host, which may differ in each run."""
     return range(len(argv) - 2, len(argv)) if "cp" in argv[:4] and "--" not in argv else range(0)
 
 
-def _copied_to(argv: tuple[str, ...]) -> str:
+def _cp_target(argv: tuple[str, ...]) -> str:
     """The file of this host that `machine cp` writes to, or ""."""
-    sides = [argv[place] for place in _sides(argv)]
+    sides = [argv[place] for place in _cp_sides(argv)]
     return sides[1] if sides and ":/" in sides[0] and ":/" not in sides[1] else ""

@@ -88,18 +88,18 @@ class FakeSmolvm(FakeRunner):
         self._env = dict(hidden_pairs("env", env))
         self.patience: float = patience
         self._clock = FakeClock()
-        self._machine = subcommands.Subcommands(self.engine.dialect, self._clock)
+        self._subcommands = subcommands.Subcommands(self.engine.dialect, self._clock)
         self._faults: list[_InjectedFault] = []
 
     @property
     def machines(self) -> dict[str, FakeMachine]:
         """The machines that exist, by name."""
-        return self._machine.machines
+        return self._subcommands.machines
 
     @property
     def leaked(self) -> list[str]:
         """Names of the machines whose half-booted VM was left behind: deleted without a stop after a failed start."""
-        return self._machine.leaked
+        return self._subcommands.leaked
 
     @overload
     def on(self, command: str | Sequence[str]) -> Callable[[T], T]: ...
@@ -122,7 +122,7 @@ class FakeSmolvm(FakeRunner):
         first = (command,) if isinstance(command, str) else tuple(command)
         if handler is None:
             return lambda function: self.on(first, function) or function
-        self._machine.handlers.append((first, handler))
+        self._subcommands.handlers.append((first, handler))
         return None
 
     def fail(self, verb: str, fault: Fault, *, nth: int = 1, times: int = 1) -> None:
@@ -218,9 +218,10 @@ class FakeSmolvm(FakeRunner):
             )
         try:
             args = argv_parser.parse(invocation.argv, self.engine.dialect)
-            with self._machine.lock:
+            with self._subcommands.lock:
                 args = evolve(args, fault=self._next_fault(args.verb), env={**self._env, **dict(invocation.env)})
             if args.fault == "hangs":
+                # No status: it is smolkit's own timeout that ends this call.
                 self.sleep(invocation.timeout or 0)
                 return None  # type: ignore[return-value]
             if args.fault in _REFUSALS:
@@ -229,6 +230,7 @@ class FakeSmolvm(FakeRunner):
         except EngineFailure as failure:
             yield "stderr", failure.stderr(as_json=args is not None and args.as_json)
             return failure.status
+        # Killed after its work: the caller cannot know whether that was done.
         return -signal.SIGKILL if args.fault == "killed" else status
 
     def _next_fault(self, verb: str) -> str:
@@ -242,10 +244,11 @@ class FakeSmolvm(FakeRunner):
 
     def _perform(self, args: ParsedArgs, stdin: GuestStdin) -> Pieces:
         name = args.verb.partition(" ")[2]
+        # A command runs without the lock: its handler may wait for another thread, or use this very fake.
         if name in subcommands.STREAMED:
-            return (yield from subcommands.STREAMED[name](self._machine, args, stdin))
-        with self._machine.lock:
-            text = subcommands.ANSWERED[name](self._machine, args)
+            return (yield from subcommands.STREAMED[name](self._subcommands, args, stdin))
+        with self._subcommands.lock:
+            text = subcommands.ANSWERED[name](self._subcommands, args)
         if text:
             yield "stdout", text.encode()
         return 0

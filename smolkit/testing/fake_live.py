@@ -49,7 +49,7 @@ class FakeLive(Live):
         self._invocation, self._clock, self._patience = invocation, clock, patience
         self._stdin = GuestStdin(wait=self._wait_for_input if stdin else None)
         self._pieces = run(invocation, self._stdin)
-        self._unread: list[tuple[str, bytes] | None] = []
+        self._unread: list[tuple[str, bytes] | None] = []  # a piece that came after the reader's timeout: for its next read
         self._started = clock.seconds
         self._deadline: float | None = None  # of the reader, by the fake's clock
         self._bounded_reads = 0

@@ -123,7 +123,7 @@ def _unpack(task: _Task) -> bytes:
     sent = {name: evolve(node, uid=either(uid, 0), gid=either(gid, 0)) for name, node in _members(task.stdin)}
     own = sent.pop("")
     if files.is_dir(task.path):
-        _check_clashes(files, task.path, sent)
+        _check_clashes(files, task.path, sent)  # before anything is written: a refused upload changes nothing
     else:
         files.mkdir(task.path, parents=True)
         files.put(files.find(task.path)[0], evolve(own, mode=stat.S_IFDIR | int(mode, 8)))
@@ -138,6 +138,7 @@ def _members(archive: bytes) -> Iterator[tuple[str, Node]]:
 
     with tarfile.open(fileobj=io.BytesIO(archive), errors="surrogateescape") as tar:
         members = tar.getmembers()
+        # An upload ends with the members TIMES and MODES. Without them it was cut short, and nothing is written.
         if [member.name for member in members[-1:]] != [MODES]:
             raise Exit(_CODES[errno.EIO])
         modes = _modes((tar.extractfile(members[-1]) or io.BytesIO()).read())

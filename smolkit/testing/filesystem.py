@@ -66,6 +66,7 @@ class Files:
         Raises:
             OSError: A parent does not exist or is not a directory, or there are too many symlinks.
         """
+        # Part by part, and not by normpath: `..` after a symlink leads to the parent of its target.
         parts, found, symlinks = _parts(path), "/", 0
         while parts:
             node = self._nodes[found]

@@ -69,6 +69,7 @@ class GuestExec:
         buffered: list[tuple[str, bytes]] = []
         while True:
             piece, status = self._resume(pieces, stdin)
+            # Before the piece is passed on: output after the timeout is lost, as in the engine.
             if timeout is not None and self._is_late(stdin):
                 self._clock.seconds = _after(started, timeout)
                 pieces.close()
@@ -111,7 +112,7 @@ class GuestExec:
     def _detach(self, machine: FakeMachine, call: GuestCall, pieces: Pieces) -> Pieces:
         """Run a command that is left to run: at once to its end, but it counts as running for as long as it slept."""
         started = self._clock.seconds
-        for _ in pieces:
+        for _ in pieces:  # its output goes nowhere
             pass
         taken = self._clock.seconds - started
         self._clock.seconds -= taken

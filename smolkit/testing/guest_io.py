@@ -60,7 +60,7 @@ class GuestStdin:
     def read(self) -> bytes:
         """All of the input, from its start. Waits for its end."""
         while not self.closed:
-            self._position = len(self._data)
+            self._position = len(self._data)  # or `ready`, which the wait looks at, would be true at once
             self._wait_for_more()
         self._position = len(self._data)
         return bytes(self._data)

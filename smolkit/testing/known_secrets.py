@@ -14,7 +14,7 @@ _SHORTEST_VALUE = 6  # characters of a plain variable: shorter values ("1", "tru
 _MAX_FILE_SIZE = 2**20  # bytes: the engine refuses larger secret files
 
 
-def known(invocation: Invocation, given: Mapping[str, Hidden]) -> set[Hidden]:
+def secrets_of(invocation: Invocation, given: Mapping[str, Hidden]) -> set[Hidden]:
     """The values that must not be recorded: secrets, environment variables, proxy URLs and their credentials.
 
     Args:

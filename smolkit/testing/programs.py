@@ -14,6 +14,7 @@ from smolkit.testing.scripted import UnexpectedCommandError
 from smolkit.testing.shell import NULL, normalized
 
 
+# `yield from ()` makes a generator of a program that writes nothing.
 def _true(call: GuestCall) -> Pieces:  # noqa: ARG001
     yield from ()
     return 0

@@ -70,7 +70,7 @@ class _Answer:
 
     @property
     def missing(self) -> int:
-        """How many more times it must be used."""
+        """The number of uses that are still required."""
         return self.left if self.left is not None else max(0, 1 - self.used)
 
 

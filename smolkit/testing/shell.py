@@ -84,6 +84,7 @@ class Shell:
             UnknownSyntaxError: The script needs something that is not implemented.
         """
         skip = False
+        # Parsed to its end before anything runs: a script with unsupported syntax has no effect.
         for pipeline, operator in list(parse(script)):
             if not skip:
                 try:

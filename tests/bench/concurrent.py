@@ -1,9 +1,9 @@
-"""python -m tests.bench.concurrent
+"""Measure 200 commands at once: `python -m tests.bench.concurrent`.
 
-200 commands at once: by threads of the sync client, by tasks of the async one, by `xargs -P` of the raw program. Each is a
-process of its own, in turns. The engine is a program that pretends; its guest's command sleeps half a second.
+By threads of the sync client, by tasks of the async client, and by `xargs -P` of the bare program, each in a process of its
+own and in turns. The engine is a pretend engine, whose guest's command sleeps half a second.
 
-Peak memory is that of the process that makes the calls (the guests' own is the same for all).
+Peak memory is that of the process that makes the calls. (The guests' is the same for all.)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""python -m tests.bench.fakes
+"""Measure the test doubles: `python -m tests.bench.fakes`.
 
-What the doubles cost: a machine's whole life (create, start, exec, delete) against FakeSmolvm, FakeRunner and the program
-that pretends, and the start of a pytest that has the plugin and does not use it.
+A machine's whole life (create, start, exec, delete) on FakeSmolvm, FakeRunner and PretendEngine, and the start of a pytest
+that has the plugin and does not use it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Measure what one Ctrl-C at a random moment leaves behind: `python -m tests.bench.interrupts [runs] [seed]`.
 
-Each run is struck once, at a moment that is uniform over the time that its work takes, by a timer with Ctrl-C's handler.
-Counted is what the pretend engine still has, or still makes, after the exception, and what processes are left.
+A timer interrupts each run once, at a random moment, uniform over the time that its work takes. Counted are the machines
+that the pretend engine has, or still makes, after the exception, and the processes that are left.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sixteen threads of lifecycles against sixteen shell loops of the same calls: `python -m tests.bench.lifecycles`.
 
-The engine is a program that takes 50 ms and does nothing, as a native engine's call about does. Starts are let through all
-at once here, as the shells' are.
+The engine is a program that takes 50 ms, about as long as a native engine's call, and does nothing. All starts may run at
+once here, as in the shells.
 """
 
 from __future__ import annotations

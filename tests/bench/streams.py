@@ -1,7 +1,7 @@
-"""Streams and trees, side by side in one run: `python -m tests.bench.streams`.
+"""Measure streams and trees: `python -m tests.bench.streams`.
 
-The producer is a pretend engine that runs the guest's command here; the comparison is `subprocess` with the same program.
-For trees the pretend engine's `cp` copies one file.
+Streams come from a pretend engine that runs the guest's command on this host, compared with `subprocess` and the same
+program. For trees, the comparison is one `cp` of the pretend engine per file.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def test_input(machine: Machine) -> None:
 
 
 @pytest.mark.differs
-def test_variables_and_folders(machine: Machine) -> None:
+def test_variables_and_workdir(machine: Machine) -> None:
     """A command's variables take precedence over the machine's, and workdir is its working directory."""
     script = 'echo "$GREETING $MORE"; pwd; cat here'
     machine.write_text("/root/here", "found\n")
@@ -110,7 +110,7 @@ def test_secrets_of_a_handle_that_did_not_make_the_machine(machine: Machine, wor
 
 
 @pytest.mark.differs
-def test_secrets_that_are_not_to_be_found(machine: Machine, world: World, tmp_path: Path) -> None:
+def test_missing_sources_of_secrets(machine: Machine, world: World, tmp_path: Path) -> None:
     """An unset variable, a missing file and a symlink are refused as sources of secrets."""
     (tmp_path / "link").symlink_to("/etc/hostname")
     for name in ("missing", "link"):
@@ -132,7 +132,7 @@ def test_no_such_program(machine: Machine, world: World) -> None:
 
 
 @pytest.mark.differs
-def test_a_file_that_is_no_program(machine: Machine) -> None:
+def test_a_file_that_is_not_executable(machine: Machine) -> None:
     """A file that is not executable cannot be run."""
     machine.write_text("/root/text", "no program")
     with pytest.raises(errors.ProgramNotExecutableError, match="Permission denied"):
@@ -153,7 +153,7 @@ def test_timeouts(machine: Machine, world: World) -> None:
 
 
 @pytest.mark.differs
-def test_a_status_of_124_is_no_timeout(machine: Machine) -> None:
+def test_an_early_status_of_124_is_a_result(machine: Machine) -> None:
     """Exit status 124 before the timeout is over is a result."""
     assert 124 == machine.sh("exit 124", timeout=300).returncode
 
@@ -171,7 +171,7 @@ def test_a_process(machine: Machine) -> None:
     assert (5, {"stdout": b"out\ngiven", "stderr": b"err\n"}) == (process.returncode, found)
 
 
-def test_a_process_answers_what_it_is_told(machine: Machine) -> None:
+def test_a_process_answers_its_input(machine: Machine) -> None:
     """A process answers each input, and a read that times out does not end it."""
     with machine.popen(["cat"], stdin=True) as process:
         assert process.stdin is not None
@@ -187,21 +187,21 @@ def test_a_process_answers_what_it_is_told(machine: Machine) -> None:
 
 
 @pytest.mark.differs
-def test_a_process_of_no_program(machine: Machine) -> None:
+def test_a_process_of_a_missing_program(machine: Machine) -> None:
     """popen of a missing program raises the same error as exec."""
     with pytest.raises(errors.ProgramNotFoundError):
         machine.popen(["nosuchprogram"]).wait()
 
 
 @pytest.mark.differs
-def test_a_process_that_takes_too_long(machine: Machine) -> None:
+def test_a_process_that_times_out(machine: Machine) -> None:
     """A process is ended when its timeout is over."""
     with pytest.raises(errors.ExecTimeoutError):
         machine.popen(["sleep", "60"], timeout=3).wait()
 
 
 @pytest.mark.differs
-def test_what_is_left_to_run(machine: Machine) -> None:
+def test_a_spawned_command(machine: Machine) -> None:
     """A spawned command runs until it ends or is killed."""
     spawned = machine.spawn(["sleep", "600"])
     assert spawned.pid > 0

@@ -42,7 +42,7 @@ def test_writing_and_reading(machine: Machine, folder: str) -> None:
     assert abs(found.mtime - machine.stat(f"{folder}/full/one").mtime) < 3600
 
 
-def test_new_files_and_folders(machine: Machine, folder: str) -> None:
+def test_new_files_and_directories(machine: Machine, folder: str) -> None:
     """New files and directories belong to root, with the guest's default permissions."""
     machine.mkdir(f"{folder}/a/b", parents=True)
     file, new, made = (machine.stat(f"{folder}/{name}") for name in ("full/one", "a/b", "empty"))
@@ -107,7 +107,7 @@ def test_failures(machine: Machine, what: str, call: Callable[[Machine, str], ob
     assert (["empty", "file", "full"], ["one"]) == (machine.listdir(folder), machine.listdir(f"{folder}/full"))
 
 
-def test_links(machine: Machine, folder: str, tmp_path: Path) -> None:
+def test_symlinks(machine: Machine, folder: str, tmp_path: Path) -> None:
     """Symlinks are followed when files are read or written, and not when they are inspected or removed."""
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/link").symlink_to("../file")
@@ -155,7 +155,7 @@ def test_cp(machine: Machine, folder: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.differs
-def test_cp_of_what_is_not_there(machine: Machine, world: World, tmp_path: Path) -> None:
+def test_cp_of_a_missing_file(machine: Machine, world: World, tmp_path: Path) -> None:
     """cp of a missing file raises the builtin error and keeps the host's file (1.8.3 takes a directory for a device)."""
     (tmp_path / "old").write_text("old")
     of_folder = IsADirectoryError if world.supports("machine cp --mode") else errors.CopyError

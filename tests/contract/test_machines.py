@@ -91,7 +91,7 @@ def quiet_status(world: World) -> bool:
     return world.supports("status without side effects")
 
 
-def test_what_needs_a_running_machine(created: Machine, tmp_path: Path) -> None:
+def test_calls_that_need_a_running_machine(created: Machine, tmp_path: Path) -> None:
     """exec and cp of a stopped machine raise an error that says how to start it."""
     for call in (
         lambda: created.exec(["true"]),
@@ -102,7 +102,7 @@ def test_what_needs_a_running_machine(created: Machine, tmp_path: Path) -> None:
             call()
 
 
-def test_stopping_what_does_not_run(created: Machine) -> None:
+def test_stopping_a_stopped_machine(created: Machine) -> None:
     """stop of a stopped machine does nothing."""
     created.stop()
     assert "created" == created.status().state
@@ -163,7 +163,7 @@ def test_deleting(world: World, created: Machine) -> None:
     assert "made" not in [item.name for item in world.client.ls()]
 
 
-def test_a_branch_of_what_does_not_run(world: World, created: Machine) -> None:
+def test_a_branch_of_a_stopped_machine(world: World, created: Machine) -> None:
     """A branch of a stopped machine is refused, in the engine's words."""
     with pytest.raises(errors.ConfigError, match="golden 'made' is not running forkable"):
         created.branch("twig")
@@ -205,7 +205,7 @@ def test_a_machine_that_is_not_branchable(machine: Machine) -> None:
     assert isinstance(caught.value, errors.ConfigError)
 
 
-def test_what_a_machine_uses(machine: Machine, world: World) -> None:
+def test_stats(machine: Machine, world: World) -> None:
     """stats shows a machine's memory and CPU use, on engines that support it."""
     if not world.supports("machine stats"):
         with pytest.raises(errors.UnsupportedByEngineError, match="machine stats"):

@@ -290,7 +290,7 @@ def test_a_pickled_handle_is_the_same_machine(shared: Machine) -> None:
     assert copy.exec(["true"]).ok
 
 
-def test_a_start_that_is_given_up_leaves_no_process(real: Smolvm) -> None:
+def test_a_start_that_times_out_leaves_no_process(real: Smolvm) -> None:
     """A start that times out is ended, and stop then ends its half-booted VM, which delete -f alone does not."""
     before = len(vmms())
     machine = real.machine("given-up", cpus=1, memory=512)
@@ -375,7 +375,7 @@ def test_an_owner_that_is_killed_is_reaped(real: Smolvm, state_dir: Path, shared
 
 @pytest.mark.once
 @pytest.mark.parametrize("during", ["start", "exec"])
-def test_the_machines_of_a_killed_owner_go_by_themselves(
+def test_the_watchdog_removes_machines_of_a_killed_owner(
     real: Smolvm, state_dir: Path, shared: Machine, during: str
 ) -> None:
     """With a watchdog, machine and VM of a killed owner are removed without reap, and no machine of a living owner."""

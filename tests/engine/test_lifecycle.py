@@ -65,7 +65,7 @@ def test_a_name_that_was_used_again(real: Smolvm) -> None:
     theirs.delete()
 
 
-def test_waiting_for_what_a_guest_gets_ready(shared: Machine) -> None:
+def test_waiting_for_a_guest_to_be_ready(shared: Machine) -> None:
     """wait_until returns for a file, a command and a port, published or not."""
     shared.sh("(sleep 2; echo >/tmp/ready; exec nc -l -p 7070) >/dev/null 2>&1 &", check=True)
 

@@ -51,7 +51,7 @@ def test_a_process_that_is_killed_is_gone_in_the_guest(machine: Machine, end: st
     assert gone(machine)
 
 
-def test_a_timeout_ends_the_whole_family(machine: Machine) -> None:
+def test_a_timeout_ends_a_command_and_its_children(machine: Machine) -> None:
     """A timeout of exec or popen ends the command and all its children."""
     with pytest.raises(errors.ExecTimeoutError):
         machine.exec(["sh", "-c", FAMILY], timeout=3)
@@ -93,7 +93,7 @@ def test_failures_of_a_process(real: Smolvm, machine: Machine) -> None:
         list(real.machine("missing").popen(["true"]))
 
 
-def test_a_command_that_is_left_to_run(machine: Machine) -> None:
+def test_a_spawned_command(machine: Machine) -> None:
     """A spawned command outlives its call, is found, and is killed with all its children."""
     spawned = machine.spawn(["sh", "-c", FAMILY], workdir="/")
     assert spawned.is_running()
@@ -143,7 +143,7 @@ def test_a_machine_that_cannot_be_branched(real: Smolvm, shared: Machine) -> Non
     assert not real.machine("never").exists()
 
 
-def test_what_a_machine_tells(shared: Machine) -> None:
+def test_stats_logs_events_and_mounts(shared: Machine) -> None:
     """stats, logs, egress events and mounts return values, also where there are none."""
     stats = shared.stats()
     assert stats.memory_total is not None
@@ -155,7 +155,7 @@ def test_what_a_machine_tells(shared: Machine) -> None:
     assert 0 == shared.images()["storage"]["image_count"]
 
 
-def test_folders_of_the_host(shared: Machine, tmp_path: Path) -> None:
+def test_directories_of_the_host(shared: Machine, tmp_path: Path) -> None:
     """Directories of the host are visible while mounted, read-only if asked for."""
     (tmp_path / "f").write_text("from the host\n")
     shared.mount(tmp_path, "/mnt/host", read_only=True)
@@ -167,7 +167,7 @@ def test_folders_of_the_host(shared: Machine, tmp_path: Path) -> None:
     assert [] == shared.mounts()
 
 
-def test_a_machine_is_changed_while_it_stands(real: Smolvm, boot: Boot) -> None:
+def test_update_of_a_stopped_machine(real: Smolvm, boot: Boot) -> None:
     """update refuses a running machine, takes effect at the next start, and reads allow lists back."""
     with boot("changed", allow_cidrs=["10.0.0.0/8"]) as machine:
         with pytest.raises(errors.MachineRunningError):
@@ -191,7 +191,7 @@ def test_a_machine_for_one_command(real: Smolvm) -> None:
     assert before == {info.name for info in real.ls()}
 
 
-def test_words_of_ones_own(real: Smolvm, shared: Machine) -> None:
+def test_cli(real: Smolvm, shared: Machine) -> None:
     """cli() runs subcommands that smolkit has no method for, with typed errors."""
     assert b"shared" in real.cli("machine", "ls", "-q").stdout
     with pytest.raises(errors.MachineNotFoundError):
@@ -215,7 +215,7 @@ def test_secrets_of_a_machine(real: Smolvm, boot: Boot, tmp_path: Path) -> None:
 
 
 @pytest.mark.once
-def test_calls_are_told(real: Smolvm, state_dir: Path, shared: Machine) -> None:
+def test_calls_are_observed(real: Smolvm, state_dir: Path, shared: Machine) -> None:
     """on_call gets the verb, status and duration of real calls."""
     calls: list[Call] = []
     runner = SubprocessRunner(real.engine.path, state_dir=state_dir)

@@ -41,7 +41,7 @@ def parser() -> SubprocessRunner:
 
 
 @pytest.mark.parametrize("command", commands("grammar"), ids=lambda command: type(command).__name__)
-def test_the_engines_parser_takes_every_argv(parser: SubprocessRunner, command: Command[Any]) -> None:
+def test_the_engines_parser_accepts_every_argv(parser: SubprocessRunner, command: Command[Any]) -> None:
     """No argv is a usage error (exit 2) of the engine's parser, whatever fails later (no such file, no state)."""
     completed = parser.execute(command.invocation(parser.engine.dialect))
 
@@ -55,13 +55,13 @@ HOSTILE_VERBS = sorted({argument.verb for argument in hostile.arguments()} - {"S
 
 @pytest.mark.parametrize("verb", HOSTILE_VERBS)
 @pytest.mark.parametrize("version", [None, "1.20.2"])
-def test_the_engines_parser_takes_every_value_that_smolkit_takes(
+def test_the_engines_parser_accepts_every_value_that_smolkit_accepts(
     version: str | None, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A value that smolkit accepts for an argument of any verb is no usage error (exit 2) of the engine."""
     monkeypatch.chdir(tmp_path)
     if version and not (FOLDER / version).exists():
-        pytest.skip(f"python -m tests.engines brings {version}")
+        pytest.skip(f"needs {version}: python -m tests.engines")
     program = FOLDER / version / "smol/smol-vmm" if version else None
     parser = SubprocessRunner(program, state_dir="/dev/null/none")
     asked = set()
@@ -76,7 +76,7 @@ def test_the_engines_parser_takes_every_value_that_smolkit_takes(
         assert completed.returncode in {0, 1} or _TOGETHER.search(completed.stderr.decode()), (invocation.argv, completed)
 
 
-def test_the_engines_parser_takes_options_together(parser: SubprocessRunner) -> None:
+def test_the_engines_parser_accepts_options_together(parser: SubprocessRunner) -> None:
     """Any five options together are no usage error, and conflicting ones raise ConfigError in the engine's words."""
     random, values = Random(13), {**CREATE_OPTIONS, **MORE_OPTIONS}  # noqa: S311  (no secret)
     makers: list[tuple[Iterable[str], Callable[[dict[str, Any]], Command[Any]]]]
@@ -153,7 +153,7 @@ def theirs(path: str, words: tuple[str, ...] = ()) -> Iterator[tuple[str, set[st
         yield " ".join(words), flags - {"--help", "--error-format", "--state-dir"}
 
 
-def test_smolkit_says_all_that_the_engine_understands(real: Smolvm, table: Table) -> None:
+def test_smolkit_has_every_subcommand_and_flag(real: Smolvm, table: Table) -> None:
     """smolkit has every subcommand and flag of the engine's --help, except those on a short list."""
     ours: dict[str, set[str]] = {verb: set(flags) for verb, flags in ALSO.items()}
     for verb, options in (("machine create", CREATE), ("machine start", START), ("pack create", PACK)):
@@ -186,7 +186,7 @@ def test_smolkit_says_all_that_the_engine_understands(real: Smolvm, table: Table
         lambda real: real.pack_create(None, "out", from_machine="created"),
     ],
 )
-def test_disks_that_are_not_made_yet(
+def test_disks_that_do_not_exist_yet(
     real: Smolvm, change: Callable[[Smolvm], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """resize and pack of a machine that was never started raise a typed error and leave nothing."""
@@ -208,7 +208,7 @@ def test_disks_that_are_not_made_yet(
         (lambda m: m.branch(wait_ready=True, no_wait_ready=True), "cannot be used with"),
     ],
 )
-def test_options_that_do_not_go_together(real: Smolvm, call: Callable[[Machine], object], words: str) -> None:
+def test_conflicting_options(real: Smolvm, call: Callable[[Machine], object], words: str) -> None:
     """Conflicting options raise ConfigError in the engine's words."""
     with pytest.raises(errors.ConfigError, match=words) as caught:
         call(real.machine("missing"))
@@ -339,7 +339,7 @@ def test_an_allowed_host_is_recorded_with_its_addresses(real: Smolvm) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "A-b_c", "x_", "a" * 128, "0"])
-def test_names_that_smolkit_takes_the_engine_takes(real: Smolvm, name: str) -> None:
+def test_names_that_smolkit_accepts_the_engine_accepts(real: Smolvm, name: str) -> None:
     """The engine accepts every machine name that smolkit accepts."""
     real.machine(name).create()
 
@@ -355,7 +355,7 @@ def test_names_that_smolkit_refuses_the_engine_refuses(real: Smolvm, name: str) 
     assert 0 != subprocess.run(command, capture_output=True, check=False).returncode
 
 
-def test_a_variable_never_names_a_machine(real: Smolvm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_names_no_machine(real: Smolvm, monkeypatch: pytest.MonkeyPatch) -> None:
     """SMOLVM_MACHINE_NAME, a default name of newer engines even for `delete -f`, is not passed to the engine."""
     monkeypatch.setenv("SMOLVM_MACHINE_NAME", "default-name")
     completed = real.runner.execute(Delete("x").invocation(real.engine.dialect))

@@ -14,6 +14,8 @@ import pytest
 
 from smolkit import testing
 
+if typing.TYPE_CHECKING:  # for mypy: a misspelt name is an error, otherwise this ignore would be unused, which is one
+    testing.FakeSmolvn  # type: ignore[attr-defined]  # noqa: B018
 MODULES = {path.stem: path for path in Path(testing.__file__).parent.glob("*.py") if path.stem != "__init__"}
 
 

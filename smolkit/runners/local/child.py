@@ -107,7 +107,7 @@ class LiveChild(Live):
         return piece
 
     def _is_at_end(self) -> bool:
-        """Whether no more output comes: the child has ended and its pipes are closed, or waiting for that is given up."""
+        """True if no more output comes: the child has ended and its pipes are closed, or waiting for that is given up."""
         if self._gone is not None and self._clock() >= self._gone:
             return True
         return not self._pipes.open and (self._pipes.ended or self._child.poll() is not None)
@@ -152,7 +152,7 @@ class LiveChild(Live):
                 self._wait_for_room(self._child.stdin.fileno(), self._until_stalled(moved, left))
 
     def _until_stalled(self, moved: float, left: float | None) -> float | None:
-        """How long to wait for room; raise if nobody will make room: this writer is the only one that has ever read."""
+        """Seconds to wait for room. Raise if nobody will make room: this writer is the only one that has ever read."""
         if self._kept < _MOST or self._serving.locked() or self._reader not in {None, caller()}:
             return left
         if (stalls := moved + _STALLED - self._clock()) <= 0:

@@ -62,8 +62,8 @@ class Launcher:
         pass_env: Sequence[str],
         inherit_proxy: bool,
     ) -> None:
-        words = validate.words("prefix", prefix) if prefix else ()
-        self.prefix: tuple[str, ...] = (*(validate.program("prefix", word) for word in words[:1]), *words[1:])
+        arguments = validate.words("prefix", prefix) if prefix else ()
+        self.prefix: tuple[str, ...] = (*(validate.program("prefix", word) for word in arguments[:1]), *arguments[1:])
         as_given = validate.path if self.prefix else validate.program  # with a prefix it is a path on the other side
         self._named = None if program is None else as_given("program", program)
         self._state = None if state_dir is None else os.path.abspath(validate.path("state_dir", state_dir))
@@ -100,7 +100,7 @@ class Launcher:
 
     @property
     def has_state_dir(self) -> bool:
-        """Whether the engine's state is in a directory of its own (`state_dir`)."""
+        """True if the engine's state is in a directory of its own (`state_dir`)."""
         return self._state is not None
 
     @property

@@ -34,7 +34,7 @@ def _selector() -> selectors.BaseSelector:
 
 
 def _wait_until_ready(selector: selectors.BaseSelector, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
-    """What is ready. May be empty before the timeout: a thread's wait is cut into slices (`blocking.SLICE`)."""
+    """Wait for events, for `timeout` seconds or less: a thread's wait is cut into slices (`blocking.SLICE`)."""
     if timeout != 0 and (loop := blocking.loop()) is not None:
         loop.readable(selector.fileno(), timeout)  # type: ignore[attr-defined]  # see _selector
         timeout = 0
@@ -111,12 +111,12 @@ class Pipes:
 
     @property
     def open(self) -> bool:
-        """Whether more output may come."""
+        """True if more output may come."""
         return bool(self.outputs)
 
     @property
     def ended(self) -> bool:
-        """Whether the child has been seen to end."""
+        """True if the child has been seen to end."""
         return self._unread is not None
 
     def watch_stdin(self) -> None:

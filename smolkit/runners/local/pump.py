@@ -48,12 +48,12 @@ class Pump:
 
     @property
     def stdout(self) -> bytes:
-        """What was read of standard output so far."""
+        """Standard output, as far as it was read."""
         return b"".join(self._chunks["stdout"])
 
     @property
     def stderr(self) -> bytes:
-        """What was read of standard error so far."""
+        """Standard error, as far as it was read."""
         return b"".join(self._chunks["stderr"])
 
     def pump_until_end(self, deadline: float | None) -> str:
@@ -107,7 +107,7 @@ class Pump:
         self._pipes.close()
 
     def _serve_pipes(self, timeout: float | None) -> bool:
-        """Read or write once whatever is ready. Whether anything was."""
+        """Read or write once whatever is ready. True if anything was."""
         found = self._pipes.serve(None if timeout is None else max(0.0, timeout))
         for stream, chunk in found:
             if stream == "stdin":

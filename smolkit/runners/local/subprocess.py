@@ -137,7 +137,7 @@ class SubprocessRunner(Runner):
                 yield
 
     def is_available(self) -> bool:
-        """Whether there is a program: the engine's, or with a prefix the prefix's. Runs nothing."""
+        """True if there is a program: the engine's, or with a prefix the prefix's. Runs nothing."""
         try:
             self._launcher.check_available()
         except EngineNotFoundError:
