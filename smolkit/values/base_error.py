@@ -1,4 +1,4 @@
-"""The root of the error tree and the base of command errors. They are here because a result raises: see `smolkit.errors`."""
+"""The root of the error tree and the base of command errors: here, because a result raises. See `smolkit.errors`."""
 
 from __future__ import annotations
 
