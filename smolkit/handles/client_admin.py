@@ -65,7 +65,7 @@ class EngineMethods:
         options = hide_options(options)
         run, dialect = commands.RunTerminal.of(None, options, command=command), self.runner.engine.dialect
         if run.input is not None:
-            raise TypeError("terminal takes no input: the command reads the terminal")
+            raise TypeError("input must be left out: the command reads the terminal")
         try:
             completed = self.runner.hand_over(run)
         except SmolvmError as error:
