@@ -14,9 +14,9 @@ from attrs import frozen
 
 from smolkit import Machine, Smolvm
 from smolkit.commands import option_types
-from smolkit.commands.guest_scripts import SIZE, Script
 from smolkit.handles.monitoring import Monitoring
 from smolkit.handles.process import Process
+from smolkit.runners.dry_run import said
 from smolkit.testing import FakeRunner
 from smolkit.values import Completed
 
@@ -260,6 +260,5 @@ def caller(verb: str, name: str, function: Callable[..., Any], option: str) -> C
 def agreeable(version: str = "1.32.2") -> FakeRunner:
     """An engine to which everything is right, and which has nothing to say."""
     fake = FakeRunner(version)
-    fake.answer(lambda command: isinstance(command, Script) and command.script == SIZE, "0\n")
-    fake.answer([], lambda command: Completed((), 0, command.nothing()))
+    fake.answer([], lambda command: Completed((), 0, said(command)))
     return fake

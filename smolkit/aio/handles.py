@@ -124,7 +124,7 @@ class AsyncMachine(Twin[Machine]):
     name: str
 
     async def __aenter__(self) -> Self:
-        if self._sync._made is None:  # noqa: SLF001  (what is there already has to come under the block's care first)
+        if self._sync._known.made is None:  # noqa: SLF001  (what is there already has to come under the block's care first)
             await checkpoint()
         try:
             await drive(self._sync.__enter__, None)

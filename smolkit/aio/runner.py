@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from smolkit.aio.greenlets import hand_over
 from smolkit.runners.base import AnyRunner
@@ -22,8 +22,9 @@ class AsyncRunner(AnyRunner):
 
     @abstractmethod
     async def execute(self, invocation: Invocation) -> Completed:
-        """As in Runner; but a call with `invocation.finish` is not cancelled: smolkit shields it, to its end."""
+        """As in Runner; but a call with `invocation.finish` is not cancelled: smolkit shields it, to its end. (override)"""
 
-    def call(self, invocation: Invocation) -> Completed:
-        """`execute`, for sync code."""
+    @final
+    def execute_sync(self, invocation: Invocation) -> Completed:
+        """`execute`, for sync code. (call)"""
         return hand_over(partial(self.execute, invocation), finish=invocation.finish)  # type: ignore[no-any-return]

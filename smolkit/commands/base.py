@@ -57,10 +57,6 @@ class Command(ABC, Generic[T_co]):
     def answer(self, completed: Completed) -> T_co:
         """What the answer of a call that succeeded means."""
 
-    def nothing(self) -> bytes:
-        """What stands for the engine's output in a dry run."""
-        return b""
-
     def read(self, completed: Completed) -> T_co:
         """What the answer means.
 

@@ -1,4 +1,4 @@
-"""What is told of each call of the engine (`Smolvm(on_call=...)`), and what stands for one that is not run."""
+"""What is told of each call of the engine (`Smolvm(on_call=...)`)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any, final
 
 from attrs import field, frozen
 
-from smolkit.values.shown import redact, shell_line
+from smolkit.values.shown import redact
 
 if TYPE_CHECKING:
     from smolkit.commands.base import Command
-    from smolkit.values.results import Invocation
 
 
 @final
@@ -38,30 +37,3 @@ class Call:
         """The engine's verb: `machine exec`."""
         words = self.argv[2:] if self.argv[:1] == ("--error-format",) else self.argv
         return " ".join(words[: 2 if words[:1] in {("machine",), ("pack",), ("config",)} else 1])
-
-
-@final
-class Plan:
-    """What would be run: see `Smolvm.dry_run`.
-
-    Attributes:
-        commands: As values.
-        lines: As shell lines, values of env hidden.
-    """
-
-    def __init__(self, program: str, *, echo: bool) -> None:
-        self.commands: list[Command[Any]] = []
-        self.lines: list[str] = []
-        self._program, self._echo = program, echo
-
-    def add(self, command: Command[Any], invocation: Invocation) -> None:
-        """Notes it, and prints its line."""
-        variables = [f"{key}=***" for key, _ in invocation.env]
-        given = " <<< ..." if invocation.stdin else ""
-        self.commands.append(command)
-        self.lines.append(" ".join([*variables, shell_line((self._program, *redact(invocation.argv)))]) + given)
-        if self._echo:
-            print(self.lines[-1])  # noqa: T201  (what it is for)
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)

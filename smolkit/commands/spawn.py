@@ -36,9 +36,6 @@ class Spawn(Exec):
     def answer(self, completed: Completed) -> int:  # type: ignore[override]
         return int(completed.stdout)
 
-    def nothing(self) -> bytes:
-        return b"0"
-
     def read(self, completed: Completed) -> int:  # type: ignore[override]
         """The number.
 

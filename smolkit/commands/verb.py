@@ -103,9 +103,6 @@ class Verb(Command[T_co]):
         env = (*secret_args.carried(self.machine_secrets), *secret_args.carried(self.secrets, self.SECRETS))
         return evolve(super().invocation(dialect), env=env)
 
-    def nothing(self) -> bytes:
-        return b"[]" if self.JSON == "list" else b"{}" if self.JSON else b""
-
 
 class Done(Verb[None]):
     """One whose success is all it has to say."""

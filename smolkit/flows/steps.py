@@ -22,11 +22,12 @@ from attrs import frozen
 
 from smolkit.commands.base import Command
 from smolkit.errors import SmolvmError, add_note
+from smolkit.runners.acting import acting, is_planning
 from smolkit.runners.attempts import raise_as_it_was
 from smolkit.runners.blocking import hold
 
 if TYPE_CHECKING:
-    from smolkit.runners.base import Runner
+    from smolkit.runners.base import AnyRunner
     from smolkit.runners.interrupts import Held
 
 T = TypeVar("T")
@@ -59,7 +60,11 @@ class Settle:
     """A step: here an interrupt that came during an earlier step may be raised, for the procedure to undo what it did."""
 
 
-Step = Command[Any] | Pause | Now | Clock | ReadLog | Settle
+class Planning:
+    """A step: whether the steps are only planned, by a dry run: there is nothing to check or to wait for then."""
+
+
+Step = Command[Any] | Pause | Now | Clock | ReadLog | Settle | Planning
 Steps = Generator[Step, Any, T]
 
 
@@ -67,7 +72,7 @@ _LEAST = 1.0  # seconds that a call gets in any case: no engine answers in less
 
 
 def perform(
-    runner: Runner,
+    runner: AnyRunner,
     steps: Steps[T],
     undo: Callable[[BaseException], Steps[None]] | None = None,
     *,
@@ -84,7 +89,7 @@ def perform(
         undo: Take back what the procedure did, where an interrupt keeps its result from the caller: this one.
         within: Seconds for all of it: each call has what is left of them, and a second at least.
     """
-    held, done = hold(), False
+    held, done, runner = hold(), False, acting(runner)
     deadline = None if within is None else runner.clock() + within
     try:
         result = _run(runner, steps, held, deadline)
@@ -100,7 +105,7 @@ def perform(
         raise_as_it_was(error)
 
 
-def _run(runner: Runner, steps: Steps[T], held: Held, deadline: float | None = None) -> T:
+def _run(runner: AnyRunner, steps: Steps[T], held: Held, deadline: float | None = None) -> T:
     resume, given = steps.send, None
     while True:
         try:
@@ -118,13 +123,15 @@ def _run(runner: Runner, steps: Steps[T], held: Held, deadline: float | None = N
                 raise
 
 
-def _do(runner: Runner, step: Step, held: Held, deadline: float | None) -> object:
+def _do(runner: AnyRunner, step: Step, held: Held, deadline: float | None) -> object:
     if isinstance(step, Command):
         return _call(runner, step, held, None if deadline is None else max(_LEAST, deadline - runner.clock()))
     if isinstance(step, ReadLog):
         return runner.read_log(step.path, step.start)
     if isinstance(step, (Now, Clock)):
         return runner.now() if isinstance(step, Now) else runner.clock()
+    if isinstance(step, Planning):
+        return is_planning(runner)
     if isinstance(step, Pause):
         try:
             runner.pause(step.seconds)
@@ -135,7 +142,7 @@ def _do(runner: Runner, step: Step, held: Held, deadline: float | None) -> objec
     return None
 
 
-def _call(runner: Runner, command: Command[Any], held: Held, within: float | None) -> object:
+def _call(runner: AnyRunner, command: Command[Any], held: Held, within: float | None) -> object:
     before = held.count
     done = runner.attempt(command, within=within)
     if done.interrupt is not None:

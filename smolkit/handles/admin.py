@@ -42,7 +42,7 @@ class MachineVerbs(Handle):
 
     def _on_own(self, command: Command[T]) -> T:
         """Does what would harm another machine, if the name is not such a one's by now."""
-        return perform(self._runner, teardown.on_own(command, self._dialect, self._mine, self.name))
+        return perform(self._runner, teardown.on_own(command, self._dialect, self._known.made, self.name))
 
     def _of(self, kind: type[V], given: Mapping[str, Any] | None = None, *, operands: Sequence[str] = ()) -> V:
         """A verb about this machine."""
@@ -153,7 +153,7 @@ class MachineVerbs(Handle):
 
         options = hide_options(options)
         command = self._of(Update, options)
-        perform(self._runner, provision.update(self.name, command, self._dialect, self._mine))
+        perform(self._runner, provision.update(self.name, command, self._dialect, self._known.made))
 
     def resize(
         self,

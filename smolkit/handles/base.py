@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from smolkit.commands.create import MachineSpec
     from smolkit.commands.dialect import Dialect
     from smolkit.flows.teardown import Keep
+    from smolkit.handles.known import Known
     from smolkit.runners.base import Runner
     from smolkit.values.ownership import Marks
     from smolkit.values.results import MachineInfo
@@ -24,7 +25,6 @@ class Handle:
         _runner: Runner
         _spec: MachineSpec
         _session: str
-        _warm: bool
 
         def __init__(
             self, runner: Runner, name: str, spec: MachineSpec | None = None, *, keep: Keep = False, session: str = ""
@@ -41,7 +41,7 @@ class Handle:
         def status(self) -> MachineInfo: ...  # noqa: D102
 
         @property
-        def _mine(self) -> Marks | None: ...
+        def _known(self) -> Known: ...
 
         @property
         def _dialect(self) -> Dialect: ...

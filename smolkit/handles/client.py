@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, final
 
 from smolkit.commands import option_tables
@@ -22,14 +21,16 @@ from smolkit.values.ownership import SESSION, Marks
 from smolkit.values.shown import without_users
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from typing import Unpack
 
-    from smolkit.commands.call import Call, Plan
+    from smolkit.commands.call import Call
     from smolkit.commands.dialect import Engine
     from smolkit.commands.option_types import ClientOptions, PackOptions, RunOptions
     from smolkit.flows.teardown import Keep
     from smolkit.runners.base import Runner
+    from smolkit.runners.dry_run import Plan
     from smolkit.values.observed import Check
     from smolkit.values.ownership import Reapable
     from smolkit.values.results import MachineInfo
@@ -198,26 +199,25 @@ class Smolvm(EngineVerbs):
         asked = dict(validate.pairs("labels", labels or {})).items()
         return [info for info in self.runner.run(Ls()) if asked <= info.labels.items()]
 
-    @contextmanager
-    def dry_run(self, *, echo: bool = True) -> Iterator[Plan]:
-        """In the block, nothing is run: commands are recorded, and their shell lines printed.
+    def dry_run(self, *, echo: bool = True) -> AbstractContextManager[Plan]:
+        """Plan what the block would run, instead of running it: commands are recorded, and their shell lines printed.
 
-        All calls through this client's runner, of all threads, answer as if they had succeeded and found nothing: no
-        machines, empty files, exit status 0. The engine is asked for its version; without one, the newest is spoken.
+        All calls through this client's runner, of handles made before the block too, answer as if they had succeeded and
+        found nothing: no machines, empty files, exit status 0. The engine is asked for its version; without one, the newest
+        is spoken. After the block every handle is as it was before. A process that runs already is as real as before.
+
+        The block's own code is in the dry run, and tasks that it begins, also after its end. Other threads are not, even if
+        the block starts them, unless they run in a copy of its context: `asyncio.to_thread` does so, and
+        `contextvars.copy_context().run(function)`.
+
         A dry run in another one has the commands of its block, and the outer one goes on after it.
 
         Args:
             echo: Whether the lines are printed.
         """
-        from smolkit.commands.call import Plan  # late: few programs do so
+        from smolkit.runners.dry_run import dry_run  # late: few programs do so
 
-        validate.flag("echo", echo)
-        around = self.runner.plan
-        self.runner.plan = plan = Plan(self.runner.program if self.is_available() else "smolvm", echo=echo)
-        try:
-            yield plan
-        finally:
-            self.runner.plan = around
+        return dry_run(self.runner, echo=validate.flag("echo", echo))
 
     def free_port(self) -> int:
         """A TCP port of this host that nobody listens on, for `ports=[(port, 80)]`.

@@ -66,7 +66,7 @@ class EngineVerbs:
         if run.input is not None:
             raise TypeError("input and a terminal: the input is what is typed there")
         try:
-            completed = self.runner.hand_over(run)
+            completed = self.runner.run_in_terminal(run)
         except SmolvmError as error:
             name = run.machine(error.completed)[0] if error.completed is not None else ""
             note(error, perform(self.runner, provision.removal(name, dialect)))

@@ -154,7 +154,7 @@ class MachineCommands(Handle):
             return self.terminal(["/bin/sh"])
         from smolkit.commands.spawn import Shell  # late: few programs do so
 
-        return self._runner.hand_over(Shell(self.name)).returncode
+        return self._runner.run_in_terminal(Shell(self.name)).returncode
 
     def terminal(self, command: Sequence[str], **options: Unpack[SpawnOptions]) -> int:
         """Hands this program's terminal over to a command in the guest: `m.terminal(["python3"])`; its exit status.
@@ -172,4 +172,4 @@ class MachineCommands(Handle):
         options = hide_options(options)
         validate.known("terminal", options, _LEFT)
         made = Terminal(self.name, command, machine_secrets=self._spec.secrets, **options)
-        return self._runner.hand_over(made).returncode
+        return self._runner.run_in_terminal(made).returncode

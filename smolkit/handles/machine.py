@@ -17,7 +17,9 @@ from smolkit.errors import CleanupError, MachineNotFoundError, MachineReplacedEr
 from smolkit.flows import lookup, provision, teardown, wait_until
 from smolkit.flows.steps import perform
 from smolkit.handles.admin import MachineVerbs
+from smolkit.handles.known import Known
 from smolkit.handles.transfers import MachineTransfers
+from smolkit.runners.acting import apart
 from smolkit.values import validate
 from smolkit.values.hidden import hide_options
 from smolkit.values.ownership import CREATION, EXPIRES, MACHINE, NONE, OWNER, SESSION, Marks
@@ -48,16 +50,13 @@ class Machine(MachineTransfers, MachineVerbs):
 
     __slots__ = (
         "__weakref__",
-        "_branchable",
-        "_inside",
         "_keep",
         "_lifetime",
-        "_made",
+        "_really_known",
         "_runner",
         "_session",
         "_spec",
         "_starting",
-        "_warm",
         "name",
     )
 
@@ -81,10 +80,7 @@ class Machine(MachineTransfers, MachineVerbs):
         self._keep = keep
         self._session = session
         self._lifetime = None if lifetime is None else validate.seconds("lifetime", lifetime)
-        self._inside = False  # whether a `with` of this handle has begun and not ended
-        self._warm = False  # whether a command ran in it since it was started
-        self._branchable = bool(dict(starting).get("branchable"))  # whether it was ever started so
-        self._made: Marks | None = None  # those of what this handle made and has not deleted
+        self._really_known = Known(branchable=bool(dict(starting).get("branchable")))
 
     def __repr__(self) -> str:
         return f"<Machine {self.name!r}>"
@@ -101,26 +97,27 @@ class Machine(MachineTransfers, MachineVerbs):
         return as_this, (self._runner, self.name, self._spec, self._starting)
 
     def __enter__(self) -> Self:
-        made = self._made if self._made is not None and self._made.are_own else None
-        dialect = self._dialect
+        known, dialect = self._known, self._dialect
+        made = known.made if known.made is not None and known.made.are_own else None
         marks, spec = made or self._marks(), None if made else self._spec
         start = Start(self.name, chosen=self._starting, machine_secrets=self._spec.secrets)
         undo = provision.not_entered(self.name, dialect, marks, self._keep, trusted=spec is not None)
         # Before it is so: after it is, an interrupt finds no line of ours to strike in.
-        self._made, self._inside = marks, True
+        known.made, known.inside = marks, True
         try:
             perform(self._runner, provision.enter(start, spec, dialect, marks, self._keep), undo)
         except BaseException as error:
-            self._inside = False
-            self._made = made if isinstance(error, (MachineReplacedError, CleanupError)) else None
+            known.inside = False
+            known.made = made if isinstance(error, (MachineReplacedError, CleanupError)) else None
             raise
         return self
 
     def _abandon(self) -> None:
         """Removes what a `with` made that was left in its beginning, and of which no line will ever run again."""
-        marks, self._made = self._made, None
-        if self._inside and marks is not None:
-            self._inside = False
+        known = self._known
+        marks, known.made = known.made, None
+        if known.inside and marks is not None:
+            known.inside = False
             perform(self._runner, provision.abandon(self.name, self._dialect, marks))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -131,24 +128,25 @@ class Machine(MachineTransfers, MachineVerbs):
             if not told:  # it struck before the first line that bears one
                 self._leave(error, told)
             raise
-        finally:
-            self._inside = False
 
     def _leave(self, error: BaseException | None, told: list[bool]) -> None:
-        made = self._made
-        if made is not None and made.are_own:  # what was forked inside the block and leaves it leaves the machine
-            leave = teardown.leave(
-                self.name, self._dialect, made, self._keep, error, branchable=self._branchable, told=told
-            )
-            try:
+        known = self._known
+        made = known.made
+        try:
+            if made is not None and made.are_own:  # what was forked inside the block and leaves it leaves the machine
+                leave = teardown.leave(
+                    self.name, self._dialect, made, self._keep, error, branchable=known.branchable, told=told
+                )
                 perform(self._runner, leave)
-            finally:
-                if told:  # whether it is another's now: then it is still not this handle's to delete
-                    self._made = made if told[0] else None
+        finally:
+            known.inside = False
+            if told:  # whether it is another's now: then it is still not this handle's to delete
+                known.made = made if told[0] else None
 
     def __del__(self) -> None:
         # No engine calls here: it may run anywhere, at any time, and nobody would see them fail.
-        if getattr(self, "_inside", False) and (self._made is None or self._made.are_own):
+        known: Known | None = getattr(self, "_really_known", None)
+        if known is not None and known.inside and (known.made is None or known.made.are_own):
             try:
                 import warnings  # late: only where something went wrong
             except ImportError:  # the interpreter exits
@@ -173,9 +171,9 @@ class Machine(MachineTransfers, MachineVerbs):
         return AsyncMachine(self.to_sync())
 
     @property
-    def _mine(self) -> Marks | None:
-        """What to look for before what would harm another machine. A dry run finds nothing."""
-        return self._made if self._runner.plan is None else None
+    def _known(self) -> Known:
+        """What is known of the machine, to be read and changed: in a dry run, a copy that ends with it."""
+        return apart(self._runner, self._really_known)
 
     @property
     def _dialect(self) -> Dialect:
@@ -192,11 +190,11 @@ class Machine(MachineTransfers, MachineVerbs):
 
     def _woke(self) -> None:
         """A command ran in the machine."""
-        self._warm = True
+        self._known.warm = True
 
     def _adopt(self, marks: Marks) -> None:
         """From now on this handle has made the machine with these marks."""
-        self._made = marks
+        self._known.made = marks
 
     def create(self) -> None:
         """Creates the machine, as it was described to `client.machine`. It does not run yet.
@@ -205,13 +203,14 @@ class Machine(MachineTransfers, MachineVerbs):
             MachineExistsError: the name is taken; nothing was touched.
             PolicyNotRecordedError: the engine did not record the network policy as asked; the machine is gone again.
         """
-        made, marks, dialect = self._made, self._marks(), self._dialect
-        self._made = marks  # before it is so, as in __enter__
+        known, marks, dialect = self._known, self._marks(), self._dialect
+        made = known.made
+        known.made = marks  # before it is so, as in __enter__
         try:
             create = provision.create(self.name, self._spec, dialect, marks)
             perform(self._runner, create, provision.undo([self.name], dialect))
         except BaseException:
-            self._made = made
+            known.made = made
             raise
 
     def start(self, *, timeout: float | None = LONG, **options: Unpack[StartOptions]) -> None:
@@ -230,9 +229,10 @@ class Machine(MachineTransfers, MachineVerbs):
             MachineNotFoundError, StartInProgressError, EngineTimeoutError
         """
         options = hide_options(options)
-        self._warm = False
+        known = self._known
+        known.warm = False
         chosen = {**dict(self._starting), **dict(choose("start", option_tables.START, options))}
-        self._branchable = self._branchable or bool(chosen.get("branchable"))
+        known.branchable = known.branchable or bool(chosen.get("branchable"))
         start = Start(self.name, timeout, chosen=tuple(chosen.items()), machine_secrets=self._spec.secrets)
         perform(self._runner, provision.start(start), within=timeout)
 
@@ -292,10 +292,9 @@ class Machine(MachineTransfers, MachineVerbs):
         """
         for what, given in (("missing_ok", missing_ok), ("cascade", cascade)):
             validate.flag(what, given)
-        dialect = self._dialect
-        perform(self._runner, teardown.delete(self.name, dialect, self._mine, missing_ok=missing_ok, cascade=cascade))
-        if self._runner.plan is None:
-            self._made = None
+        known, dialect = self._known, self._dialect
+        perform(self._runner, teardown.delete(self.name, dialect, known.made, missing_ok=missing_ok, cascade=cascade))
+        known.made = None
 
     def status(self) -> MachineInfo:
         """What the engine has on record of the machine, its state first.

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 from attrs import evolve
 
 from smolkit.commands.exec import GRACE
+from smolkit.runners.acting import acting
+from smolkit.runners.attempts import stamped
 from smolkit.runners.blocking import Gate, Ticket, caller, caller_is_gone, holding_interrupts
+from smolkit.runners.execution import tell
 from smolkit.values import validate
 from smolkit.values.results import Completed
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from smolkit.commands.exec import Exec
     from smolkit.commands.verbs import Logs, Monitor
     from smolkit.errors import SmolvmError
-    from smolkit.runners.base import Runner
+    from smolkit.runners.base import AnyRunner
 
 T = TypeVar("T", bytes, str)
 
@@ -87,7 +90,7 @@ class Process(Generic[T]):
     """
 
     def __init__(
-        self, runner: Runner, command: Exec | Logs | Monitor, *, stdin: bool, text: bool, grace: float | None = 5.0
+        self, runner: AnyRunner, command: Exec | Logs | Monitor, *, stdin: bool, text: bool, grace: float | None = 5.0
     ) -> None:
         self._command, self._runner, self._text = command, runner, text
         self._grace, self._pid, self._started = grace, os.getpid(), runner.clock()
@@ -271,7 +274,7 @@ class Process(Generic[T]):
         return said
 
     def _finish(self) -> None:
-        completed = self._live.close()
+        completed = stamped(self._live.close(), self._invocation, self._runner.clock() - self._started)
         self.returncode = completed.returncode
         if not (self._told and completed.returncode < 0):
             self._failure = self._command.failure(
@@ -284,7 +287,7 @@ class Process(Generic[T]):
             )
         if self._failure is not None:
             self._held = self._held.partition(_ERROR)[0]
-        self._runner.tell(self._command, self._invocation, self._started, completed.returncode, self._failure)
+        tell(self._runner, self._command, self._invocation, self._started, completed.returncode, self._failure)
 
     def _end(self) -> None:
         """Kills it, if it has not been read to its end, and reads to that: another one who reads ends there, too."""
@@ -338,10 +341,10 @@ class Process(Generic[T]):
 
 
 def start(
-    runner: Runner, command: Exec | Logs | Monitor, *, stdin: bool, text: bool, grace: float | None = 5.0
+    runner: AnyRunner, command: Exec | Logs | Monitor, *, stdin: bool, text: bool, grace: float | None = 5.0
 ) -> Process[Any]:
     """Starts a command to be followed. An interrupt that keeps it from the caller ends it."""
     return holding_interrupts(
-        lambda _: Process(runner, command, stdin=stdin, text=text, grace=grace),
+        lambda _: Process(acting(runner), command, stdin=stdin, text=text, grace=grace),  # for good: also after a dry run
         lambda process: process._end(),  # noqa: SLF001  (made here)
     )

@@ -200,15 +200,16 @@ class MachineTransfers(MachineFiles):
         is_folder = found.is_dir
         if os.path.isdir(path) or (is_folder and os.path.lexists(path)):
             raise FileExistsError(f"download makes a new {'folder' if is_folder else 'file'}, and this is there: {path!r}")
-        if self._runner.plan is not None:  # a dry run writes nothing here either
-            self._run_script("PACK" if is_folder else "READ", inside)
-            return
         meter = _Meter(self._size(inside) if progress else 0, progress)
         if is_folder:
             with fresh_folder(path) as part, self._reading("PACK", inside, limit) as stream:
                 archive.Unpacker(part, limit, meter.add).unpack(stream)
             return
-        with self._runner.target(path) as part, self._reading("READ", inside, limit) as stream, _private(part) as file:
+        with (
+            self._runner.target(path) as part,
+            self._reading("READ", inside, limit) as stream,
+            _private(part) as file,
+        ):
             while chunk := stream.read(2**16):
                 if file.tell() + len(chunk) > limit:
                     raise too_much()
@@ -286,7 +287,7 @@ class MachineTransfers(MachineFiles):
 
     def _wake(self, path: str) -> None:
         """An image machine mounts these at its first exec: what was copied there before is lost (1.32.2)."""
-        if not self._warm and path.startswith(_MOUNTED_LATE):
+        if not self._known.warm and path.startswith(_MOUNTED_LATE):
             with suppress(ProgramNotFoundError, ProgramNotExecutableError):
                 self._runner.run(Exec(self.name, ["true"], machine_secrets=self._spec.secrets))
             self._woke()

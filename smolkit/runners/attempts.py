@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Coroutine
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from attrs import evolve, frozen
 
 from smolkit.errors import HostLimitError, OutcomeUnknownError, SmolvmError, add_note
+from smolkit.values.results import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import ExitStack
 
-    from smolkit.values.results import Completed, Invocation
+    from smolkit.values.results import Invocation
 
 T = TypeVar("T")
 
@@ -91,8 +93,27 @@ def raise_as_it_was(error: BaseException) -> NoReturn:
 
 
 def stamped(completed: Completed, invocation: Invocation, seconds: float) -> Completed:
-    """With what the mapping of errors stands on, however the runner filled it in: the words said, and how long it took."""
+    """How the call ended, with what the mapping of errors stands on: argv as it was given, and how long it took.
+
+    However a runner fills these in: one that leaves the duration out would turn a guest's timeout into an ordinary 124, and
+    one that gives the words of its own (`ssh host smolvm ...`) an engine's failure into a guest's exit status.
+
+    Raises:
+        TypeError: this is not what `execute` must return.
+    """
+    if not isinstance(completed, Completed):
+        raise TypeError(f"execute must return a smolkit.Completed, not {type(completed).__name__}{_hint(completed)}")
+    for name, data in (("stdout", completed.stdout), ("stderr", completed.stderr)):
+        if not isinstance(data, bytes):
+            raise TypeError(f"{name} of a smolkit.Completed must be bytes, not {type(data).__name__}")
     return evolve(completed, argv=invocation.argv, duration=completed.duration or seconds)
+
+
+def _hint(given: object) -> str:
+    if not isinstance(given, Coroutine):
+        return ""
+    given.close()
+    return ": a runner whose execute is async is a smolkit.AsyncRunner"
 
 
 @contextmanager

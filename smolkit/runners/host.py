@@ -13,7 +13,6 @@ from smolkit.values import validate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from smolkit.commands.call import Plan
     from smolkit.values.hidden import Hidden
     from smolkit.values.ownership import Here
 
@@ -23,24 +22,18 @@ _READ_BYTES = 2**20  # of a log at a time
 class Host:
     """The part of a runner that is to be replaced by one whose engine is on another machine."""
 
-    if TYPE_CHECKING:
-        plan: Plan | None
-
     def given(self) -> dict[str, Hidden]:
         """The variables that this program gives the engine's process in each call. They may be secrets."""
         return {}
 
     @contextmanager
-    def source(self, path: str) -> Iterator[str]:
+    def provide_source(self, path: str) -> Iterator[str]:
         """A regular file of this machine, under a name that the engine reads as a host path.
 
         Raises:
             FileNotFoundError, IsADirectoryError, PermissionError: there is no such file to read.
         """
-        if os.path.isdir(path):
-            raise IsADirectoryError(f"cp copies one file, and this is a directory: {path!r}")
-        with open(path, "rb"):  # says what is wrong with it, before any process starts
-            pass
+        check_source(path)
         if ":" not in path and validate.is_utf8(path):
             yield path
             return
@@ -53,7 +46,7 @@ class Host:
             yield link
 
     @contextmanager
-    def target(self, path: str, part: str | None = None) -> Iterator[str]:
+    def provide_target(self, path: str, part: str | None = None) -> Iterator[str]:
         """A name beside `path` for the engine to write to; it becomes `path` once all is well.
 
         The engine truncates its target at once and deletes it where the copy fails: an old file would be lost.
@@ -65,28 +58,10 @@ class Host:
         Raises:
             FileNotFoundError, IsADirectoryError, PermissionError: no file can be made there.
         """
-        if os.path.isdir(path):
-            raise IsADirectoryError(f"cp needs the full name of the new file, and this is a directory: {path!r}")
-        path = os.path.realpath(path)
-        folder, name = os.path.split(path)
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(f"no such directory: {folder!r}")
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(f"not writable: {folder!r}")
-        # With the name's suffix, which the engine wants to see of a checkpoint.
-        end = os.fsencode(name)[-200:].decode("utf-8", "ignore")  # a name has 255 bytes, and the engine takes only UTF-8
-        made = part or os.path.join(folder, f".part-{os.urandom(4).hex()}-{end}")
-        try:
+        with part_of(path, part) as made:
             yield made
-            if (part is None and self.plan is None) or os.path.lexists(made):
-                os.replace(made, path)
-        finally:
-            if os.path.isdir(made):  # a checkpoint with a store
-                from shutil import rmtree  # late: only where something went wrong
-
-                rmtree(made, ignore_errors=True)
-            elif os.path.lexists(made):
-                os.unlink(made)
+            if part is None or os.path.lexists(made):
+                os.replace(made, os.path.realpath(path))
 
     def read_log(self, path: str, start: int) -> bytes:
         """What a file on the engine's host holds from `start` on (from its end, if negative), a MiB at the most.
@@ -125,3 +100,51 @@ class Host:
         """Waits between two tries: about so long, so that those who met once do not meet again."""
         seconds *= 0.75 + os.urandom(1)[0] / 510  # not by random, which a teardown could not import any more
         interruptible(lambda: sleep(seconds))
+
+
+def check_source(path: str) -> None:
+    """Raise what is wrong with a file to be read, before any process starts.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, PermissionError: there is no such file to read.
+    """
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"cp copies one file, and this is a directory: {path!r}")
+    with open(path, "rb"):
+        pass
+
+
+@contextmanager
+def part_of(path: str, part: str | None) -> Iterator[str]:
+    """The name of what is to become the file `path`; what is there under it at the end is removed.
+
+    Args:
+        path: A file that can be made.
+        part: The name, if it is not free to choose.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, PermissionError: no file can be made there.
+    """
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"cp needs the full name of the new file, and this is a directory: {path!r}")
+    folder, name = os.path.split(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"no such directory: {folder!r}")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"not writable: {folder!r}")
+    # With the name's suffix, which the engine wants to see of a checkpoint.
+    end = os.fsencode(name)[-200:].decode("utf-8", "ignore")  # a name has 255 bytes, and the engine takes only UTF-8
+    made = part or os.path.join(folder, f".part-{os.urandom(4).hex()}-{end}")
+    try:
+        yield made
+    finally:
+        _remove(made)
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path):  # a checkpoint with a store
+        from shutil import rmtree  # late: only where something went wrong
+
+        rmtree(path, ignore_errors=True)
+    elif os.path.lexists(path):
+        os.unlink(path)

@@ -15,7 +15,7 @@ from smolkit.testing import verbs, words
 from smolkit.testing.executing import Clock
 from smolkit.testing.guest_input import GuestInput
 from smolkit.testing.live import LiveCall
-from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError
+from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError, command_of
 from smolkit.values.hidden import hide
 from smolkit.values.results import Completed
 from smolkit.values.validate import hidden_pairs
@@ -171,9 +171,9 @@ class FakeSmolvm(FakeRunner):
         """This process, at the fake's time."""
         return evolve(super().here(), now=self.now())
 
-    def target(self, path: str, part: str | None = None) -> _GeneratorContextManager[str]:
+    def provide_target(self, path: str, part: str | None = None) -> _GeneratorContextManager[str]:
         """A real file of this host: the fake copies into it."""
-        return Runner.target(self, path, part)
+        return Runner.provide_target(self, path, part)
 
     def read_log(self, path: str, start: int) -> bytes:
         """What a machine's log or console holds."""
@@ -183,12 +183,11 @@ class FakeSmolvm(FakeRunner):
         machine = self.machines[found[1]]
         return (machine.console if found[2] == "agent-console" else machine.log)[start:]
 
-    def follow(self, command: Command[Any], *, stdin: bool) -> Live:
+    def open(self, invocation: Invocation, *, stdin: bool) -> Live:
         """The command's output as it comes, by the fake's clock."""
-        invocation = command.invocation(self.engine.dialect)
-        if self.plan is not None or self._scripted(command, invocation) is not None:
-            return super().follow(command, stdin=stdin)
-        self.commands.append(command)
+        if self._scripted(command_of(invocation), invocation) is not None:
+            return super().open(invocation, stdin=stdin)
+        self.commands.append(command_of(invocation))
         self.invocations.append(invocation)
         return LiveCall(self, invocation, stdin=stdin)
 

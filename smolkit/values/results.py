@@ -50,6 +50,7 @@ class Invocation:
             the timeout begins with the turn.
         goes_on: Whether it boots a VM and goes on after that, and the first byte of its stdout says that the VM is up.
         booted: Of such a call: to be told once with True when the VM is up, or with False when it has to be by now.
+        command: The `smolkit.commands.Command` that it says; None for one that no command was made of.
     """
 
     argv: tuple[str, ...] = field(repr=shown_argv)
@@ -61,6 +62,7 @@ class Invocation:
     patience: float | None = None
     goes_on: bool = False
     booted: Callable[[bool], object] | None = field(default=None, eq=False, repr=False)
+    command: Any = field(default=None, eq=False, repr=False)  # not its type, which is of a layer above
 
 
 @final

@@ -194,7 +194,7 @@ class Says(FakeRunner):
 
     def __init__(self, version: bytes) -> None:
         super().__init__()
-        self._version, self._said = None, version
+        self._smolkit.version, self._said = None, version
 
     def execute(self, invocation: Invocation) -> Completed:
         """Its version."""

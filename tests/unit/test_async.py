@@ -364,7 +364,7 @@ async def test_a_runner_of_ones_own() -> None:
 async def test_the_engine_is_asked_once_by_many() -> None:
     """The first one asks, the others wait for its answer."""
     fake = FakeRunner()
-    fake._version = None
+    fake._smolkit.version = None
     fake.answer(["--version"], stdout="smolvm 1.32.2")
     fake.answer(["machine", "exec"])
     m = AsyncSmolvm(runner=fake).machine("agent")

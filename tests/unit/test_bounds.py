@@ -126,7 +126,7 @@ def test_a_command_in_a_machine_of_its_own_lets_others_start(pretend: PretendEng
         go.touch()
         thread.join(30)
     assert ["up\n"] == [result.stdout for result in results]
-    assert not client.runner._starts._line
+    assert not client.runner._smolkit.starts._line
 
 
 def test_a_silent_one_lets_others_start_after_a_while(
@@ -145,8 +145,8 @@ def test_a_silent_one_lets_others_start_after_a_while(
     client = Smolvm(runner=runner)
     thread, _ = in_thread(lambda: client.run(["sleep", "infinity"]))
     try:
-        until(lambda: runner._starts._line)
-        until(lambda: not runner._starts._line)
+        until(lambda: runner._smolkit.starts._line)
+        until(lambda: not runner._smolkit.starts._line)
         assert [] == list(tmp_path.glob("state/.cache/smolvm/.smolkit-started-*"))
         with client.machine("m"):
             assert thread.is_alive()

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from smolkit import Completed, Machine, Smolvm, SubprocessRunner, errors
-from smolkit.commands import Command, Exec, Logs, Spawn
+from smolkit import Completed, Invocation, Machine, Smolvm, SubprocessRunner, errors
+from smolkit.commands import Exec, Logs, Spawn
 from smolkit.commands.call import Call
 from smolkit.runners.live import Live, Replayed
 from smolkit.testing import FakeRunner
@@ -134,9 +134,9 @@ class Stuck(FakeRunner):
         """A clock that goes on with each wait."""
         return self.now_is
 
-    def follow(self, command: Command[Any], *, stdin: bool) -> Live:
+    def open(self, invocation: Invocation, *, stdin: bool) -> Live:
         """Such a call."""
-        runner, invocation = self, command.invocation(self.engine.dialect)
+        runner = self
 
         class Call(Replayed):
             def read(self, timeout: float | None) -> tuple[str, bytes] | None:

@@ -166,8 +166,8 @@ class SubprocessRunner(Runner):
             raise EngineNotFoundError(f"cannot run {self._prefix[0]}: there is no such program, or it is not executable")
         return self._prefix_path
 
-    def _probe(self, within: float | None) -> Engine:
-        engine = super()._probe(within)
+    def _probe_engine(self, within: float | None) -> Engine:
+        engine = super()._probe_engine(within)
         if self._state is not None:
             engine.dialect.require("state_dir")
         return engine
