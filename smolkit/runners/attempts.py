@@ -93,20 +93,30 @@ def raise_as_it_was(error: BaseException) -> NoReturn:
 
 
 def stamped(completed: Completed, invocation: Invocation, seconds: float) -> Completed:
-    """How the call ended, with what the mapping of errors stands on: argv as it was given, and how long it took.
+    """How a call ended, with what the mapping of errors depends on: argv as it was given, and how long the call took.
 
-    However a runner fills these in: one that leaves the duration out would turn a guest's timeout into an ordinary 124, and
-    one that gives the words of its own (`ssh host smolvm ...`) an engine's failure into a guest's exit status.
+    A runner that leaves the duration out would turn a guest's timeout into an ordinary 124, and one that returns an argv of
+    its own (`ssh host smolvm ...`) would turn an engine's failure into a guest's exit status.
 
     Raises:
         TypeError: this is not what `execute` must return.
+    """
+    checked(completed)
+    return evolve(completed, argv=invocation.argv, duration=completed.duration or seconds)
+
+
+def checked(completed: Completed) -> Completed:
+    """The same, if it is what `execute` must return.
+
+    Raises:
+        TypeError: it is not.
     """
     if not isinstance(completed, Completed):
         raise TypeError(f"execute must return a smolkit.Completed, not {type(completed).__name__}{_hint(completed)}")
     for name, data in (("stdout", completed.stdout), ("stderr", completed.stderr)):
         if not isinstance(data, bytes):
             raise TypeError(f"{name} of a smolkit.Completed must be bytes, not {type(data).__name__}")
-    return evolve(completed, argv=invocation.argv, duration=completed.duration or seconds)
+    return completed
 
 
 def _hint(given: object) -> str:

@@ -1,11 +1,11 @@
-"""The engine's host, which for most runners is this machine: its files, processes and clocks."""
+"""The engine's host, which for most runners is this one: its files, processes and clocks."""
 
 from __future__ import annotations
 
 import os
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from smolkit.runners.blocking import interruptible, sleep
 from smolkit.values import validate
@@ -20,15 +20,15 @@ _READ_BYTES = 2**20  # of a log at a time
 
 
 class Host:
-    """The part of a runner that is to be replaced by one whose engine is on another machine."""
+    """The part of a runner that one whose engine is on another host replaces."""
 
     def given(self) -> dict[str, Hidden]:
-        """The variables that this program gives the engine's process in each call. They may be secrets."""
+        """The variables that the runner itself gives the engine's process in each call; they may be secrets. (override)"""
         return {}
 
     @contextmanager
     def provide_source(self, path: str) -> Iterator[str]:
-        """A regular file of this machine, under a name that the engine reads as a host path.
+        """A regular file of this host, under a path by which the engine can read it. (override)
 
         Raises:
             FileNotFoundError, IsADirectoryError, PermissionError: there is no such file to read.
@@ -47,13 +47,13 @@ class Host:
 
     @contextmanager
     def provide_target(self, path: str, part: str | None = None) -> Iterator[str]:
-        """A name beside `path` for the engine to write to; it becomes `path` once all is well.
+        """A path beside `path` for the engine to write to; it becomes `path` when the block succeeds. (override)
 
-        The engine truncates its target at once and deletes it where the copy fails: an old file would be lost.
+        The engine truncates its target at once and deletes it if the copy fails: an old file would be lost.
 
         Args:
-            path: What is to be.
-            part: The name, where it is not free to choose. Nothing may be there in the end: then nothing becomes of it.
+            path: The file to be made or replaced.
+            part: The path to write to, where the caller has to know it; there may be no such file at the end.
 
         Raises:
             FileNotFoundError, IsADirectoryError, PermissionError: no file can be made there.
@@ -64,9 +64,9 @@ class Host:
                 os.replace(made, os.path.realpath(path))
 
     def read_log(self, path: str, start: int) -> bytes:
-        """What a file on the engine's host holds from `start` on (from its end, if negative), a MiB at the most.
+        """A file of the engine's host from byte `start` (from its end, if negative), at most a MiB. (override)
 
-        Empty where there is nothing, or where it cannot be read.
+        Empty if there is nothing, or if it cannot be read.
         """
         try:
             with open(path, "rb") as file:
@@ -77,33 +77,34 @@ class Host:
             return b""
 
     def here(self) -> Here:
-        """Who this process is and which others are alive, on the host whose processes make machines through this runner."""
+        """Who this process is and which others are alive, on the host whose processes own the machines. (override)"""
         from smolkit.runners.local.identity import here  # late: only where a machine is made or reaped
 
         return here()
 
+    @final
     def named(self, name: str | None, keep: object) -> str:
-        """The name, or a fresh one; what is to be kept has none that tells of an owner."""
+        """The name, or a fresh one, which has the owner in it unless the machine is to be kept. (call)"""
         from smolkit.values.ownership import fresh_name  # late: likewise
 
         return fresh_name(None if keep else self.here().me) if name is None else name
 
     def now(self) -> float:
-        """The time, in seconds since the epoch."""
+        """The time, in seconds since the epoch. (override)"""
         return time.time()
 
     def clock(self) -> float:
-        """Seconds by a clock that only goes on."""
+        """Monotonic clock, in seconds. (override)"""
         return time.monotonic()
 
     def pause(self, seconds: float) -> None:
-        """Waits between two tries: about so long, so that those who met once do not meet again."""
-        seconds *= 0.75 + os.urandom(1)[0] / 510  # not by random, which a teardown could not import any more
+        """Wait about so many seconds between two tries: those that collided once should not do so again. (override)"""
+        seconds *= 0.75 + os.urandom(1)[0] / 510  # not `random`, which cannot be imported any more while Python exits
         interruptible(lambda: sleep(seconds))
 
 
 def check_source(path: str) -> None:
-    """Raise what is wrong with a file to be read, before any process starts.
+    """Raise what is wrong with a file to be read, before any process is started.
 
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: there is no such file to read.
@@ -116,11 +117,11 @@ def check_source(path: str) -> None:
 
 @contextmanager
 def part_of(path: str, part: str | None) -> Iterator[str]:
-    """The name of what is to become the file `path`; what is there under it at the end is removed.
+    """A path for what is to become the file `path`; what is left there at the end is removed.
 
     Args:
-        path: A file that can be made.
-        part: The name, if it is not free to choose.
+        path: The file to be made or replaced.
+        part: The path, if the caller chose it.
 
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: no file can be made there.

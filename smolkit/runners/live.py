@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from smolkit.runners.attempts import checked
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -66,7 +68,7 @@ class Replayed(Live):
     def _completed(self) -> Completed:
         if self._done is None:
             data = bytes(self._written) if self._takes_input else None
-            self._done = self._execute(evolve(self._invocation, stdin=data))
+            self._done = checked(self._execute(evolve(self._invocation, stdin=data)))
             both = (("stdout", self._done.stdout), ("stderr", self._done.stderr))
             self._pieces = [(stream, chunk) for stream, chunk in both if chunk]
         return self._done
