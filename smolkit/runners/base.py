@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
-from attrs import define, evolve, field
+from attrs import evolve
 
 from smolkit.commands.dialect import Dialect, Engine
 from smolkit.commands.engine import Version
@@ -16,7 +16,7 @@ from smolkit.runners.acting import acting
 from smolkit.runners.attempts import host_limits, stamped
 from smolkit.runners.blocking import Gate, holding_interrupts
 from smolkit.runners.bounds import least, shortened
-from smolkit.runners.execution import attempt, execute_in_limits, prepare, tell
+from smolkit.runners.execution import execute_and_tell, execute_in_limits, prepare, tell
 from smolkit.runners.host import Host
 from smolkit.values import validate
 
@@ -39,20 +39,15 @@ T = TypeVar("T")
 _ANY = Dialect((0, 7, 2))  # for --version, which every engine understands
 
 
-@define
 class _State:
-    """What a runner keeps for all clients that share it. One attribute, so that no subclass has another of its name."""
+    """What a runner keeps for all clients that share it: in one attribute, so that a subclass has all names to itself."""
 
-    version: str | None = None
-    max_starts: int = 4
-    engine: Engine | None = None
-    observers: tuple[Callable[[Call], object], ...] = ()
-    starts: Gate = field(init=False)
-    probing: Gate = field(factory=lambda: Gate(1), init=False)
-
-    @starts.default
-    def _starts(self) -> Gate:
-        return Gate(self.max_starts)
+    def __init__(self, version: str | None = None, max_starts: int = 4) -> None:
+        self.version, self.max_starts = version, max_starts
+        self.engine: Engine | None = None
+        self.observers: tuple[Callable[[Call], object], ...] = ()
+        self.starts = Gate(max_starts)
+        self.probing = Gate(1)
 
 
 class AnyRunner(Host, ABC):
@@ -154,7 +149,7 @@ class AnyRunner(Host, ABC):
             UnsupportedByEngineError, EngineNotFoundError: nothing was run.
             BaseException: the call was interrupted, and does not wait for its end (`Command.FINISH`).
         """
-        return attempt(acting(self), command, within)
+        return execute_and_tell(acting(self), command, within)
 
     @abstractmethod
     def execute_sync(self, invocation: Invocation) -> Completed:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def attempt(runner: AnyRunner, command: Command[T], within: float | None) -> Attempt[T]:
+def execute_and_tell(runner: AnyRunner, command: Command[T], within: float | None) -> Attempt[T]:
     """Run a command, and tell the observers how that went. As `Runner.attempt`."""
     started = runner.clock()
     invocation = prepare(runner, command, within)
@@ -37,7 +37,7 @@ def attempt(runner: AnyRunner, command: Command[T], within: float | None) -> Att
 
 
 def prepare(runner: AnyRunner, command: Command[Any], within: float | None = None) -> Invocation:
-    """The call for this engine, bounded by the caller's own times: those of the command, and for all of it."""
+    """The call for this engine's version, bounded by the command's own timeout and by `within` for all of it."""
     patience = least(command.patience, within)
     dialect = runner._find_engine(patience).dialect  # noqa: SLF001  (a runner's)
     invocation = evolve(command.invocation(dialect), command=command)
@@ -58,7 +58,7 @@ def execute_admitted(runner: AnyRunner, command: Command[T], invocation: Invocat
                 invocation = evolve(invocation, booted=lambda up: boot_is_over(turn, up=up))
             with runner.watching(command):
                 done.append(execute_and_read(runner, command, invocation))
-                # For these context managers alone: after a first start that failed, the next one is the first again.
+                # Only for these context managers to see: after a first start that failed, the next one is alone, too.
                 done[0].raise_failure()
     except SmolvmError:
         if not done:
@@ -67,7 +67,12 @@ def execute_admitted(runner: AnyRunner, command: Command[T], invocation: Invocat
 
 
 def execute_and_read(runner: AnyRunner, command: Command[T], invocation: Invocation) -> Attempt[T]:
-    """Execute a call, and have the command read the answer. Where interrupts may strike: see `smolkit.flows.steps`."""
+    """Execute a call, and have the command read its answer.
+
+    Here is sorted what comes out of `execute`: an answer, with or without an interrupt that it outlived; a failure; or
+    something else, after which nobody knows the outcome of a call that had to come to its end. See "How interrupts work" in
+    `smolkit.flows.steps`.
+    """
     interrupt, before, began = None, struck(), runner.clock()
     try:
         try:
@@ -76,11 +81,12 @@ def execute_and_read(runner: AnyRunner, command: Command[T], invocation: Invocat
             completed, interrupt = late.completed, late.interrupt
         completed = stamped(completed, invocation, runner.clock() - began)
     except SmolvmError:
-        raise
+        raise  # nothing was run: no engine, no place in time
     except BaseException as error:
         if not invocation.finish:
             raise
-        # By its type alone a handler's ordinary Exception (a TimeoutError, say) would be a fault of the runner.
+        # A handler may raise an ordinary Exception (a TimeoutError, say), which its type does not tell from a fault of the
+        # runner. Only the count of what handlers raised does.
         return cut_short(invocation, error, is_interrupt=struck() > before or not isinstance(error, Exception))
     try:
         return Attempt(command.read(completed), None, interrupt, completed.returncode)
@@ -89,7 +95,7 @@ def execute_and_read(runner: AnyRunner, command: Command[T], invocation: Invocat
 
 
 def execute_in_limits(runner: AnyRunner, invocation: Invocation) -> Completed:
-    """Execute a call; what the host lacks to do so is an error of smolkit's."""
+    """Execute a call; if the host has run out of what that takes, raise a HostLimitError."""
     with host_limits():
         return runner.execute_sync(invocation)
 

@@ -264,7 +264,7 @@ def test_what_a_scripted_answer_cannot_take_is_not_lost_in_silence(client: Smolv
     with client.machine("m").popen(["cat"], stdin=True) as process:
         assert [("stdout", b"answer")] == list(process)
         assert process.stdin is not None
-        with pytest.raises(BrokenPipeError, match="only what is written before the first read"):
+        with pytest.raises(BrokenPipeError, match="takes input only before the first read"):
             process.stdin.write("too late")
 
 
