@@ -1,4 +1,4 @@
-"""What a handle knows of its machine."""
+"""A handle's knowledge of its machine."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 @final
 class Known:
-    """What a handle knows of its machine, because of the calls that it made.
+    """A handle's knowledge of its machine, from the calls that it made.
 
-    Plain attributes, since setting one is no call: nowhere in between can a signal handler raise.
+    The attributes are plain ones: to set one is no call, in which a signal handler could raise.
 
     Attributes:
         branchable: Whether it was ever started so.

@@ -192,13 +192,13 @@ class Process(Generic[T]):
             yield
             return
         try:
-            self._turn.enter(ticket, timeout)
+            self._turn.acquire(ticket, timeout)
             self._reader = (me, ticket)
             yield
         finally:
             if self._reader == (me, ticket):
                 self._reader = None
-            self._turn.leave(ticket)
+            self._turn.release(ticket)
 
     def _lines(self, stream: str, chunk: bytes) -> Iterator[str]:
         *lines, rest = (self._rests[stream] + self._decoders[stream].decode(chunk)).split("\n")
@@ -213,12 +213,12 @@ class Process(Generic[T]):
         ticket = Ticket()
         try:
             try:
-                self._piece.enter(ticket, None if until is None else max(0.0, until - self._runner.clock()))
+                self._piece.acquire(ticket, None if until is None else max(0.0, until - self._runner.clock()))
                 return self._next(until)
             finally:
-                self._piece.leave(ticket)
+                self._piece.release(ticket)
         finally:
-            self._piece.leave(ticket)  # again: an interrupt may have struck in the line above
+            self._piece.release(ticket)  # again: an interrupt may have struck in the line above
 
     def _next(self, until: float | None) -> tuple[str, bytes] | None:
         while not self._over:

@@ -1,4 +1,4 @@
-"""Runners: the only modules that know how a program is run. Here is what a runner of one's own is made of.
+"""Runners, the only modules that know how a program is run, and all that you need to write your own.
 
 Each module is imported when a name of it is asked for.
 """

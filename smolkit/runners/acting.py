@@ -1,4 +1,4 @@
-"""Which runner acts for another one: in the block of a dry run the one that plans, and everywhere else the runner itself.
+"""The runner that acts for another one: in the block of a dry run one that plans, and everywhere else the runner itself.
 
 This is where the rest of smolkit meets dry runs; what they do is in `smolkit.runners.dry_run`.
 """
@@ -28,14 +28,14 @@ def acting(runner: AnyRunner) -> AnyRunner:
 
 
 def is_planning(runner: AnyRunner) -> bool:
-    """Whether calls of this runner are only planned: there is nothing to check or to wait for then."""
+    """True if calls of this runner are only planned here: there is nothing to check or to wait for then."""
     return any(acting(runner) is dry_run for dry_run in dry_runs.get())
 
 
 def apart(runner: AnyRunner, state: S) -> S:
-    """What a handle knows of its machine, to be read and changed; in a dry run a copy, which ends with that.
+    """A handle's knowledge of its machine, to be read and changed: in a dry run a copy, which ends with it.
 
-    A machine that was only planned is not to be deleted after the block, and one that was made still is.
+    So a machine that was only planned is not deleted after the block, and one that was made still is.
     """
     found = state
     for dry_run in reversed(dry_runs.get()):

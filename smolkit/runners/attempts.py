@@ -41,7 +41,7 @@ class InterruptedCall(BaseException):
 
 @frozen
 class Attempt(Generic[T]):
-    """How a call went: its failure and its interrupt are not raised, but returned. There may be both.
+    """The outcome of a call: its failure and its interrupt are not raised, but returned. There may be both.
 
     Attributes:
         answer: The command's answer, if there is no failure.
@@ -105,7 +105,7 @@ def raise_as_it_was(error: BaseException) -> NoReturn:
 
 
 def stamped(completed: Completed, invocation: Invocation, seconds: float) -> Completed:
-    """How a call ended, with what the mapping of errors depends on: argv as it was given, and how long the call took.
+    """The end of a call, with what the mapping of errors depends on: argv as it was given, and how long the call took.
 
     A runner that leaves the duration out would turn a guest's timeout into an ordinary 124, and one that returns an argv of
     its own (`ssh host smolvm ...`) would turn an engine's failure into a guest's exit status.

@@ -1,4 +1,4 @@
-"""Runners: what carries commands to the engine. The extension point of smolkit; see Runner."""
+"""Runners, which carry commands to the engine: the extension point of smolkit. See Runner."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ANY = Dialect((0, 7, 2))  # for --version, which every engine understands
 
 
 class _State:
-    """What a runner keeps for all clients that share it: in one attribute, so that a subclass has all names to itself."""
+    """State that the clients of a runner share. It is one attribute, so that a subclass has all other names to itself."""
 
     def __init__(self, version: str | None = None, max_starts: int = 4) -> None:
         self.version, self.max_starts = version, max_starts
@@ -51,7 +51,7 @@ class _State:
 
 
 class AnyRunner(Host, ABC):
-    """What a Runner and an AsyncRunner have in common: argv for the engine's version, and the mapping of its errors."""
+    """Base of Runner and AsyncRunner: argv for the engine's version, and the mapping of its errors."""
 
     _smolkit: _State
 
@@ -84,7 +84,7 @@ class AnyRunner(Host, ABC):
 
     @property
     def host(self) -> str:
-        """Which engine this is: runners with equal hosts drive the same machines. (override)
+        """The engine's identity: runners with equal hosts drive the same machines. (override)
 
         Default: this very runner, and no other.
         """
@@ -128,7 +128,7 @@ class AnyRunner(Host, ABC):
 
     @final
     def run(self, command: Command[T], *, within: float | None = None) -> T:
-        """Run a command, and give what its answer means. (call)
+        """Run a command, and return its answer. (call)
 
         Args:
             command: What to run.
@@ -143,7 +143,7 @@ class AnyRunner(Host, ABC):
 
     @final
     def attempt(self, command: Command[T], *, within: float | None = None) -> Attempt[T]:
-        """Run a command, and give back how that went, for a caller who has something to do before it is raised. (call)
+        """Run a command, and return how that went, for a caller who has something to do before it is raised. (call)
 
         Raises:
             UnsupportedByEngineError, EngineNotFoundError: nothing was run.
@@ -176,7 +176,7 @@ class AnyRunner(Host, ABC):
 
     @final
     def run_in_terminal(self, command: Shell | Terminal | RunTerminal) -> Completed:
-        """Run a command in the foreground of this program's terminal, and give how it ended. (call)
+        """Run a command in the foreground of this program's terminal, and return how it ended. (call)
 
         Raises:
             SmolvmError: it was the engine that failed.
@@ -225,7 +225,7 @@ class AnyRunner(Host, ABC):
         self._smolkit.observers = (*self._smolkit.observers, observer)
 
     def watch(self) -> None:
-        """Start to watch over what this process leaves behind, for `Smolvm(watchdog=True)`. (override)
+        """Have the machines removed that this process leaves behind: `Smolvm(watchdog=True)`. (override)
 
         Raises:
             NotImplementedError: nothing but this process can reach the engine.
@@ -237,12 +237,12 @@ class AnyRunner(Host, ABC):
         return nullcontext()
 
     def is_available(self) -> bool:
-        """Whether there is a program to run; runs nothing. (override)"""
+        """Look for a program to run, without running it. (override)"""
         return True
 
     @final
     def doctor(self) -> list[Check]:
-        """What can be told about the engine, each with a hint where it is not well; never raises. (call)"""
+        """Check the engine: findings, with a hint for each that is not well. Never raises. (call)"""
         try:
             return self.look()
         except Exception as error:  # noqa: BLE001  (it never raises)
@@ -251,7 +251,7 @@ class AnyRunner(Host, ABC):
             return [Check("program", ok=False, detail=f"{type(error).__name__}: {error}", hint="can it be run by hand?")]
 
     def look(self) -> list[Check]:
-        """What `doctor` finds: the program and its version; a subclass adds what else it can look at. (override)"""
+        """The findings of `doctor`: here program and version; a subclass adds what else it can look at. (override)"""
         from smolkit.values.observed import Check  # late: few programs ask
 
         try:
@@ -271,33 +271,31 @@ def _is_final(member: object) -> bool:
 
 
 class Runner(AnyRunner):
-    """Runs commands on one engine. This is the extension point: a subclass supplies `execute`, and may supply `open`.
+    """A way to run commands on one engine, and the extension point: a subclass supplies `execute`, and may supply `open`.
 
-    smolkit does the rest by itself: argv for the engine's version, the mapping of errors, retries, teardown. A client and
-    its machines use the members marked (call), and so may a subclass; one that replaces such a member is refused as soon as
-    its class is made. Members marked (override) have defaults that fit an engine of this host: a subclass replaces those
-    for which its own differs, and may call them too.
+    smolkit does the rest by itself: argv for the engine's version, the mapping of errors, retries, teardown. The first line
+    of each public member says what a subclass does with it:
 
-    - To reach the engine: `execute`, and for what is followed or has the terminal `open` and `interact`.
-    - To say which engine it is: `host` and `program`; `is_available` and `look` for what is known of it.
-    - Where the engine is on another host: `source`, `target` and `read_log` for its files, `here` for its processes.
-    - For tests: `now`, `clock` and `pause`.
+    - (override): replace it where its default does not fit, and call it as you like. `execute`, `open` and `interact` reach
+      the engine. `host`, `program`, `is_available` and `look` tell about it. If it is on another host, `provide_source`,
+      `provide_target` and `read_log` are for its files, `here` for its processes. `now`, `clock` and `pause` are for tests.
+    - (call): call it, as clients and machines do. A class that replaces it is refused with a TypeError as it is made.
 
-    The README has a complete one in some twenty lines: "Write your own runner". Runners are safe to share between threads
-    if their `execute` is.
+    A subclass need not call `__init__`, and may have any other attributes. Runners are safe to share between threads if
+    their `execute` is. The README has a complete one: "Write your own runner".
 
     Args:
         version: The engine's version, if it is known: it is then not asked for.
-        max_starts: How many machines may boot at once; further ones wait. Many at once thrash the host's disk until they
-            time out (#282).
+        max_starts: The number of machines that may boot at once; further ones wait. Many at once thrash the host's disk
+            until they time out (#282).
     """
 
     @abstractmethod
     def execute(self, invocation: Invocation) -> Completed:
-        """Run one call of the engine to its end, and give what became of it, bytes exact. (override)
+        """Run one call of the engine to its end, and return how it ended, with the exact bytes of its output. (override)
 
-        The base class sees to `argv`, and to a `duration` that is left out. A call that this ended itself (at
-        `invocation.timeout` at the latest) has `ended_by` set, and what there was of output.
+        `argv` of the result is set by the base class, and `duration` if it is left out. A call that the runner ended itself
+        (at `invocation.timeout` at the latest) has `ended_by` set, and the output until then.
 
         Interrupted by an exception, it must end the call and let the exception out; or, with `invocation.finish`, it may
         let the call come to its end and raise InterruptedCall. See "How interrupts work" in `smolkit.flows.steps`.

@@ -162,8 +162,8 @@ class Ticket:
     """A place in a Gate, or in its queue.
 
     Args:
-        is_over: Whether the holder is gone without having left; called while others wait. Default: whether its thread or
-            task has ended.
+        is_over: Whether the holder is gone without having released it; called while others wait. Default: whether its
+            thread or task has ended.
 
     Attributes:
         holder: The thread and task that have to go on for the place to come free (see `caller`); None if it does so by
@@ -194,22 +194,22 @@ class Gate:
 
     @contextmanager
     def turn(self, timeout: float | None = None) -> Iterator[None]:
-        """Hold a place for the block. Raises as `enter` does.
+        """Hold a place for the block. Raises as `acquire` does.
 
         Use `during` where a signal handler may raise between the lines of the block and these.
         """
         ticket = Ticket()
         try:
             try:
-                self.enter(ticket, timeout)
+                self.acquire(ticket, timeout)
                 yield
             finally:
-                self.leave(ticket)
+                self.release(ticket)
         finally:
-            self.leave(ticket)  # again: a signal handler's exception may have struck in the line above
+            self.release(ticket)  # again: a signal handler's exception may have struck in the line above
 
     def during(self, function: Callable[[], T], timeout: float | None = None) -> T:
-        """Hold a place while the function runs; no interrupt loses it. Raises as `enter` does."""
+        """Hold a place while the function runs; no interrupt loses it. Raises as `acquire` does."""
         if self._places is None:
             return function()
 
@@ -219,8 +219,8 @@ class Gate:
 
         return holding_interrupts(work)
 
-    def enter(self, ticket: Ticket, timeout: float | None = None) -> None:
-        """Wait for a place. The ticket must leave again, also if this raises.
+    def acquire(self, ticket: Ticket, timeout: float | None = None) -> None:
+        """Wait for a place. The ticket must be released, also if this raises.
 
         Raises:
             QueueTimeoutError: none came free within `timeout` seconds.
@@ -233,7 +233,7 @@ class Gate:
         if self._line.index(ticket) >= self._places:
             self._wait(ticket, self._places, timeout)
 
-    def leave(self, ticket: Ticket) -> None:
+    def release(self, ticket: Ticket) -> None:
         """Give the place to the next in line. No-op if the ticket has none."""
         with suppress(ValueError):
             self._line.remove(ticket)
@@ -243,7 +243,7 @@ class Gate:
                 if other.turn is not None:
                     other.turn.set()
             except RuntimeError:  # of an event loop that is gone
-                self.leave(other)  # nobody waits with it any more
+                self.release(other)  # nobody waits with it any more
 
     def forget(self) -> None:
         """Free all places: in a forked child, which has none of its parent's other threads."""
@@ -273,7 +273,7 @@ class Gate:
         """Free the places of holders that are over, and tell whether there were any."""
         over = [ticket for ticket in self._line[:places] if ticket.is_over is not None and ticket.is_over()]
         for ticket in over:
-            self.leave(ticket)
+            self.release(ticket)
         return bool(over)
 
     def _check(self, places: int) -> None:
@@ -318,7 +318,7 @@ class Sole:
 
     @property
     def busy(self) -> bool:
-        """Whether it is held."""
+        """True while it is held."""
         return bool(self._line)
 
     def during(self, function: Callable[[], T]) -> T:

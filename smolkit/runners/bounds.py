@@ -16,7 +16,7 @@ def least(*bounds: float | None) -> float | None:
 
 
 def left(bound: float | None, waited: float) -> float | None:
-    """What is left of a bound after so many seconds."""
+    """The rest of a bound after so many seconds."""
     return None if bound is None else max(0.0, bound - waited)
 
 

@@ -1,4 +1,4 @@
-"""Dry runs: what would be run is planned instead, by a runner that acts for the real one within a block."""
+"""Dry runs: a runner that plans calls instead of making them acts for the real one within a block."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NEWEST = "1.32.2"  # what is spoken where there is no engine to ask: the newest
 
 @contextmanager
 def dry_run(runner: AnyRunner, *, echo: bool) -> Iterator[Plan]:
-    """Plan what is run through this runner in the block, instead of running it.
+    """Plan what the block runs through this runner, instead of running it.
 
     That holds for the block's own code, and for what runs in a copy of its context: tasks that it begins (to their end,
     also after the block), `asyncio.to_thread`, `contextvars.copy_context().run`. Other threads are not in the dry run, not
@@ -54,11 +54,11 @@ def dry_run(runner: AnyRunner, *, echo: bool) -> Iterator[Plan]:
 
 @final
 class Plan:
-    """What would be run: see `Smolvm.dry_run`.
+    """The calls that would be made: see `Smolvm.dry_run`.
 
     Attributes:
-        commands: As values.
-        lines: As shell lines, without secrets and values of env.
+        commands: The commands, as values.
+        lines: Their shell lines, without secrets and values of env.
     """
 
     def __init__(self, program: str, *, echo: bool) -> None:
@@ -81,18 +81,18 @@ class Plan:
 
 @final
 class DryRun(Runner):
-    """A runner that plans: every call succeeds at once, and nothing is found.
+    """A runner that plans: every call succeeds at once, and finds nothing.
 
-    It knows of the real runner what costs nothing to know (its engine's version, who and where this process is, the time),
-    and calls none of its hooks that reach the engine or its host. Time goes on by what would be waited.
+    It asks the real runner for the engine's version, the process's identity and the time, and calls none of the hooks that
+    reach the engine or the files of its host. Waits take no time, but its clocks go on by them.
 
     Args:
-        around: The runner that it acts for: the real one, or in a dry run in a dry run the outer one.
+        around: The runner that it acts for: the real one or, in the block of another dry run, that one's.
         echo: Whether the plan's lines are printed.
 
     Attributes:
-        plan: What it was asked to run.
-        real: The runner for whose calls it stands.
+        plan: The calls that it was asked to make.
+        real: The real runner.
     """
 
     def __init__(self, around: AnyRunner, *, echo: bool) -> None:
@@ -151,7 +151,7 @@ class DryRun(Runner):
             yield made
 
     def read_log(self, path: str, start: int) -> bytes:  # noqa: ARG002
-        """Nothing."""
+        """Empty: nothing was logged."""
         return b""
 
     def here(self) -> Here:

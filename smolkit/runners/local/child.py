@@ -56,7 +56,7 @@ class Child(Live):
         self._child = ChildProcess()
         self._ticket = Ticket(_tells_end(self._child))
         try:
-            runner.processes.enter(self._ticket, invocation.patience)
+            runner.processes.acquire(self._ticket, invocation.patience)
             self._child.open_pipes(stdin=stdin)
             self._pipes = Pipes(self._child)
             runner.spawn(self._child, invocation)
@@ -66,7 +66,7 @@ class Child(Live):
         except BaseException:
             end(self._child)
             self._child.close()
-            runner.processes.leave(self._ticket)
+            runner.processes.release(self._ticket)
             raise
 
     def read(self, timeout: float | None) -> tuple[str, bytes] | None:
@@ -204,7 +204,7 @@ class Child(Live):
         return self._runner.completed(self._invocation, code, b"", b"", duration, ended_by)
 
     def _let_go(self) -> None:
-        self._runner.processes.leave(self._ticket)
+        self._runner.processes.release(self._ticket)
         self._closes = self._done = True
         self._wake()
         self._shut()
