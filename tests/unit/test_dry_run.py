@@ -212,8 +212,10 @@ MORE: dict[str, dict[str, Any]] = {
     "update": {"cpus": 2},
     "wait_until": {"log": "x"},
     "checkpoint": {"output": "out"},
+    "checkpoint_export": {"output": "out"},
     "download": {"target": "out"},
     "pack_create": {"output": "out"},
+    "pack_pull": {"output": "out"},
 }
 
 

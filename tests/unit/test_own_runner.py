@@ -337,6 +337,7 @@ def test_a_fake_that_threads_share_knows_whose_command_it_answers() -> None:
 README = (Path(smolkit.__file__).parents[1] / "README.md").read_text()
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_the_readmes_runner_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole life of a machine on a real program, an error of the engine's, a timeout, and a Ctrl-C."""
     chapter = README.partition("## Write your own runner\n")[2]
