@@ -6,7 +6,7 @@ SmolvmError
 ├── UnsupportedByEngineError     this engine version lacks the feature
 ├── UsageError                   the engine rejected the command line: a bug in smolkit
 ├── OutcomeUnknownError          the engine did not finish by itself
-│   ├── EngineTimeoutError       it did not answer in time and was killed
+│   ├── EngineTimeoutError       it did not answer in time and was killed (also a TimeoutError)
 │   ├── EngineDiedError          it was killed by a signal
 │   ├── StatusLostError          other code in this program took its exit status
 │   ├── EngineOutputLimitError   it wrote too much and was killed (also an OutputLimitError)
@@ -40,7 +40,7 @@ SmolvmError
 │   ├── CommandFailedError       it exited with a non-zero status, and `check=True`
 │   ├── ProgramNotFoundError     the guest has no such program or workdir
 │   ├── ProgramNotExecutableError    the guest may not execute that file
-│   ├── ExecTimeoutError         it did not end in time
+│   ├── ExecTimeoutError         it did not end in time (also a TimeoutError)
 │   ├── OutputLimitError         it wrote too much
 │   └── ConnectionLostError      the machine went away while it ran
 ├── GuestFileError               an operation on a guest file failed (also an OSError)

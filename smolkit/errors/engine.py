@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smolkit.values.base_error import SmolvmError
+from smolkit.values.base_error import LateError, SmolvmError
 
 
 class EngineNotFoundError(SmolvmError):
@@ -51,7 +51,7 @@ class OutcomeUnknownError(SmolvmError):
     hint = "check the machine with client.ls() before you go on"
 
 
-class EngineTimeoutError(OutcomeUnknownError):
+class EngineTimeoutError(OutcomeUnknownError, LateError):
     """The engine did not answer within smolkit's time limit and was killed. What it had done by then is unknown."""
 
 
@@ -101,7 +101,7 @@ class UnknownEngineError(SmolvmError):
     hint = "smolkit does not know this failure; please report this text"
 
 
-class QueueTimeoutError(SmolvmError, TimeoutError):
+class QueueTimeoutError(LateError):
     """The call waited too long for its turn (max_processes, max_starts, a host's first start). Nothing was run."""
 
     hint = "other calls took all slots: give it a longer timeout, allow more slots, or end processes of popen()"

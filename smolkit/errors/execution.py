@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from smolkit import values
 from smolkit.errors.engine import OutcomeUnknownError
-from smolkit.values.base_error import ExecError
+from smolkit.values.base_error import ExecError, LateError
 
 
 class ProgramNotFoundError(ExecError):
@@ -23,7 +23,7 @@ class ProgramNotExecutableError(ExecError):
     hint = "chmod +x it in the guest, or run it with its interpreter"
 
 
-class ExecTimeoutError(ExecError):
+class ExecTimeoutError(ExecError, LateError):
     """The command did not end in time. `stdout` and `stderr` have its output so far.
 
     Attributes:

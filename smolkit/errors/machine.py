@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smolkit.values.base_error import SmolvmError
+from smolkit.values.base_error import LateError, SmolvmError
 
 
 class InvalidNameError(SmolvmError, ValueError):
@@ -57,7 +57,7 @@ class MachineNeverStartedError(SmolvmError):
     hint = "pass storage= and overlay= to client.machine() before create(), or start and stop the machine first"
 
 
-class WaitTimeoutError(SmolvmError, TimeoutError):
+class WaitTimeoutError(LateError):
     """The condition of `wait_until` did not come true in time. Notes have the end of the machine's logs."""
 
     hint = "exec(['ps']) shows what runs in the machine; timeout= allows more time"

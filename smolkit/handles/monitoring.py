@@ -8,6 +8,7 @@ from typing import Self, final
 
 from smolkit import values
 from smolkit.commands.observing import monitor_event
+from smolkit.errors import SmolvmError
 from smolkit.handles.process import Process
 
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
@@ -52,6 +53,8 @@ class Monitoring:
         self._process.terminate()
         try:
             self._process.wait(timeout=_GRACE)
+        except SmolvmError:  # its failure, which may be a TimeoutError, too
+            raise
         except TimeoutError:
             self._process.kill()
             self._process.wait()

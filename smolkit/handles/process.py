@@ -6,7 +6,7 @@ import os
 import signal
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, final
 
@@ -139,12 +139,11 @@ class Process(Generic[T]):
         """Close its stdin, wait `grace` seconds for it to end by itself, then terminate it."""
         if self.stdin is not None:
             self.stdin.close()
-        with suppress(TimeoutError):
-            self._wait(self._grace)
-            return
-        self.terminate()
-        with suppress(TimeoutError):
-            self._wait(_TERM_WAIT)
+        if not self._ends_within(self._grace):
+            self.terminate()
+            if not self._ends_within(_TERM_WAIT):
+                return  # it is killed
+        self._result()
 
     def __del__(self) -> None:
         if getattr(self, "returncode", 0) is None and self._pid == os.getpid():
@@ -290,6 +289,12 @@ class Process(Generic[T]):
         return self._wait(None if timeout is None else validate.seconds("timeout", timeout))
 
     def _wait(self, timeout: float | None) -> int:
+        if not self._ends_within(timeout):
+            raise TimeoutError(f"{self!r} did not end within {timeout:g} s")
+        return self._result()
+
+    def _ends_within(self, timeout: float | None) -> bool:
+        """Wait for the end, at most `timeout` seconds. Its failure is no TimeoutError here, though it may be one."""
         until = None if timeout is None else self._runner.clock() + timeout
         try:
             while not self._over:  # again: whoever had the turn may have given it up before the end
@@ -297,9 +302,12 @@ class Process(Generic[T]):
                     while not self._over:
                         self._read(until)
                         if until is not None and not self._over and self._runner.clock() >= until:
-                            raise TimeoutError  # noqa: TRY301  (it writes faster than this reads)
+                            return False  # it writes faster than this reads
         except TimeoutError:
-            raise TimeoutError(f"{self!r} did not end within {timeout:g} s") from None
+            return False
+        return True
+
+    def _result(self) -> int:
         if self._failure is not None:
             raise self._failure
         assert self.returncode is not None  # noqa: S101  (for the type checker: it is over)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 from smolkit import values
 from smolkit.values.shown import JSON_FAILURE, shell_line, tail, without_users
 
@@ -56,6 +59,18 @@ class SmolvmError(Exception):
         if self.hint:
             lines.append(f"  hint: {self.hint}")
         return "\n".join(lines)
+
+
+class LateError(SmolvmError, TimeoutError):
+    """Base of the errors that are TimeoutErrors, too."""
+
+    __module__ = "smolkit.errors"
+
+    def __init__(self, message: str, completed: values.Completed | None = None) -> None:
+        super().__init__(message, completed)
+        # An OSError would take the arguments for these.
+        self.errno: int = errno.ETIMEDOUT
+        self.strerror: str = os.strerror(self.errno)
 
 
 class ExecError(SmolvmError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import inspect
 import pickle
 import re
@@ -97,3 +98,13 @@ def test_the_text_of_a_failed_command_is_the_end_of_its_output() -> None:
     """The text of CommandFailedError is the end of stderr, or of stdout if that is empty."""
     assert "status 1: false\n    err" in str(errors.CommandFailedError(ExecResult(("false",), 1, b"out", b"err\n")))
     assert "status 1: false\n    out" in str(errors.CommandFailedError(ExecResult(("false",), 1, b"out", b"")))
+
+
+@pytest.mark.parametrize("kind", ["ExecTimeoutError", "EngineTimeoutError", "QueueTimeoutError", "WaitTimeoutError"])
+def test_what_took_too_long_is_a_timeout_error(kind: str) -> None:
+    """`except TimeoutError` catches it, with the errno of one."""
+    rest: tuple[Any, ...] = (3, True) if kind == "ExecTimeoutError" else ()
+    error = getattr(errors, kind)("late", Completed(("x",), 124), *rest)
+
+    assert isinstance(error, TimeoutError)
+    assert (errno.ETIMEDOUT, "late") == (error.errno, str(error).splitlines()[0])

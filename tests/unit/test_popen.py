@@ -21,7 +21,7 @@ from anyio.lowlevel import checkpoint
 from smolkit import AsyncSmolvm, Machine, Smolvm, SubprocessRunner, errors
 from smolkit.commands import Exec
 from smolkit.handles.process import Process
-from smolkit.testing import FakeRunner, PretendEngine
+from smolkit.testing import FakeRunner, FakeSmolvm, PretendEngine
 
 MIB = 2**20
 
@@ -402,3 +402,10 @@ def test_without_a_pidfd_it_is_the_same(m: Machine, monkeypatch: pytest.MonkeyPa
             process.stdin.write(bytes(MIB))
     os.kill(pid, signal.SIGKILL)
     assert 4 == m.popen(["sh", "-c", "exec >&- 2>&-; sleep 0.1; exit 4"]).wait(30)
+
+
+def test_the_end_of_a_block_tells_that_the_command_took_too_long() -> None:
+    """The error of its timeout is not taken for that of the wait."""
+    machine = Smolvm(runner=FakeSmolvm()).machine("m")
+    with machine, pytest.raises(errors.ExecTimeoutError), machine.popen(["sleep", "60"], timeout=3, grace=None):
+        pass
