@@ -15,6 +15,7 @@ from smolkit.commands.exec import Exec
 from smolkit.commands.secret_args import Secrets
 from smolkit.errors import GuestFileError, ProgramNotFoundError, SmolvmError
 from smolkit.values.results import shown_size
+from smolkit.values.shown import SCRIPT_TITLE
 
 # Exit statuses of the scripts. If a program in a script exits with one of these, it is mistaken for the script's own.
 CODES = {
@@ -240,19 +241,38 @@ def encode(path: str) -> str:
     return "".join(chr(byte) if byte in _PLAIN else f"\\0{byte:03o}" for byte in data)
 
 
+# The first line of each script: what is shown of it (see `shown.shell_line`). "$1" is the path.
+_TITLES = {
+    READ: "read $1",
+    WRITE: "write $1 ($3 bytes)",
+    EXISTS: "look for $1",
+    STAT: "stat $1",
+    LISTDIR: "list $1",
+    MKDIR: "make $1",
+    REMOVE: "remove $1",
+    RENAME: "rename $1",
+    UNPACK: "upload to $1",
+    DISCARD: "remove what is left of an upload to $1",
+    PACK: "download $1",
+    SIZE: "measure $1",
+}
+
+
 def words(script: str, path: str, other: str = "", *args: str) -> tuple[str, ...]:
     """The command that runs a script with one or two paths of the guest, and further arguments."""
-    return ("sh", "-c", _PRELUDE + script, "sh", encode(path), encode(other), *args)
+    text = f"{SCRIPT_TITLE}{_TITLES.get(script, '$1')}\n{_PRELUDE}{script}"
+    return ("sh", "-c", text, "sh", encode(path), encode(other), *args)
 
 
-def failure(
-    path: str, returncode: int, stderr: str, completed: values.Completed | None
+def failure(  # noqa: PLR0917  (all that is known)
+    machine: str, script: str, path: str, returncode: int, stderr: str, completed: values.Completed | None = None
 ) -> GuestFileError | ProgramNotFoundError:
     """The error for a script's stderr and non-zero exit status."""
     if returncode == _NO_PROGRAM:
         return ProgramNotFoundError(f"the guest has no program {stderr.strip()[-80:]!r}, which is needed", completed)
     number = _said(stderr) or CODES.get(returncode, errno.EIO)
-    return GuestFileError.of(number, path, stderr.strip(), completed)
+    verb = _TITLES[script].partition(" $1")[0]
+    return GuestFileError.of(number, path, stderr.strip(), completed, f"cannot {verb} {path!r} in machine {machine!r}")
 
 
 def _said(stderr: str) -> int | None:
@@ -306,7 +326,8 @@ class Script(GuestCommand[bytes]):
         found = self.exec.failure(completed)
         if found is not None or completed.returncode == 0:
             return found
-        return failure(self.path, completed.returncode, completed.stderr.decode("utf-8", "replace"), completed)
+        said = completed.stderr.decode("utf-8", "replace")
+        return failure(self.name, self.script, self.path, completed.returncode, said, completed)
 
     def answer(self, completed: values.Completed) -> bytes:
         return completed.stdout

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from smolkit import values
 from smolkit.values.base_error import SmolvmError
+from smolkit.values.shown import tail
 
 
 class GuestFileError(SmolvmError, OSError):
@@ -29,12 +30,16 @@ class GuestFileError(SmolvmError, OSError):
         self.strerror: str = os.strerror(self.errno)
         self.args: tuple[object, ...] = (self.message, self.completed, filename, self.errno)
 
+    def __str__(self) -> str:
+        # One line: the rest is smolkit's own script, and in the attributes.
+        return " ".join(tail(self.message).split("\n"))
+
     # OSError's own __reduce__ would leave arguments out: it knows those of OSError only.
     def __reduce__(self) -> tuple[type[GuestFileError], tuple[object, ...], dict[str, object]]:
         return type(self), self.args, self.__dict__
 
     @staticmethod
-    def of(number: int, path: str, said: str, completed: values.Completed | None) -> GuestFileError:
+    def of(number: int, path: str, said: str, completed: values.Completed | None, what: str = "") -> GuestFileError:
         """Return the error for an errno.
 
         Args:
@@ -42,11 +47,12 @@ class GuestFileError(SmolvmError, OSError):
             path: The file's path in the guest.
             said: The message of the guest's program; may be empty.
             completed: The engine call that failed.
+            what: The operation that failed, with path and machine.
         """
         like = errno.EACCES if number == errno.EPERM else number  # both are a PermissionError in Python
         kind = next((kind for kind in GuestFileError.__subclasses__() if like == kind.ERRNO), GuestFileError)
         reason = os.strerror(number) + (f" ({said})" if said else "")
-        return kind(f"in the guest, {path!r}: {reason}", completed, path, number)
+        return kind(f"{what or f'in the guest, {path!r}'}: {reason}", completed, path, number)
 
 
 class GuestFileNotFoundError(GuestFileError, FileNotFoundError):

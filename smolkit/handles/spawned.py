@@ -7,6 +7,7 @@ from typing import final
 from attrs import field, frozen
 
 from smolkit import handles
+from smolkit.values.shown import SCRIPT_TITLE
 
 
 @final
@@ -54,10 +55,12 @@ class Spawned:
 MARK = "SMOLKIT_SPAWN"
 # The searching shell has the value under another name, so that it does not find itself. grep's exit status is ignored:
 # it also fails for processes that ended meanwhile.
-FIND = f"""command -v grep >/dev/null || exit 127
+FIND = f"""{SCRIPT_TITLE}find a spawned command
+command -v grep >/dev/null || exit 127
 grep -ls "{MARK}=$SMOLKIT_MARK" /proc/[0-9]*/environ; exit 0"""
 # KILL is repeated for processes that are being forked meanwhile; any other signal is sent once.
-KILL = f"""command -v grep >/dev/null || exit 127
+KILL = f"""{SCRIPT_TITLE}kill a spawned command
+command -v grep >/dev/null || exit 127
 for round in 1 2 3 4 5 6 7 8 9 10; do
     found=$(grep -ls "{MARK}=$SMOLKIT_MARK" /proc/[0-9]*/environ)
     [ -n "$found" ] || exit 0

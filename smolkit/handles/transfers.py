@@ -140,21 +140,23 @@ class TransferMethods(FileMethods):
         from smolkit.handles import archive  # late: 7 ms with tarfile, a tenth of a program's imports; few copy trees
 
         meter, name = _Meter(archive.size_of(path), progress), self._fresh()
-        argv = guest_scripts.words(guest_scripts.UNPACK, inside, name, user, *_mode_and_time(os.stat(path)))
+        args = (name, user, *_mode_and_time(os.stat(path)))
         with self._staged(inside, name):
-            self._send(argv, inside, lambda write: archive.pack(path, write, meter.add))
+            self._send(guest_scripts.UNPACK, inside, args, lambda write: archive.pack(path, write, meter.add))
 
     def _upload_file(self, path: str, inside: str, user: str, progress: Progress | None) -> None:
         meter, name = _Meter(os.path.getsize(path), progress), self._fresh()
         with open(path, "rb") as file, self._staged(inside, name):
             mode, time = _mode_and_time(os.fstat(file.fileno()))
-            argv = guest_scripts.words(guest_scripts.WRITE, inside, name, str(meter.total), mode, user, time)
-            self._send(argv, inside, lambda write: _copy(file, write, meter))
+            args = (name, str(meter.total), mode, user, time)
+            self._send(guest_scripts.WRITE, inside, args, lambda write: _copy(file, write, meter))
 
-    def _send(self, argv: tuple[str, ...], inside: str, feed: Callable[[Callable[[bytes], object]], None]) -> None:
+    def _send(
+        self, script: str, inside: str, args: tuple[str, ...], feed: Callable[[Callable[[bytes], object]], None]
+    ) -> None:
         """Run a script and feed its stdin."""
         said, total = b"", 0
-        with self._popen(argv, stdin=True) as process:
+        with self._popen(guest_scripts.words(script, inside, *args), stdin=True) as process:
             assert process.stdin is not None  # noqa: S101  (for the type checker: it was asked for)
             with suppress(BrokenPipeError):  # the script ended early: its exit status says why
                 feed(process.stdin.write)
@@ -164,7 +166,8 @@ class TransferMethods(FileMethods):
                 if total > _TALK:
                     raise _says_too_much(inside)
         if process.returncode != 0:
-            raise guest_scripts.failure(inside, process.returncode or 0, said.decode("utf-8", "replace"), None)
+            text = said.decode("utf-8", "replace")
+            raise guest_scripts.failure(self.name, script, inside, process.returncode or 0, text)
 
     def download(
         self,
@@ -242,7 +245,8 @@ class TransferMethods(FileMethods):
                     raise
                 refused = error  # the tar may be cut or empty since the script failed: its exit status says why
         if process.returncode != 0:
-            raise guest_scripts.failure(inside, process.returncode or 0, stream.said.decode("utf-8", "replace"), None)
+            text = stream.said.decode("utf-8", "replace")
+            raise guest_scripts.failure(self.name, script, inside, process.returncode or 0, text)
         if refused is not None:
             raise refused
 

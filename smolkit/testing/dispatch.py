@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import stat
 from collections.abc import Generator
 from types import GeneratorType
@@ -17,8 +18,10 @@ from smolkit.testing.programs import PROGRAMS
 from smolkit.testing.scripted import UnexpectedCommandError
 from smolkit.testing.shell import NULL, Shell, normalized
 from smolkit.testing.shell_syntax import UnknownSyntaxError
+from smolkit.values.shown import SCRIPT_TITLE
 from smolkit.values.validate import data
 
+DEFAULT = ("*",)
 Handlers = list[tuple[tuple[str, ...], Any]]  # the first words of a command, and its handler
 
 
@@ -36,9 +39,10 @@ def run(call: GuestCall, handlers: Handlers) -> Pieces:
 def _start(call: GuestCall, handlers: Handlers) -> Pieces:
     if not call.files.is_dir(call.workdir):
         raise FileNotFoundError(call.workdir)
-    for words, handler in reversed(handlers):
-        if call.args[: len(words)] == words:
-            return _pieces(handler(call) if callable(handler) and not isinstance(handler, type) else handler)
+    is_own = call.args[:2] == ("sh", "-c") and "".join(call.args[2:3]).startswith(SCRIPT_TITLE)
+    for words, handler in reversed([] if is_own else handlers):
+        if _matches(words, call.args):
+            return _answer(handler, call)
     try:
         output = None if call.args == ("sh", "-c") else file_scripts.run(call.files, call.args, call._input, int(call.now))  # noqa: SLF001  (package-private)
     except file_scripts.Exit as end:
@@ -49,6 +53,14 @@ def _start(call: GuestCall, handlers: Handlers) -> Pieces:
         return _spawned_script(call) or _shell(call, handlers)
     if call.args[0] in PROGRAMS:
         return PROGRAMS[call.args[0]](call)
+    return _unknown(call, handlers)
+
+
+def _unknown(call: GuestCall, handlers: Handlers) -> Pieces:
+    """Run a command that no handler and no program of the fake's own is for: by the default handler, if there is one."""
+    for words, handler in reversed(handlers):
+        if words == DEFAULT:
+            return _answer(handler, call)
     if "/" in call.args[0]:
         _check_program_file(call)
     raise UnexpectedCommandError(
@@ -56,6 +68,16 @@ def _start(call: GuestCall, handlers: Handlers) -> Pieces:
         f"  register one: fake.on({call.args[0]!r}, 'its output'), or FileNotFoundError if the guest lacks it\n"
         f"  known: {', '.join(sorted({words[0] for words, _ in handlers} | {*PROGRAMS, 'sh -c'}))}"
     )
+
+
+def _matches(words: tuple[str, ...], args: tuple[str, ...]) -> bool:
+    """True if a handler for these words answers the command: a program without a directory is that in any directory."""
+    program = args[0] if "/" in words[0] else posixpath.basename(args[0])
+    return words == (program, *args[1:])[: len(words)]
+
+
+def _answer(handler: Any, call: GuestCall) -> Pieces:
+    return _pieces(handler(call) if callable(handler) and not isinstance(handler, type) else handler)
 
 
 def _check_program_file(call: GuestCall) -> None:

@@ -111,7 +111,8 @@ class FakeSmolvm(FakeRunner):
         """Register a handler for a command in every machine. The handler registered last takes precedence.
 
         Args:
-            command: The program, or the first words of the command.
+            command: The program, or the first words of the command. A program without a directory is that in any directory:
+                "python3" also answers /usr/bin/python3. "*" answers every command that nothing else does.
             handler: Its stdout (str or bytes), its exit status (an int), a GuestResult, or FileNotFoundError or
                 PermissionError for a program that cannot be started. Or a function that takes the GuestCall and returns one
                 of these, or a generator function that yields stdout (or `("stderr", text)`) and returns the exit status.

@@ -49,6 +49,9 @@ class SmolvmError(Exception):
         """The engine's standard error, as text."""
         return self.completed.stderr.decode("utf-8", "replace") if self.completed else ""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.message!r})"
+
     def __str__(self) -> str:
         lines = [tail(self.message)]
         if self.completed:

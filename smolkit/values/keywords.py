@@ -7,6 +7,8 @@ from functools import wraps
 from types import FunctionType
 from typing import Any, TypeVar
 
+from smolkit.values.hidden import hide_arguments, hide_options
+
 _Class = TypeVar("_Class", bound=type)
 
 _TAKES_ANY = 0x08  # CO_VARKEYWORDS: the method has **options, and checks them itself
@@ -82,6 +84,7 @@ def _suggesting(method: Callable[..., Any], name: str, options: tuple[str, ...])
     def checked(*args: Any, **keywords: Any) -> Any:
         if not keywords.keys() <= allowed:
             known(name, keywords, options)
+        args, keywords = hide_arguments(args), hide_options(keywords)  # tracebacks may show the locals of this frame
         return method(*args, **keywords)
 
     allowed = frozenset(options)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from smolkit.values.hidden import MASK
 
 # How the line begins in which the engine reports its failure as JSON; it is the last one of stderr.
+SCRIPT_TITLE = "# smolkit: "  # begins each of smolkit's own scripts
 JSON_FAILURE = '{"error":{'
 # The flags whose value may be a secret. Everything after "--" is the guest's.
 _VARIABLE_FLAGS = frozenset({"-e", "--env"})
@@ -79,8 +80,26 @@ def _escaped(character: str) -> str:
 
 
 def shell_line(argv: Iterable[str]) -> str:
-    r"""Quote a command line for a shell. Arguments that are not printable become `$'\x1b'` (bash, zsh, ksh)."""
-    return " ".join(shlex.quote(argument) if argument.isprintable() else _ansi_c(argument) for argument in argv)
+    r"""Quote a command line for a shell. Arguments that are not printable become `$'\x1b'` (bash, zsh, ksh).
+
+    Of smolkit's own scripts for the guest only the title is shown: `<write /root/x (12 bytes)>`.
+    """
+    words = tuple(argv)
+    for place, word in enumerate(words):
+        if word.startswith(SCRIPT_TITLE):
+            return " ".join([*map(_quoted, words[: max(0, place - 2)]), _title(word, words[place + 1 :])])
+    return " ".join(map(_quoted, words))
+
+
+def _title(script: str, arguments: tuple[str, ...]) -> str:
+    """The title of a script, with its arguments for `$1` and so on."""
+    title = script.removeprefix(SCRIPT_TITLE).partition("\n")[0]
+    numbered = dict(enumerate(arguments))
+    return f"<{re.sub('[$]([0-9])', lambda found: _quoted(numbered.get(int(found[1]), '')), title)}>"
+
+
+def _quoted(argument: str) -> str:
+    return shlex.quote(argument) if argument.isprintable() else _ansi_c(argument)
 
 
 def _ansi_c(argument: str) -> str:
