@@ -1,4 +1,4 @@
-"""A very small agent: it is given a task, and works on it in a microVM of its own."""
+"""A very small agent, which works on a task in a microVM of its own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from smolkit import Smolvm, errors
 
 
 def work(client: Smolvm, task: str, *, patience: float = 60.0) -> str:
-    """Has the guest work on the task, and gives its report. A machine that dies under it is tried once more.
+    """Have a guest work on the task and return its report. If the machine dies, try once more with another one.
+
+    Args:
+        client: The client that makes the machine.
+        task: The text of the task.
+        patience: Seconds for the guest's work.
 
     Raises:
-        TimeoutError: it took longer than that many seconds.
+        TimeoutError: The work took longer than `patience`.
     """
     for last in (False, True):
         try:

@@ -1,4 +1,4 @@
-"""Removes the machines that processes left behind which are no more: for a cron job, or the start of a service."""
+"""Remove the machines that dead processes left behind: `python examples/reap.py [--dry-run]`, by cron or at a start."""
 
 import sys
 

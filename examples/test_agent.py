@@ -1,6 +1,7 @@
 """Testing an agent without KVM: `pytest examples/test_agent.py`.
 
-The fixtures come with smolkit. `--smolvm=real` runs the first test on the real engine, and skips those that need the fake.
+The fixtures come with smolkit. `--smolvm=real` runs the first test on the real engine and skips the second, which needs
+the fake.
 """
 
 import pytest
@@ -11,14 +12,14 @@ from smolkit.testing import FakeSmolvm, GuestCall
 
 
 def test_the_report_is_the_task(smolvm: Smolvm) -> None:
-    """On the fake and on the real engine alike, and no machine is left."""
+    """The report is the same on the fake and on the real engine, and no machine is left."""
     before = {info.name for info in smolvm.ls()}
     assert work(smolvm, "say hello") == "say hello"
     assert before == {info.name for info in smolvm.ls()}
 
 
 def test_a_guest_that_takes_too_long(smolvm: Smolvm, fake_smolvm: FakeSmolvm) -> None:
-    """Nobody waits: time is the fake's."""
+    """A guest that works too long is a TimeoutError. The test does not wait: `sleep` advances the fake's clock."""
 
     @fake_smolvm.on(["sh", "-c", "cat /root/task >/root/report"])
     def slow(call: GuestCall) -> None:

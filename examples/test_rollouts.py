@@ -1,4 +1,4 @@
-"""Tests of the rollouts on the fake: their commands end when the test says so."""
+"""Tests of the rollouts on the fake, where the test decides when a command ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from smolkit.testing import FakeSmolvm, GuestCall
 
 
 def test_the_first_that_succeeds_ends_the_others(async_smolvm: AsyncSmolvm, fake_smolvm: FakeSmolvm) -> None:
-    """Try 7 succeeds, 3 dies with its machine, and the others would take for ever: nothing is left of any."""
+    """Attempt 7 succeeds, attempt 3 dies with its machine, the others would run for ever: no machine is left."""
 
     @fake_smolvm.on("solve")
     def solve(call: GuestCall) -> int:
@@ -27,7 +27,7 @@ def test_the_first_that_succeeds_ends_the_others(async_smolvm: AsyncSmolvm, fake
 
 
 def test_time_is_up(async_smolvm: AsyncSmolvm, fake_smolvm: FakeSmolvm) -> None:
-    """A try that takes too long is cancelled."""
+    """An attempt that takes too long is cancelled, and its machine deleted."""
     fake_smolvm.on("solve", lambda _: wait_for(lambda: asyncio.sleep(3600)))
     assert asyncio.run(first_to_solve(async_smolvm, 3, patience=0.05)) is None
     assert not fake_smolvm.machines

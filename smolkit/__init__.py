@@ -3,18 +3,26 @@
     with Smolvm().machine("agent") as m:
         print(m.exec(["uname", "-r"]).stdout)
 
-The errors are in `smolkit.errors`, the keywords of each method in `smolkit.options`, the engine's subcommands in
-`smolkit.commands`, test doubles in `smolkit.testing`.
+`smolkit.errors` has the errors, `smolkit.options` the keywords of each method, `smolkit.commands` the engine's subcommands,
+`smolkit.testing` the test doubles, and `smolkit.aio` the async side.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smolkit import errors
+    from smolkit import aio as aio  # `as`: type checkers take it for public
+    from smolkit import commands as commands
+    from smolkit import errors as errors
+    from smolkit import options as options
+    from smolkit import otel as otel
+    from smolkit import progress as progress
+    from smolkit import testing as testing
+    from smolkit import values as values
     from smolkit.aio import AsyncMachine, AsyncRunner, AsyncSmolvm
     from smolkit.commands.call import Call
     from smolkit.commands.dialect import Dialect, Engine
     from smolkit.errors import SmolvmError
+    from smolkit.flows.teardown import Keep
     from smolkit.handles.client import Smolvm
     from smolkit.handles.machine import Machine
     from smolkit.handles.monitoring import Monitoring
@@ -22,9 +30,10 @@ if TYPE_CHECKING:
     from smolkit.handles.spawned import Spawned
     from smolkit.runners.base import Runner
     from smolkit.runners.local.subprocess import SubprocessRunner
+    from smolkit.values.exec_result import ExecResult
     from smolkit.values.observed import Check, EgressEvent, FileStat, MonitorEvent, Stats
     from smolkit.values.ownership import Reapable
-    from smolkit.values.results import Completed, ExecResult, GuestPath, Invocation, MachineInfo
+    from smolkit.values.results import Completed, GuestPath, Invocation, MachineInfo
     from smolkit.values.secret import Secret
 
 __all__ = [
@@ -41,6 +50,7 @@ __all__ = [
     "FileStat",
     "GuestPath",
     "Invocation",
+    "Keep",
     "Machine",
     "MachineInfo",
     "MonitorEvent",
@@ -58,7 +68,9 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-# Where each is. Imported when it is asked for: the pytest plugin is in every pytest, and few of those boot machines.
+# Submodules, and the module of each name. They are imported on first use: every pytest loads the plugin and with it this
+# package, and few of those boot machines.
+_SUBMODULES = ("aio", "commands", "errors", "options", "otel", "progress", "testing", "values")
 _MODULES = {
     "AsyncMachine": "aio",
     "AsyncRunner": "aio",
@@ -69,10 +81,11 @@ _MODULES = {
     "Dialect": "commands.dialect",
     "EgressEvent": "values.observed",
     "Engine": "commands.dialect",
-    "ExecResult": "values.results",
+    "ExecResult": "values.exec_result",
     "FileStat": "values.observed",
     "GuestPath": "values.results",
     "Invocation": "values.results",
+    "Keep": "flows.teardown",
     "Machine": "handles.machine",
     "MachineInfo": "values.results",
     "MonitorEvent": "values.observed",
@@ -89,24 +102,18 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
 
-    if name == "errors":
-        return import_module("smolkit.errors")
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        module = import_module(f"smolkit.{_MODULES[name]}")
-    except ModuleNotFoundError as error:
-        if _MODULES[name] != "aio" or str(error.name).startswith("smolkit"):
-            raise
-        from smolkit.extras import placeholder  # late: most programs have the extras that they use
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
 
-        return placeholder(name, "async", error)
-    found = globals()[name] = getattr(module, name)
-    return found
+        if name in _SUBMODULES:
+            return import_module(f"smolkit.{name}")
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(f"smolkit.{_MODULES[name]}"), name)
+        return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_SUBMODULES})

@@ -1,20 +1,21 @@
-"""What smolkit offers with further packages: it says which to install where they are missing, and not before it is used."""
+"""The optional parts of smolkit: the error that names the extra to install, raised where such a part is used."""
 
 from __future__ import annotations
 
 from typing import Any, NoReturn
 
 
-def missing(what: str, extra: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
-    """The error to raise where a package of an extra is not installed."""
-    words = f"{what} needs more packages ({error.name} is missing): pip install 'smolkit[{extra}]'"
-    return ModuleNotFoundError(words, name=error.name)
+def missing(user: str, extra: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
+    """Return the error that names the extra which `user` needs."""
+    message = f"{user} needs more packages ({error.name} is missing): pip install 'smolkit[{extra}]'"
+    return ModuleNotFoundError(message, name=error.name)
 
 
 def placeholder(name: str, extra: str, error: ModuleNotFoundError) -> type:
-    """Stands for a class that cannot be imported: `help`, `inspect` and `import *` pass over it, and making one raises."""
+    """Return a class that stands for a name which cannot be imported. `help` and `import *` accept it; a call raises."""
 
     def fail(*_: Any, **__: Any) -> NoReturn:
-        raise missing(f"smolkit.{name}", extra, error) from error
+        raise missing(name, extra, error) from error
 
-    return type(name, (), {"__doc__": f"Needs `pip install 'smolkit[{extra}]'`.", "__module__": "smolkit", "__new__": fail})
+    module, _, short = name.rpartition(".")
+    return type(short, (), {"__doc__": f"Needs `pip install 'smolkit[{extra}]'`.", "__module__": module, "__new__": fail})

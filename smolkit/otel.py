@@ -2,9 +2,9 @@
 
     client = Smolvm(on_call=spans())
 
-A span is named after the verb (`smolvm machine exec`), begins and ends when the call did, and is a child of the span that
-is current where the call was made. Its attributes are the redacted command line, the exit status and the kind of an error;
-no secret, no output and no value of a variable is among them.
+A span is named after the engine's subcommand (`smolvm machine exec`), starts and ends when the call did, and is a child of
+the span that is current where the call was made. Its attributes are the redacted command line, the exit status and the type
+of an error. They contain no secrets, no output and no values of variables.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def spans(tracer: Tracer | None = None) -> Callable[[Call], None]:
-    """What to give to `Smolvm(on_call=...)`.
+    """Return a function for `Smolvm(on_call=...)` that records a span for each call.
 
     Args:
-        tracer: Default: the global provider's, named smolkit.
+        tracer: The tracer that makes the spans. Default: the global provider's tracer named smolkit.
 
     Raises:
         ModuleNotFoundError: OpenTelemetry is not installed.
@@ -40,7 +40,7 @@ def spans(tracer: Tracer | None = None) -> Callable[[Call], None]:
 
     used = trace.get_tracer("smolkit") if tracer is None else tracer
 
-    def tell(call: Call) -> None:
+    def record(call: Call) -> None:
         ended = time.time_ns()
         span = used.start_span(f"smolvm {call.verb}", start_time=ended - int(call.duration * 1e9))
         span.set_attribute("process.command_line", shell_line(("smolvm", *call.argv)))
@@ -51,4 +51,4 @@ def spans(tracer: Tracer | None = None) -> Callable[[Call], None]:
             span.set_status(StatusCode.ERROR)
         span.end(ended)
 
-    return tell
+    return record

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def bar(description: str, *, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
-    """A bar on the terminal for as long as the block runs; what it gives goes in as `progress=`.
+    """Show a progress bar on the terminal during the block, and yield the function to pass as `progress=`.
 
     Args:
-        description: What stands before it.
-        console: Where it is drawn; default: rich's own.
+        description: The text before the bar.
+        console: The rich console to draw on. Default: rich's global console.
 
     Raises:
         ModuleNotFoundError: rich is not installed.
@@ -43,7 +43,7 @@ def bar(description: str, *, console: Console | None = None) -> Iterator[Callabl
     with Progress(*columns, console=console) as shown:
         task = shown.add_task(description, total=None)
 
-        def tell(done: int, total: int) -> None:
+        def update(done: int, total: int) -> None:
             shown.update(task, completed=done, total=total)
 
-        yield tell
+        yield update

@@ -1,8 +1,8 @@
-"""smolkit's pytest plugin: machines as fixtures, fake ones by default.
+"""smolkit's pytest plugin: machines as fixtures, fake by default.
 
     def test_my_agent(smolvm, machine): ...
 
-`--smolvm=real` runs the same tests on the real engine, `--smolvm=auto` where this host boots microVMs.
+`--smolvm=real` runs the same tests on the real engine. `--smolvm=auto` does so where this host boots microVMs.
 """
 
 from __future__ import annotations
@@ -22,37 +22,35 @@ if TYPE_CHECKING:
 _FAILED: pytest.StashKey[bool] = pytest.StashKey()
 _MACHINES: pytest.StashKey[list[Machine]] = pytest.StashKey()
 _CLIENT: pytest.StashKey[Smolvm | None] = pytest.StashKey()
-_SHOWN = 4096  # characters of a console, in a report
+_SHOWN = 4096  # characters of a console in a report, from its end
 _KEEP = {"never": False, "on-failure": "on_error", "always": True}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds --smolvm and --keep-machines."""
+    """Add --smolvm and --keep-machines."""
     group = parser.getgroup("smolkit", "microVMs (smolkit)")
     group.addoption(
         "--smolvm",
         choices=("fake", "real", "auto"),
         default="fake",
-        help="what the fixtures smolvm and machine stand on: the fake in memory, the real engine, or the real one where "
-        "this host boots microVMs (default: fake)",
+        help="engine of the fixtures smolvm and machine: the fake in memory, the real one, or the real one where this "
+        "host boots microVMs and the fake elsewhere (default: fake)",
     )
     group.addoption(
         "--keep-machines",
         choices=tuple(_KEEP),
         default="never",
-        help="whether real machines stay after their tests, with a note on how to get in (default: never)",
+        help="when to keep real machines after their tests, with a note on how to get in (default: never)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the mark."""
-    config.addinivalue_line(
-        "markers", "smolvm(**options): what the fixture `machine` is made of: the keywords of `client.machine()`"
-    )
+    """Register the mark `smolvm`."""
+    config.addinivalue_line("markers", "smolvm(**options): keywords of `client.machine()` for the fixture `machine`")
 
 
 def _real(config: pytest.Config) -> Smolvm | None:
-    """The real engine's client, one for the session; None where tests are to have fakes."""
+    """Return the session's client of the real engine, or None if the tests get fakes."""
     if _CLIENT not in config.stash:
         from smolkit import Smolvm  # late: few test sessions need it
 
@@ -64,7 +62,7 @@ def _real(config: pytest.Config) -> Smolvm | None:
 
 @pytest.fixture
 def smolvm(pytestconfig: pytest.Config) -> Smolvm:
-    """A client: of a new FakeSmolvm for each test, or (with --smolvm=real) of the real engine."""
+    """A client, by default of a new FakeSmolvm for each test; with --smolvm=real, of the real engine."""
     real = _real(pytestconfig)
     if real is not None:
         return real
@@ -76,7 +74,7 @@ def smolvm(pytestconfig: pytest.Config) -> Smolvm:
 
 @pytest.fixture
 def fake_smolvm(smolvm: Smolvm) -> FakeSmolvm:
-    """The FakeSmolvm that `smolvm` stands on, for handlers and faults. With the real engine, its tests are skipped."""
+    """The FakeSmolvm of `smolvm`, for handlers and faults. With the real engine, tests that use it are skipped."""
     from smolkit.testing import FakeSmolvm
 
     if not isinstance(smolvm.runner, FakeSmolvm):
@@ -86,7 +84,7 @@ def fake_smolvm(smolvm: Smolvm) -> FakeSmolvm:
 
 @pytest.fixture
 def machine(smolvm: Smolvm, request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """A machine that runs, and is gone after the test. `@pytest.mark.smolvm(image=..., cpus=1)` says what it is made of."""
+    """A running machine, deleted after the test. `@pytest.mark.smolvm(image=..., cpus=1)` has its keywords."""
     mark = request.node.get_closest_marker("smolvm")
     keep = _KEEP[request.config.getoption("--keep-machines")]
     made = smolvm.machine(_name(request.node.name), **{"keep": keep, **(mark.kwargs if mark else {})})
@@ -99,12 +97,12 @@ def machine(smolvm: Smolvm, request: pytest.FixtureRequest) -> Iterator[Machine]
     failure = AssertionError("the test failed")
     made.__exit__(AssertionError, failure, None)
     for note in getattr(failure, "__notes__", ()):
-        print(note)  # noqa: T201  (it is shown with the failure)
+        print(note)  # noqa: T201  (pytest shows it with the failure)
 
 
 @pytest.fixture
 def async_smolvm(smolvm: Smolvm) -> AsyncSmolvm:
-    """The twin of `smolvm`, for async tests: an AsyncSmolvm of the same engine."""
+    """An AsyncSmolvm of the same engine as `smolvm`, for async tests."""
     from smolkit import AsyncSmolvm  # late: it brings the async libraries
 
     return AsyncSmolvm(runner=smolvm.runner)
@@ -112,12 +110,12 @@ def async_smolvm(smolvm: Smolvm) -> AsyncSmolvm:
 
 @pytest.fixture
 def async_machine(machine: Machine) -> AsyncMachine:
-    """The machine of `machine`, for async tests. It is made and deleted outside of their event loop."""
+    """The async handle of `machine`, for async tests. The machine is made and deleted outside of their event loop."""
     return machine.to_async()
 
 
 def _name(test: str) -> str:
-    """A machine's name that says whose it is, and that nobody else has: not another worker of pytest-xdist either."""
+    """Return a unique machine name that contains the test's name and pytest-xdist's worker."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     readable = re.sub(r"[^A-Za-z0-9]+", "-", f"{worker} {test}".strip())[:60].strip("-")
     return f"{readable or 'test'}-{os.urandom(6).hex()}"
@@ -125,7 +123,7 @@ def _name(test: str) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Forgets an earlier run of the same test: a rerun that passes keeps nothing."""
+    """Forget an earlier run of the same test, so that a rerun that passes keeps no machine."""
     item.stash[_FAILED], item.stash[_MACHINES] = False, []
 
 
@@ -133,7 +131,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Adds the consoles of a failed test's machines to its report."""
+    """Add the consoles of a failed test's machines to its report."""
     report = yield
     machines = item.stash.get(_MACHINES, [])
     if report.failed and machines and call.when != "teardown":
@@ -143,18 +141,18 @@ def pytest_runtest_makereport(
 
 
 def _console(machine: Machine) -> str:
-    """How its console ends, or why that is not known: the machine may be gone."""
-    from smolkit import SmolvmError  # late: as above
+    """Return the end of a machine's console, or the reason why it cannot be read: the machine may be gone."""
+    from smolkit import SmolvmError
     from smolkit.values.shown import printable
 
     try:
-        return printable(machine.console().replace("\r\n", "\n")[-_SHOWN:])  # guests are hostile
+        return printable(machine.console().replace("\r\n", "\n")[-_SHOWN:])  # a guest may write control characters
     except SmolvmError as error:
-        return printable(f"not known: {error.message}")
+        return printable(f"cannot be read: {error.message}")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Removes what killed tests of earlier sessions left on the real engine."""
+    """Remove the machines that killed tests of earlier sessions left on the real engine."""
     client = session.config.stash.get(_CLIENT, None)
     if client is not None:
         from smolkit import SmolvmError

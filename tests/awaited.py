@@ -1,4 +1,4 @@
-"""The async twin, held the sync way: so that one suite of tests is tried on both."""
+"""The async side with sync methods, so that one test suite runs on both sides."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from smolkit import AsyncSmolvm, Smolvm
-from smolkit.aio.greenlets import Twin
+from smolkit.aio.twins import Twin
 
 
 @contextmanager
 def awaited(client: Smolvm, backend: str) -> Iterator[Any]:
-    """The twin of a client, in an event loop of its own."""
+    """Yield the async twin of a client, in an event loop of its own."""
     with start_blocking_portal(backend) as portal:
         yield Awaited(AsyncSmolvm(runner=client.runner), portal)
 
 
 class Awaited:
-    """An AsyncSmolvm or what it makes: each of its calls is awaited in an event loop of another thread."""
+    """A proxy of an AsyncSmolvm or of what it made. Each call is awaited in the event loop of another thread."""
 
-    def __init__(self, twin: Twin[Any], portal: BlockingPortal) -> None:
+    def __init__(self, twin: Any, portal: BlockingPortal) -> None:
         self._twin, self._portal = twin, portal
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Fixtures that all the suites share."""
+"""Fixtures that all suites share."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ Table = Callable[[str, str], None]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """What real engines are held to is a plugin. Coverage is measured of this process, and not of those that it starts."""
+    """Register the plugin `held`. Coverage measures this process, but not those that it starts."""
     os.environ.pop("COVERAGE_PROCESS_START", None)
     config.pluginmanager.register(held, "held")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is left to `python -m tests.everything`: most of the second twin, and what older engines cannot do otherwise."""
+    """Mark the tests that only `python -m tests.everything` runs.
+
+    They are most tests of the async twin, and the tests of older engines where these cannot differ from the newest.
+    """
     for item in items:
         params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         second = params.get("real") == "asyncio" or params.get("world") == "real-newest-asyncio"
@@ -33,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """With -rA, the tables that tests made."""
+    """With -rA, print the tables that tests filled."""
     if "A" not in config.getoption("reportchars"):
         return
     tables: dict[str, list[str]] = {}
@@ -50,13 +53,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture
 def table(record_property: Callable[[str, object], None]) -> Table:
-    """Adds a row to the table of this title, which a run with -rA shows in its summary."""
+    """Return a function that adds a row to the table of a title. A run with -rA prints the tables in its summary."""
     return lambda title, row: record_property(f"table: {title}", row)
 
 
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
-    """SIGINT raises KeyboardInterrupt, also where it is ignored, as it is in a script's background jobs."""
+    """Make SIGINT raise KeyboardInterrupt, also where it is ignored, as in background jobs of a script."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -64,11 +67,11 @@ def ctrl_c() -> Iterator[None]:
 
 @pytest.fixture
 def fake() -> FakeRunner:
-    """A runner that speaks as the current engine."""
+    """Return a FakeRunner of the current engine version."""
     return FakeRunner()
 
 
 @pytest.fixture
 def client(fake: FakeRunner) -> Smolvm:
-    """A client of the fake."""
+    """Return a client of `fake`."""
     return Smolvm(runner=fake)

@@ -1,21 +1,21 @@
-"""Runs a command on a host with working KVM, whatever this machine is.
+"""Run a command on an emulated host with working KVM, whatever this machine is.
 
     python3 tests/emulated_host.py COMMAND [ARGUMENT...]
 
-A Debian kernel boots under QEMU's software emulation of an AMD processor with SVM, so that /dev/kvm works there and the
-real smolvm boots real microVMs, some ten times slower than on a real host. The command runs in this folder as root, with
-EMULATED_HOST=FOLDER in its environment; its output comes out here as it is written, and its exit status is this program's.
-Should the emulated processor fail under it (one long run in three ends in a reset, a panic or a halt), the host is booted
-again and the command run from its beginning: what it left in FOLDER is there still, and nothing else.
+A Debian kernel boots under QEMU, which emulates an AMD processor with SVM in software. /dev/kvm works there, and the real
+smolvm boots real microVMs, some ten times slower than on a real host. The command runs as root in the current directory,
+with EMULATED_HOST=FOLDER in its environment. Its output appears here as it is written, and its exit status is this
+program's. If the emulated processor fails (one long run in three ends in a reset, a panic or a halt), the host is booted
+again and the command run from its beginning. Only what it left in FOLDER is still there.
 
-The emulated host sees this machine's file system at the same paths, copy-on-write: what it writes is lost, and a virtual
-environment here works there. It has no network. Give machines cpus=1 and memory=512 in it.
+The emulated host sees this machine's file system at the same paths, copy-on-write: a virtual environment works there, and
+what is written there is lost. It has no network. Give machines cpus=1 and memory=512 in it.
 
 The first run installs Debian packages (as root, or with sudo) and builds an initramfs in ~/.cache/smolkit-emulated-host.
-Nothing else of this machine changes: the kernel is unpacked, not installed. One run at a time; a second one waits.
+Nothing else of this machine changes: the kernel is unpacked, not installed. Runs take turns.
 
 Environment: EMULATED_HOST_MEMORY (MiB, default 6144), EMULATED_HOST_CPUS (2), EMULATED_HOST_TIMEOUT (seconds for all
-boots, 4500), EMULATED_HOST_FOLDER (this machine's name of FOLDER, for it to stay; by default it is a temporary one).
+boots, 4500), EMULATED_HOST_FOLDER (the path of FOLDER on this machine, to keep it; by default it is temporary).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pathlib import Path
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "smolkit-emulated-host"
 PACKAGES = ("qemu-system-x86", "busybox-static", "cpio", "kmod")
 BOOTS = 20
-SILENT = 90.0  # seconds without a sign of life of a processor
+SILENT = 90.0  # seconds without a sign of life from a processor
 KERNEL = "linux-image-amd64"
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "kvm_amd", "vhost_vsock", "tun", "fuse", "virtio_console")
 
@@ -67,19 +67,19 @@ INIT = """\
 
 
 def apt(*words: str) -> None:
-    """Runs apt-get quietly, as root."""
+    """Run apt-get quietly, as root."""
     sudo = [] if os.geteuid() == 0 else ["sudo"]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run([*sudo, "apt-get", "-qq", *words], check=True, stdout=sys.stderr, env=environment)
 
 
 def initramfs() -> Path:
-    """The built one, by what it was built from."""
+    """Return the path of the initramfs, whose name depends on what it is built from."""
     return CACHE / f"initramfs-{zlib.crc32(repr((INIT, MODULES)).encode()):08x}.gz"
 
 
 def build() -> None:
-    """Installs the tools, unpacks a kernel, and makes the initramfs; nothing if that was done."""
+    """Install the tools, unpack a kernel and make the initramfs. No-op if that was done."""
     if initramfs().exists() and shutil.which("qemu-system-x86_64"):
         return
     apt("update")
@@ -98,7 +98,7 @@ def build() -> None:
 
 
 def unpack_kernel(folder: Path) -> None:
-    """Debian's current kernel, from its package."""
+    """Unpack Debian's current kernel from its package."""
     depends = subprocess.run(["apt-cache", "depends", KERNEL], check=True, capture_output=True, text=True).stdout
     package = next(line.split()[-1] for line in depends.splitlines() if "Depends: linux-image" in line)
     subprocess.run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package], cwd=folder.parent, check=True)
@@ -106,7 +106,7 @@ def unpack_kernel(folder: Path) -> None:
 
 
 def initramfs_tree(tree: Path, kernel: Path) -> Path:
-    """The initramfs as a folder: busybox, the modules in the order in which they load, and init."""
+    """Make the initramfs as a directory: busybox, the modules in the order in which they load, and init."""
     for name in ("bin", "modules", "proc", "sys", "dev", "host", "changes", "root"):
         (tree / name).mkdir(parents=True)
     shutil.copy("/bin/busybox", tree / "bin/busybox")
@@ -126,18 +126,18 @@ def initramfs_tree(tree: Path, kernel: Path) -> Path:
 
 
 def boot(command: list[str], job: Path, deadline: float) -> int | None:
-    """Boots the host, runs the command in it, and gives its exit status; None if the host did not live to tell it."""
+    """Boot the host, run the command in it and return its exit status; None if the host went down before that."""
     with tempfile.TemporaryDirectory() as folder:
         console = Path(folder, "console.log")
         for old in ("status", *(path.name for path in job.glob("alive-*"))):
             (job / old).unlink(missing_ok=True)
-        # VMs of the engine run as another user when it is root; that one cannot reach a state directory below /root.
+        # As root, the engine runs its VMs as another user, who cannot reach a state directory below /root.
         settings = {"HOME": str(Path.home()), "PATH": os.environ["PATH"], "SMOLVM_VM_UID_DROP": "off"}
         settings |= {"EMULATED_HOST": "/run/job", "SMOLVM_START_TIMEOUT_SECS": "900"}
         exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in settings.items())
         (job / "script").write_text(f"{exports}cd {shlex.quote(os.getcwd())} && exec {shlex.join(command)}\n")
         try:
-            # QEMU opens its output anew: on a pipe, for else it would overwrite what others write to the same file.
+            # QEMU reopens its output, and would overwrite what others write to the same file; not with a pipe.
             with (
                 subprocess.Popen(["cat"], stdin=subprocess.PIPE) as output,
                 subprocess.Popen(qemu(job, console), stdin=subprocess.DEVNULL, stdout=output.stdin) as host,
@@ -150,7 +150,7 @@ def boot(command: list[str], job: Path, deadline: float) -> int | None:
 
 
 def watch(host: subprocess.Popen[bytes], job: Path, deadline: float) -> None:
-    """Waits for the host's end, and ends it where it hangs: now and then a processor of it halts and does not wake up."""
+    """Wait for the host's end, and kill it if it hangs: sometimes one of its processors halts and does not wake up."""
     try:
         while host.poll() is None:
             beats = [path.stat().st_mtime for path in job.glob("alive-*")]
@@ -164,7 +164,7 @@ def watch(host: subprocess.Popen[bytes], job: Path, deadline: float) -> None:
 
 
 def qemu(job: Path, console: Path) -> list[str]:
-    """The command line of the emulated host."""
+    """Return the command line of the emulated host."""
     memory, cpus = os.environ.get("EMULATED_HOST_MEMORY", "6144"), os.environ.get("EMULATED_HOST_CPUS", "2")
     return [
         *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "max"),
@@ -180,7 +180,7 @@ def qemu(job: Path, console: Path) -> list[str]:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command and return the exit status."""
     if len(sys.argv) == 1:
         print(textwrap.dedent(__doc__ or ""), file=sys.stderr)
         return 2

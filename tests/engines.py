@@ -1,9 +1,9 @@
-"""Real engines for the tests: the installed one, and older ones beside it, each with a state directory of its own.
+"""Real engines for the tests: the installed one and older ones, each with its own state directory.
 
     python -m tests.engines
 
-installs the older ones that the contract tests speak to, in .engines, and has each unpack its disk templates (which takes
-minutes in an emulated host, and seconds here).
+installs the older engines of the contract tests in .engines, and makes each unpack its disk templates. (That takes seconds
+here, but minutes in the emulated host.)
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from smolkit import Machine, Smolvm, errors
 from smolkit.runners.local.subprocess import SubprocessRunner
 
-TRIES = 4  # of what a starved or failing emulated host may spoil
+if TYPE_CHECKING:
+    import pytest  # the gate installs the older engines before pytest
+
+TRIES = 4  # attempts of what can fail because the emulated host is starved or broken
 OLDER = ("1.8.3", "1.20.2")
 FOLDER = Path(__file__).parent.parent / ".engines"
 
 
 @contextmanager
 def throwaway_client(version: str | None = None) -> Iterator[Smolvm]:
-    """A client of a real engine whose machines are nobody else's."""
+    """Yield a client of a real engine in a temporary state directory, where nobody else has machines."""
     program = None if version is None else FOLDER / version / "smol/smol-vmm"
-    # Short: a Unix socket's path, some 45 characters below it, has to stay below 108.
+    # A short path: the engine makes sockets some 45 characters below it, and a socket's path must be under 108.
     folder = tempfile.mkdtemp(prefix="sk-", dir="/tmp")
     try:
         yield Smolvm(runner=SubprocessRunner(program, state_dir=folder))
@@ -39,7 +41,7 @@ def throwaway_client(version: str | None = None) -> Iterator[Smolvm]:
 
 
 def install(version: str) -> None:
-    """Installs an older engine, and has it start a machine: where that fails for want of KVM, the templates are there."""
+    """Install an older engine and start a machine with it. Without KVM the start fails, but the templates are unpacked."""
     folder = FOLDER / version
     if folder.exists():
         return
@@ -48,13 +50,13 @@ def install(version: str) -> None:
     with tempfile.TemporaryDirectory(dir=FOLDER) as part:
         subprocess.run([*pip, part, f"smolmachines=={version}"], check=True)
         shutil.copytree(part, folder)
-    folder.chmod(0o755)  # as root, the engine's VMs run as other users
+    folder.chmod(0o755)  # where the engine is run by root, its VMs run as other users
     with throwaway_client(version) as client, suppress(errors.StartError), client.machine("t", cpus=1, memory=512):
         pass
 
 
 def again(start: Callable[[], object]) -> None:
-    """Starts a machine, and tries again where a starved host had the engine give up. What is asserted is never retried."""
+    """Start a machine, with retries for an engine that gives up on a starved host. Assertions are never retried."""
     for left in reversed(range(TRIES)):
         try:
             start()
@@ -66,7 +68,7 @@ def again(start: Callable[[], object]) -> None:
 
 
 def alive(machine: Machine, request: pytest.FixtureRequest) -> Machine:
-    """A machine that tests share; made anew for one that is tried again (see tests/conftest.py)."""
+    """Return a machine that tests share. It is made anew for a test that is retried (see tests/held.py)."""
     if getattr(request.node, "execution_count", 1) > 1:
         machine.delete(missing_ok=True)
         machine.create()
@@ -75,7 +77,7 @@ def alive(machine: Machine, request: pytest.FixtureRequest) -> Machine:
 
 
 def settle(machine: Machine) -> None:
-    """Starts a machine; if its VM dies while it formats its disks, it is made anew."""
+    """Start a machine. If its VM dies while it formats its disks, make the machine anew."""
     for left in reversed(range(TRIES)):
         again(machine.start)
         try:

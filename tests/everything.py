@@ -1,9 +1,9 @@
-"""All that is held, by both twins on all the engines, for a night or a release.
+"""Run all tests, sync and async, on all engines: for a night or a release.
 
     python -m tests.everything
 
-It takes one to two hours where the host of the engines is emulated. A run that was ended goes on where it was: what passed
-is kept for each commit, in .everything. (The gate does the same but for the tests marked `night`, and the stress.)
+It takes one to two hours in the emulated host. A run that was ended continues where it was: .everything keeps what passed,
+for each commit. (The gate does the same without the tests marked `night` and the stress test.)
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ PYTEST = [sys.executable, "-m", "pytest"]
 ENGINES = [*PYTEST, "-rA", "--durations=0", "-m", "engine or older"]
 EMULATED = [sys.executable, "tests/emulated_host.py"]
 STEPS = {
+    "older engines": [sys.executable, "-m", "tests.engines"],  # first: the suite's grammar tests and guests use them
     "the suite": PYTEST,
-    "older engines": [sys.executable, "-m", "tests.engines"],
     "engine tests": ENGINES,
     "the suite, 20 times": [sys.executable, "-m", "tests.stress"],
 }
 
 
 def state() -> Path:
-    """What is known of this commit. With changes that are in no commit nothing is, from one run to the next."""
+    """Return the directory of this commit's results. With uncommitted changes each run has a new one."""
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout.strip()
@@ -38,13 +38,13 @@ def state() -> Path:
 
 
 def boots() -> bool:
-    """Whether this host boots microVMs."""
+    """Return whether this host boots microVMs."""
     done = subprocess.run([sys.executable, "examples/quickstart.py"], cwd=ROOT, capture_output=True, text=True, check=True)
     return "No microVM here" not in done.stdout
 
 
 def run(step: str, command: list[str], folder: Path) -> bool:
-    """Does a step, unless it was done; what it prints goes to a file, too."""
+    """Run a step, unless it is done, and copy its output to a file. Return whether it passed."""
     log, done = folder / f"{step}.log", folder / f"{step}.done"
     if done.exists():
         return True
@@ -62,7 +62,7 @@ def run(step: str, command: list[str], folder: Path) -> bool:
 
 
 def summary(folder: Path) -> None:
-    """How each step ended."""
+    """Print how each step ended."""
     print("\n== Summary")
     for step in STEPS:
         lines = (folder / f"{step}.log").read_text(errors="replace").splitlines()
@@ -72,7 +72,7 @@ def summary(folder: Path) -> None:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the steps and return the exit status."""
     folder = state()
     prefix = [] if boots() else EMULATED
     commands = {step: [*(prefix if command is ENGINES else []), *command] for step, command in STEPS.items()}

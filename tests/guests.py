@@ -1,11 +1,11 @@
-"""Guests made of this host: shells and programs of several kinds, in which smolkit's scripts run as they do in a machine.
+"""Guests that run on this host: several shells and sets of programs, in which smolkit's scripts run as in a machine.
 
     host            this host's own programs (GNU's), on its own files
     bash            the same, with bash for sh
     busybox         a static busybox in a chroot
     engine          the root file system of an engine's bare machines, in a chroot
 
-The latter need root. What is not there is skipped, and says why.
+The last two need root. A test whose guest is missing is skipped, and says why.
 """
 
 from __future__ import annotations
@@ -26,18 +26,17 @@ from smolkit import Machine, Smolvm, SubprocessRunner
 from tests.engines import FOLDER, OLDER
 
 KINDS = ("host", "bash", "busybox", "engine")
-USER = 1234  # in a guest, somebody who is not root
+USER = 1234  # a user of the guest who is not root
 
 
 @frozen
 class Guest:
-    """A guest of a machine that pretends.
+    """A guest and the machine whose commands it runs.
 
     Attributes:
-        machine: Its machine.
-        folder: A directory of the test's own, as this host names it.
-        inside: The same as the guest names it.
-        environment: Where the guest's commands have it.
+        machine: The machine; its engine is a script that runs commands in the guest.
+        folder: A directory for the test, by its path on this host.
+        inside: The path of `folder` in the guest.
     """
 
     machine: Machine
@@ -46,7 +45,7 @@ class Guest:
 
 
 def guest(kind: str, place: Path, *, user: int = 0) -> Guest:
-    """A fresh guest, whose files are below an empty directory, and whose commands are run as this user."""
+    """Return a new guest with an empty directory below `place`, whose commands run as this user."""
     if user and os.getuid() != 0:
         pytest.skip("only root can be somebody else")
     folder = place / "guest-files"
@@ -67,7 +66,7 @@ exec {words} "$@"
 
 
 def _bash(place: Path) -> str:
-    """A part of PATH that has bash for sh."""
+    """Make a directory in which `sh` is bash, and return it as the beginning of a PATH."""
     program = shutil.which("bash")
     if program is None:
         pytest.skip("there is no bash")
@@ -77,7 +76,7 @@ def _bash(place: Path) -> str:
 
 
 def _words(root: Path | None, folder: Path, user: int) -> str:
-    """What comes before a guest's command; in a chroot it has a /proc, as in a machine."""
+    """Return the shell words before a guest's command. In a chroot the command has a /proc, as in a machine."""
     if root is None:
         return f"setpriv --reuid={user} --regid={user} --clear-groups" if user else ""
     inside = f"""
@@ -126,7 +125,7 @@ def _engine(root: Path) -> None:
 
 
 def _wheels() -> list[Path]:
-    """Where engines are: the installed one, whose files need zstd, and those in .engines."""
+    """Return the directories of the engines: the installed one, whose files need zstd, and those in .engines."""
     from importlib.util import find_spec
 
     found = find_spec("smol")

@@ -1,11 +1,11 @@
-"""What real engines are held to, in a host whose emulated processor may end any VM, or all of the host, at any time.
+"""A pytest plugin for tests on real engines in the emulated host, whose processor may kill any VM, or the whole host.
 
-It ends a VM without a word, about once in twenty transfers of 12 MB; the VMs of 1.20.2 die within seconds of their start
-about five times in six. A test that meets that is tried again, and counted as `R`. One whose VM died in each of its tries
-held nothing and broke nothing: it is "not held", and a run fails in which that is more than a twentieth of what one engine
-was asked. That a command fails for another reason, or an assertion, is never tried again.
+VMs die silently, about once in twenty transfers of 12 MB; the VMs of 1.20.2 die within seconds of their start about five
+times in six. A test whose VM died is retried, and counted as `R`. If its VM dies in every try, the test proves nothing: it
+is "not held". A run fails if more than a twentieth of one engine's tests are not held. Assertions and other failures are
+never retried.
 
-Where all of the host went down, the tests that had passed by then are not run twice.
+If the whole host goes down, the tests that had passed by then are not run again.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from attrs import frozen
 HOST = os.environ.get("EMULATED_HOST", "")
 PASSED = Path(HOST, "passed")
 CALLED: set[str] = set()
-MOST_NOT_HELD = 0.05  # of what one engine is asked
+MOST_NOT_HELD = 0.05  # of one engine's tests
 NOT_HELD = "not held: "
-_INSIST = 10.0  # seconds after which a try that is out of time is interrupted again: a start that hangs outlives the first
+_INSIST = 10.0  # seconds between interrupts of a try that is out of time: a start that hangs survives the first one
 
-# What a VM that died makes of a test; and what an engine that waits for the dead makes of it.
+# Failures of a test whose VM died, and of a test whose engine waits for a dead VM.
 DIED = ("ConnectionLostError", "MachineNotRunningError", "unreachable")
 HUNG = (r"Timeout \(", "EngineTimeoutError", "BootFailedError", "ExecTimeoutError")
 
 
 @frozen
 class Rules:
-    """How tests of some engines are tried.
+    """The rules for retries of some engines' tests.
 
     Attributes:
-        tries: At most so many.
-        seconds: For each phase of each try.
-        excused: What may be the end of the last one, for the test to be "not held".
+        tries: The maximum number of tries.
+        seconds: The bound on each phase of each try.
+        excused: Patterns of failures: a last try that fails so is "not held".
     """
 
     tries: int
@@ -48,18 +48,18 @@ class Rules:
     excused: tuple[str, ...]
 
 
-# A hang on the newest engine in all tries is smolkit's, or the engine's: it has bounds where older ones have none.
+# The newest engine has bounds where older ones have none: if it hangs in all tries, smolkit or the engine has a bug.
 RULES = {"engine": Rules(4, 120, DIED), "older": Rules(6, 90, (*DIED, *HUNG))}
 ASKED = pytest.StashKey[Counter[str]]()
 
 
 def rules(item: pytest.Item) -> Rules | None:
-    """Those of a test, if it is one of a real engine in an emulated host."""
+    """Return the rules of a test on a real engine in the emulated host, or None for another test."""
     return next((found for name, found in RULES.items() if HOST and item.get_closest_marker(name)), None)
 
 
 def engine(item: pytest.Item) -> str:
-    """The real engine that a test asks."""
+    """Return the name of the real engine that a test uses."""
     callspec = getattr(item, "callspec", None)
     world = str(callspec.params.get("world", "")) if callspec else ""
     return world.split("-")[1] if world.startswith("real-") else "newest"
@@ -67,7 +67,7 @@ def engine(item: pytest.Item) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what has passed before the host went down, and says how often the others are tried."""
+    """Deselect the tests that had passed before the host went down, and mark the others for retries."""
     config.stash[ASKED] = Counter(
         engine(item) for item in items if set(RULES) & {mark.name for mark in item.iter_markers()}
     )
@@ -86,7 +86,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @contextmanager
 def bounded(item: pytest.Item) -> Iterator[None]:
-    """A bound on one phase of one try. (pytest-timeout's is on all tries together, and ends with the first failure.)"""
+    """Bound one phase of one try. (pytest-timeout bounds all tries together, and stops at the first failure.)"""
     rule = rules(item)
     if rule is None:
         yield
@@ -106,21 +106,21 @@ def bounded(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
-    """Bounds it."""
+    """Bound the setup."""
     with bounded(item):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
-    """Bounds it."""
+    """Bound the call."""
     with bounded(item):
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
-    """Bounds it."""
+    """Bound the teardown."""
     with bounded(item):
         return (yield)
 
@@ -129,7 +129,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Makes a failure in the last try "not held" where a VM's death is behind it, and keeps which engine was asked."""
+    """Report a last try that failed because its VM died as "not held", and note the test's engine."""
     report = yield
     rule = rules(item)
     if rule is not None:
@@ -143,7 +143,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keeps which tests passed, with all that comes after them, where the host may go down."""
+    """Where the host may go down, record the tests that passed, teardown included."""
     if HOST and report.when == "call" and report.passed:
         CALLED.add(report.nodeid)
     if HOST and report.when == "teardown" and report.passed and report.nodeid in CALLED:
@@ -152,7 +152,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def not_held(reporter: pytest.TerminalReporter) -> list[tuple[str, str, str]]:
-    """The engine, the test and the reason of each that is not held."""
+    """Return the engine, the test and the reason of each test that is not held."""
     found = []
     for report in reporter.stats.get("skipped", ()):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
@@ -162,7 +162,7 @@ def not_held(reporter: pytest.TerminalReporter) -> list[tuple[str, str, str]]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Says what each engine was held to, and what not, with the reason."""
+    """Print how many tests each engine passed, and each test that is not held, with the reason."""
     asked = config.stash.get(ASKED, Counter())
     lost = not_held(terminalreporter)
     for name, number in sorted(asked.items()):
@@ -174,7 +174,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fails a run in which too much of one engine was not held."""
+    """Fail the run if too many tests of one engine are not held."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     asked = session.config.stash.get(ASKED, Counter())
     lost = Counter(engine for engine, _, _ in not_held(reporter)) if asked and reporter else Counter()

@@ -1,19 +1,17 @@
-"""Every argument of every public verb, and values that no honest caller gives: what the tables of arguments go through."""
+"""Every argument of every public method, and hostile values for them: the input of the tables of arguments."""
 
 from __future__ import annotations
 
 import inspect
 import math
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from attrs import frozen
 
 from smolkit import Machine, Smolvm
-from smolkit.commands import option_types
 from smolkit.handles.monitoring import Monitoring
 from smolkit.handles.process import Process
 from smolkit.runners.dry_run import said
@@ -22,7 +20,7 @@ from smolkit.values import Completed
 
 
 class Anything:
-    """A class that can be called with whatever there is."""
+    """A class that accepts any arguments."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -31,7 +29,7 @@ class Anything:
 _DEEP: list[Any] = []
 _DEEP.append(_DEEP)
 
-# By what they are; a name each, for the tests' ids.
+# Hostile values by name, for the tests' ids.
 VALUES: dict[str, Any] = {
     "empty": "",
     "space": " ",
@@ -150,12 +148,12 @@ VALUES: dict[str, Any] = {
 
 @frozen
 class Argument:
-    """One argument of one verb.
+    """One argument of one method.
 
     Attributes:
-        verb: The verb's name, `Machine.exec`.
-        name: The argument's.
-        call: Calls the verb with a value for it.
+        verb: The method's name, `Machine.exec`.
+        name: The argument's name.
+        call: Calls the method with a value for the argument.
     """
 
     verb: str
@@ -166,7 +164,7 @@ class Argument:
         return f"{self.verb}({self.name}=)"
 
 
-# What each verb cannot be without, and what it is about; a file `here` is this one.
+# The required arguments of each method. Where a file of this host is needed, it is this one.
 _HERE = os.path.abspath(__file__)
 NEEDED: dict[str, dict[str, Any]] = {
     "Smolvm.checkpoint_export": {"checkpoint": "/c", "output": "/nonexistent-out"},
@@ -207,23 +205,22 @@ NEEDED: dict[str, dict[str, Any]] = {
     "Machine.write_bytes": {"path": "/x", "data": b"x"},
     "Machine.write_text": {"path": "/x", "text": "x"},
 }
-# Handles, and what else asks nothing of an engine.
+# Methods that make handles, or never call the engine.
 _NO_VERBS = {"Machine.to_async", "Machine.to_sync", "Smolvm.dry_run"}
 
 
 def options(function: Callable[..., Any]) -> Iterator[str]:
-    """The names of a verb's arguments, those of its `**options: Unpack[...]` too."""
+    """Yield the names of a method's arguments, including those of `**options: Unpack[...]`."""
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
         if parameter.kind is parameter.VAR_KEYWORD:
-            found = re.fullmatch(r"Unpack\[(\w+)\]", parameter.annotation)
-            assert found
-            yield from option_types.__dict__[found[1]].__annotations__
+            (keywords,) = get_args(get_type_hints(function)[parameter.name])
+            yield from keywords.__annotations__
         else:
             yield parameter.name
 
 
 def arguments() -> Iterator[Argument]:
-    """Every argument of every public verb."""
+    """Yield every argument of every public method."""
     for kind in (Smolvm, Machine):
         for name, function in inspect.getmembers(kind, inspect.isfunction):
             verb = f"{kind.__name__}.{name}"
@@ -233,7 +230,7 @@ def arguments() -> Iterator[Argument]:
 
 
 def caller(verb: str, name: str, function: Callable[..., Any], option: str) -> Callable[[Smolvm, Any], object]:
-    """What calls this verb with a value for this argument."""
+    """Return a function that calls the method with a value for this argument."""
 
     def call(client: Smolvm, value: Any) -> object:
         given = {**NEEDED.get(verb, {}), option: value}
@@ -258,7 +255,7 @@ def caller(verb: str, name: str, function: Callable[..., Any], option: str) -> C
 
 
 def agreeable(version: str = "1.32.2") -> FakeRunner:
-    """An engine to which everything is right, and which has nothing to say."""
+    """Return a fake engine that accepts everything and answers with nothing."""
     fake = FakeRunner(version)
     fake.answer([], lambda command: Completed((), 0, said(command)))
     return fake

@@ -1,4 +1,4 @@
-"""A pytest inside of a test: it has smolkit's plugin and what is asked for, whatever else the outer one has."""
+"""A pytest run inside a test. It has smolkit's plugin and the plugins that are asked for, none of the outer run's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 def run_pytest(
     folder: Path, *options: str, plugins: tuple[str, ...] = (), env: dict[str, str] | None = None
 ) -> tuple[int, str]:
-    """Run pytest in this directory with smolkit's plugin and these: its exit status and output."""
+    """Run pytest in a directory with smolkit's plugin and the given ones. Return its exit status and output."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs"]
     command += [f"-p{plugin}" for plugin in ("smolkit.pytest_plugin", *plugins)]
     done = subprocess.run(

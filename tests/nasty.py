@@ -1,4 +1,4 @@
-"""A directory tree with a bit of everything, and all that can be told of one."""
+"""A directory tree of unusual names, modes, links and times, and the complete state of a tree for comparison."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ TARGETS = {
 
 
 def nasty(top: Path, files: int) -> Path:
-    """Makes a tree: names of any bytes, long and deep ones, many files, all modes, links of all kinds, times of each.
+    """Make a tree with names of any bytes, long names and deep paths, many files, all modes, all kinds of links and times.
 
     Args:
-        top: What it is to be.
-        files: How many of the many.
+        top: The directory to make.
+        files: The number of files in `many`.
     """
     for name in ("bytes", "many", "modes", "empty/still empty"):
         (top / name).mkdir(parents=True)
@@ -53,14 +53,14 @@ def nasty(top: Path, files: int) -> Path:
 
 
 def modes() -> dict[str, int]:
-    """Permissions of all kinds: of those that let their owner read what has them, unless that is root."""
+    """Return modes by their octal names. All let the owner read, unless the owner is root, who needs no permission."""
     needed = 0 if os.geteuid() == 0 else 0o500
     found = (0o000, 0o111, 0o222, 0o400, 0o444, 0o500, 0o555, 0o600, 0o644, 0o711, 0o750, 0o777)
     return {f"{mode:o}": mode for mode in found if mode & needed == needed}
 
 
 def as_tar(top: Path) -> bytes:
-    """A tree as a tar, by Python's own module."""
+    """Return a tree as a tar archive, made by `tarfile`."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT, errors="surrogateescape") as tar:
         tar.add(top, ".")
@@ -68,7 +68,7 @@ def as_tar(top: Path) -> bytes:
 
 
 def links(top: Path) -> None:
-    """Symlinks, dangling, circular, through others, to directories, with long targets, and hard links."""
+    """Make symlinks (dangling, circular, through others, to directories, with long targets) and hard links."""
     (top / "links").mkdir()
     for name, target in TARGETS.items():
         (top / "links" / name).symlink_to(target)
@@ -77,7 +77,7 @@ def links(top: Path) -> None:
 
 
 def date(top: Path) -> None:
-    """Gives each another time, the innermost first: a directory's changes with what is in it."""
+    """Give each file its own time, the innermost first: a change in a directory changes the directory's time."""
     for number, (folder, folders, files) in enumerate(os.walk(top, topdown=False)):
         for place, name in enumerate([*files, *folders, "."]):
             path, seconds = os.path.join(folder, name), TIME + number * 20_000 + place
@@ -87,9 +87,9 @@ def date(top: Path) -> None:
 
 
 def state(top: Path) -> dict[str, tuple[int, int, int, object]]:
-    """All that can be told of a tree but its owners: by name kind and mode, time in ns, names, and content or target.
+    """Return (mode, time in ns, link count, content or target) for each path of a tree. Owners are left out.
 
-    In the end its owner may remove all of it.
+    Afterwards the owner has the permission to remove all of it.
     """
     found: dict[str, tuple[int, int, int, object]] = {}
     waiting = [top]

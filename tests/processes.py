@@ -1,4 +1,4 @@
-"""Processes of this host, and waiting for what they do: by its coming true, not by a guess at how long it takes."""
+"""Waiting for processes of this host: until a condition holds, not for a guessed time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from types import FrameType
 
 from smolkit.testing import PretendEngine
 
-LONGEST = 60.0  # seconds that anything may take here, on a host that is busy with other things
+LONGEST = 60.0  # seconds; generous, for a host that is busy with other things
 
 
 def until(condition: Callable[[], object]) -> None:
     """Wait until the condition holds.
 
     Raises:
-        TimeoutError: it did not within LONGEST seconds.
+        TimeoutError: It did not hold within LONGEST seconds.
     """
     deadline = time.monotonic() + LONGEST
     while not condition():
@@ -29,7 +29,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def running(argument: str) -> list[bytes]:
-    """argv[0] of the processes that have this argument."""
+    """Return argv[0] of each process that has this argument."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
@@ -39,20 +39,21 @@ def running(argument: str) -> list[bytes]:
 
 
 def until_gone(argument: str) -> None:
-    """Wait until no process has this argument: what a signal ends is gone in the kernel's own time."""
+    """Wait until no process has this argument. (A process that was signalled ends a little later.)"""
     until(lambda: not running(argument))
 
 
 def until_idle(engine: PretendEngine) -> None:
-    """Wait until no call of this engine runs: one outlives a caller that is killed."""
+    """Wait until no call of this engine runs. (A call outlives a caller that is killed.)"""
     until_gone(str(engine.program))
 
 
 @contextmanager
 def struck_after(seconds: float, error: BaseException) -> Iterator[None]:
-    """Raise the error in this thread by a signal's handler after so many seconds, if the block lasts so long.
+    """Raise the error in this thread, from a signal handler, after `seconds`; not if the block has ended by then.
 
-    Not in the lines of coverage, which would keep its lock for ever; and not by SIGALRM, which bounds the tests themselves.
+    It is not raised in a line of coverage, which would never release its lock. The signal is not SIGALRM, which bounds the
+    tests themselves.
     """
     over, main = threading.Event(), threading.get_ident()
 

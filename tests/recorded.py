@@ -1,4 +1,4 @@
-"""What real engines wrote on stderr, and which failure it is. One row at least for each phrase of commands.failures."""
+"""Recorded stderr of real engines, and the failure it stands for. At least one row for each phrase of commands.failures."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _NOISE = (
 
 
 def as_json(code: str, message: str) -> str:
-    """A failure as engines from 1.28.1 on write it, on request."""
+    """Return a failure in the JSON that engines from 1.28.1 on write on request."""
     return f'{{"error":{{"code":"{code}","message":"{message}"}}}}\n'
 
 

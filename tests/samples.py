@@ -1,4 +1,4 @@
-"""Commands of every kind, with every option: what the argv tables, the grammar test and the value tests go through."""
+"""Samples of every command with every option: the input of the argv tables, the grammar tests and the value tests."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ from smolkit.commands import (
     Run,
     RunDetached,
     RunTerminal,
+    Script,
     Shell,
     Spawn,
     Start,
@@ -69,7 +70,7 @@ from smolkit.commands.options import choose
 from smolkit.commands.verb import Verb
 from smolkit.testing import FakeRunner
 
-# One value for each option of machine create that the engine's parser takes.
+# A value for each option of machine create, which the engine's parser accepts.
 CREATE_OPTIONS: dict[str, Any] = {
     "image": "./rootfs/",
     "from_path": "x.smolmachine",
@@ -162,7 +163,7 @@ PACK_OPTIONS: dict[str, Any] = {
 }
 
 
-# One value for each option of the other tables that is not among those of machine create.
+# A value for each option of the other tables that machine create lacks.
 MORE_OPTIONS: dict[str, Any] = {
     "branchable": True,
     "branch_pool_size": 2,
@@ -228,7 +229,7 @@ MORE_OPTIONS: dict[str, Any] = {
     "follow": True,
     "file": "/tmp/x.smolmachine",
 }
-# What the parser wants besides.
+# Options that the parser always requires.
 _ALWAYS: dict[type[Verb[Any]], dict[str, Any]] = {
     Checkpoint: {"output": "/tmp/out"},
     CheckpointLog: {"store": "/tmp/store"},
@@ -263,7 +264,7 @@ VERBS: tuple[type[Verb[Any]], ...] = (
 
 
 def verbs(name: str) -> list[Command[Any]]:
-    """Each of these subcommands, and each option of each."""
+    """Yield each of these subcommands, bare and with each of its options."""
     found: list[Command[Any]] = []
     for kind in VERBS:
         named = None if issubclass(kind, Run) or kind in _NAMELESS or not kind.WORDS.startswith("machine") else name
@@ -280,12 +281,12 @@ def verbs(name: str) -> list[Command[Any]]:
 
 
 def create(name: str, **options: Any) -> Create:
-    """A create command with these options."""
+    """Return a create command with these options."""
     return Create(name, MachineSpec.of(options))
 
 
 def commands(name: str = "agent") -> list[Command[Any]]:
-    """Every command, and every option of each at least once."""
+    """Yield every command, with every option of each at least once."""
     everything_but = {"from_path", "smolfile", *_NEEDS}
     return [
         Version(),
@@ -303,6 +304,7 @@ def commands(name: str = "agent") -> list[Command[Any]]:
         Exec(name, ["sh", "-c", "echo --name"], env={"A": "b=c", "-d": ""}, secrets={"S": "x", "T": "y"}),
         Exec(name, ["cat", "-"], workdir="/root", user="nobody", timeout=30, input=b"x"),
         Exec(name, ["true"], timeout=1.5),
+        Exec(name, ["true"], secrets={"F": Secret.file("/etc/hostname"), "K": Secret.keychain("service")}),
         Cp(os.devnull, f"{name}:/x"),
         Cp("-dash", f"{name}:/x"),
         Cp(f"{name}:/x", "-dash"),
@@ -319,12 +321,16 @@ def commands(name: str = "agent") -> list[Command[Any]]:
         Shell(name),
         Terminal(name, ["sh"], env={"A": "b"}, workdir="/", user="root", secrets={"S": "x"}),
         Spawn(name, ["sleep", "1"], env={"A": "b"}, workdir="/", user="root", secrets={"S": "x"}),
+        Script(name, "true\n", "/root"),
         *verbs(name),
         Branch.of(None, {"env": {"K": "v"}}, operands=[name]),
         evolve(Branch.of(None, {}, operands=[name]), machine_secrets=MachineSpec.of({"secrets": {"S": "x"}}).secrets),
+        Branch.of(name, {"ports": [8080]}, operands=[name]),
+        BranchRelease.of(name, {"env": {"K": "v"}}),
         Update.of(name, {"env": {"K": "v"}}),
         Run.of(None, {"env": {"K": "v"}, "timeout": 1.5, "input": "x"}, command=["cat"]),
         Run.of(None, {"secrets": {"S": "x", "F": Secret.file("/etc/hostname")}}, command=["cat"]),
+        PackRun.of(None, {"env": {"K": "v"}, "timeout": 1.5}, command=["cat"]),
         RunDetached.of(name, {"env": {"K": "v"}}, command=["cat"]),
         RunDetached.of(name, {"secrets": {"S": "x"}}, command=["cat"]),
         RunTerminal.of(None, {"env": {"K": "v"}, "timeout": 1.5}, command=["cat"]),
@@ -332,7 +338,7 @@ def commands(name: str = "agent") -> list[Command[Any]]:
 
 
 def marked(fake: FakeRunner, name: str) -> dict[str, Any]:
-    """The record of a machine as it was made last through this fake, with its labels: nobody has replaced it."""
+    """Return the record of the machine that was last made through this fake, with its labels, as if nobody replaced it."""
     names = {name, name.rpartition("-")[0]}  # its own, or the prefix of its batch
     made = [argv for argv in fake.argvs if argv[1] in {"create", "branch"} and names & set(argv)]
     words = made[-1] if made else ()
@@ -341,5 +347,5 @@ def marked(fake: FakeRunner, name: str) -> dict[str, Any]:
 
 
 def stays_ours(fake: FakeRunner) -> None:
-    """From now on the engine says of each machine that it is the one which was made."""
+    """Make the fake answer of each machine that it is the one that was made."""
     fake.answer(Status, lambda command: json.dumps(marked(fake, command.name)))

@@ -225,7 +225,7 @@ def faked(text: str) -> Outcome | None:
         files.mkdir(folder)
     files.write("/root/w/f", b"seed\n")
     files.write("/root/w/g", b"read\n")
-    files.link("/root/w/l", "f")
+    files.symlink("/root/w/l", "f")
     try:
         result = machine.exec(["sh", "-c", text], env=ENV, workdir="/root/w")
     except UnexpectedCommandError:

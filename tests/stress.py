@@ -1,10 +1,11 @@
-"""The suite, as often as you say, as it is least comfortable: it has to pass each time.
+"""Run the suite many times under adverse conditions. It must pass each time.
 
-    python -m tests.stress [TIMES]            (20, if you do not say)
+    python -m tests.stress [TIMES]            (default: 20)
 
-Each run is in random order, by two processes, under load (two busy loops beside it), with SIGINT ignored, without a
-terminal, with HOME unset, and as a user who is not root and has no KVM: as root, that is user 1000 of a namespace that has
-no other. What a failed run printed is shown; `-p pytest_randomly -p no:xdist --randomly-seed=...` brings its order back.
+Each run is in random order, in two processes, under load (two busy loops beside it), with SIGINT ignored, without a
+terminal, with HOME unset, and as a user who is not root and has no KVM. If you are root, that is user 1000 in a user
+namespace of its own. The output of a failed run is shown; `-p pytest_randomly -p no:xdist --randomly-seed=...` repeats its
+order.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PYTEST = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "pytest_randoml
 
 @contextmanager
 def load() -> Iterator[None]:
-    """Keeps the processors busy."""
+    """Keep the processors busy during the block."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY_LOOPS)]
     try:
         yield
@@ -35,18 +36,18 @@ def load() -> Iterator[None]:
 
 
 def command() -> list[str]:
-    """One run, as a user who is not root."""
+    """Return the command of one run, as a user who is not root."""
     if os.getuid() != 0:
         return PYTEST
     if shutil.which("unshare") is None:
         raise SystemExit("as root this needs unshare (Debian: util-linux), or run it as another user")
-    # This machine's root owns its files there, and has no privileges; /dev/kvm, which root may open, is another file.
+    # In the namespace this user owns root's files but has no privileges. root could open /dev/kvm: hide it.
     script = 'mount --bind /dev/null /dev/kvm; exec unshare --user --map-user=1000 --map-group=1000 -- "$@"'
     return ["unshare", "--mount", "sh", "-c", script, "sh", *PYTEST]
 
 
 def once() -> subprocess.CompletedProcess[str]:
-    """One run."""
+    """Run the suite once."""
     env = {key: value for key, value in os.environ.items() if key != "HOME"}
     return subprocess.run(
         command(),
@@ -61,7 +62,7 @@ def once() -> subprocess.CompletedProcess[str]:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the suite as often as asked, and return the exit status."""
     times = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     green = 0
     with load():

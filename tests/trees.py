@@ -1,4 +1,4 @@
-"""A tree with all that a file system has, and what a tree holds, to the last bit."""
+"""A directory tree with everything that a file system can hold, and the complete state of a tree for comparison."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ FOLDER_MODES = {"read-only": 0o555, "write-only": 0o333, "closed": 0, "sticky": 
 
 
 def make(folder: Path, many: int = 0, *, harmless: bool = False) -> None:
-    """Makes such a tree, with so many more files in it. A harmless one its owner can read, and a guest may send it.
+    """Make the tree, with `many` more files in it.
 
-    Only root makes one that its owner cannot read.
+    With `harmless`, the tree has only what a guest may send, and its owner can read all of it. Only root makes files that
+    their owner cannot read.
     """
     readable = harmless or os.getuid() != 0
     folder.mkdir()
@@ -63,7 +64,7 @@ def _times_and_links(folder: Path) -> None:
 
 
 def held(folder: Path, mask: int = 0o7777) -> dict[str, tuple[str, object, int]]:
-    """Of every name in a tree, and of itself, kind and mode, the content, and the time in seconds (but for symlinks)."""
+    """Return (kind and mode, content, time in seconds) for each path of a tree and itself. A symlink's time is 0."""
     found: dict[str, tuple[str, object, int]] = {}
     for above, folders, files in os.walk(folder):
         for path in [above, *(os.path.join(above, name) for name in files + folders)]:

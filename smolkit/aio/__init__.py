@@ -1,11 +1,14 @@
-"""The async twin, for asyncio and trio: the same names and signatures, awaited. Needs `pip install 'smolkit[async]'`.
+"""The async side, for asyncio and trio: the same names, arguments and errors. Needs `pip install 'smolkit[async]'`.
 
-What may reach the engine is awaited; what asks nothing (`client.machine`, `machine.path`, `process.poll`) is not.
+What may reach the engine is awaited. What never does is not: `client.machine`, `machine.path`, `process.poll`.
 """
 
-from smolkit.aio.greenlets import in_loop, wait_for
-from smolkit.aio.handles import AsyncMachine, AsyncMonitoring, AsyncProcess, AsyncSmolvm, AsyncSpawned
-from smolkit.aio.runner import AsyncRunner
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smolkit.aio.greenlets import in_loop, wait_for
+    from smolkit.aio.handles import AsyncMachine, AsyncMonitoring, AsyncProcess, AsyncSmolvm, AsyncSpawned
+    from smolkit.aio.runner import AsyncRunner
 
 __all__ = [
     "AsyncMachine",
@@ -17,3 +20,36 @@ __all__ = [
     "in_loop",
     "wait_for",
 ]
+_MODULES = {
+    "AsyncMachine": "handles",
+    "AsyncMonitoring": "handles",
+    "AsyncProcess": "handles",
+    "AsyncRunner": "runner",
+    "AsyncSmolvm": "handles",
+    "AsyncSpawned": "handles",
+    "in_loop": "greenlets",
+    "wait_for": "greenlets",
+}
+
+
+if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        try:
+            found = getattr(import_module(f"smolkit.aio.{_MODULES[name]}"), name)
+        except ModuleNotFoundError as error:
+            if str(error.name).startswith("smolkit"):
+                raise
+            from smolkit.extras import placeholder
+
+            return placeholder(f"smolkit.aio.{name}", "async", error)
+        globals()[name] = found
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,8 +1,12 @@
-"""How a sync call waits in an event loop: it runs in a greenlet, which hands each of its waits to the task that called it.
+"""Run sync code in an event loop: in a greenlet, whose waits are awaited by the task that called it.
 
-Nothing of smolkit is written twice this way (SQLAlchemy's asyncio side is made so, too), and there is no thread. anyio
-brings asyncio and trio. Its own subprocesses are not used: they take neither `process_group` nor `executable`, and are read
-by tasks, which asyncio's `cancel()` would end in the middle of a call that has to come to its end.
+This way nothing of smolkit is written twice, and there are no threads (SQLAlchemy's asyncio side works like this, too).
+anyio stands for asyncio and trio. Its own subprocesses are not used: they take neither `process_group` nor `executable`,
+and are read by tasks, which asyncio's `cancel()` would end in the middle of a call that must come to its end.
+
+A wait goes like this: sync code waits for a file (`blocking.readable`), which finds its greenlet (`_current`) and switches
+to the task, giving it what is to be awaited (`await_in_task`); the task awaits it and switches back (`drive`). How
+cancellations fit in is told in flows/steps.py, "How interrupts work".
 """
 
 from __future__ import annotations
@@ -10,59 +14,56 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import copy_context
-from functools import partial, wraps
+from functools import partial
 from importlib import import_module
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, final
+from typing import Any, ParamSpec, TypeVar, final
 
 from smolkit.extras import missing
 
 try:
     import anyio.lowlevel
     from greenlet import GreenletExit, getcurrent, greenlet
-except ModuleNotFoundError as error:
-    raise missing("smolkit's async side", "async", error) from error
+except ModuleNotFoundError as _error:
+    raise missing("smolkit's async side", "async", _error) from _error
 
 from smolkit.runners import blocking
 from smolkit.runners.attempts import InterruptedCall
-from smolkit.values.hidden import hide_arguments, hide_options
 
-_LOOK = 0.02  # seconds between two looks at a file that cannot be waited for
+_POLL = 0.02  # seconds between two polls of a file that cannot be waited for
 
-S_co = TypeVar("S_co", covariant=True)
 T = TypeVar("T")
-A = TypeVar("A")
 P = ParamSpec("P")
 
 
 @final
 class _Event:
     def __init__(self) -> None:
-        self._event, self._tell = anyio.Event(), _teller()
+        self._event, self._call_soon = anyio.Event(), _call_soon()
 
     def set(self) -> None:
-        self._tell(self._event.set)
+        self._call_soon(self._event.set)  # from any thread
 
     def wait(self, timeout: float | None = None) -> object:
-        return wait_for(partial(_happens, self._event, timeout))
+        return wait_for(partial(_until_set, self._event, timeout))
 
 
 @final
-class _Call(greenlet):
-    """A call of the sync library, a `waiting.Loop` to it."""
+class _SyncCall(greenlet):
+    """A greenlet in which sync code runs; to that code it is its event loop (`blocking.Loop`)."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         self._thread = threading.get_ident()
         self.gr_context = copy_context()
-        self.is_left = False  # by its event loop, in the middle
+        self.is_abandoned = False  # by its task, in the middle: it waits as in a thread from then on
         self.event = _Event
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether this is not its thread: a coroutine that is closed in another one cannot go on there with its call."""
+        """True if another thread runs this: a greenlet cannot go on there. (Some thread may close the coroutine.)"""
         return self._thread != threading.get_ident()
 
     @property
@@ -82,49 +83,53 @@ class _Call(greenlet):
         wait_for(partial(_readable, fd, timeout))
 
 
-def _current() -> _Call | None:
+def _current() -> _SyncCall | None:
     try:
         call = getcurrent()
-    except RuntimeError:  # the interpreter exits, and greenlets are gone before generators are closed
+    except RuntimeError:  # at the interpreter's exit, greenlets are gone before generators are closed
         return None
-    return call if isinstance(call, _Call) and not call.is_left else None
+    return call if isinstance(call, _SyncCall) and not call.is_abandoned else None
 
 
 blocking.cooperate(_current)
 
 
 def wait_for(what: Callable[[], Awaitable[T]]) -> T:
-    """What a coroutine function gives, for sync code that AsyncSmolvm calls: of a runner, or a handler of a fake."""
-    return hand_over(what, finish=False)  # type: ignore[no-any-return]
+    """Await what a coroutine function returns, in sync code that AsyncSmolvm calls: a runner's, or a handler of a fake.
+
+    Raises:
+        RuntimeError: no call of AsyncSmolvm leads here.
+    """
+    return await_in_task(what, finish=False)  # type: ignore[no-any-return]
 
 
-def hand_over(what: Callable[[], Awaitable[Any]], *, finish: bool) -> Any:
-    """The same; with finish, a cancellation waits for its end, and is an InterruptedCall then."""
+def await_in_task(what: Callable[[], Awaitable[Any]], *, finish: bool) -> Any:
+    """As `wait_for`. With `finish` a cancellation waits until it has ended, and is raised as an InterruptedCall then."""
     call = _current()
     if call is None or call.parent is None:
         raise RuntimeError("this waits for an event loop, and no call of AsyncSmolvm leads here")
-    return call.parent.switch((what, finish))
+    return call.parent.switch((what, finish))  # `drive` awaits it, and switches back with the result or an exception
 
 
-class _Dropped(GeneratorExit):
-    """The task was dropped while a call waited: nothing can be awaited in it any more."""
+class _Abandoned(GeneratorExit):
+    """The task was dropped while its greenlet waited: nothing can be awaited in it any more."""
 
 
 def _library() -> str:
-    """Whose event loop runs here: asyncio, trio, or "" for none."""
+    """The library of the event loop that runs here: asyncio, trio, or "" for none."""
     with suppress(RuntimeError):
         return anyio.get_cancelled_exc_class().__module__.partition(".")[0]
     return ""
 
 
-def _teller() -> Callable[[Callable[[], object]], object]:
-    """What has this event loop call something soon, from any thread."""
+def _call_soon() -> Callable[[Callable[[], object]], object]:
+    """A function that has this event loop call something soon, from any thread."""
     if _library() == "asyncio":
         return import_module("asyncio").get_running_loop().call_soon_threadsafe  # type: ignore[no-any-return]
     return import_module("trio").lowlevel.current_trio_token().run_sync_soon  # type: ignore[no-any-return]
 
 
-async def _happens(event: anyio.Event, seconds: float | None) -> None:
+async def _until_set(event: anyio.Event, seconds: float | None) -> None:
     with anyio.move_on_after(seconds):
         await event.wait()
 
@@ -135,9 +140,9 @@ async def _readable(fd: int | None, seconds: float | None) -> None:
             await anyio.sleep_forever()
             return
         try:
-            own = os.dup(fd)  # one task may write while another reads: each waits by itself
+            own = os.dup(fd)  # two tasks may wait for one file, and an event loop takes a descriptor only once
         except OSError:  # this program has used up its descriptors
-            await anyio.sleep(_LOOK)
+            await anyio.sleep(_POLL)
             return
         try:
             await anyio.wait_readable(own)
@@ -146,88 +151,101 @@ async def _readable(fd: int | None, seconds: float | None) -> None:
 
 
 async def in_loop(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Calls sync code that uses smolkit, one's own too; while it waits for the engine, the event loop goes on.
+    """Call sync code that uses smolkit, your own too; the event loop goes on while that waits for the engine.
 
-    A cancellation is raised in it where it waits, once. What it then does to clean up is not cancelled again: it is bounded
-    by the engine's own times. If the event loop goes away in the middle, the cleaning up blocks the thread.
+    A cancellation is raised in it where it waits, once. What it then does to clean up is not cancelled again; it is bounded
+    by the engine's own timeouts. If the event loop goes away in the middle, the cleaning up blocks the thread.
     """
     await anyio.lowlevel.checkpoint()
     return await drive(partial(function, *args, **kwargs), None)
 
 
-async def leave(end: Callable[..., None], *error: Any) -> None:
-    """The end of a block, which is not cancelled at all: its caller is, after it."""
+async def drive_exit(end: Callable[..., None], *error: Any) -> None:
+    """Run the end of a block, an `__exit__`, which is not cancelled: a cancellation is raised after it."""
     late: list[BaseException] = []
-    if isinstance(error[1], _Dropped) or (isinstance(error[1], GeneratorExit) and not _library()):
+    # The coroutine is being closed, and no event loop waits for it: `__exit__` runs as in a thread.
+    if isinstance(error[1], _Abandoned) or (isinstance(error[1], GeneratorExit) and not _library()):
         end(*error)
         return
     begun: list[bool] = []
 
-    def work() -> None:
+    def run_end() -> None:
         begun.append(True)
         end(*error)
 
     try:
-        await drive(work, late)
+        await drive(run_end, late)
     except BaseException:
-        if not begun:  # a signal handler's, before there was anybody to bear it
-            await drive(work, late)
+        if not begun:  # a signal handler's exception struck before there was code to keep it: the machine is still there
+            await drive(run_end, late)
         raise
     finally:
         if late:
             raise late[0]
 
 
-async def drive(  # noqa: C901, PLR0912  (a helper's entry would be one more line for a signal to strike in)
+async def drive(  # noqa: C901, PLR0912  (one function: a helper's entry would be one more line for a signal to strike in)
     function: Callable[[], T], late: list[BaseException] | None
 ) -> T:
-    """Does what the call waits for, until its end. Given a list for them, cancellations are kept there."""
-    call, cleans, outer = _Call(function), late is not None, sys.exc_info()[1]
-    struck: list[BaseException] = []  # what signal handlers raised in the call
+    """Run sync code in a greenlet, and await what it waits for, until it returns.
+
+    Args:
+        function: The sync code.
+        late: A list that takes the cancellations; the code is then not cancelled. None: the first one is thrown into it.
+    """
+    # `is_cleaning_up`: from the first interrupt on nothing else may interrupt the code, which undoes what it did.
+    call, is_cleaning_up, outer = _SyncCall(function), late is not None, sys.exc_info()[1]
+    struck: list[BaseException] = []  # what signal handlers raised while the greenlet ran
     resume: Callable[..., Any] = call.switch
     arguments: tuple[Any, ...] = ()
     while True:
         try:
-            wanted = _resume(resume, arguments, struck)
+            wanted = _run_until_it_waits(resume, arguments, struck)
         except BaseException as error:
-            if call.dead:
+            if call.dead:  # the sync code itself failed
                 raise
-            struck.append(error)  # it came before the call could go on
+            # A signal handler's, before the greenlet was switched to: it is where it was, and the same switch is due.
+            struck.append(error)
             continue
-        if call.dead:
+        if call.dead:  # it returned, and `wanted` is its result
             break
         wait, finish = wanted
         resume = call.switch
         try:
-            if struck and not cleans:
-                raise struck.pop(0)  # noqa: TRY301  (as if it had come while the call waits)
-            if cleans or finish:
-                given, interrupt = await _to_its_end(wait)
+            if struck and not is_cleaning_up:
+                raise struck.pop(0)  # noqa: TRY301  (as if it had struck in this wait, which the code is prepared for)
+            if is_cleaning_up or finish:
+                given, interrupt = await _await_shielded(wait)
                 if interrupt is not None and late is not None:
                     late.append(interrupt)
-                # A scope's cancellation comes again at the next wait; but a call whose result it is to undo ends here.
-                interrupt = interrupt or (None if cleans else await _pending())
-                if interrupt is not None and not cleans:
-                    raise InterruptedCall(given, interrupt)  # noqa: TRY301  (the call decides about that, too)
+                # The shield kept a scope's cancellation out. While cleaning up it is left to come again at a wait of the
+                # caller's; but a call whose result it has to undo ends with this wait, and must hear of it now.
+                interrupt = interrupt or (None if is_cleaning_up else await _pending_cancellation())
+                if interrupt is not None and not is_cleaning_up:
+                    raise InterruptedCall(given, interrupt)  # noqa: TRY301  (thrown into the greenlet, too)
             else:
                 given = await wait()
-        except BaseException as error:  # noqa: BLE001  (the call decides)
-            call.is_left = call.is_elsewhere or _is_left(error, outer)
+        except BaseException as error:  # noqa: BLE001  (the sync code decides what becomes of it)
+            call.is_abandoned = call.is_elsewhere or _is_abandoned(error, outer)
             if call.is_elsewhere:
-                break
-            cleans = cleans or call.is_left or not isinstance(error, Exception)
-            resume, given = call.throw, GreenletExit() if call.is_left else error
+                break  # its greenlet cannot be switched to from this thread, not even to clean up
+            is_cleaning_up = is_cleaning_up or call.is_abandoned or not isinstance(error, Exception)
+            # GreenletExit: the sync code cleans up, without an event loop, and its end is no error.
+            resume, given = call.throw, GreenletExit() if call.is_abandoned else error
         arguments = (given,)
-    if call.is_left:
-        raise _Dropped
+    if call.is_abandoned:
+        raise _Abandoned
     if struck:
-        wanted = None  # a process that nobody gets is killed when it is dropped: the traceback would keep it
+        wanted = None  # the traceback would keep it alive: a process that nobody gets is killed when it is dropped
         raise struck[0]
-    return wanted  # type: ignore[no-any-return]  # what the function gave
+    return wanted  # type: ignore[no-any-return]  # what the function returned
 
 
-def _resume(resume: Callable[..., Any], given: tuple[Any, ...], struck: list[BaseException]) -> Any:
-    """Lets the call go on until it waits. A signal handler's exception (the second Ctrl-C in `asyncio.run`) is kept."""
+def _run_until_it_waits(resume: Callable[..., Any], given: tuple[Any, ...], struck: list[BaseException]) -> Any:
+    """Switch to the greenlet until it waits or ends. What signal handlers raise meanwhile is kept in `struck`.
+
+    In `asyncio.run` that is the second Ctrl-C; the first one is a cancellation.
+    """
     held = blocking.hold()
     try:
         return resume(*given)
@@ -236,22 +254,23 @@ def _resume(resume: Callable[..., Any], given: tuple[Any, ...], struck: list[Bas
         struck += held.kept
 
 
-def _is_left(error: BaseException, outer: BaseException | None) -> bool:
-    """Whether the task was dropped: what it awaits is closed, and may say so by an error of its own.
+def _is_abandoned(error: BaseException, outer: BaseException | None) -> bool:
+    """True if the task was dropped: what it awaits was closed, and may have raised an error of its own from that.
 
-    An exception that was being handled before, as in the `finally` of an async generator that is closed, is none of that.
+    An exception that was being handled before (`outer`), as in the `finally` of an async generator that is closed, does not
+    count.
     """
     inner = error.__context__ if error.__context__ is not outer else None
     return GeneratorExit in {type(error), type(inner)}
 
 
-async def _to_its_end(wait: Callable[[], Awaitable[T]]) -> tuple[T, BaseException | None]:
-    """Waits through all cancellations; what it gives, and the first of them that asyncio sent."""
+async def _await_shielded(wait: Callable[[], Awaitable[T]]) -> tuple[T, BaseException | None]:
+    """Await it to its end, whatever is cancelled; its result, and the first `cancel()` of asyncio's, if one came."""
     late = None
     with anyio.CancelScope(shield=True):
         if _library() != "asyncio":
             answer = await wait()
-        else:  # asyncio's cancel() knows no shields, but it does not reach into another task
+        else:  # asyncio's cancel() ignores anyio's shields, but it does not reach into another task
             import asyncio
 
             task = asyncio.ensure_future(wait())
@@ -264,64 +283,10 @@ async def _to_its_end(wait: Callable[[], Awaitable[T]]) -> tuple[T, BaseExceptio
     return answer, late
 
 
-async def _pending() -> BaseException | None:
-    """The cancellation by a scope that waited while there was a shield."""
+async def _pending_cancellation() -> BaseException | None:
+    """The cancellation of a scope that the shield kept out, if there is one."""
     try:
         await anyio.lowlevel.checkpoint_if_cancelled()
     except anyio.get_cancelled_exc_class() as error:
         return error
     return None
-
-
-class Twin(Generic[S_co]):
-    """The async side of an object: its methods are the object's, awaited. What is only annotated is read from it."""
-
-    def __init__(self, sync: S_co) -> None:
-        self._sync = sync
-
-    def __getattr__(self, name: str) -> Any:
-        if name in type(self).__annotations__:
-            return getattr(self._sync, name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def __repr__(self) -> str:
-        return repr(self._sync).replace("<", "<Async", 1)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Twin) and type(other) is type(self) and bool(self._sync == other._sync)
-
-    def __hash__(self) -> int:
-        return hash(self._sync)
-
-
-def awaited(method: Callable[Concatenate[S_co, P], T]) -> Callable[Concatenate[Twin[S_co], P], Coroutine[Any, Any, T]]:
-    """The async side of a method that may reach the engine."""
-
-    @wraps(method)
-    async def call(self: Twin[S_co], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        args, kwargs = hide_arguments(args), hide_options(kwargs)
-        return await in_loop(method, self._sync, *args, **kwargs)
-
-    return call
-
-
-def direct(method: Callable[Concatenate[S_co, P], T]) -> Callable[Concatenate[Twin[S_co], P], T]:
-    """The async side of a method that asks nothing: there is nothing to await."""
-
-    @wraps(method)
-    def call(self: Twin[S_co], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        args, kwargs = hide_arguments(args), hide_options(kwargs)
-        return method(self._sync, *args, **kwargs)
-
-    return call
-
-
-def giving(twin: Callable[[T], A], method: Callable[P, T]) -> Callable[P, A]:
-    """The method, with what it gives made a twin."""
-
-    @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> A:
-        args, kwargs = hide_arguments(args), hide_options(kwargs)
-        return twin(method(*args, **kwargs))
-
-    return call

@@ -1,30 +1,30 @@
-"""The client, the machine and their processes, for async code: what each does is written on the sync side."""
+"""The async side of the client, the machine and its processes: tables of the sync methods, which have code and docs.
+
+A type checker reads `handles.pyi` instead, which has the signatures and docstrings written out: `python -m tests.stubs`
+makes it from these tables, and a test holds it current.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast, final
+from typing import Any, Self, TypeVar, cast, final
 
 from anyio.lowlevel import checkpoint
 
-from smolkit.aio.greenlets import Twin, awaited, direct, drive, giving, in_loop, leave
+from smolkit.aio.greenlets import drive, drive_exit, in_loop
+from smolkit.aio.runner import AsyncRunner
+from smolkit.aio.twins import Twin, awaited, direct, giving
+from smolkit.commands.call import Call
+from smolkit.commands.dialect import Engine
 from smolkit.handles.client import Smolvm
 from smolkit.handles.machine import Machine
 from smolkit.handles.monitoring import Monitoring
 from smolkit.handles.process import Input, Process
 from smolkit.handles.spawned import Spawned
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import AsyncIterator, Callable, Sequence
-    from typing import Literal, Self, Unpack, overload
-
-    from smolkit.aio.runner import AsyncRunner
-    from smolkit.commands.call import Call
-    from smolkit.commands.dialect import Engine
-    from smolkit.commands.option_types import PopenOptions
-    from smolkit.runners.base import Runner
-    from smolkit.values.observed import MonitorEvent
+from smolkit.runners.base import Runner
+from smolkit.values.observed import MonitorEvent
 
 T = TypeVar("T", bytes, str)
 
@@ -33,7 +33,10 @@ T = TypeVar("T", bytes, str)
 class AsyncInput(Twin[Input]):
     """The standard input of an AsyncProcess."""
 
-    closed: bool
+    @property
+    def closed(self) -> bool:
+        """True once it was closed."""
+        return self._sync.closed
 
     write = awaited(Input.write)
     close = awaited(Input.close)
@@ -41,24 +44,38 @@ class AsyncInput(Twin[Input]):
 
 @final
 class AsyncProcess(Twin[Process[T]]):
-    """A command in the guest while it runs: the twin of `Process`. Made by `await machine.popen(...)`.
+    """A running command in the guest: the async side of `smolkit.Process`. Made by `await machine.popen(...)`.
 
-    One task may write to its stdin while another one reads. `async with` waits for it at the end of the block; after an
-    exception, a cancellation too, it is killed instead.
+    `async for` over it gives `(stream, data)`. One task may write to its stdin while another one reads. At the end of an
+    `async with` the command has `grace` seconds to end by itself. After an exception, a cancellation too, it is killed.
+
+    Attributes:
+        stdin: Its standard input with `stdin=True`, else None.
     """
 
-    args: tuple[str, ...]
-    returncode: int | None
+    stdin: AsyncInput | None
 
     def __init__(self, sync: Process[T]) -> None:
         super().__init__(sync)  # type: ignore[arg-type]  # mypy does not see that T is T
         self.stdin = None if sync.stdin is None else AsyncInput(sync.stdin)
 
+    @property
+    def args(self) -> tuple[str, ...]:
+        """The command."""
+        return self._sync.args
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, or None while it runs. Negative: ended by `terminate` or `kill`."""
+        return self._sync.returncode
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036
-        await (leave(self._sync.__exit__, *error) if error[0] else drive(partial(self._sync.__exit__, *error), None))
+        # After an exception the command is killed: soon done, and shielded from further cancellations. Without one the
+        # block waits for the command, perhaps for long, and a cancellation has to reach it there.
+        await (drive_exit(self._sync.__exit__, *error) if error[0] else drive(partial(self._sync.__exit__, *error), None))
 
     async def __aiter__(self) -> AsyncIterator[tuple[str, T]]:
         pieces = iter(self._sync)
@@ -73,13 +90,13 @@ class AsyncProcess(Twin[Process[T]]):
 
 @final
 class AsyncMonitoring(Twin[Monitoring]):
-    """The engine while it looks after a machine: the twin of `smolkit.handles.monitoring.Monitoring`."""
+    """The engine while it monitors a machine: the async side of `smolkit.Monitoring`. Made by `await machine.monitor()`."""
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036
-        await leave(self._sync.__exit__, *error)
+        await drive_exit(self._sync.__exit__, *error)
 
     async def __aiter__(self) -> AsyncIterator[MonitorEvent]:
         events = iter(self._sync)
@@ -91,14 +108,27 @@ class AsyncMonitoring(Twin[Monitoring]):
 
 @final
 class AsyncSpawned(Twin[Spawned]):
-    """A command that was started in the guest and left to run: the twin of `smolkit.handles.spawned.Spawned`."""
+    """A command left running in the guest: the async side of `smolkit.Spawned`. Made by `await machine.spawn(...)`.
 
-    pid: int
-    mark: str
+    Attributes:
+        machine: The machine it runs in.
+    """
+
+    machine: AsyncMachine
 
     def __init__(self, sync: Spawned) -> None:
         super().__init__(sync)
         self.machine = sync.machine.to_async()
+
+    @property
+    def pid(self) -> int:
+        """Its process id in the VM. In an image machine, commands inside see another one."""
+        return self._sync.pid
+
+    @property
+    def mark(self) -> str:
+        """The value of the environment variable by which the command is found."""
+        return self._sync.mark
 
     is_running = awaited(Spawned.is_running)
     kill = awaited(Spawned.kill)
@@ -114,27 +144,34 @@ def _twins(machines: list[Any]) -> list[AsyncMachine]:
 
 @final
 class AsyncMachine(Twin[Machine]):
-    """One machine, by its name: the twin of `smolkit.Machine`. Made by `AsyncSmolvm.machine`.
+    """A handle on one machine: the async side of `smolkit.Machine`. Made by `AsyncSmolvm.machine`.
 
-    Wherever one of its calls is cancelled, nothing is left that the sync call would not leave after a Ctrl-C: a command is
-    killed in the guest; a create, or the start of an `async with`, comes to its end and is undone. The end of `async with`
-    is never cancelled in its middle, and bounded. One handle may be used by many tasks.
+    A cancelled call leaves what the sync call leaves after a Ctrl-C: a command is killed in the guest; a create, or the
+    start of an `async with`, runs to its end and is undone. The end of an `async with` cannot be cancelled, and is bounded.
+    Many tasks may use one handle.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The machine's name."""
+        return self._sync.name
 
     async def __aenter__(self) -> Self:
-        if self._sync._known.made is None:  # noqa: SLF001  (what is there already has to come under the block's care first)
+        # A cancellation that is already pending is raised here, where there is nothing to undo. Not if this handle has
+        # created its machine before: only the end of the block deletes that one, so the block has to be entered.
+        if self._sync._known.made is None:  # noqa: SLF001
             await checkpoint()
         try:
             await drive(self._sync.__enter__, None)
         except GeneratorExit:
-            self._sync._abandon()  # noqa: SLF001  (what of it was left where it stood, in another thread)
+            # The coroutine was closed before its end. If that was in another thread, the greenlet cannot be resumed here,
+            # not even to undo what it did: this does so in its place. (Otherwise it has, and this is a no-op.)
+            self._sync._abandon()  # noqa: SLF001
             raise
         return self
 
     async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036
-        await leave(self._sync.__exit__, *error)
+        await drive_exit(self._sync.__exit__, *error)
 
     to_sync = direct(Machine.to_sync)
     to_async = direct(Machine.to_async)
@@ -152,19 +189,7 @@ class AsyncMachine(Twin[Machine]):
     spawn = awaited(giving(AsyncSpawned, Machine.spawn))
     shell = awaited(Machine.shell)
     terminal = awaited(Machine.terminal)
-    if TYPE_CHECKING:
-
-        @overload
-        async def popen(
-            self, command: Sequence[str], *, text: Literal[False] = False, **options: Unpack[PopenOptions]
-        ) -> AsyncProcess[bytes]: ...
-        @overload
-        async def popen(
-            self, command: Sequence[str], *, text: Literal[True], **options: Unpack[PopenOptions]
-        ) -> AsyncProcess[str]: ...
-        async def popen(self, command: Sequence[str], *, text: bool = False, **options: Any) -> Any: ...  # noqa: D102
-    else:
-        popen = awaited(giving(AsyncProcess, Machine.popen))
+    popen = awaited(giving(AsyncProcess[Any], Machine.popen))
 
     path = direct(Machine.path)
     cp = awaited(Machine.cp)
@@ -207,14 +232,11 @@ class AsyncMachine(Twin[Machine]):
 
 @final
 class AsyncSmolvm(Twin[Smolvm]):
-    """A client of one engine: the twin of `smolkit.Smolvm`, made of the same. Making one runs nothing.
+    """A client of one engine: the async side of `smolkit.Smolvm`, with the same arguments. Making one runs nothing.
 
-    SubprocessRunner and the fakes serve both twins, and may be shared with a Smolvm. The runner may be an AsyncRunner, too.
-    (A Runner of one's own that blocks its thread stops the event loop meanwhile.)
+    SubprocessRunner and the fakes serve both sides, and may be shared with a Smolvm. The runner may also be an AsyncRunner.
+    (A Runner of your own whose `execute` blocks its thread blocks the event loop.)
     """
-
-    runner: Runner
-    session: str
 
     def __init__(
         self,
@@ -228,12 +250,22 @@ class AsyncSmolvm(Twin[Smolvm]):
         super().__init__(
             Smolvm(
                 program,
-                runner=cast("Runner", runner),
+                runner=cast("Runner", runner),  # an AsyncRunner serves the async side as a Runner does
                 max_processes=max_processes,
                 on_call=on_call,
                 watchdog=watchdog,
             )
         )
+
+    @property
+    def runner(self) -> Runner:
+        """The runner of the engine's commands."""
+        return self._sync.runner
+
+    @property
+    def session(self) -> str:
+        """The id of this client's session, a label of each of its machines."""
+        return self._sync.session
 
     @property
     async def engine(self) -> Engine:
@@ -250,7 +282,7 @@ class AsyncSmolvm(Twin[Smolvm]):
     doctor = awaited(Smolvm.doctor)
 
     run = awaited(Smolvm.run)
-    run_detached = awaited(giving(_twin, Smolvm.run_detached))
+    run_detached = awaited(giving(AsyncMachine, Smolvm.run_detached))
     terminal = awaited(Smolvm.terminal)
     pack_create = awaited(Smolvm.pack_create)
     pack_run = awaited(Smolvm.pack_run)

@@ -1,30 +1,31 @@
-"""The runner, for engines that are reached by async code of one's own."""
+"""A base class for runners that reach the engine by async code."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING, final
+from typing import final
 
-from smolkit.aio.greenlets import hand_over
+from smolkit.aio.greenlets import await_in_task
 from smolkit.runners.base import AnyRunner
-
-if TYPE_CHECKING:
-    from smolkit.values.results import Completed, Invocation
+from smolkit.values.results import Completed, Invocation
 
 
 class AsyncRunner(AnyRunner):
-    """Runs commands on one engine, for an AsyncSmolvm only.
+    """Base class of runners that are async. It serves AsyncSmolvm only.
 
-    A subclass supplies `execute`, as a coroutine. All else is as in Runner, sync: what waits in it (an `open` of its own,
-    the reading of its Live) waits by `smolkit.aio.wait_for`.
+    A subclass supplies `execute`, a coroutine function. The rest is as in Runner, and sync: its own `open`, and the Live
+    that this returns, wait for coroutines by `smolkit.aio.wait_for`.
     """
 
     @abstractmethod
     async def execute(self, invocation: Invocation) -> Completed:
-        """As in Runner; but a call with `invocation.finish` is not cancelled: smolkit shields it, to its end. (override)"""
+        """Run one engine call, as `Runner.execute`. (override)
+
+        If `invocation.finish` is true the call is shielded: a cancellation is raised only after its end.
+        """
 
     @final
     def execute_sync(self, invocation: Invocation) -> Completed:
         """`execute`, for sync code. (call)"""
-        return hand_over(partial(self.execute, invocation), finish=invocation.finish)  # type: ignore[no-any-return]
+        return await_in_task(partial(self.execute, invocation), finish=invocation.finish)  # type: ignore[no-any-return]

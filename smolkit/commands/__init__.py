@@ -1,20 +1,12 @@
-"""One class per subcommand of the engine: how it is said, and what the answer means. All pure.
+"""One class per subcommand of the engine: its argv and the meaning of its answer. All pure.
 
-Those that most programs never use are imported when they are asked for.
+Each is imported when it is first asked for.
 """
 
 from typing import TYPE_CHECKING
 
-from smolkit.commands.base import Command
-from smolkit.commands.create import Create, MachineSpec
-from smolkit.commands.engine import PackCreate, Version
-from smolkit.commands.exec import Exec
-from smolkit.commands.lifecycle import Cp, DataDir, Delete, Ls, Start, Status, Stop
-
 if TYPE_CHECKING:
-    from smolkit.commands.run import PackRun, Run, RunDetached, RunTerminal
-    from smolkit.commands.spawn import Shell, Spawn, Terminal
-    from smolkit.commands.verbs import (
+    from smolkit.commands.admin import (
         Branch,
         BranchRelease,
         Checkpoint,
@@ -31,12 +23,6 @@ if TYPE_CHECKING:
         MountLs,
         MountRemove,
         NetworkTest,
-        PackInfo,
-        PackInspect,
-        PackList,
-        PackPrune,
-        PackPull,
-        PackPush,
         Pause,
         Prune,
         RegistriesInit,
@@ -48,10 +34,23 @@ if TYPE_CHECKING:
         Sync,
         Update,
     )
+    from smolkit.commands.base import Command, GuestCommand
+    from smolkit.commands.call import Call
+    from smolkit.commands.cp import Cp
+    from smolkit.commands.create import Create, MachineSpec
+    from smolkit.commands.dialect import Dialect, Engine
+    from smolkit.commands.engine import Version
+    from smolkit.commands.exec import Exec
+    from smolkit.commands.guest_scripts import Script
+    from smolkit.commands.lifecycle import DataDir, Delete, Ls, Start, Status, Stop
+    from smolkit.commands.pack import PackCreate, PackInfo, PackInspect, PackList, PackPrune, PackPull, PackPush
+    from smolkit.commands.run import PackRun, Run, RunDetached, RunTerminal
+    from smolkit.commands.spawn import Shell, Spawn, Terminal
 
 __all__ = [
     "Branch",
     "BranchRelease",
+    "Call",
     "Checkpoint",
     "CheckpointLog",
     "CheckpointPrune",
@@ -63,8 +62,11 @@ __all__ = [
     "Create",
     "DataDir",
     "Delete",
+    "Dialect",
     "EgressEvents",
+    "Engine",
     "Exec",
+    "GuestCommand",
     "Images",
     "Logs",
     "Ls",
@@ -92,6 +94,7 @@ __all__ = [
     "Run",
     "RunDetached",
     "RunTerminal",
+    "Script",
     "Shell",
     "Spawn",
     "Start",
@@ -104,11 +107,79 @@ __all__ = [
     "Version",
 ]
 
+# The module of each name.
+_MODULES = {
+    "Branch": "admin",
+    "BranchRelease": "admin",
+    "Call": "call",
+    "Checkpoint": "admin",
+    "CheckpointLog": "admin",
+    "CheckpointPrune": "admin",
+    "CheckpointWarm": "admin",
+    "Cli": "admin",
+    "Command": "base",
+    "ConfigShow": "admin",
+    "Cp": "cp",
+    "Create": "create",
+    "DataDir": "lifecycle",
+    "Delete": "lifecycle",
+    "Dialect": "dialect",
+    "EgressEvents": "admin",
+    "Engine": "dialect",
+    "Exec": "exec",
+    "GuestCommand": "base",
+    "Images": "admin",
+    "Logs": "admin",
+    "Ls": "lifecycle",
+    "MachineSpec": "create",
+    "Monitor": "admin",
+    "MountAdd": "admin",
+    "MountLs": "admin",
+    "MountRemove": "admin",
+    "NetworkTest": "admin",
+    "PackCreate": "pack",
+    "PackInfo": "pack",
+    "PackInspect": "pack",
+    "PackList": "pack",
+    "PackPrune": "pack",
+    "PackPull": "pack",
+    "PackPush": "pack",
+    "PackRun": "run",
+    "Pause": "admin",
+    "Prune": "admin",
+    "RegistriesInit": "admin",
+    "RegistriesPath": "admin",
+    "RegistriesShow": "admin",
+    "Resize": "admin",
+    "Resume": "admin",
+    "Run": "run",
+    "RunDetached": "run",
+    "RunTerminal": "run",
+    "Script": "guest_scripts",
+    "Shell": "spawn",
+    "Spawn": "spawn",
+    "Start": "lifecycle",
+    "StatsOf": "admin",
+    "Status": "lifecycle",
+    "Stop": "lifecycle",
+    "Sync": "admin",
+    "Terminal": "spawn",
+    "Update": "admin",
+    "Version": "engine",
+}
 
-def __getattr__(name: str) -> type:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from smolkit.commands import run, spawn, verbs  # late: two dozen classes cost as much as the rest of smolkit
 
-    found: type = next(vars(module)[name] for module in (verbs, run, spawn) if name in vars(module))
-    return found
+if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
+
+    def __getattr__(name: str) -> type:
+        from importlib import import_module
+
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found: type = getattr(import_module(f"smolkit.commands.{_MODULES[name]}"), name)
+        globals()[name] = found
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

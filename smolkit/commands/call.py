@@ -1,15 +1,15 @@
-"""What is told of each call of the engine (`Smolvm(on_call=...)`)."""
+"""Finished calls of the engine, as `Smolvm(on_call=...)` gets them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Iterable  # noqa: F401  (of `redact`'s annotation, which is that of __init__'s argv)
+from typing import Any, final
 
 from attrs import field, frozen
 
+from smolkit.commands.base import Command
+from smolkit.commands.dialect import verb_of
 from smolkit.values.shown import redact
-
-if TYPE_CHECKING:
-    from smolkit.commands.base import Command
 
 
 @final
@@ -18,12 +18,11 @@ class Call:
     """One call of the engine that has ended.
 
     Attributes:
-        command: What was to be done, as a value: `type(call.command).__name__` is its kind. It may hold secrets, which its
-            repr does not show.
-        argv: The engine's arguments, without secrets, values of env and proxies.
+        command: The command; `type(call.command).__name__` is its kind. It may hold secrets, which its repr masks.
+        argv: The engine's arguments, with secrets, values of env and proxies masked.
         duration: Seconds.
-        returncode: The engine's exit status; None where it was not started, or interrupted.
-        error: What the caller is going to see, or None.
+        returncode: The engine's exit status; None if it was not started or the call was interrupted.
+        error: The exception that the caller gets, or None.
     """
 
     command: Command[Any]
@@ -35,5 +34,4 @@ class Call:
     @property
     def verb(self) -> str:
         """The engine's verb: `machine exec`."""
-        words = self.argv[2:] if self.argv[:1] == ("--error-format",) else self.argv
-        return " ".join(words[: 2 if words[:1] in {("machine",), ("pack",), ("config",)} else 1])
+        return verb_of(self.argv)

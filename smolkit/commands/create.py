@@ -1,4 +1,4 @@
-"""`machine create`: what a machine is made of, how the engine is told, and whether it recorded the policy asked."""
+"""`machine create`: the spec of a machine, its arguments, and the check that the engine recorded its network policy."""
 
 from __future__ import annotations
 
@@ -7,22 +7,29 @@ from typing import Any, ClassVar
 
 from attrs import field, frozen
 
+from smolkit import values
 from smolkit.commands import option_tables, options, secret_args
 from smolkit.commands.base import LONG, Silent
+from smolkit.commands.converters import machine_name
 from smolkit.commands.dialect import Dialect
-from smolkit.commands.names import machine_name
 from smolkit.errors import PolicyNotRecordedError, UnsupportedByEngineError
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide_options
-from smolkit.values.results import MachineInfo
 
-# Hosts bring their addresses, images their registry's; a Smolfile or a pack may hold lists of its own.
+# These add CIDRs of their own: hosts their addresses, images their registry's, a Smolfile or a pack its own lists.
 _BRING_MORE = frozenset({"allow_hosts", "allow_host_patterns", "image", "smolfile", "from_path"})
 
 
 @frozen
 class MachineSpec:
-    """What a machine is made of: MachineOptions, checked and frozen. Made by `MachineSpec.of`."""
+    """The options that a machine is created with: MachineOptions, validated and immutable. Made by `MachineSpec.of`.
+
+    Attributes:
+        chosen: The options that are rows of the table `CREATE`, with their values as the engine reads them.
+        env: Variables of the machine's workload and commands.
+        command: The workload: a program and its arguments.
+        secrets: Variables whose values are in no argv and on no record.
+    """
 
     chosen: options.Chosen = field(default=(), repr=options.shown)
     env: tuple[tuple[str, Hidden], ...] = ()
@@ -34,7 +41,7 @@ class MachineSpec:
         """The spec of these MachineOptions.
 
         Raises:
-            TypeError, ValueError: an option is unknown, or its value cannot be right.
+            TypeError, ValueError: an option is unknown, or its value is invalid.
         """
         given = hide_options(given)
         validate.known("a machine", given, {*option_tables.CREATE, "env", "command", "secrets"})
@@ -42,10 +49,10 @@ class MachineSpec:
         chosen = dict(options.choose("a machine", option_tables.CREATE, rest))
         if any(option_tables.CREATE[name].policy for name in chosen):
             if given.get("net") is False:
-                raise ValueError("net=False and a network policy: leave one of them out")
+                raise ValueError("net=False and a network policy must not be given together: leave one of them out")
             chosen["net"] = (None,)  # without it some engines record neither a network nor the policy
         if "image" in chosen and "from_path" in chosen:
-            raise ValueError("image and from_path: a machine comes from one of them")
+            raise ValueError("image and from_path must not be given together: a machine comes from one of them")
         command = given.get("command")
         return cls(
             tuple((name, chosen[name]) for name in option_tables.CREATE if name in chosen),
@@ -56,29 +63,29 @@ class MachineSpec:
 
     @property
     def has_policy(self) -> bool:
-        """Whether it restricts the network."""
+        """True if it restricts the network."""
         return any(option_tables.CREATE[name].policy for name, _ in self.chosen)
 
     @property
     def ports(self) -> tuple[tuple[int, int], ...]:
-        """The TCP ports to be published, (host, guest) each; ranges taken apart."""
+        """The TCP ports to publish, as pairs (host, guest); ranges are expanded."""
         return tuple(pair for words in dict(self.chosen).get("ports", ()) for pair in options.port_pairs(str(words)))
 
-    def check_recorded(self, info: MachineInfo) -> None:
-        """Nothing, if the engine recorded the network policy that was asked: no less, and where that can be told no more.
+    def check_recorded(self, info: values.MachineInfo) -> None:
+        """Raise unless the engine recorded this network policy: nothing missing, and nothing extra where that is visible.
 
-        deny_cidrs, allow_udp, allow_host_patterns, block_private and allow_private are not in the record that the engine
-        shows (1.32.2): of them, only that there is a network to restrict can be seen.
+        The engine does not show deny_cidrs, allow_udp, allow_host_patterns, block_private and allow_private (1.32.2). For
+        these the only check is that the machine has a network.
 
         Raises:
-            PolicyNotRecordedError: it did not.
+            PolicyNotRecordedError: the record differs.
         """
         if wrong := "; ".join(self._unrecorded(info)):
             raise PolicyNotRecordedError(
                 f"machine {info.name!r}: the engine's record of its network policy is wrong: {wrong}"
             )
 
-    def _unrecorded(self, info: MachineInfo) -> Iterator[str]:
+    def _unrecorded(self, info: values.MachineInfo) -> Iterator[str]:
         asked = dict(self.chosen)
         if info.network is not True:
             yield f"network: {info.network}, not True"
@@ -86,7 +93,7 @@ class MachineSpec:
             yield missing
         yield from self._too_wide(asked, info)
 
-    def _too_wide(self, asked: Mapping[str, tuple[object, ...]], info: MachineInfo) -> Iterator[str]:
+    def _too_wide(self, asked: Mapping[str, tuple[object, ...]], info: values.MachineInfo) -> Iterator[str]:
         if "outbound_localhost_only" in asked and not info.allowed_cidrs:
             yield "outbound_localhost_only without an allow list"
         if "allow_cidrs" not in asked or asked.keys() & _BRING_MORE:
@@ -96,8 +103,8 @@ class MachineSpec:
             yield f"allow_cidrs with {', '.join(sorted(extra))} besides"
 
 
-def missing_from(asked: Mapping[str, tuple[object, ...]], info: MachineInfo) -> str:
-    """What of these allow lists is not on record, or ""."""
+def missing_from(asked: Mapping[str, tuple[object, ...]], info: values.MachineInfo) -> str:
+    """The entries of these allow lists that are not on record, as text; "" for none."""
     wrong = []
     for name, recorded in (("allow_cidrs", info.allowed_cidrs), ("allow_hosts", info.allowed_hosts)):
         if missing := {str(value) for value in asked.get(name, ())} - set(recorded or ()):
@@ -107,14 +114,19 @@ def missing_from(asked: Mapping[str, tuple[object, ...]], info: MachineInfo) -> 
 
 @frozen
 class Create(Silent):
-    """`machine create`."""
+    """`machine create`: creates a machine without starting it.
+
+    Attributes:
+        name: The machine.
+        spec: Its options.
+        marks: Labels that say which program owns it. They differ from process to process, so `==` ignores them.
+    """
 
     BOUND: ClassVar[float | None] = LONG
     FINISH: ClassVar[bool] = True
 
     name: str = field(converter=machine_name)
     spec: MachineSpec = field(factory=MachineSpec)
-    # Whose it is. No part of what is asked: it differs from process to process.
     marks: tuple[tuple[str, str], ...] = field(default=(), eq=False, repr=False, kw_only=True)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
@@ -127,9 +139,9 @@ class Create(Silent):
             dialect.require("machine create COMMAND")
         words = [*options.argv("machine create", option_tables.CREATE, self.spec.chosen, dialect)]
         words += options.variables(self.spec.env)
-        words += secret_args.words("machine create", self.spec.secrets, dialect, secret_args.MACHINES)
+        words += secret_args.arguments("machine create", self.spec.secrets, dialect, secret_args.MACHINES)
         if dialect.supports("machine create --label"):
             for key, mark in self.marks:
                 words += ("--label", f"{key}={mark}")
         tail = ("--", *self.spec.command) if self.spec.command else ()
-        return dialect.words("machine", "create", *words, *dialect.name("create", self.name), *tail)
+        return dialect.argv("machine create", *words, *dialect.name("create", self.name), *tail)

@@ -1,42 +1,40 @@
-"""Whose failure is it, and which? The one place that reads exit statuses and the engine's words for them.
+"""Failures: the only module that tells the engine's failures from the guest's exit status, and maps them to errors.
 
-The engine exits 1 for every failure of its own, and the guest's command may exit 1 too; both write to the same stderr.
-`verdict` decides, and errs as follows (nothing that the engine offers is proof against a hostile guest):
+The engine exits 1 for each of its own failures, but the guest's command may exit 1, too, and both write to the same
+stderr. `verdict` decides by these rules. None of them is proof against a hostile guest:
 
-- Engines from 1.28.1 on are asked for failures as JSON, and exec runs with `-i`. Exit 1 and a last line of stderr that is
-  `{"error":{"code":...,"message":...}}` is the engine's. A guest that ends its stderr with such a line and exits 1 makes
-  exec raise: it can pretend that exec failed, never that a failed exec succeeded. smolkit does nothing on the strength of
-  such an error but raise it.
-- Older engines print text, and only after the whole answer is in. Exit 1, an empty stdout and a stderr that begins with
-  `Error: ` and one of the engine's own openings is the engine's. Where something had been written before, the status
-  counts as the guest's.
-- A timeout is exit 124 after at least the time that was given, by the host's clock; a 124 before that is data.
-- Exit 255 of an image machine is crun's only where crun's one line is all there is and names the program that was asked.
-- Exit 2 is a usage error only where the usage printed is that of the verb that was said (`machine exec`), or the flag
-  and the value that are called invalid were said: guests run programs that print others.
+- Engines from 1.28.1 on are asked for failures as JSON, and exec runs with `-i`. Exit status 1 is the engine's if the last
+  line of stderr is `{"error":{"code":...,"message":...}}`. A guest that ends its stderr with such a line and exits 1 makes
+  exec raise. So it can make a successful exec look failed, but not a failed one successful. smolkit only raises such an
+  error, and takes no other action because of it.
+- Older engines print text, and only after all of the output. Exit status 1 is the engine's if stdout is empty and stderr
+  begins with `Error: ` and one of the engine's openings. If anything was written before, the status counts as the guest's.
+- Exit status 124 is a timeout if at least that time has passed on the host's clock. An earlier 124 is the guest's own.
+- Exit status 255 of an image machine is crun's if stderr is only crun's line and names the program that was run.
+- Exit status 2 is a usage error if stderr has the usage of the verb that was run (`machine exec`), or calls a flag and a
+  value invalid that were in the argv. The programs of a guest print usages, too.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from attrs import evolve
 
 from smolkit import errors
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from smolkit.values.results import Completed
+from smolkit.commands.dialect import asks_json, without_json
+from smolkit.values.results import Completed
+from smolkit.values.shown import JSON_FAILURE
 
 _Error = TypeVar("_Error", bound=errors.SmolvmError)
 
 
-# Words of the engine, as patterns, and the failures that they name. tests/recorded.py has where each was heard.
-# The first that matches counts: what names the cause stands before what names the consequence.
+# Patterns of the engine's messages, and the errors that they mean. tests/recorded.py has a recorded message for each.
+# The first match counts: patterns of a cause come before those of its consequences.
 PHRASES: tuple[tuple[str, type[errors.SmolvmError]], ...] = (
     (r"^vm not found: ", errors.MachineNotFoundError),
     (r"^(?:config|agent) operation failed: [^\n]*machine '[^']*' not found", errors.MachineNotFoundError),
@@ -75,48 +73,49 @@ PHRASES: tuple[tuple[str, type[errors.SmolvmError]], ...] = (
     (r"^agent operation failed: (?:read|write) file: [^\n]*[Ii]s a directory", errors.CopyIsADirectoryError),
     (r"^agent operation failed: (?:read|write) (?:local |source )?file: ", errors.CopyError),
     (r"No such command 'machine'", errors.ForeignProgramError),
-    # The engine's parser, about options that do not go together, or a value that only the engine can judge.
+    # From the engine's parser: options that exclude each other, or a value that only the engine can validate.
     (
         r"^the argument '[^']*' cannot be used with|^the following required arguments were not provided|^invalid value '",
         errors.ConfigError,
     ),
 )
 
-# How the engine opens its messages (the thiserror formats of v0.7.2 to v1.9.3, src/data/errors.rs).
+# How the engine's messages begin (the thiserror formats of v0.7.2 to v1.9.3, src/data/errors.rs).
 _OPENINGS = (
     r"Error: (?:agent operation failed|config operation failed|vm not found|vm creation failed|hypervisor not available|"
     r"invalid vm state|rootfs|storage operation failed|disk not found|mount |invalid mount path|database |"
     r"command '.*' failed|kvm |io operation failed)"
 )
-# Lines that the engine may put before its message: the note of a renamed program, and log lines, coloured even in a pipe.
+# Lines that may precede the engine's message: the note of a renamed program, and log lines, coloured even in a pipe.
 _NOISE = r"(?m)^(?:note: no packed assets found for .*|(?:\x1b\[[0-9;]*m)*\d{4}-\d\d-\d\dT\d\d:.*)\n?"
-# The message follows a line's end, a progress bar's carriage return, or (cp) the progress bar itself.
+# The message follows a newline, the carriage return of a progress bar, or (cp) the progress bar itself.
 _TEXT_MESSAGE = r"(?s)(?:^|[\r\n]|B/s\))(?:Error|error): (.*)"
 _TIMED_OUT = rb"\n?command timed out after \d+ms\Z"
 
-_TIMEOUT, _CANNOT_START, _USAGE = 124, 255, 2
-_CAUSE = 8192  # characters of a message that are looked at for its cause
-_LOOK = 65_536  # bytes of stderr that are looked at, from its end: no message of the engine is longer
+# Exit statuses: the guest's program did not end in time; an image machine could not start it; the engine's parser refused.
+TIMED_OUT, CANNOT_START, USAGE = 124, 255, 2
+STDERR_END = 65_536  # bytes of stderr, from its end, that are searched for the engine's message: none is longer
+_CAUSE = 8192  # characters of a message that are matched against `PHRASES`
 
 
 def verdict(completed: Completed, guest: tuple[str, ...] = (), timeout: float | None = None) -> errors.SmolvmError | None:
-    """The failure that a finished call amounts to, or None: it succeeded, or its exit status is the guest's own.
+    """The failure that a finished call amounts to, or None if it succeeded or its exit status is the guest's own.
 
     Args:
-        completed: The call.
-        guest: The command in the guest, for exec; empty for the engine's other verbs, whose statuses but 0 are failures.
-        timeout: The seconds that the guest's command was given.
+        completed: The finished call.
+        guest: The command in the guest. Empty for verbs without one, for which every exit status but 0 is a failure.
+        timeout: The timeout of the guest's command, in seconds.
     """
     if completed.ended_by or completed.returncode < 0:
         return _ended(completed, guest, timeout)
     if completed.returncode == 0:
         return None
-    if guest and completed.returncode == _TIMEOUT and timeout is not None and completed.duration >= timeout:
+    if guest and completed.returncode == TIMED_OUT and timeout is not None and completed.duration >= timeout:
         shown = evolve(completed, stderr=re.sub(_TIMED_OUT, b"", completed.stderr))
         message = f"the guest's command did not end within {timeout:g} s and was killed"
         return errors.ExecTimeoutError(message, shown, timeout, guest_ended=True)
     stderr = _words(completed)
-    if guest and completed.returncode == _CANNOT_START:
+    if guest and completed.returncode == CANNOT_START:
         return _not_started(completed, stderr.strip("\n"), guest[0])
     if not guest or _is_engines(completed, stderr):
         return _named(completed, _json_message(stderr) or _text_message(stderr))
@@ -124,23 +123,23 @@ def verdict(completed: Completed, guest: tuple[str, ...] = (), timeout: float | 
 
 
 def _words(completed: Completed) -> str:
-    return re.sub(_NOISE, "", completed.stderr[-_LOOK:].decode("utf-8", "replace"))
+    return re.sub(_NOISE, "", completed.stderr[-STDERR_END:].decode("utf-8", "replace"))
 
 
 def _ended(completed: Completed, guest: tuple[str, ...], timeout: float | None) -> errors.SmolvmError:
-    """What it means that the engine did not come to an end of its own."""
+    """The failure of a call whose engine was killed, or whose exit status is lost."""
     if not completed.ended_by:
         return errors.EngineDiedError(f"the engine was killed by signal {-completed.returncode}", completed)
     if completed.ended_by == "reaped elsewhere":
-        # What the engine says of its failure shows it without a status; what a guest says shows nothing.
+        # The engine's own report shows the failure even without a status. A guest's stderr proves nothing.
         message = None if guest else _json_message(_words(completed))
-        said = "the engine's exit status was taken by other code of this program"
+        said = "other code of this program took the engine's exit status"
         return errors.StatusLostError(said, completed) if message is None else _named(completed, message)
     if completed.ended_by != "timeout":
         kind = errors.OutputLimitError if guest else errors.EngineOutputLimitError
-        return kind("the output passed the runner's limit and the engine was ended", completed)
+        return kind("the output exceeded the runner's limit, and the engine was ended", completed)
     if guest and timeout is not None:
-        message = f"the guest's command did not end within {timeout:g} s, nor did the engine answer; it was ended"
+        message = f"neither the guest's command nor the engine ended within {timeout:g} s; the engine was ended"
         return errors.ExecOutcomeUnknownError(message, completed, timeout, guest_ended=False)
     return errors.EngineTimeoutError(
         f"the engine did not answer within {completed.duration:.0f} s and was ended", completed
@@ -148,17 +147,17 @@ def _ended(completed: Completed, guest: tuple[str, ...], timeout: float | None) 
 
 
 def _is_engines(completed: Completed, stderr: str) -> bool:
-    """Whether an exec that exited non-zero is the engine's failure (see the head of this module)."""
-    if completed.returncode == 1 and completed.argv[:2] == ("--error-format", "json"):
+    """True if the non-zero exit status of a guest's command is the engine's (see the docstring of this module)."""
+    if completed.returncode == 1 and asks_json(completed.argv):
         return _json_message(stderr) is not None
     if completed.returncode == 1:
         return not completed.stdout and re.match(_OPENINGS, stderr) is not None
-    return completed.returncode == _USAGE and not completed.stdout and _is_usage(completed.argv, stderr)
+    return completed.returncode == USAGE and not completed.stdout and _is_usage(completed.argv, stderr)
 
 
 def _is_usage(argv: tuple[str, ...], stderr: str) -> bool:
-    """Whether this is what the engine's parser says of these arguments."""
-    words = argv[2:] if argv[:1] == ("--error-format",) else argv
+    """True if this stderr is the engine's parser refusing this argv."""
+    words = without_json(argv)
     usage = rf"(?m)^Usage: \S+ {re.escape(' '.join(words[:2]))} "
     if not stderr.startswith("error: ") or re.search(usage, stderr):
         return stderr.startswith("error: ")
@@ -168,7 +167,7 @@ def _is_usage(argv: tuple[str, ...], stderr: str) -> bool:
 
 
 def _not_started(completed: Completed, line: str, program: str) -> errors.ExecError | None:
-    """What crun's one line about a command that it could not start means; None if stderr is not that line alone."""
+    """The error for crun's line about a program that it could not start; None unless that line is all of the output."""
     if completed.stdout or "\n" in line:
         return None
     if line.startswith((f"executable file `{program}` not found", "chdir `", "open executable: No such file")):
@@ -184,15 +183,15 @@ def _explained(error: type[_Error], words: str, completed: Completed) -> _Error:
 
 def _json_message(stderr: str) -> str | None:
     last = stderr.rstrip("\n").rpartition("\n")[2]
-    # Found, not expected at the start: the guest's last line may lack its newline.
-    start = last.rfind('{"error":{')
+    # Not only at the start of the line: the guest's own last line may lack its newline.
+    start = last.rfind(JSON_FAILURE)
     if start < 0:
         return None
     try:
         error = json_reader()(last[start:])["error"]
-    except (ValueError, RecursionError):  # a guest can write anything, however deep
+    except (ValueError, RecursionError):  # a guest can write anything, nested however deep
         return None
-    if not isinstance(error, dict) or error.keys() != {"code", "message"}:  # a key may be there twice
+    if not isinstance(error, dict) or error.keys() != {"code", "message"}:  # of a repeated "error", the last counts
         return None
     code, message = error["code"], error["message"]
     return message if isinstance(code, str) and isinstance(message, str) else None
@@ -200,8 +199,8 @@ def _json_message(stderr: str) -> str | None:
 
 @cache
 def json_reader() -> Callable[..., Any]:
-    """`json.loads`, kept: at the exit of the interpreter nothing is imported any more, not even once again."""
-    import json  # late: it costs as much as a dozen of our classes, and most calls succeed
+    """`json.loads`, cached: while the interpreter exits, no import works any more, not even a repeated one."""
+    import json  # late: it takes as long as a dozen of our classes, and most calls succeed
 
     return json.loads
 
@@ -216,7 +215,7 @@ def _named(completed: Completed, message: str) -> errors.SmolvmError:
     for pattern, error in PHRASES:
         if re.search(pattern, opening):
             return _explained(error, message, completed)
-    if completed.returncode == _USAGE:
+    if completed.returncode == USAGE:
         return errors.UsageError(message.partition("\n")[0], completed)
-    said = message or f"the engine exited with status {completed.returncode} and said nothing"
+    said = message or f"the engine exited with status {completed.returncode} without a message"
     return errors.UnknownEngineError(said, completed)

@@ -1,27 +1,22 @@
-"""What is done to the guest's files: small scripts for its `sh`, whose exit status says what went wrong."""
+"""Scripts for the guest's `sh` that work on its files. Their exit status tells what went wrong."""
 
 from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from smolkit.commands.base import Command
+from smolkit import values
+from smolkit.commands.base import GuestCommand
+from smolkit.commands.converters import machine_name, optional_input
+from smolkit.commands.dialect import Dialect
 from smolkit.commands.exec import Exec
-from smolkit.commands.names import machine_name
-from smolkit.errors import GuestFileError, ProgramNotFoundError
-from smolkit.values import validate
+from smolkit.commands.secret_args import Secrets
+from smolkit.errors import GuestFileError, ProgramNotFoundError, SmolvmError
 from smolkit.values.results import shown_size
 
-if TYPE_CHECKING:
-    from smolkit.commands.dialect import Dialect
-    from smolkit.commands.secret_args import Secrets
-    from smolkit.values.hidden import Hidden
-    from smolkit.values.results import Completed, Invocation
-
-# Exit statuses of the scripts. Such a one of a program in them is taken for ours: the guest may say what it likes.
+# Exit statuses of the scripts. If a program in a script exits with one of these, it is mistaken for the script's own.
 CODES = {
     80: errno.ENOENT,
     81: errno.EISDIR,
@@ -35,9 +30,9 @@ CODES = {
     90: errno.ELOOP,
 }
 _NO_PROGRAM = 87
-# Bytes that a script may say which is to say a line, or the names in a directory: a hostile guest's would fill the memory.
+# Limits, in bytes, for the output of scripts that print a line, and names: a hostile guest must not fill the memory.
 _LINE, _NAMES = 2**20, 2**24
-# How programs say what the kernel said: this host's words, which are glibc's here, and musl's.
+# Error messages of programs for errors of the kernel: those of this host (glibc), and of musl.
 _KERNEL = (
     *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),
     *(errno.EBUSY, errno.EINVAL, errno.ENAMETOOLONG, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EXDEV),
@@ -55,9 +50,9 @@ _SAYINGS = {
     "argument list too long": errno.E2BIG,
 }
 _PLAIN = b"/._-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-# A path comes as `printf %b` reads it: any bytes, where the engine takes only UTF-8. The dot keeps newlines at its end.
-# Where the kernel knows better what is wrong, a program is left to say it (`seen`, `linked`): `failure` reads its words.
-# Globs are `* .*`: in a UTF-8 locale `.[!.]*` has no byte that is no character.
+# Paths are encoded for `printf %b`, so that any bytes pass through the engine, which accepts only UTF-8. The dot protects
+# newlines at the end. `seen` and `linked` leave it to a program to report the kernel's error, which `failure` reads.
+# Globs are `* .*`: in a UTF-8 locale, `.[!.]*` does not match bytes that are no character.
 _PRELUDE = """\
 export LC_ALL=C
 decode() { decoded=$(printf '%b.' "$1"); decoded=${decoded%.}; }
@@ -68,7 +63,7 @@ real_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
 need() { command -v "$1" >/dev/null || { echo "$1" >&2; exit 87; }; }
 decode "$1"; p=$decoded; decode "$2"; q=$decoded
 """
-# Puts into p what a write to it is a write to: busybox' `readlink -f` resolves what dangles against its own directory.
+# Resolves the symlinks of p. Not `readlink -f`: that of busybox resolves a dangling symlink against its own directory.
 _RESOLVE = """\
 hops=0
 while [ -L "$p" ]; do
@@ -77,19 +72,19 @@ while [ -L "$p" ]; do
     case $to in /*) p=$to;; *) p=${p%/*}/$to;; esac
 done
 """
-# That a directory can be made: what is nearest above it has to be one.
+# Checks that a directory can be made: its nearest existing ancestor must be a directory.
 _WAY = """\
 way() { up=${1%/*}; while [ "$up" ] && ! have "$up"; do up=${up%/*}; done; seen "$up/"; }
 """
-# A read-only directory in what is staged keeps a user who is not root from removing it.
+# Without chmod, a user other than root could not remove a staged tree with a read-only directory.
 _CLEAR = """\
 clear() { rm -rf -- "$1" 2>/dev/null || { chmod -R u+rwx -- "$1"; rm -rf -- "$1"; } 2>/dev/null; }
 """
 
 READ = '[ -d "$p" ] && exit 81; exec cat -- "$p"\n'
-# $q is a fresh name; $3 the number of bytes; $4, $5 and $6 mode, owner and time, or nothing.
-# Until the mode is set only the guest's user may read it; what cannot be replaced is written to: a device, a file of the
-# kernel's, a mount (as /etc/hosts may be).
+# $q is a fresh name; $3 the number of bytes; $4, $5 and $6 mode, owner and time, or empty.
+# Until the mode is set, only the guest's user can read the file. What cannot be replaced is written in place: a device, a
+# file in /proc or /sys, a mount point (as /etc/hosts may be).
 WRITE = (
     _RESOLVE
     + """\
@@ -122,7 +117,7 @@ LISTDIR = """\
 seen "$p/"; [ -r "$p" ] && cd -P -- "$p" || exit 82
 for f in * .*; do case $f in .|..) ;; *) if have "$f"; then printf '%s\\0' "$f"; fi;; esac; done
 """
-# $3: -p or nothing; $4: the mode or nothing; $5: whether it is fine that it is there.
+# $3: -p or empty; $4: the mode or empty; $5: not empty if an existing directory is fine.
 MKDIR = (
     _WAY
     + """\
@@ -132,16 +127,16 @@ mkdir $3 -- "$p" || exit 86
 [ -z "$4" ] || chmod "$4" -- "$p"
 """
 )
-# $3: whether a directory goes with all that is in it.
+# $3: not empty to remove a directory with everything in it.
 REMOVE = """\
 linked "$p"; case ${p##*/} in ''|..) exit 88;; esac
 real_dir "$p" || exec rm -f -- "$p"
 [ "$3" ] && exec rm -rf -- "$p"
 exec rmdir -- "$p"
 """
-# As rename() of the kernel; $3 is a fresh name. What is there goes aside first, and comes back if need
-# be, where mv would do otherwise: move into a directory, refuse a symlink to it, look where one leads. Nor may it copy all
-# of a mount and remove it.
+# Like the kernel's rename(); $3 is a fresh name. mv differs: it moves into an existing directory, refuses a symlink to one,
+# and follows symlinks. In these cases the target is moved aside first, and back if the rename fails. mv also copies across
+# mounts, which is refused here.
 RENAME = """\
 real() { real=$(cd -P -- "${1%/*}/" && pwd -P && echo .) || exit 82; real=${real%??}; real=${real%/}/${1##*/}; }
 seen "${p%/*}/"; seen "${q%/*}/"; linked "$p"
@@ -167,9 +162,10 @@ else
     mv -f -- "$p" "$q" || exit 86
 fi
 """
-# A tree comes in as a tar (see `archive.pack`), into the fresh name $q: what is at $p stays as it is until all is there.
-# $3: the owner or nothing; $4 and $5: the tree's own mode and time, for a new one. busybox' tar applies the umask.
-# What is there as a directory takes in what the tree has, if nothing clashes; a symlink there is replaced, not followed.
+# Unpacks a tree from a tar (see `archive.pack`) into the fresh name $q. $p stays unchanged until everything has arrived.
+# $3: the owner or empty; $4 and $5: mode and time of the tree's top directory, if it is new. busybox' tar applies the
+# umask. An existing directory is merged with the tree unless a file and a directory clash; a symlink in it is replaced, not
+# followed.
 UNPACK = (
     _WAY
     + _CLEAR
@@ -209,7 +205,8 @@ cd -P -- "$p" && tar -x -p -o -f "$q/times" && . "$q/modes" || exit 86
 [ -z "$new" ] || { chmod "$4" . && touch -d "$5" .; } || exit 86
 """
 )
-# What an interrupted WRITE or UNPACK has left under the fresh name $q, while its programs may still be ending.
+# Removes what an interrupted WRITE or UNPACK left under the fresh name $q. It retries, as their programs may still be
+# ending.
 DISCARD = (
     _CLEAR
     + "beside=${p%/*}\n"
@@ -238,46 +235,45 @@ else exec stat -L -c %s -- "$p"; fi
 
 
 def encode(path: str) -> str:
-    """A path as `printf %b` reads it."""
+    """A path encoded for `printf %b`."""
     data = path.encode("utf-8", "surrogateescape")
     return "".join(chr(byte) if byte in _PLAIN else f"\\0{byte:03o}" for byte in data)
 
 
 def words(script: str, path: str, other: str = "", *args: str) -> tuple[str, ...]:
-    """The command that runs a script on a path of the guest, and on another."""
+    """The command that runs a script with one or two paths of the guest, and further arguments."""
     return ("sh", "-c", _PRELUDE + script, "sh", encode(path), encode(other), *args)
 
 
-def failure(path: str, returncode: int, stderr: str, completed: Completed | None) -> GuestFileError | ProgramNotFoundError:
-    """What went wrong, by what its programs said and by a script's exit status."""
+def failure(
+    path: str, returncode: int, stderr: str, completed: values.Completed | None
+) -> GuestFileError | ProgramNotFoundError:
+    """The error for a script's stderr and non-zero exit status."""
     if returncode == _NO_PROGRAM:
-        return ProgramNotFoundError(f"the guest has no program {stderr.strip()[-80:]!r}, which this needs", completed)
+        return ProgramNotFoundError(f"the guest has no program {stderr.strip()[-80:]!r}, which is needed", completed)
     number = _said(stderr) or CODES.get(returncode, errno.EIO)
     return GuestFileError.of(number, path, stderr.strip(), completed)
 
 
 def _said(stderr: str) -> int | None:
-    """What the kernel told a program of the guest, by the last line that ends with it."""
+    """The errno of the last line of stderr that ends with an error message of the kernel."""
     for line in reversed(stderr.splitlines()):
         if number := _SAYINGS.get(line.rpartition(": ")[2].strip().lower()):
             return number
     return None
 
 
-def _input(value: bytes | Hidden | None) -> bytes | None:
-    return validate.data("input", value)
-
-
 @frozen
-class Script(Command[bytes]):
-    """One of these scripts, run by `exec`. The answer is what it writes.
+class Script(GuestCommand[bytes]):
+    """One of these scripts, run by `machine exec`. The answer is its stdout.
 
     Attributes:
         name: The machine.
-        script: One of this module's.
-        path, other: In the guest.
-        args: More words for it.
-        input: For its standard input.
+        script: The text of the script: a constant of this module.
+        path, other: Paths in the guest: $p and $q.
+        args: More arguments: $3, $4, ...
+        input: Bytes for its stdin.
+        machine_secrets: The machine's own secrets, which the engine resolves at every exec.
     """
 
     name: str = field(converter=machine_name)
@@ -285,33 +281,32 @@ class Script(Command[bytes]):
     path: str
     other: str = ""
     args: tuple[str, ...] = ()
-    input: bytes | None = field(default=None, converter=_input, repr=shown_size)
+    input: bytes | None = field(default=None, converter=optional_input, repr=shown_size)
     machine_secrets: Secrets = field(default=(), kw_only=True, eq=False, repr=False)
 
     @property
     def exec(self) -> Exec:
-        """The exec that it is."""
+        """The `machine exec` that runs the script."""
         command = words(self.script, self.path, self.other, *self.args)
         return Exec(self.name, command, input=self.input, machine_secrets=self.machine_secrets)
+
+    @property
+    def guest(self) -> tuple[str, ...]:
+        return self.exec.command
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return self.exec.argv(dialect)
 
-    def invocation(self, dialect: Dialect) -> Invocation:
+    def invocation(self, dialect: Dialect) -> values.Invocation:
         limit = {READ: None, LISTDIR: _NAMES}.get(self.script, _LINE)
         return evolve(self.exec.invocation(dialect), output_limit=limit)
 
-    def read(self, completed: Completed) -> bytes:
-        """What it wrote.
+    def failure(self, completed: values.Completed) -> SmolvmError | None:
+        """The engine's failure, or the script's: GuestFileError, or ProgramNotFoundError if the guest lacks a program."""
+        found = self.exec.failure(completed)
+        if found is not None or completed.returncode == 0:
+            return found
+        return failure(self.path, completed.returncode, completed.stderr.decode("utf-8", "replace"), completed)
 
-        Raises:
-            GuestFileError: the file is not as it has to be.
-            ProgramNotFoundError: the guest has no `sh`, or not all that the script needs.
-        """
-        result = self.exec.read(completed)
-        if not result.ok:
-            raise failure(self.path, result.returncode, result.stderr, completed)
-        return self.answer(completed)
-
-    def answer(self, completed: Completed) -> bytes:
+    def answer(self, completed: values.Completed) -> bytes:
         return completed.stdout

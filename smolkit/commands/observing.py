@@ -1,22 +1,20 @@
-"""Reading what the engine tells of a machine besides its record."""
+"""Parsing of what the engine reports of a machine besides its record: statistics, egress events, monitor events."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from smolkit.commands.records import dict_of, typed
+from smolkit import values
+from smolkit.commands.parse import dict_of, typed
 from smolkit.errors import UnknownEngineError
 from smolkit.values.observed import EgressEvent, MonitorEvent, Stats
 
-if TYPE_CHECKING:
-    from smolkit.values.results import Completed
 
-
-def stats(completed: Completed) -> Stats:
-    """What `machine stats --json` says."""
+def stats(completed: values.Completed) -> Stats:
+    """The answer of `machine stats --json`."""
     item = dict_of(completed)
     memory = item.get("memory")
     of_memory: Mapping[str, Any] = memory if isinstance(memory, dict) else {}
@@ -35,17 +33,17 @@ def stats(completed: Completed) -> Stats:
     )
 
 
-def egress_event(item: Any, completed: Completed) -> EgressEvent:
-    """One of `machine egress-events --json`."""
+def egress_event(item: Any, completed: values.Completed) -> EgressEvent:
+    """One event of `machine egress-events --json`."""
     if not isinstance(item, dict):
-        raise UnknownEngineError("the engine's record of an egress event is no object", completed)
+        raise UnknownEngineError("the engine's record of an egress event is not an object", completed)
     timestamp, operation, destination = (typed(item, key, str) or "" for key in ("timestamp", "operation", "dest"))
     return EgressEvent(timestamp, operation, destination, item)
 
 
-# What `machine monitor` prints, as in the source of 0.7.2 to 1.9.3 and among the words of 1.32.2.
+# The lines that `machine monitor` prints, by the source of 0.7.2 to 1.9.3 and the strings in 1.32.2.
 _EVENTS = tuple(
-    (kind, re.compile(pattern.replace("{n}", "[0-9]{1,9}")))  # no number that int() refuses
+    (kind, re.compile(pattern.replace("{n}", "[0-9]{1,9}")))  # short enough for int()
     for kind, pattern in (
         ("starting", r"Machine '[^']*' is not running, starting"),
         ("watching", r"Monitoring machine '"),
@@ -65,7 +63,7 @@ _EVENTS = tuple(
 
 
 def monitor_event(line: str) -> MonitorEvent:
-    """A line of `machine monitor`."""
+    """The event of one line of `machine monitor`; its kind is "other" if the line is unknown."""
     for kind, pattern in _EVENTS:
         if found := pattern.match(line):
             parts = {part: int(number) for part, number in found.groupdict().items() if number is not None}

@@ -1,10 +1,13 @@
-"""The options of each subcommand that has many: one row each, by the Python name. `typed.py` has them for type checkers."""
+"""The option tables: for each subcommand with many options, a row for each, by its Python name.
+
+`smolkit.commands.option_types` has the same names for type checkers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from smolkit.commands.grammars import (
+from smolkit.commands.option_values import (
     cidrs,
     dns_options,
     duration,
@@ -19,6 +22,12 @@ from smolkit.commands.grammars import (
     udp_rules,
 )
 from smolkit.commands.options import Option, choice, guest_path, hidden, integer, pairs, path, switch, text, texts
+
+
+def _rows(table: Mapping[str, Option], *names: str) -> dict[str, Option]:
+    """These rows of another table."""
+    return {name: table[name] for name in names}
+
 
 CREATE: Mapping[str, Option] = {
     "image": Option("--image", image),
@@ -81,47 +90,44 @@ CREATE: Mapping[str, Option] = {
 }
 
 _PULL: Mapping[str, Option] = {"proxy": Option("--proxy", hidden), "no_proxy": Option("--no-proxy", text)}
+_PLATFORM: Mapping[str, Option] = {"platform": Option("--oci-platform", text)}
+_STAGING: Mapping[str, Option] = {"staging_dir": Option("--staging-dir", path)}
+_STORE: Mapping[str, Option] = {"store": Option("--store", path)}
+_INTERCEPTOR: Mapping[str, Option] = {"egress_interceptor": Option("--egress-interceptor", socket_address)}
+_WORKER: Mapping[str, Option] = {
+    "wait_worker_ready": Option("--wait-worker-ready", switch),
+    "worker_ready_timeout": Option("--worker-ready-timeout", duration),
+}
 
 PACK: Mapping[str, Option] = {
-    "image": Option("--image", image),
+    **_rows(CREATE, "image", "smolfile", "cpus", "memory", "storage", "gpu", "dns"),
     "from_machine": Option("--from-vm", text),
-    "smolfile": Option("--smolfile", path),
     "entrypoint": Option("--entrypoint", text),
-    "cpus": Option("--cpus", integer(1, 255)),
-    "memory": Option("--mem", integer(64)),
-    "storage": Option("--storage", integer(1)),
-    "platform": Option("--oci-platform", text),
     "single_file": Option("--single-file", switch),
     "no_sign": Option("--no-sign", switch),
-    "gpu": Option("--gpu", switch),
     "include_workspace": Option("--include-workspace", switch),
     "rebase_from_image": Option("--rebase-from-image", switch),
-    "staging_dir": Option("--staging-dir", path),
-    "dns": Option("--dns", ipv4),
+    **_PLATFORM,
+    **_STAGING,
     **_PULL,
 }
 
-SECRETS: Mapping[str, Option] = {name: CREATE[name] for name in ("secret_env", "secret_files", "secret_keychain")}
+SECRETS: Mapping[str, Option] = _rows(CREATE, "secret_env", "secret_files", "secret_keychain")
 
 START: Mapping[str, Option] = {
     "branchable": Option("--branchable", switch, older="--forkable"),
     "branch_pool_size": Option("--branch-pool-size", integer(1), older="--fork-pool-size"),
     "cuda_vram_limit_mib": Option("--cuda-vram-limit-mib", integer(1)),
     "seed_digest_ttl": Option("--seed-digest-ttl", integer(0)),
-    "egress_interceptor": Option("--egress-interceptor", socket_address),
+    **_INTERCEPTOR,
     "mediated_egress": Option("--mediated-egress", switch),
     **_PULL,
 }
 
 UPDATE: Mapping[str, Option] = {
-    **{
-        name: CREATE[name]
-        for name in (
-            *("cpus", "memory", "storage", "overlay", "volumes", "allow_system_mounts", "ports", "net", "workdir", "gpu"),
-            *("rosetta", "block_io", "disk_durability", "dns_options", "shm_size"),
-            *("allow_hosts", "allow_host_patterns", "allow_cidrs", "outbound_localhost_only", "allow_udp"),
-        )
-    },
+    **_rows(CREATE, "cpus", "memory", "storage", "overlay", "volumes", "allow_system_mounts", "ports", "net", "workdir"),
+    **_rows(CREATE, "gpu", "rosetta", "block_io", "disk_durability", "dns_options", "shm_size"),
+    **_rows(CREATE, "allow_hosts", "allow_host_patterns", "allow_cidrs", "outbound_localhost_only", "allow_udp"),
     "no_net": Option("--no-net", switch),
     "no_gpu": Option("--no-gpu", switch),
     "no_rosetta": Option("--no-rosetta", switch),
@@ -136,7 +142,7 @@ UPDATE: Mapping[str, Option] = {
     "clear_dns_options": Option("--clear-dns-options", switch),
 }
 
-RESIZE: Mapping[str, Option] = {name: CREATE[name] for name in ("cpus", "memory", "storage", "overlay")}
+RESIZE: Mapping[str, Option] = _rows(CREATE, "cpus", "memory", "storage", "overlay")
 
 BRANCH: Mapping[str, Option] = {
     "count": Option("--count", integer(1)),
@@ -147,33 +153,30 @@ BRANCH: Mapping[str, Option] = {
     "hold": Option("--hold", switch),
     "freeze_source": Option("--freeze-source", switch),
     "ready_timeout": Option("--ready-timeout", duration),
-    "wait_worker_ready": Option("--wait-worker-ready", switch),
-    "worker_ready_timeout": Option("--worker-ready-timeout", duration),
-    "branchable": Option("--branchable", switch, older="--forkable"),
+    **_WORKER,
+    **_rows(START, "branchable"),
     "share_weights": Option("--share-weights", switch),
-    "egress_interceptor": Option("--egress-interceptor", socket_address),
-    "labels": Option("--label", pairs),
-    "ports": Option("--port", ports),
+    **_INTERCEPTOR,
+    **_rows(CREATE, "labels", "ports"),
     **SECRETS,
 }
 
-RELEASE: Mapping[str, Option] = {name: BRANCH[name] for name in ("wait_worker_ready", "worker_ready_timeout")}
+RELEASE: Mapping[str, Option] = _WORKER
 
 CHECKPOINT: Mapping[str, Option] = {
-    "store": Option("--store", path),
+    **_STORE,
     "history": Option("--history", integer(0)),
     "export_from": Option("--export-from", path),
-    "at": Option("--at", text),
-    "staging_dir": Option("--staging-dir", path),
+    **_rows(CREATE, "at"),
+    **_STAGING,
     "host_mounts": Option("--host-mounts", switch),
     **_PULL,
 }
-CHECKPOINT_LOG: Mapping[str, Option] = {"store": Option("--store", path), "machine": Option("--machine", text)}
-CHECKPOINT_PRUNE: Mapping[str, Option] = {"store": Option("--store", path)}
+CHECKPOINT_LOG: Mapping[str, Option] = {**_STORE, "machine": Option("--machine", text)}
+CHECKPOINT_PRUNE: Mapping[str, Option] = _STORE
 CHECKPOINT_WARM: Mapping[str, Option] = {
     "source": Option("--from", path),
-    "restore_cache_entries": CREATE["restore_cache_entries"],
-    "restore_cache_gib": CREATE["restore_cache_gib"],
+    **_rows(CREATE, "restore_cache_entries", "restore_cache_gib"),
 }
 
 RUN: Mapping[str, Option] = {
@@ -184,34 +187,26 @@ RUN: Mapping[str, Option] = {
         and name not in {"stop_on_exit", "stop_signal", "stop_timeout"}
     },
     **_PULL,
-    "platform": Option("--oci-platform", text),
+    **_PLATFORM,
     "allow_host_loopback": Option("--allow-host-loopback", switch),
     "unprivileged": Option("--unprivileged", switch),
     "docker_config": Option("--docker-config", switch),
     "oci_cache": Option("--oci-cache", switch),
     "no_init_cache": Option("--no-init-cache", switch),
     "rebuild_init_cache": Option("--rebuild-init-cache", switch),
-    "seed_digest_ttl": START["seed_digest_ttl"],
+    **_rows(START, "seed_digest_ttl"),
 }
 
 PACK_RUN: Mapping[str, Option] = {
-    **{
-        name: CREATE[name]
-        for name in (
-            *("cpus", "memory", "storage", "overlay", "block_io", "volumes", "allow_system_mounts", "workdir", "user"),
-            *("ports", "net", "net_backend", "dns", "dns_options", "ssh_agent", "cuda", "auto_graph"),
-        )
-    },
+    **_rows(CREATE, "cpus", "memory", "storage", "overlay", "block_io", "volumes", "allow_system_mounts"),
+    **_rows(CREATE, "workdir", "user", "ports", "net", "net_backend", "dns", "dns_options"),
+    **_rows(CREATE, "ssh_agent", "cuda", "auto_graph"),
     "sidecar": Option("--sidecar", path),
     "force_extract": Option("--force-extract", switch),
     "debug": Option("--debug", switch),
 }
-PACK_PRUNE: Mapping[str, Option] = {
-    "keep": Option("--keep", integer(0)),
-    "everything": Option("--all", switch),
-    "dry_run": Option("--dry-run", switch),
-}
 PRUNE: Mapping[str, Option] = {"everything": Option("--all", switch), "dry_run": Option("--dry-run", switch)}
+PACK_PRUNE: Mapping[str, Option] = {"keep": Option("--keep", integer(0)), **PRUNE}
 
 MONITOR: Mapping[str, Option] = {
     "restart": Option("--restart", choice("never", "always", "on-failure", "unless-stopped")),
@@ -219,5 +214,5 @@ MONITOR: Mapping[str, Option] = {
     "health_timeout": Option("--health-timeout", integer(1)),
     "health_retries": Option("--health-retries", integer(1)),
     "interval": Option("--interval", integer(1)),
-    "egress_interceptor": Option("--egress-interceptor", socket_address),
+    **_INTERCEPTOR,
 }

@@ -1,6 +1,6 @@
-"""What an option is: from the Python name and value to the engine's words. The tables stand in `tables.py`.
+"""Options: from a Python name and value to the engine's flag. The tables of them are in `option_tables`.
 
-A row's version stands in `smolkit.commands.dialect.SINCE`, under `machine create --flag`.
+The version that brought a flag is in `smolkit.commands.versions`, under `machine create --flag`.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ from attrs import frozen
 
 from smolkit.commands.base import option
 from smolkit.commands.dialect import Dialect
+from smolkit.commands.option_values import PORTS
 from smolkit.values import validate
 from smolkit.values.hidden import MASK, Hidden, Word
 from smolkit.values.shown import without_users
 
-# A reader takes (name, value given) and gives the flag's values as text, or Hidden if it may be a secret: one per
-# repetition; None is the bare flag.
+# A reader takes an option's name and value, and returns the values of its flag: one for each time that the flag is given.
+# A value is text, Hidden if it may be a secret, or None for a flag without a value.
 Reader = Callable[[str, Any], tuple[str | Hidden | None, ...]]
 
 
 @frozen
 class Option:
-    """One option.
+    """A row of an option table.
 
     Attributes:
-        flag: The engine's word for it.
-        reader: Checks the value given and writes it as the engine reads it.
-        policy: Whether it restricts the network: such an option always brings `--net`, and is read back after create.
-        older: What engines called it before `flag`, if they did.
+        flag: The engine's flag.
+        reader: Validates the value and returns it as the engine reads it.
+        policy: True if it restricts the network. Such an option implies `--net`, and is read back after create.
+        older: The name that older engines have for the flag; "" if it was never renamed.
     """
 
     flag: str
@@ -40,17 +41,17 @@ class Option:
 
 
 def text(name: str, value: object) -> tuple[str]:
-    """A word."""
+    """Text."""
     return (validate.text(name, value),)
 
 
 def hidden(name: str, value: object) -> tuple[Hidden]:
-    """A word that may hold a secret."""
+    """Text that may hold a secret."""
     return (validate.hidden(name, value),)
 
 
 def path(name: str, value: object) -> tuple[str]:
-    """A path of the host."""
+    """A path on the host."""
     return (validate.path(name, value),)
 
 
@@ -60,22 +61,22 @@ def guest_path(name: str, value: object) -> tuple[str]:
 
 
 def texts(name: str, value: object) -> tuple[str, ...]:
-    """A list of words; the flag is repeated."""
+    """A list of text; the flag is repeated."""
     return validate.strings(name, value)
 
 
 def pairs(name: str, value: object) -> tuple[str, ...]:
-    """A mapping; the flag is repeated with KEY=VALUE."""
+    """A mapping; the flag is repeated, with KEY=VALUE each."""
     return tuple(f"{key}={item}" for key, item in validate.pairs(name, value))
 
 
 def switch(name: str, value: object) -> tuple[None, ...]:
-    """True for the bare flag."""
+    """True for the flag, False for no flag."""
     return (None,) if validate.flag(name, value) else ()
 
 
 def integer(low: int, high: int = 2**31 - 1) -> Reader:
-    """A reader of whole numbers within bounds."""
+    """A reader of an int from `low` to `high`."""
 
     def read(name: str, value: object) -> tuple[str]:
         return (str(validate.integer(name, value, low, high)),)
@@ -84,17 +85,17 @@ def integer(low: int, high: int = 2**31 - 1) -> Reader:
 
 
 def choice(*choices: str) -> Reader:
-    """A reader of one of these words."""
+    """A reader of one of these values."""
 
     def read(name: str, value: object) -> tuple[str]:
         if not isinstance(value, str) or value not in choices:
-            raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}, not {validate.shown(value)}")
-        return (choices[choices.index(value)],)  # a plain str, whatever `value` is written like
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {validate.shown(value)}")
+        return (choices[choices.index(value)],)  # a plain str, even if `value` is of a subclass such as an enum's member
 
     return read
 
 
-# Values that later versions brought to older flags: (flag, pattern, feature).
+# Values that older flags accept only in later versions: flag, pattern of the value, feature.
 _LATER_VALUES = (
     ("--port", r"\d-\d", "machine create --port with a range"),
     ("--port", r"/(?:udp|tcp)$", "machine create --port with /udp"),
@@ -108,28 +109,27 @@ Chosen = tuple[tuple[str, tuple[str | Hidden | None, ...]], ...]
 
 
 def shown(chosen: Chosen) -> str:
-    """The repr of chosen options, without the passwords of URLs."""
+    """The repr of chosen options, with the passwords of URLs masked."""
     return without_users(repr(chosen))
 
 
 def choose(what: str, table: Mapping[str, Option], given: Mapping[str, Any]) -> Chosen:
-    """The options given, checked and written as the engine reads them, in the table's order. None is "not given"."""
+    """Validate options and return those given (None is "not given") as the engine reads them, in the table's order."""
     validate.known(what, given, table)
     chosen = [(name, row.reader(name, given[name])) for name, row in table.items() if given.get(name) is not None]
     for name, values in chosen:
         if table[name].policy and not values and given[name] is not False:
-            raise ValueError(f"{name} is empty, and no list at all restricts nothing: leave it out, and net with it")
+            raise ValueError(f"{name} must not be empty, which would restrict nothing: leave it out, and net with it")
     return tuple((name, values) for name, values in chosen if values)
 
 
 def argv(verb: str, table: Mapping[str, Option], chosen: Chosen, dialect: Dialect) -> tuple[str, ...]:
-    """The chosen options as arguments of `smolvm VERB`, each one required of the engine's version."""
+    """The chosen options as arguments of `smolvm VERB`, each flag by the name that this version has for it."""
     words: list[str] = []
     for name, values in chosen:
         flag = table[name].flag
         if table[name].older and not dialect.supports(f"{verb} {flag}"):
             flag = table[name].older
-        dialect.require(f"{verb} {flag}")
         for value in values:
             words += (flag,) if value is None else option(flag, _word(value))
             for later in _LATER_VALUES:
@@ -143,19 +143,19 @@ def _word(value: str | Hidden) -> str:
 
 
 def port_pairs(words: str) -> Iterator[tuple[int, int]]:
-    """The pairs (host, guest) of a published TCP port or range, as the engine reads it."""
-    found = re.fullmatch(r"(\d+)(?:-(\d+))?(?::(\d+)(?:-\d+)?)?(?:/tcp)?", words)
-    if found:
+    """The pairs (host, guest) that a `--port` value publishes over TCP; none for UDP."""
+    found = re.fullmatch(PORTS, words)
+    if found and not words.endswith("/udp"):
         host, last, guest = int(found[1]), int(found[2] or found[1]), int(found[3] or found[1])
         yield from zip(range(host, last + 1), range(guest, guest + last - host + 1), strict=True)
 
 
 def variables(env: tuple[tuple[str, Hidden], ...]) -> Iterator[str]:
-    """Variables as arguments."""
+    """Variables as `-e` arguments."""
     for key, value in env:
         yield from option("-e", variable(key, value))
 
 
 def variable(key: str, value: Hidden) -> Word:
-    """A variable with its value, as one argument."""
+    """KEY=VALUE, whose repr masks the value."""
     return Word(f"{key}={value.reveal()}", f"{key}={MASK}")

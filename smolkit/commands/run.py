@@ -1,46 +1,37 @@
-"""`machine run` and `pack run`: a machine for one command, gone at its end."""
+"""`machine run` and `pack run`: a machine for one command, which the engine removes afterwards."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 from attrs import evolve, field, frozen
 
-from smolkit.commands import option_tables, options, secret_args
-from smolkit.commands.base import LONG
-from smolkit.commands.exec import GRACE, duration
-from smolkit.commands.failures import verdict
-from smolkit.commands.verb import Done, Verb
-from smolkit.values import validate
+from smolkit import values
+from smolkit.commands import option_tables, secret_args
+from smolkit.commands.base import LONG, SHELL, GuestCommand
+from smolkit.commands.converters import optional_input, optional_seconds
+from smolkit.commands.create import MachineSpec
+from smolkit.commands.dialect import Dialect
+from smolkit.commands.exec import duration, interactive
+from smolkit.commands.options import Option
+from smolkit.commands.verb import SilentVerb, Verb
+from smolkit.errors import SmolvmError
 from smolkit.values.hidden import hide_options
-from smolkit.values.results import ExecResult, shown_size
-
-if TYPE_CHECKING:
-    from smolkit.commands.dialect import Dialect
-    from smolkit.commands.options import Option
-    from smolkit.errors import SmolvmError
-    from smolkit.values.results import Completed, Invocation
-
-
-def _timeout(value: float | None) -> float | None:
-    return None if value is None else validate.seconds("timeout", value)
-
-
-def _input(value: bytes | str | None) -> bytes | None:
-    return validate.data("input", value)
+from smolkit.values.results import shown_size
 
 
 @frozen
-class Run(Verb[tuple[str, ExecResult]]):
-    """`machine run`: an ephemeral machine. The engine removes it at its own end, also at an early one (>= 1.8.0).
+class Run(Verb[tuple[str, values.ExecResult]], GuestCommand[tuple[str, values.ExecResult]]):
+    """`machine run`: runs a command in an ephemeral machine.
 
-    The answer is the machine's name ("" if the engine did not say) and the result.
+    The engine removes the machine when it exits, even if it is ended early (>= 1.8.0). The answer is the machine's name (""
+    if the engine did not print it) and the command's result.
 
     Attributes:
-        timeout: Seconds for the command; the machine's boot comes on top.
-        input: For its standard input.
+        timeout: Seconds for the command; the boot of the machine is not counted. None for no limit.
+        input: Bytes for the command's stdin, which is otherwise /dev/null.
     """
 
     WORDS: ClassVar[str] = "machine run"
@@ -48,8 +39,8 @@ class Run(Verb[tuple[str, ExecResult]]):
     SECRETS: ClassVar[str] = secret_args.OWN
     BOOTS: ClassVar[bool] = True
 
-    timeout: float | None = field(default=None, converter=_timeout, kw_only=True)
-    input: bytes | None = field(default=None, converter=_input, kw_only=True, repr=shown_size)
+    timeout: float | None = field(default=None, converter=optional_seconds, kw_only=True)
+    input: bytes | None = field(default=None, converter=optional_input, kw_only=True, repr=shown_size)
 
     @classmethod
     def of(
@@ -60,7 +51,7 @@ class Run(Verb[tuple[str, ExecResult]]):
         operands: Sequence[str] = (),
         command: Sequence[str] = (),
     ) -> Self:
-        """As for any Verb, with `timeout` and `input` among the options."""
+        """As `Verb.of`, with `timeout` and `input` among the options."""
         rest = dict(hide_options(given or {}))
         timeout, data = rest.pop("timeout", None), rest.pop("input", None)
         return evolve(super().of(name, rest, operands=operands, command=command), timeout=timeout, input=data)
@@ -69,63 +60,54 @@ class Run(Verb[tuple[str, ExecResult]]):
     def patience(self) -> float | None:
         return None if self.timeout is None else self.timeout + LONG
 
-    def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        more = [*self._mode(dialect)]
-        if self.timeout is not None:
-            more += ["--timeout", duration(self.timeout)]
-        words = options.argv(self.WORDS, self.OPTIONS, self.chosen, dialect)
-        tail = ("--", *self.command) if self.command else ()
-        return dialect.words(*self.WORDS.split(), *words, *self._variables(dialect), *more, *tail)
-
-    def _mode(self, dialect: Dialect) -> tuple[str, ...]:
-        return ("-i",) if self.input is not None or dialect.supports("--error-format") else ()
-
-    def invocation(self, dialect: Dialect) -> Invocation:
-        bound = None if self.timeout is None else self.timeout + GRACE + LONG
-        # Older engines write what is not the guest's to stdout (0.7.2), or give all output at the end.
-        goes_on = dialect.supports("--error-format")
-        return evolve(super().invocation(dialect), stdin=self.input, timeout=bound, goes_on=goes_on)
-
-    def read(self, completed: Completed) -> tuple[str, ExecResult]:
-        """The machine's name and the result, whatever the guest's exit status.
-
-        Raises:
-            SmolvmError: it was the engine that failed.
-        """
-        if failure := self.failure(completed):
-            raise failure
-        return self.answer(completed)
-
-    def failure(self, completed: Completed) -> SmolvmError | None:
-        """What went wrong with the engine, if it did; whatever the guest's exit status."""
-        found = verdict(evolve(completed, stderr=self.machine(completed)[1]), self._guest, self.timeout)
-        if found is not None:
-            found.completed = completed.redacted()  # with the line that names the machine
-        return found
+    @property
+    def bound(self) -> float | None:
+        bound = super().bound
+        return None if bound is None else bound + LONG
 
     @property
-    def _guest(self) -> tuple[str, ...]:
+    def guest(self) -> tuple[str, ...]:
         return self.command
 
-    def answer(self, completed: Completed) -> tuple[str, ExecResult]:
+    def _further(self, dialect: Dialect) -> Iterator[str]:
+        yield from super()._further(dialect)
+        yield from self._mode(dialect)
+        if self.timeout is not None:
+            yield from ("--timeout", duration(self.timeout))
+
+    def _mode(self, dialect: Dialect) -> tuple[str, ...]:
+        return interactive(dialect, self.input)
+
+    def invocation(self, dialect: Dialect) -> values.Invocation:
+        # Older engines write lines of their own to stdout (0.7.2), or all output at the end: its first byte tells nothing.
+        goes_on = dialect.supports("--error-format")
+        return evolve(super().invocation(dialect), stdin=self.input, goes_on=goes_on)
+
+    def failure(self, completed: values.Completed) -> SmolvmError | None:
+        found = super().failure(evolve(completed, stderr=self.machine(completed)[1]))
+        if found is not None:
+            found.completed = completed.redacted()  # the whole stderr, with the engine's own first line
+        return found
+
+    def answer(self, completed: values.Completed) -> tuple[str, values.ExecResult]:
         name, stderr = self.machine(completed)
-        return name, ExecResult(self.command, completed.returncode, completed.stdout, stderr, completed.duration)
+        return name, values.ExecResult(self.command, completed.returncode, completed.stdout, stderr, completed.duration)
 
     @staticmethod
-    def machine(completed: Completed) -> tuple[str, bytes]:
-        """The machine's name, by the first line, and what came after it: that may be the guest's.
+    def machine(completed: values.Completed) -> tuple[str, bytes]:
+        """The machine's name from the first line of stderr, and the rest of stderr, which may be the guest's.
 
-        The first line is the engine's own where it boots the machine itself (>= 0.8.0). Of a pack, or an image with `init`
-        or from a cache, it writes none (1.9.3), and the first line may be the guest's, too: the name is good to look at,
-        and for nothing else.
+        The engine writes that line where it boots the machine itself (>= 0.8.0), but not for a pack, or for an image with
+        `init` or from a cache (1.9.3). There the first line may be the guest's: show the name to people, and use it for
+        nothing else.
         """
         found = re.match(rb"Starting ephemeral machine \((vm-[0-9a-f]+)\)\.\.\.\r?\n", completed.stderr)
         return (found[1].decode(), completed.stderr[found.end() :]) if found else ("", completed.stderr)
 
 
 @frozen
-class RunDetached(Done):
-    """`machine run --detach`: a machine that is made, started and left, with a command for its workload."""
+class RunDetached(SilentVerb):
+    """`machine run --detach`: creates and starts a machine, with a command as its workload, and leaves it running."""
 
     WORDS: ClassVar[str] = "machine run"
     FIXED: ClassVar[tuple[str, ...]] = ("--detach",)
@@ -135,28 +117,33 @@ class RunDetached(Done):
     BOOTS: ClassVar[bool] = True
     FINISH: ClassVar[bool] = True
 
+    @property
+    def spec(self) -> MachineSpec:
+        """The machine that it makes."""
+        return MachineSpec(tuple(row for row in self.chosen if row[0] in option_tables.CREATE), secrets=self.secrets)
+
 
 @frozen
 class RunTerminal(Run):
-    """`machine run -i -t`: a command in the foreground of a terminal. The answer is the machine's name, and the status."""
+    """`machine run -i -t`: runs a command in the foreground of a terminal. Its output is not part of the answer."""
 
     def _mode(self, dialect: Dialect) -> tuple[str, ...]:
         return ("-i", "-t")
 
     @property
-    def _guest(self) -> tuple[str, ...]:
-        return self.command or ("/bin/sh",)  # or the image's own: its status is no failure either
+    def guest(self) -> tuple[str, ...]:
+        return self.command or SHELL  # or the image's own command, whose status is no failure either
 
 
 @frozen
 class PackRun(Run):
-    """`pack run`: the same from a pack file."""
+    """`pack run`: runs a command in an ephemeral machine from a pack file."""
 
     WORDS: ClassVar[str] = "pack run"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.PACK_RUN
     SECRETS: ClassVar[str] = ""
 
     @staticmethod
-    def machine(completed: Completed) -> tuple[str, bytes]:
-        """It has no name, and is in no record."""
+    def machine(completed: values.Completed) -> tuple[str, bytes]:
+        """No name: the engine keeps no record of the machine. All of stderr may be the guest's."""
         return "", completed.stderr

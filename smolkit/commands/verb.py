@@ -1,25 +1,21 @@
-"""A subcommand that a table describes: `smolvm WORDS [--flag VALUE]... [--name NAME] [OPERAND]... [-- COMMAND...]`."""
+"""Base classes of subcommands with an option table: `smolvm VERB [--flag VALUE]... [--name NAME] [OPERAND]... [-- CMD]`."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: see `smolkit.commands.exec`.
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from attrs import evolve, field, frozen
 
+from smolkit import values
 from smolkit.commands import options, secret_args
-from smolkit.commands.base import Command
-from smolkit.commands.failures import verdict
-from smolkit.commands.names import machine_name
+from smolkit.commands.base import Command, Silent
+from smolkit.commands.converters import machine_name
+from smolkit.commands.dialect import Dialect
 from smolkit.commands.secret_args import Secrets
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide_options
 from smolkit.values.results import Invocation, shown_argv
-
-if TYPE_CHECKING:
-    from smolkit.commands.dialect import Dialect
-    from smolkit.errors import SmolvmError
-    from smolkit.values.results import Completed
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -30,21 +26,22 @@ def _name(value: str | None) -> str | None:
 
 @frozen
 class Verb(Command[T_co]):
-    """Such a subcommand. A new one is a subclass with its words; its version stands in `smolkit.commands.dialect.SINCE`.
+    """A subcommand with an option table. A new one sets `WORDS`, and has its row in `smolkit.commands.versions`.
 
     Attributes:
-        WORDS: The subcommand.
-        FIXED: Words that it always has.
-        OPTIONS: Its options, by their Python names; empty for none.
-        JSON: What its answer is: "list", "object", or "" for no JSON.
-        NEEDS: What it is pointless without, for people to read; "" where it may be said without any options.
-        SECRETS: Whose its `secrets` are (see `smolkit.commands.secret_args`); "" where it takes none.
-        name: The machine that it is about, if any.
-        operands: Words that stand by themselves.
-        chosen: The options given.
-        env: Variables.
-        secrets: Variables that are in no argument.
-        command: The guest's words, after `--`.
+        WORDS: The verb, for example `machine update`.
+        FIXED: Arguments that it always has.
+        OPTIONS: Its options, by their Python names.
+        JSON: The kind of its answer: "list", "object", or "" if it is not JSON.
+        NEEDS: What must be given, for the error message; "" if the verb works without options.
+        SECRETS: The prefix of the variables that carry its `secrets` (see `secret_args.carrier`); "" if it takes none.
+        name: The machine, if the verb is about one.
+        operands: Positional arguments.
+        chosen: The options given, as `options.choose` returns them.
+        env: Variables for the guest.
+        secrets: Variables for the guest whose values are in no argv.
+        command: The guest's command, after `--`.
+        machine_secrets: The machine's own secrets. The engine resolves them when it boots a machine, and for health checks.
     """
 
     WORDS: ClassVar[str] = ""
@@ -60,7 +57,6 @@ class Verb(Command[T_co]):
     env: tuple[tuple[str, Hidden], ...] = field(default=(), kw_only=True)
     secrets: Secrets = field(default=(), kw_only=True)
     command: tuple[str, ...] = field(default=(), kw_only=True)
-    # The machine's own: the engine resolves them whenever it boots one, and for its health checks.
     machine_secrets: Secrets = field(default=(), kw_only=True, eq=False, repr=False)
 
     @classmethod
@@ -72,10 +68,10 @@ class Verb(Command[T_co]):
         operands: Sequence[str] = (),
         command: Sequence[str] = (),
     ) -> Self:
-        """The command with these options (and `env`), checked.
+        """The command with these options (`env` and `secrets` among them), validated.
 
         Raises:
-            TypeError, ValueError: an option is unknown, its value cannot be right, or none is given where one must be.
+            TypeError, ValueError: an option is unknown, its value is invalid, or no option is given where one is needed.
         """
         given = dict(hide_options(given or {}))
         env = validate.hidden_pairs("env", given.pop("env", None))
@@ -83,52 +79,44 @@ class Verb(Command[T_co]):
         chosen = options.choose(f"`smolvm {cls.WORDS}`", cls.OPTIONS, given)
         words = validate.words("command", command) if command else ()
         if cls.NEEDS and not (chosen or env or operands):
-            raise ValueError(f"`smolvm {cls.WORDS}` needs {cls.NEEDS}")
+            raise ValueError(f"`smolvm {cls.WORDS}` must be given {cls.NEEDS}")
         return cls(name, tuple(operands), chosen=chosen, env=env, secrets=secrets, command=words)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        dialect.require(self.WORDS)
         words = [*self.FIXED, *options.argv(self.WORDS, self.OPTIONS, self.chosen, dialect)]
-        words += self._variables(dialect)
+        words += self._further(dialect)
         if self.name is not None:
             words += dialect.name(self.WORDS.removeprefix("machine "), self.name)
         tail = ("--", *self.command) if self.command else ()
-        return dialect.words(*self.WORDS.split(), *words, *self.operands, *tail)
+        return dialect.argv(self.WORDS, *words, *self.operands, *tail)
 
-    def _variables(self, dialect: Dialect) -> Iterator[str]:
+    def _further(self, dialect: Dialect) -> Iterator[str]:
+        """The flags that are not in the option table."""
         yield from options.variables(self.env)
-        yield from secret_args.words(self.WORDS, self.secrets, dialect, self.SECRETS)
+        yield from secret_args.arguments(self.WORDS, self.secrets, dialect, self.SECRETS)
 
     def invocation(self, dialect: Dialect) -> Invocation:
         env = (*secret_args.carried(self.machine_secrets), *secret_args.carried(self.secrets, self.SECRETS))
         return evolve(super().invocation(dialect), env=env)
 
 
-class Done(Verb[None]):
-    """One whose success is all it has to say."""
+class SilentVerb(Silent, Verb[None]):
+    """A subcommand without an answer: it succeeds or raises."""
 
     __slots__ = ()
 
-    def answer(self, completed: Completed) -> None:
-        return None
 
-
-class Said(Verb[str]):
-    """One whose answer is text for people."""
+class TextVerb(Verb[str]):
+    """A subcommand whose answer is text for people."""
 
     __slots__ = ()
 
-    def answer(self, completed: Completed) -> str:
+    def answer(self, completed: values.Completed) -> str:
         return completed.stdout.decode("utf-8", "replace")
 
 
-class Followed(Verb[T_co]):
-    """One whose output is followed while it runs, without a bound."""
+class FollowedVerb(Verb[T_co]):
+    """A subcommand whose output is followed while it runs, without a time limit."""
 
     __slots__ = ()
     BOUND: ClassVar[float | None] = None
-    timeout: ClassVar[float | None] = None
-
-    def failure(self, completed: Completed) -> SmolvmError | None:
-        """What went wrong with the engine, if it did."""
-        return verdict(completed)

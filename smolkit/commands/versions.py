@@ -1,4 +1,4 @@
-"""The first version of the engine that has a feature, or the first one that was seen to: data for `dialect`."""
+"""The version table: for each feature the first engine version that supports it. Data for `smolkit.commands.dialect`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Mapping
 
 _Version = tuple[int, int, int]
 
-# Older engines lack too much (readable output, a teardown that ends the VM) to be driven safely.
+# Older engines cannot be driven safely: their output cannot be parsed, and delete leaves the VM running.
 MINIMUM: _Version = (0, 7, 2)
 
-# The first version that has a feature, or the first one that was seen to.
+# The newest engine that smolkit was tested with. Fakes and dry runs speak its grammar unless told otherwise.
+NEWEST = "1.32.2"
+
+# The first version that supports a feature, or the first one that was seen to support it.
 SINCE: Mapping[str, _Version] = {
     "--error-format": (1, 28, 1),
     "delete of a running machine": (0, 8, 1),
@@ -22,6 +25,7 @@ SINCE: Mapping[str, _Version] = {
     "input over 64 KiB": (1, 8, 1),  # before, a large stdin could deadlock (4e80aab5)
     "machine exec --secret-env": (1, 0, 0),
     "machine exec --user": (1, 14, 0),
+    "machine status --json": (0, 8, 0),
     "machine create COMMAND": (1, 0, 0),
     "machine create --secret-env": (1, 0, 0),
     "machine create --secret-file": (1, 0, 0),
@@ -220,7 +224,7 @@ SINCE: Mapping[str, _Version] = {
     "pack run --dns-option": (1, 28, 1),
     "pack run --ssh-agent": (1, 18, 2),
     "pack run --user": (1, 14, 0),
-    # What no fork had: it came when the verb was branch already.
+    # Flags that came after fork had been renamed to branch, so that no fork has them.
     "machine fork --label": (1, 29, 0),
     "machine fork --no-wait-ready": (1, 31, 0),
     "machine fork --freeze-source": (1, 18, 2),
@@ -231,7 +235,18 @@ SINCE: Mapping[str, _Version] = {
     "machine fork --branchable": (1, 14, 0),
 }
 
-# What every supported version has: verbs, and flags of verbs.
+# The long forms of the short flags that commands use. Rows have the long form.
+LONG: Mapping[str, str] = {
+    "-d": "--detach",
+    "-e": "--env",
+    "-f": "--force",
+    "-i": "--interactive",
+    "-o": "--output",
+    "-t": "--tty",
+    "-w": "--workdir",
+}
+
+# The verbs that every supported version has, and the flags that each verb had from the beginning.
 _VERBS = (
     "config registries init",
     "config registries path",
@@ -249,6 +264,7 @@ _VERBS = (
     "machine prune",
     "machine resize",
     "machine run",
+    "machine shell",
     "machine start",
     "machine status",
     "machine stop",
@@ -262,43 +278,58 @@ _VERBS = (
 )
 _FLAGS = {
     "machine branch": "--from --name --port",
-    "machine checkpoint": "--output",
+    "machine branch-release": "--name",
+    "machine checkpoint": "--name --output",
     "machine checkpoint-log": "--store",
     "machine checkpoint-prune": "--store",
     "machine checkpoint-warm": "--from",
     "machine create": (
-        "--allow-cidr --allow-host --cpus --from --gpu --gpu-vram --image --init --mem --name --net "
-        "--outbound-localhost-only --overlay --port --smolfile --ssh-agent --storage --volume --workdir -e"
+        "--allow-cidr --allow-host --cpus --env --from --gpu --gpu-vram --image --init --mem --name --net "
+        "--outbound-localhost-only --overlay --port --smolfile --ssh-agent --storage --volume --workdir"
     ),
     "machine data-dir": "--name",
-    "machine delete": "--name",
-    "machine egress-events": "--limit",
-    "machine exec": "--name --timeout -e -w",
+    "machine delete": "--force --name",
+    "machine egress-events": "--json --limit --name",
+    "machine exec": "--env --interactive --name --timeout --tty --workdir",
     "machine fork": "--forkable --golden --name --port",
+    "machine images": "--json --name",
     "machine logs": "--follow --name --tail",
-    "machine monitor": "--health-cmd --health-retries --health-timeout --interval --restart",
-    "machine mount add": "--volume",
-    "machine mount remove": "--target",
-    "machine prune": "--all --dry-run",
-    "machine resize": "--overlay --storage",
+    "machine ls": "--json",
+    "machine monitor": "--health-cmd --health-retries --health-timeout --interval --name --restart",
+    "machine mount add": "--name --volume",
+    "machine mount ls": "--json --name",
+    "machine mount remove": "--name --target",
+    "machine network-test": "--name",
+    "machine pause": "--name",
+    "machine prune": "--all --dry-run --name",
+    "machine resize": "--name --overlay --storage",
+    "machine resume": "--name",
     "machine run": (
-        "--allow-cidr --allow-host --cpus --gpu --gpu-vram --image --mem --name --net --oci-platform "
-        "--outbound-localhost-only --overlay --port --smolfile --ssh-agent --storage --volume --workdir -e"
+        "--allow-cidr --allow-host --cpus --detach --env --gpu --gpu-vram --image --interactive --mem --name --net "
+        "--oci-platform --outbound-localhost-only --overlay --port --smolfile --ssh-agent --storage --timeout --tty "
+        "--volume --workdir"
     ),
+    "machine shell": "--name",
     "machine start": "--name",
-    "machine stats": "--name",
+    "machine stats": "--json --name",
     "machine status": "--name",
     "machine stop": "--name",
+    "machine sync": "--name",
     "machine update": (
-        "--cpus --gpu --mem --name --net --no-gpu --no-net --overlay --port --remove-env --remove-port "
+        "--cpus --env --gpu --mem --name --net --no-gpu --no-net --overlay --port --remove-env --remove-port "
         "--remove-volume --storage --volume --workdir"
     ),
-    "pack create": ("--cpus --entrypoint --from-vm --gpu --image --mem --no-sign --oci-platform --single-file --smolfile"),
+    "pack create": (
+        "--cpus --entrypoint --from-vm --gpu --image --mem --no-sign --oci-platform --output --single-file --smolfile"
+    ),
+    "pack inspect": "--json",
+    "pack list": "--json",
     "pack prune": "--all --dry-run --keep",
     "pack pull": "--output",
     "pack push": "--file",
     "pack run": (
-        "--cpus --debug --force-extract --mem --net --net-backend --overlay --port --sidecar --storage --volume --workdir"
+        "--cpus --debug --env --force-extract --info --interactive --mem --net --net-backend --overlay --port --sidecar "
+        "--storage --timeout --volume --workdir"
     ),
 }
 ALWAYS = frozenset({*_VERBS, *(f"{verb} {flag}" for verb, flags in _FLAGS.items() for flag in flags.split())})

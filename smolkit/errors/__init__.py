@@ -1,63 +1,64 @@
-"""Every error that smolkit raises for an engine, a machine or a command in it.
+"""All errors that smolkit raises about an engine, a machine or a command in it.
 
 SmolvmError
-├── EngineNotFoundError          no smolvm program on this host
-├── ForeignProgramError          a `smolvm` program of another product
-├── UnsupportedByEngineError     this engine is too old (or too new) for what was asked
-├── UsageError                   the engine did not understand smolkit: a bug in smolkit
-├── OutcomeUnknownError          the engine did not come to an end of its own
-│   ├── EngineTimeoutError       it did not answer in time and was ended
+├── EngineNotFoundError          there is no smolvm program on this host
+├── ForeignProgramError          the `smolvm` program is another product
+├── UnsupportedByEngineError     this engine version lacks the feature
+├── UsageError                   the engine rejected the command line: a bug in smolkit
+├── OutcomeUnknownError          the engine did not finish by itself
+│   ├── EngineTimeoutError       it did not answer in time and was killed
 │   ├── EngineDiedError          it was killed by a signal
-│   ├── StatusLostError          other code of this program took its exit status
-│   ├── EngineOutputLimitError   (also an OutputLimitError) it wrote too much and was ended
-│   └── ExecOutcomeUnknownError  (also an ExecTimeoutError) nor did the guest's command, as far as is known
-├── QueueTimeoutError            the call did not get its turn in time; nothing was run (also a TimeoutError)
-├── DeadlockError                it would wait for itself; nothing was run (also a RuntimeError)
+│   ├── StatusLostError          other code in this program took its exit status
+│   ├── EngineOutputLimitError   it wrote too much and was killed (also an OutputLimitError)
+│   └── ExecOutcomeUnknownError  the guest's command may still run (also an ExecTimeoutError)
+├── QueueTimeoutError            the call waited too long for its turn; nothing was run (also a TimeoutError)
+├── DeadlockError                the call would wait for itself; nothing was run (also a RuntimeError)
 ├── EngineBusyError              a lock or a directory was in use; the call had no effect
-│   └── HostLimitError           this host had no descriptor, process or memory left for the engine
-├── InvalidNameError             not a machine name (also a ValueError)
+│   └── HostLimitError           this host was out of descriptors, processes or memory
+├── InvalidNameError             not a valid machine name (also a ValueError)
 ├── ConfigError                  the engine refused a setting: an image, a host name, a mount, a user
-│   └── SecretUnsetError         a secret's variable is not set where the engine runs
-├── CopyError                    cp could not read the one file or write the other
+│   └── SecretUnsetError         a secret's variable is not set for the engine
+├── CopyError                    cp could not read its source or write its target
 │   ├── CopyNotFoundError        (also a GuestFileNotFoundError)
 │   └── CopyIsADirectoryError    (also a GuestIsADirectoryError)
-├── MachineNotFoundError
-├── MachineExistsError
+├── MachineNotFoundError         no machine has that name
+├── MachineExistsError           a machine has that name already
 ├── MachineHasBranchesError      other machines' disks depend on it
-├── MachineReplacedError         the name is another machine's by now
-├── MachineNotRunningError
-├── MachineRunningError
-├── MachineNeverStartedError     it has no disks yet to be resized or packed
-├── WaitTimeoutError             what was waited for did not come (also a TimeoutError)
-├── CleanupError                 a machine could not be removed, and is left
-├── PolicyNotRecordedError       the engine did not record the network policy that was asked
-├── StartError
-│   ├── HypervisorUnavailableError   no usable KVM
+├── MachineReplacedError         another machine has the name now
+├── MachineNotRunningError       it does not run, or does not answer
+├── MachineRunningError          it runs, and the operation needs a stopped one
+├── MachineNeverStartedError     it has no disks yet that could be resized or packed
+├── WaitTimeoutError             the condition did not come true in time (also a TimeoutError)
+├── CleanupError                 a machine could not be removed
+├── PolicyNotRecordedError       the engine did not record the network policy as asked
+├── StartError                   the machine did not start
+│   ├── HypervisorUnavailableError   no usable KVM on this host
 │   ├── BootFailedError              the VM did not come up
-│   ├── PortInUseError           a port to be published is another's
-│   └── StartInProgressError         another process is starting it
-├── ExecError
-│   ├── CommandFailedError       `check=True` and the guest's exit status was not 0
-│   ├── ProgramNotFoundError     the guest has no such program (or no such workdir)
-│   ├── ProgramNotExecutableError
-│   ├── ExecTimeoutError
-│   ├── OutputLimitError
-│   └── ConnectionLostError      the machine went away under the command
-├── GuestFileError               a file of the guest is not as it has to be (also an OSError)
+│   ├── PortInUseError           a port to publish is in use
+│   └── StartInProgressError         another process is starting the machine
+├── ExecError                    a command in the guest failed
+│   ├── CommandFailedError       it exited with a non-zero status, and `check=True`
+│   ├── ProgramNotFoundError     the guest has no such program or workdir
+│   ├── ProgramNotExecutableError    the guest may not execute that file
+│   ├── ExecTimeoutError         it did not end in time
+│   ├── OutputLimitError         it wrote too much
+│   └── ConnectionLostError      the machine went away while it ran
+├── GuestFileError               an operation on a guest file failed (also an OSError)
 │   ├── GuestFileNotFoundError       (also a FileNotFoundError)
 │   ├── GuestFileExistsError         (also a FileExistsError)
 │   ├── GuestIsADirectoryError       (also an IsADirectoryError)
 │   ├── GuestNotADirectoryError      (also a NotADirectoryError)
 │   ├── GuestPermissionError         (also a PermissionError)
 │   └── GuestDirectoryNotEmptyError
-├── UnsafeArchiveError           what a guest sent for a download would leave its folder
-└── UnknownEngineError           a failure that smolkit has no name for; nothing is dropped
+├── UnsafeArchiveError           a download would write outside its directory, or is malformed
+└── UnknownEngineError           a failure that smolkit does not know; it has all output
 
-An argument that cannot be right (a wrong type, an empty command, a negative timeout) is a plain TypeError or ValueError,
-raised before any process starts.
+An invalid argument (a wrong type, an empty command, a negative timeout) is a plain TypeError or ValueError, raised before
+any process starts.
 """
 
-from smolkit.errors.base import SmolvmError, add_note, tail
+from typing import TYPE_CHECKING
+
 from smolkit.errors.engine import (
     ConfigError,
     DeadlockError,
@@ -76,10 +77,8 @@ from smolkit.errors.engine import (
     UsageError,
 )
 from smolkit.errors.execution import (
-    CommandFailedError,
     ConnectionLostError,
     EngineOutputLimitError,
-    ExecError,
     ExecOutcomeUnknownError,
     ExecTimeoutError,
     OutputLimitError,
@@ -117,6 +116,12 @@ from smolkit.errors.machine import (
     StartInProgressError,
     WaitTimeoutError,
 )
+from smolkit.errors.notes import add_note
+from smolkit.values.base_error import ExecError, SmolvmError
+from smolkit.values.shown import tail
+
+if TYPE_CHECKING:
+    from smolkit.values.exec_result import CommandFailedError
 
 __all__ = [
     "BootFailedError",
@@ -174,3 +179,18 @@ __all__ = [
     "add_note",
     "tail",
 ]
+
+
+if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
+
+    def __getattr__(name: str) -> object:
+        if name != "CommandFailedError":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from smolkit.values.exec_result import CommandFailedError  # late: with ExecResult it brings attrs
+
+        globals()[name] = CommandFailedError
+        return CommandFailedError
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,8 +1,8 @@
-"""What goes wrong with the engine itself."""
+"""Errors of the engine itself."""
 
 from __future__ import annotations
 
-from smolkit.errors.base import SmolvmError
+from smolkit.values.base_error import SmolvmError
 
 
 class EngineNotFoundError(SmolvmError):
@@ -10,102 +10,104 @@ class EngineNotFoundError(SmolvmError):
 
     hint = (
         "install smolvm, or `pip install 'smolkit[engine]'`, or name the program: Smolvm('/path/to/smolvm') or the "
-        "variable SMOLKIT_SMOLVM"
+        "environment variable SMOLKIT_SMOLVM"
     )
 
 
 class ForeignProgramError(SmolvmError):
-    """The program is called smolvm and is another product (PyPI's `smolvm` has no `machine` command)."""
+    """The `smolvm` program is another product: PyPI's `smolvm` has no `machine` command."""
 
-    hint = "name the right one: Smolvm('/path/to/smolvm') or the variable SMOLKIT_SMOLVM"
+    hint = "name the right program: Smolvm('/path/to/smolvm') or the environment variable SMOLKIT_SMOLVM"
 
 
 class UnsupportedByEngineError(SmolvmError):
-    """The engine has no such feature in its version; nothing was run.
+    """The engine's version lacks the feature. Nothing was run.
 
     Attributes:
-        feature: What was asked, for example `machine create --label`.
-        needs: The version that has it (the first that was seen to).
+        feature: The missing feature, for example `machine create --label`.
+        needs: The first version that is known to have it.
         have: The engine's version.
     """
 
-    hint = "install an engine of the version named, or do without"
+    hint = "install that version of the engine, or leave the option out"
 
     def __init__(self, feature: str, needs: str, have: str) -> None:
         super().__init__(f"{feature} needs smolvm {needs}; this engine is {have}")
-        self.args = (feature, needs, have)
-        self.feature, self.needs, self.have = feature, needs, have
+        self.args: tuple[str, str, str] = (feature, needs, have)
+        self.feature: str = feature
+        self.needs: str = needs
+        self.have: str = have
 
 
 class UsageError(SmolvmError):
-    """The engine's parser refused what smolkit said to it. That is a bug in smolkit, or an engine it does not know."""
+    """The engine rejected smolkit's command line: a bug in smolkit, or an engine version that it does not know."""
 
-    hint = "please report it with this text: smolkit built a command line that this engine does not take"
+    hint = "please report this text: smolkit built a command line that this engine rejects"
 
 
 class OutcomeUnknownError(SmolvmError):
-    """The engine did not come to an end of its own. What it had done by then is not known; nothing was tried again."""
+    """The engine did not finish by itself. What it had done by then is unknown; nothing was retried."""
 
-    hint = "look at the machine with client.ls() before going on"
+    hint = "check the machine with client.ls() before you go on"
 
 
 class EngineTimeoutError(OutcomeUnknownError):
-    """The engine did not answer within smolkit's bound and was ended; what it had done by then is not known."""
+    """The engine did not answer within smolkit's time limit and was killed. What it had done by then is unknown."""
 
 
 class EngineDiedError(OutcomeUnknownError):
-    """The engine was killed by a signal that smolkit did not send; what it had done by then is not known."""
+    """The engine was killed by a signal that smolkit did not send. What it had done by then is unknown."""
 
-    hint = "look at the machine with client.ls() before going on; was the host out of memory?"
+    hint = "check the machine with client.ls() before you go on; was the host out of memory?"
 
 
 class StatusLostError(OutcomeUnknownError):
-    """The engine ended, and its exit status was lost: SIGCHLD is ignored here, or a handler of it reaps every child."""
+    """The engine exited, but its exit status is lost: SIGCHLD is ignored, or a handler reaps all child processes."""
 
-    hint = "set SIGCHLD to signal.SIG_DFL, or let its handler wait for the pids of its own children only"
+    hint = "set SIGCHLD to signal.SIG_DFL, or make its handler wait for the pids of its own child processes only"
 
 
 class EngineBusyError(SmolvmError):
-    """The engine's database or a machine's directory was in use. The call had no effect and may be repeated."""
+    """The engine's database or a machine's directory was in use. The call had no effect and can be repeated."""
 
     hint = "try again in a moment"
 
 
 class HostLimitError(EngineBusyError):
-    """This host had no file descriptor, process or memory left to run the engine with. Nothing was run."""
+    """This host was out of file descriptors, processes or memory, so the engine could not be started. Nothing was run."""
 
-    hint = "max_processes= of the client bounds how many of the engine's processes run at once; `ulimit -a` has the limits"
+    hint = "Smolvm(max_processes=...) limits how many engine processes run at once; `ulimit -a` shows this host's limits"
 
 
 class ConfigError(SmolvmError):
-    """The engine refused a setting that smolkit cannot check: a host that does not resolve, an image that is not there."""
+    """The engine refused a setting that smolkit cannot check: a host name that does not resolve, a missing image."""
 
-    hint = "the engine's words say which setting; nothing was created or changed"
+    hint = "the engine's message says which setting; nothing was created or changed"
 
 
 class SecretUnsetError(ConfigError):
-    """A secret is read from a variable that is not set in the engine's environment (the engine's `env_unset`)."""
+    """A secret refers to a variable that is not set in the engine's environment (the engine's `env_unset`)."""
 
     summary = "the variable of this secret is not set in the engine's environment"
     hint = (
-        "the engine gets only a few variables of this process: SubprocessRunner(pass_env=['NAME']) lets this one pass. For "
-        "secrets of client.machine(secrets=...), use a handle that was made with them"
+        "the engine gets only a few variables of this process: add this one with SubprocessRunner(pass_env=['NAME']). For "
+        "client.machine(secrets=...), use a handle that was made with these secrets"
     )
 
 
 class UnknownEngineError(SmolvmError):
-    """The engine failed in a way that smolkit has no name for. All it said is here."""
+    """The engine failed in a way that smolkit does not know. The error has all of its output."""
 
-    hint = "smolkit does not know this failure; please report it with this text"
+    hint = "smolkit does not know this failure; please report this text"
 
 
 class QueueTimeoutError(SmolvmError, TimeoutError):
-    """The call did not get its turn in time (max_processes, max_starts, a host's first start). Nothing was run."""
+    """The call waited too long for its turn (max_processes, max_starts, a host's first start). Nothing was run."""
 
-    hint = "other calls have all places: a longer timeout=, more places, or popen()s that are ended"
+    hint = "other calls took all slots: give it a longer timeout, allow more slots, or end processes of popen()"
 
 
 class DeadlockError(SmolvmError, RuntimeError):
-    """The call would wait for a place that calls have which wait for it. Nothing was run."""
+    """The call would wait for a slot that is held by a call waiting for this one. Nothing was run."""
 
-    hint = "in a signal handler raise an exception, and call after it; in an event loop use AsyncSmolvm"
+    hint = "in a signal handler, raise an exception and make the call after it; in an event loop, use AsyncSmolvm"

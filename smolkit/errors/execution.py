@@ -1,51 +1,10 @@
-"""What goes wrong with a command in the guest."""
+"""Errors of a command in the guest."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from smolkit.errors.base import SmolvmError, tail
+from smolkit import values
 from smolkit.errors.engine import OutcomeUnknownError
-from smolkit.values.shown import shell_line
-
-if TYPE_CHECKING:
-    from smolkit.values.results import Completed, ExecResult
-
-
-class ExecError(SmolvmError):
-    """A command in the guest could not be run to its end."""
-
-
-class CommandFailedError(ExecError):
-    """The command ran, and its exit status was not 0 (`check=True`).
-
-    Attributes:
-        result: The whole ExecResult.
-    """
-
-    def __init__(self, result: ExecResult) -> None:
-        super().__init__(f"the guest's command exited with status {result.returncode}: {shell_line(result.args)}")
-        self.args = (result,)
-        self.result = result
-
-    @property
-    def returncode(self) -> int:
-        """The guest's exit status (128 + N: killed by signal N)."""
-        return self.result.returncode
-
-    @property
-    def stdout(self) -> str:
-        """The command's standard output, as text."""
-        return self.result.stdout
-
-    @property
-    def stderr(self) -> str:
-        """The command's standard error, as text."""
-        return self.result.stderr
-
-    def __str__(self) -> str:
-        said = tail(self.result.stderr_bytes) or tail(self.result.stdout_bytes)
-        return "\n".join([tail(self.message), *(f"    {line}" for line in said.splitlines())])
+from smolkit.values.base_error import ExecError
 
 
 class ProgramNotFoundError(ExecError):
@@ -57,7 +16,7 @@ class ProgramNotFoundError(ExecError):
 
 
 class ProgramNotExecutableError(ExecError):
-    """The guest has that file and may not execute it."""
+    """The guest has the file but may not execute it."""
 
     summary = "the guest may not execute that file"
 
@@ -65,40 +24,41 @@ class ProgramNotExecutableError(ExecError):
 
 
 class ExecTimeoutError(ExecError):
-    """The command did not end in time. `stdout` and `stderr` hold what it had written by then.
+    """The command did not end in time. `stdout` and `stderr` have its output so far.
 
     Attributes:
-        timeout: The bound that was given, in seconds.
-        guest_ended: Whether the engine's own timer ended the command. False: smolkit's host-side bound had to end the
-            engine, and whether the command still runs in the guest is not known.
+        timeout: The time limit that was given, in seconds.
+        guest_ended: True if the engine's own timer killed the command in the guest. False if smolkit had to kill the
+            engine: then the command may still run in the guest.
     """
 
-    def __init__(self, message: str, completed: Completed, timeout: float, guest_ended: bool) -> None:
+    def __init__(self, message: str, completed: values.Completed, timeout: float, guest_ended: bool) -> None:
         super().__init__(message, completed)
-        self.args = (self.message, self.completed, timeout, guest_ended)
-        self.timeout, self.guest_ended = timeout, guest_ended
+        self.args: tuple[object, ...] = (self.message, self.completed, timeout, guest_ended)
+        self.timeout: float = timeout
+        self.guest_ended: bool = guest_ended
 
 
 class ExecOutcomeUnknownError(ExecTimeoutError, OutcomeUnknownError):
-    """Neither the guest's timer nor the engine ended the command in time: smolkit ended the engine. It may still run."""
+    """Neither the guest's timer nor the engine ended the command in time, so smolkit killed the engine."""
 
-    hint = "the command may still run in the guest: machine.stop() ends it for sure"
+    hint = "the command may still run in the guest: machine.stop() is sure to end it"
 
 
 class OutputLimitError(ExecError):
-    """The command wrote more than may be kept in memory. `stdout` and `stderr` hold what there is of it."""
+    """The command wrote more than smolkit keeps in memory. `stdout` and `stderr` have what was kept."""
 
-    hint = "let the command write to a file in the guest and cp it, or raise SubprocessRunner(output_limit=...)"
+    hint = "use popen(), or write to a file in the guest and cp it, or raise SubprocessRunner(output_limit=...)"
 
 
 class EngineOutputLimitError(OutputLimitError, OutcomeUnknownError):
-    """The engine itself wrote more than may be kept in memory, and was ended; what it had done by then is not known."""
+    """The engine itself wrote more than smolkit keeps in memory, and was killed. What it had done by then is unknown."""
 
-    hint = "raise SubprocessRunner(output_limit=...), and look at the machine with client.ls() before going on"
+    hint = "raise SubprocessRunner(output_limit=...), and check the machine with client.ls() before you go on"
 
 
 class ConnectionLostError(ExecError):
     """The machine was stopped, deleted or killed while the command ran in it."""
 
-    summary = "the machine went away under the command"
-    hint = "start it again if it is still wanted; its console log may say why it ended"
+    summary = "the machine went away while the command ran"
+    hint = "machine.console() may say why it ended; machine.start() starts it again"

@@ -1,101 +1,106 @@
-"""What goes wrong with a guest's file: each is a SmolvmError, and the builtin error that Python people expect."""
+"""Errors of files in the guest: each is a SmolvmError and also the builtin exception that `os` would raise."""
 
 from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
-from smolkit.errors.base import SmolvmError
-
-if TYPE_CHECKING:
-    from smolkit.values.results import Completed
+from smolkit import values
+from smolkit.values.base_error import SmolvmError
 
 
 class GuestFileError(SmolvmError, OSError):
-    """A file of the guest is not as it has to be.
+    """An operation on a file in the guest failed.
 
     Attributes:
-        filename: Its path in the guest.
-        errno: As for any OSError.
+        filename: The file's path in the guest.
+        errno: The error number, as for any OSError.
     """
 
-    ERRNO = errno.EIO
+    ERRNO: ClassVar[int] = errno.EIO
 
     def __init__(
-        self, message: str, completed: Completed | None = None, filename: str = "", number: int | None = None
+        self, message: str, completed: values.Completed | None = None, filename: str = "", number: int | None = None
     ) -> None:
         super().__init__(message, completed)
-        self.filename, self.errno = filename, number or self.ERRNO
-        self.strerror = os.strerror(self.errno)
-        self.args = (self.message, self.completed, filename, self.errno)
+        self.filename: str = filename
+        self.errno: int = number or self.ERRNO
+        self.strerror: str = os.strerror(self.errno)
+        self.args: tuple[object, ...] = (self.message, self.completed, filename, self.errno)
 
-    def __reduce__(
-        self,
-    ) -> tuple[type[GuestFileError], tuple[object, ...], dict[str, object]]:  # OSError's own knows other arguments
+    # OSError's own __reduce__ would leave arguments out: it knows those of OSError only.
+    def __reduce__(self) -> tuple[type[GuestFileError], tuple[object, ...], dict[str, object]]:
         return type(self), self.args, self.__dict__
 
     @staticmethod
-    def of(number: int, path: str, said: str, completed: Completed | None) -> GuestFileError:
-        """The error of this number."""
-        like = errno.EACCES if number == errno.EPERM else number  # as Python has it
+    def of(number: int, path: str, said: str, completed: values.Completed | None) -> GuestFileError:
+        """Return the error for an errno.
+
+        Args:
+            number: The errno.
+            path: The file's path in the guest.
+            said: The message of the guest's program; may be empty.
+            completed: The engine call that failed.
+        """
+        like = errno.EACCES if number == errno.EPERM else number  # both are a PermissionError in Python
         kind = next((kind for kind in GuestFileError.__subclasses__() if like == kind.ERRNO), GuestFileError)
         reason = os.strerror(number) + (f" ({said})" if said else "")
         return kind(f"in the guest, {path!r}: {reason}", completed, path, number)
 
 
 class GuestFileNotFoundError(GuestFileError, FileNotFoundError):
-    """There is no such file or folder in the guest."""
+    """The guest has no such file or directory."""
 
     ERRNO = errno.ENOENT
 
 
 class GuestFileExistsError(GuestFileError, FileExistsError):
-    """It is there already in the guest."""
+    """The file exists already in the guest."""
 
     ERRNO = errno.EEXIST
 
 
 class GuestIsADirectoryError(GuestFileError, IsADirectoryError):
-    """It is a folder in the guest, and no file."""
+    """The path is a directory in the guest, not a file."""
 
     ERRNO = errno.EISDIR
 
 
 class GuestNotADirectoryError(GuestFileError, NotADirectoryError):
-    """It is no folder in the guest."""
+    """The path is not a directory in the guest."""
 
     ERRNO = errno.ENOTDIR
 
 
 class GuestPermissionError(GuestFileError, PermissionError):
-    """The guest's user may not do that."""
+    """The guest's user lacks the permission."""
 
     ERRNO = errno.EACCES
 
 
 class GuestDirectoryNotEmptyError(GuestFileError):
-    """The guest's folder is not empty."""
+    """The guest's directory is not empty."""
 
     ERRNO = errno.ENOTEMPTY
-    hint = "remove(path, recursive=True) removes all of it"
+    hint = "remove(path, recursive=True) also removes what is in it"
 
 
 class CopyError(SmolvmError):
-    """cp could not read its source or write its target. A file that was there on the host is untouched."""
+    """cp could not read its source or write its target. An existing file on the host is left as it was."""
 
-    hint = "cp copies one regular file to a full file name; directories go through tar and exec"
+    hint = "cp copies one regular file to a full file name; for directories use upload() and download()"
 
 
 class CopyNotFoundError(CopyError, GuestFileNotFoundError):
-    """cp: there is no such file in the guest, or no such folder."""
+    """cp: the guest has no such file, or no such directory."""
 
 
 class CopyIsADirectoryError(CopyError, GuestIsADirectoryError):
-    """cp: in the guest it is a folder, and no file."""
+    """cp: the path is a directory in the guest, not a file."""
 
 
 class UnsafeArchiveError(SmolvmError):
-    """What the guest sent for a download would leave its folder, or is no honest archive. Nothing of it was kept."""
+    """A download would write outside its directory, or the archive from the guest is malformed. Nothing was kept."""
 
-    hint = "exec(['tar', ...]) gives the bytes, to look at them"
+    hint = "exec(['tar', ...]) returns the archive's bytes, if you want to look at them"

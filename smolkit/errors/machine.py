@@ -1,77 +1,78 @@
-"""What goes wrong with a machine."""
+"""Errors of a machine."""
 
 from __future__ import annotations
 
-from smolkit.errors.base import SmolvmError
+from smolkit.values.base_error import SmolvmError
 
 
 class InvalidNameError(SmolvmError, ValueError):
-    """Not a name that the engine takes: 1 to 128 of A-Z a-z 0-9 _ -, a letter or digit first, no `--`, no `-` last."""
+    """Not a valid machine name.
 
-    hint = "client.machine() without a name makes a fresh one"
+    A name has 1 to 128 characters of A-Z a-z 0-9 _ -, begins with a letter or digit, has no `--` and does not end with `-`.
+    """
+
+    hint = "client.machine() without a name picks a fresh one"
 
 
 class MachineNotFoundError(SmolvmError):
-    """There is no machine of that name."""
+    """No machine has that name."""
 
-    hint = "client.ls() lists the machines; is the state directory (HOME, SMOLVM_DATA_DIR) the one you mean?"
+    hint = "client.ls() lists the machines; is this the right state directory (HOME, SMOLVM_DATA_DIR)?"
 
 
 class MachineExistsError(SmolvmError):
-    """A machine of that name exists, or is being created. It was not touched."""
+    """A machine with that name exists, or is being created. It was not touched."""
 
-    hint = "client.machine() without a name makes a fresh one"
+    hint = "client.machine() without a name picks a fresh one"
 
 
 class MachineHasBranchesError(SmolvmError):
-    """Other machines were branched from it, and their disks depend on it. It was not deleted."""
+    """Other machines were branched from this one, and their disks depend on it. It was not deleted."""
 
-    hint = "delete those first, or all of them at once: machine.delete(cascade=True)"
+    hint = "delete the branches first, or all at once: machine.delete(cascade=True)"
 
 
 class MachineReplacedError(SmolvmError):
-    """The machine that the handle made is gone, and another has its name. That one was not touched."""
+    """The machine that this handle made is gone, and another one has its name. That one was not touched."""
 
-    hint = "client.machine(name) is a fresh handle, for whatever machine has the name now"
+    hint = "client.machine(name) returns a handle for the machine that has the name now"
 
 
 class MachineNotRunningError(SmolvmError):
-    """The machine exists and does not answer: created, stopped, paused, or its agent is gone."""
+    """The machine exists but does not run, or does not answer: it is stopped or paused, or its agent is gone."""
 
     hint = "machine.start() boots it; `with client.machine(...)` does so by itself"
 
 
 class MachineRunningError(SmolvmError):
-    """The machine runs, and what was asked can be done only to one that does not. Nothing was changed."""
+    """The machine runs, and the operation needs a stopped one. Nothing was changed."""
 
-    hint = "machine.stop() first"
+    hint = "call machine.stop() first"
 
 
 class MachineNeverStartedError(SmolvmError):
-    """The machine was never started, and so has no disks yet: they cannot be resized or packed. Nothing was changed."""
+    """The machine was never started, so it has no disks yet to resize or pack. Nothing was changed."""
 
     summary = "the machine has no disks before its first start"
-    hint = (
-        "give storage= and overlay= to client.machine() before it is created; or machine.start() and machine.stop() first"
-    )
+    hint = "pass storage= and overlay= to client.machine() before create(), or start and stop the machine first"
 
 
 class WaitTimeoutError(SmolvmError, TimeoutError):
-    """What `wait_until` waited for did not come true in time. Notes carry the end of the machine's logs."""
+    """The condition of `wait_until` did not come true in time. Notes have the end of the machine's logs."""
 
-    hint = "look into the machine: exec(['ps']) shows what runs there; timeout= gives it longer"
+    hint = "exec(['ps']) shows what runs in the machine; timeout= allows more time"
 
 
 class CleanupError(SmolvmError):
-    """The machine that a `with` made could not be removed. The message names it; `__cause__` is why."""
+    """A machine created by a `with` block could not be removed. The message names it; `__cause__` has the reason."""
 
-    hint = "client.machine(name).delete() tries again; client.ls() shows what is there"
+    hint = "client.machine(name).delete() tries again; client.ls() lists the machines"
 
 
 class PolicyNotRecordedError(SmolvmError):
-    """The engine recorded another network policy than was asked. The machine was deleted: it never ran without it."""
+    """The engine recorded another network policy than the one asked for. The machine was deleted before it ever ran."""
 
-    hint = "do not work around this by leaving the policy out; report it with the engine's version"
+    hint = "do not leave the policy out to get around this; report it with the engine's version"
 
 
 class StartError(SmolvmError):
@@ -79,31 +80,31 @@ class StartError(SmolvmError):
 
 
 class HypervisorUnavailableError(StartError):
-    """The host has no hypervisor that the engine may use."""
+    """The engine can use no hypervisor on this host."""
 
-    summary = "this host boots no microVMs"
+    summary = "this host cannot boot microVMs"
 
     hint = (
         "microVMs need KVM: does /dev/kvm exist, and may this user (and the user that the engine's VMs run as) open it? "
-        "client.doctor() looks"
+        "client.doctor() checks"
     )
 
 
 class PortInUseError(StartError):
-    """Something on the host, perhaps another machine, has a port that this machine was to publish."""
+    """A port that the machine should publish is in use on the host, perhaps by another machine."""
 
     hint = "client.free_port() finds a port for ports=[(port, 80)]; machine.update(remove_ports=..., ports=...) changes it"
 
 
 class BootFailedError(StartError):
-    """The VM was started and its agent did not answer. A note carries the end of its console log, where there is one."""
+    """The VM was started, but its agent did not answer. A note has the end of its console log, if there is one."""
 
     summary = "the machine did not boot"
 
-    hint = "a starved host can cause this: try again; SMOLVM_START_TIMEOUT_SECS (engine >= 1.13.1) gives it longer"
+    hint = "an overloaded host can cause this: try again; SMOLVM_START_TIMEOUT_SECS (engine >= 1.13.1) allows more time"
 
 
 class StartInProgressError(StartError):
-    """Another process is starting this machine, or runs it."""
+    """Another process is starting this machine, or already runs it."""
 
-    hint = "wait for the other start to end; then start() answers at once"
+    hint = "wait until the other start has finished; then start() returns at once"

@@ -1,4 +1,4 @@
-"""Look at a machine: what it is, whose, and what hangs on it. Generators, as in `smolkit.flows.teardown`."""
+"""Workflows that look a machine up: its record, whether it is this handle's, and its branches."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PAUSES = (0.2, 0.5)  # seconds before each further look
-_FINAL = (MachineNotFoundError, DeadlockError)  # another look would say the same
+_PAUSES = (0.2, 0.5)  # seconds before each further try
+_FINAL = (MachineNotFoundError, DeadlockError)  # another try would give the same answer
 
 
 def status(name: str, dialect: Dialect) -> Steps[MachineInfo]:
-    """What the engine has on record of the machine, asked in the way that changes nothing."""
+    """The engine's record of the machine, by a command that has no side effects in this version."""
     if dialect.supports("status without side effects"):
         info: MachineInfo = yield Status(name)
         return info
@@ -44,10 +44,10 @@ def status(name: str, dialect: Dialect) -> Steps[MachineInfo]:
 
 
 def lookup(name: str) -> Steps[MachineInfo]:
-    """What `ls` has of the machine.
+    """The machine's record in `ls`.
 
     Raises:
-        MachineNotFoundError: it has no such machine.
+        MachineNotFoundError: `ls` does not list it.
     """
     machines: tuple[MachineInfo, ...] = yield Ls()
     for info in machines:
@@ -57,7 +57,7 @@ def lookup(name: str) -> Steps[MachineInfo]:
 
 
 def insist(look: Callable[[], Steps[T]]) -> Steps[T]:
-    """Look again where a look fails. "Not found" is no failure; what waits for itself fails again."""
+    """Look something up, and try again if that fails. MachineNotFoundError and DeadlockError are raised at once."""
     for pause in _PAUSES:
         try:
             return (yield from look())
@@ -69,7 +69,7 @@ def insist(look: Callable[[], Steps[T]]) -> Steps[T]:
 
 
 def _look(name: str, dialect: Dialect) -> Steps[MachineInfo]:
-    """The machine's record; `ls` has the last word, where the engine cannot tell its status."""
+    """The machine's record, from `ls` if the engine cannot tell its status."""
     try:
         return (yield from insist(lambda: status(name, dialect)))
     except _FINAL:
@@ -79,19 +79,22 @@ def _look(name: str, dialect: Dialect) -> Steps[MachineInfo]:
 
 
 def age(marks: Marks) -> Steps[float]:
-    """Seconds since the marks were made. Of two clocks, as either may stand: for a set date, or for a host that sleeps."""
+    """Seconds since the marks were made, by the clock that says more.
+
+    The date may be set back, and the monotonic clock stops while the host sleeps.
+    """
     since_epoch: float = (yield Now()) - marks.at
     monotonic: float = (yield Clock()) - marks.since
     return max(since_epoch, monotonic)
 
 
 def check_same(name: str, dialect: Dialect, marks: Marks | None) -> Steps[None]:
-    """Look whether the machine is still the one that was made with these marks.
+    """Check that the machine is still the one that was made with these marks.
 
     Raises:
-        MachineNotFoundError: there is none.
-        MachineReplacedError: it is another one.
-        CleanupError: no look succeeded.
+        MachineNotFoundError: there is no machine of this name.
+        MachineReplacedError: it is another machine.
+        CleanupError: its record could not be read.
     """
     labels = dialect.supports("machine create --label")
     if marks is None or (yield Planning()) or not (labels or (yield from age(marks)) > CLOCKS_DIFFER):
@@ -101,21 +104,21 @@ def check_same(name: str, dialect: Dialect, marks: Marks | None) -> Steps[None]:
     except _FINAL:
         raise
     except SmolvmError as error:
-        message = f"machine {name!r} is left: it is not known whether it is still this handle's: {error.message}"
+        message = f"machine {name!r} is left: it could not be checked whether it is still this handle's: {error.message}"
         raise CleanupError(message, error.completed) from error
     if not marks.are_on(info, labels=labels):
         raise MachineReplacedError(
-            f"machine {name!r} is not the one that this handle made: that is gone, and the name was used again"
+            f"machine {name!r} is not the one that this handle made: that one is gone, and the name was used again"
         )
 
 
 def check_branches(name: str, dialect: Dialect) -> Steps[None]:
-    """Looks for machines that were branched from this one, where the engine would delete it from under them.
+    """Check that no machine was branched from this one, in versions whose `delete` would not.
 
     Raises:
-        MachineHasBranchesError: there are some.
+        MachineHasBranchesError: there are branches.
     """
     if dialect.supports("delete -f refuses a branch source") or not dialect.supports("parents in ls"):
         return
     if branches := [info.name for info in (yield Ls()) if info.parent == name]:
-        raise MachineHasBranchesError(f"machine {name!r} is what {', '.join(branches)} were branched from")
+        raise MachineHasBranchesError(f"machine {name!r} has branches: {', '.join(branches)}")

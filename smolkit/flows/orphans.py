@@ -1,4 +1,4 @@
-"""What a watchdog runs when its process has ended with machines left: removes them. Nobody reads what it would say."""
+"""Program that a watchdog runs when its owner has ended with machines left: it removes them, without any output."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
     from smolkit.runners.base import Runner
 
-_BRIEFLY = (0.01, 1.0)  # seconds between two looks at a process that goes on: the first, and the longest
-# Seconds before each further look, 17 minutes in all: a create that was under way outlives its caller, and may take 15.
+_BRIEFLY = (0.01, 1.0)  # seconds between two looks at an owner that lives on: the first pause, and the longest
+# Seconds before each further look, 17 minutes in all: a create that was under way outlives its caller, and takes up to 15.
 _PAUSES = tuple(0.5 * 2**number for number in range(11))
 
 
 def main(told: str) -> None:
-    """Waits until the owner is gone, and removes its machines.
+    """Wait until the owner is gone, and remove its machines.
 
     Args:
-        told: What it held when its link was closed, and a line for each engine.
+        told: The state of its machines when its socket was closed, and a line for each engine.
     """
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # unlike SIG_IGN, the engine does not inherit it
+        signal.signal(number, lambda *_: None)  # not SIG_IGN, which the engine would inherit
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.environ.clear()  # the engines' are told
-    holds, *lines = told.splitlines()
+    os.environ.clear()  # each engine's variables are in its line
+    state, *lines = told.splitlines()
     engines = [json.loads(line) for line in lines]
     owner = Owner.parse(engines[0]["owner"])
     assert owner is not None  # noqa: S101  (for the type checker: it was written by one)
     wait_for_end(owner)
-    remove([_runner(engine) for engine in engines], owner, _PAUSES, int(holds) if holds.startswith("+") else 0)
+    remove([_runner(engine) for engine in engines], owner, _PAUSES, int(state) if state.startswith("+") else 0)
 
 
 def _runner(engine: dict[str, Any]) -> SubprocessRunner:
@@ -48,7 +48,7 @@ def _runner(engine: dict[str, Any]) -> SubprocessRunner:
 
 
 def wait_for_end(owner: Owner) -> None:
-    """Returns when the owner has ended: it may go on without its link, after an exec or having closed all descriptors."""
+    """Wait until the owner has ended. Its socket may be closed before: by an exec, or by closing all descriptors."""
     pause, longest = _BRIEFLY
     while is_alive(owner.pid, owner.started):
         blocking.sleep(pause)
@@ -56,13 +56,13 @@ def wait_for_end(owner: Owner) -> None:
 
 
 def remove(runners: Sequence[Runner], owner: Owner, pauses: Iterable[float], expected: int) -> None:
-    """Removes the owner's machines.
+    """Remove the owner's machines.
 
     Args:
         runners: One for each engine.
-        owner: A process that is gone.
-        pauses: Seconds before each further look, while one fails or fewer were found than expected.
-        expected: How many there are, those that are still being made among them.
+        owner: A process that has ended.
+        pauses: Seconds before each further look, while one fails or finds fewer machines than expected.
+        expected: The number of machines, those that are still being made among them.
     """
     removed = 0
     for pause in (0.0, *pauses):
@@ -74,7 +74,7 @@ def remove(runners: Sequence[Runner], owner: Owner, pauses: Iterable[float], exp
 
 
 def _remove(runner: Runner, owner: Owner) -> int | None:
-    """How many were removed; None where one was not, or it is not known."""
+    """The number of machines that were removed; None if one could not be, or could not be found."""
     try:
         dialect = runner.engine.dialect
         labels = dialect.supports("machine create --label")

@@ -1,4 +1,4 @@
-"""What makes and changes machines: create, branch, start, enter, update. Generators, as in `smolkit.flows.teardown`."""
+"""Workflows that create, branch, start and update machines, and the one that enters a `with` block."""
 
 from __future__ import annotations
 
@@ -19,37 +19,38 @@ from smolkit.errors import (
     tail,
 )
 from smolkit.flows.lookup import check_same, insist, lookup, status
-from smolkit.flows.steps import Pause, Planning, ReadLog, Settle
+from smolkit.flows.steps import InterruptPoint, Pause, Planning, ReadLog
 from smolkit.flows.teardown import PAUSES, discard, end, halt, how_to_enter, may_be_left, note, once, patiently, try_each
 from smolkit.values import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from smolkit.commands.admin import Branch, Update
     from smolkit.commands.create import MachineSpec
     from smolkit.commands.dialect import Dialect
     from smolkit.commands.lifecycle import Start
     from smolkit.commands.option_types import BranchOptions
     from smolkit.commands.run import Run, RunDetached
-    from smolkit.commands.verbs import Branch, Update
     from smolkit.flows.steps import Steps
     from smolkit.flows.teardown import Keep
+    from smolkit.values.exec_result import ExecResult
     from smolkit.values.ownership import Marks
-    from smolkit.values.results import ExecResult, MachineInfo
+    from smolkit.values.results import MachineInfo
 
 _LOG_TAIL = 16_384  # bytes
-_REMOVAL = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before each further look; the engine's helper takes up to 5 s
+_REMOVAL = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before each further look; the engine's helper process takes up to 5 s
 
 
 def create(name: str, spec: MachineSpec, dialect: Dialect, marks: Marks) -> Steps[None]:
-    """Creates the machine, and makes sure that its network policy is recorded as asked; if not, it is gone again."""
+    """Create the machine; delete it again unless its network policy is recorded as asked."""
     check = spec.check_recorded if spec.has_policy else None
-    making = patiently(Create(name, spec, marks=marks.labels), settle=True)
+    making = patiently(Create(name, spec, marks=marks.labels), interruptible=True)
     yield from _make(name, making, check, dialect, marks)
 
 
 def branch(name: str, command: Branch, dialect: Dialect, marks: Marks) -> Steps[None]:
-    """Makes the machine as a branch of another one; it runs. One that failed, or was interrupted, leaves nothing."""
+    """Make a running machine as a branch of another one. A failure or an interrupt leaves nothing."""
     yield from _make(name, once(command), None, dialect, marks)
 
 
@@ -62,7 +63,7 @@ def _make(
         is_made = True
         if check is not None and not (yield Planning()):
             check((yield from lookup(name)))
-        yield Settle()
+        yield InterruptPoint()
     except BaseException as error:
         if is_made:
             note(error, (yield from discard(name, dialect)))
@@ -72,30 +73,30 @@ def _make(
 
 
 def _undo_if_ours(name: str, dialect: Dialect, marks: Marks, error: BaseException) -> Steps[None]:
-    """After a create of which it is not known what it did: what stands under the name is removed if its marks are ours."""
+    """Remove the machine of this name if it has these marks, after a create whose outcome is unknown."""
     try:
         found = yield from insist(lambda: lookup(name))
     except MachineNotFoundError:
         return
     except SmolvmError as failure:
-        add_note(error, f"whether machine {name!r} was created is not known either: {failure.message}")
+        add_note(error, f"and it could not be looked up whether machine {name!r} was created: {failure.message}")
         return
     except BaseException as late:
-        add_note(late, f"machine {name!r} may have been created all the same: client.ls() tells")
+        add_note(late, f"machine {name!r} may have been created: see client.ls()")
         raise
     if marks.labels and dialect.supports("machine create --label") and marks.are_on(found, labels=True):
         note(error, (yield from discard(name, dialect)))
     else:
-        add_note(error, f"there is a machine {name!r}; it could not be told to be this handle's, and was not touched")
+        add_note(error, f"there is a machine {name!r}; nothing proves that it is this handle's, and it was not touched")
 
 
 def abandon(name: str, dialect: Dialect, marks: Marks) -> Steps[None]:
-    """Removes what stands under the name with these marks, of a create or start that nobody follows any more.
+    """Remove the machine with these marks, of a `with` whose beginning was abandoned by its task.
 
-    It may be on its way still: it is looked for again for a while.
+    The create may still be under way: the machine is looked up several times.
     """
     if not (marks.labels and dialect.supports("machine create --label")):
-        return  # nothing tells it from another's
+        return  # without labels, it could be anybody's
     for pause in PAUSES:
         with suppress(MachineNotFoundError):
             if marks.are_on((yield from lookup(name)), labels=True):
@@ -105,16 +106,16 @@ def abandon(name: str, dialect: Dialect, marks: Marks) -> Steps[None]:
 
 
 def branch_many(command: Branch, names: list[str]) -> Steps[None]:
-    """Makes several branches; they run. (A batch that fails undoes itself.)"""
+    """Make several running branches. (The engine undoes a batch that fails.)"""
     try:
         yield from once(command)
     except OutcomeUnknownError as error:
-        add_note(error, f"machines {names[0]!r} to {names[-1]!r} may have been made all the same: client.ls() tells")
+        add_note(error, f"machines {names[0]!r} to {names[-1]!r} may have been made: see client.ls()")
         raise
 
 
 def undo(names: list[str], dialect: Dialect) -> Callable[[BaseException], Steps[None]]:
-    """What removes machines that were made just now, because of this exception."""
+    """Make the workflow that removes machines which were made just now, because of an exception."""
 
     def remove(error: BaseException) -> Steps[None]:
         for name in names:
@@ -137,11 +138,11 @@ def run(command: Run, dialect: Dialect) -> Steps[ExecResult]:
 
 
 def removal(name: str, dialect: Dialect) -> Steps[list[Exception]]:
-    """Wait until the engine has removed an ephemeral machine, "" for none. A CleanupError, if it does not.
+    """Wait until the engine has removed an ephemeral machine; no-op for "". The answer is a CleanupError, if it does not.
 
-    A helper process that the engine leaves behind does so, and each later call of it for what the helper missed (0.7.2 to
-    1.32.2). smolkit itself only looks: it can put no mark on such a machine (`machine run` takes no label, and a name only
-    with --detach), and where the engine does not name it, the name is what the guest wrote (see `Run.machine`).
+    A helper process of the engine's removes it, or a later call of the engine if the helper missed it (0.7.2 to 1.32.2).
+    smolkit must not: it cannot label such a machine (`machine run` has no --label, and --name only with --detach), and
+    where the engine does not print its name, the guest wrote what is taken for it (see `Run.machine`).
     """
     for pause in (0.0, *_REMOVAL) if name else ():
         if pause:
@@ -153,19 +154,19 @@ def removal(name: str, dialect: Dialect) -> Steps[list[Exception]]:
         except SmolvmError:
             continue
         if info.raw.get("ephemeral") is not True:
-            return []  # no machine of any run
+            return []  # not the machine of a run
     return [CleanupError(f"machine {name!r} is left: the engine has not removed it")] if name else []
 
 
 def run_detached(name: str, command: RunDetached, spec: MachineSpec, dialect: Dialect, marks: Marks) -> Steps[None]:
-    """Makes a machine that runs a command as its workload, with its network policy recorded as asked, or gone again."""
+    """Make a machine with a command as its workload; delete it again unless its network policy is recorded as asked."""
     if spec.has_policy:
         dialect.require("allow lists in ls")
     yield from _make(name, once(command), spec.check_recorded if spec.has_policy else None, dialect, marks)
 
 
 def start(command: Start) -> Steps[None]:
-    """Starts the machine. Where it did not boot, the end of its console log goes on the error as a note."""
+    """Start the machine. If it did not boot, the ends of its logs become notes on the error."""
     try:
         yield command
     except BootFailedError as error:
@@ -174,23 +175,23 @@ def start(command: Start) -> Steps[None]:
 
 
 def add_logs(error: SmolvmError, name: str, files: tuple[str, ...]) -> Steps[None]:
-    """Makes notes on the error of how these files of the machine's data directory end."""
+    """Add the ends of these files of the machine's data directory to the error, as notes."""
     with suppress(SmolvmError):
-        folder: str = yield DataDir(name)
+        directory: str = yield DataDir(name)
         for file in files:
-            if said := tail((yield ReadLog(f"{folder}/{file}", -_LOG_TAIL))):
+            if said := tail((yield ReadLog(f"{directory}/{file}", -_LOG_TAIL))):
                 add_note(error, f"the end of {file} of machine {name!r}:\n{said}")
 
 
 def console(name: str) -> Steps[bytes]:
-    """The end of the machine's console."""
-    folder: str = yield DataDir(name)
-    end: bytes = yield ReadLog(f"{folder}/agent-console.log", -(2**20))
+    """The last MiB of the machine's console log."""
+    directory: str = yield DataDir(name)
+    end: bytes = yield ReadLog(f"{directory}/agent-console.log", -(2**20))
     return end
 
 
 def enter(start_it: Start, spec: MachineSpec | None, dialect: Dialect, marks: Marks, keep: Keep) -> Steps[None]:
-    """Creates and starts the machine; a start that fails leaves nothing behind (but what is to be kept).
+    """Create and start the machine. If that fails, remove it again, unless it is to be kept.
 
     With spec=None it was created before, with these marks.
     """
@@ -201,9 +202,9 @@ def enter(start_it: Start, spec: MachineSpec | None, dialect: Dialect, marks: Ma
         else:
             yield from check_same(start_it.name, dialect, marks)
         is_there = True
-        yield Settle()
+        yield InterruptPoint()
         yield from start(start_it)
-        yield Settle()
+        yield InterruptPoint()
     except BaseException as error:
         if is_there:
             yield from not_entered(start_it.name, dialect, marks, keep, trusted=spec is not None)(error)
@@ -215,11 +216,11 @@ def enter(start_it: Start, spec: MachineSpec | None, dialect: Dialect, marks: Ma
 def not_entered(
     name: str, dialect: Dialect, marks: Marks, keep: Keep, *, trusted: bool
 ) -> Callable[[BaseException], Steps[None]]:
-    """What removes a machine whose `with` does not begin, because of this exception; or ends it, if it is to be kept."""
+    """Make the workflow that removes a machine, or stops it if it is to be kept, because its `with` failed to begin."""
 
     def remove(error: BaseException) -> Steps[None]:
         if keep:
-            # A half-booted VM would be invisible.
+            # Not left as it is: no command of the engine's would list a half-booted VM.
             note(error, (yield from try_each([halt(name, dialect, marks, trusted=trusted)])))
             add_note(error, how_to_enter(name))
         else:
@@ -229,7 +230,7 @@ def not_entered(
 
 
 def update(name: str, command: Update, dialect: Dialect, marks: Marks | None) -> Steps[None]:
-    """Changes the machine's record, and makes sure that allow lists are recorded as asked."""
+    """Change the machine's record, and check that allow lists are recorded as asked."""
     asked = dict(command.chosen)
     yield from check_same(name, dialect, marks)
     yield from patiently(command)
@@ -242,6 +243,6 @@ def update(name: str, command: Update, dialect: Dialect, marks: Marks | None) ->
 
 
 def labelled(options: BranchOptions, marks: Marks) -> dict[str, Any]:
-    """The options of a branch, its marks among the labels."""
+    """The options of a branch, with its marks among the labels."""
     labels = {**dict(validate.pairs("labels", options.get("labels") or {})), **dict(marks.labels)}
     return {**options, "labels": labels or None}

@@ -1,4 +1,4 @@
-"""Finding the machines that nobody wants any more, and removing them. Generators, as in `smolkit.flows.teardown`."""
+"""Workflows that find and remove machines whose owner is gone or whose lifetime is over."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def reapable(here: Here, dialect: Dialect) -> Steps[list[Reapable]]:
-    """The machines of smolkit's that nobody wants any more, branches before what they were branched from.
+    """The machines to remove, branches before their sources.
 
-    What a machine that stays was branched from stays too: its disks depend on it.
+    The sources of a machine that stays are not among them: its disks depend on theirs.
     """
     labels, tells_parents = dialect.supports("machine create --label"), dialect.supports("parents in ls")
     machines: tuple[MachineInfo, ...] = yield Ls()
@@ -37,12 +37,12 @@ def reapable(here: Here, dialect: Dialect) -> Steps[list[Reapable]]:
 
 
 def _is_branchable(machine: MachineInfo) -> bool:
-    """Whether branches of it may live, where the engine does not tell of which machine one is."""
+    """True if it may have branches, in versions that do not record the source of a branch."""
     return bool(machine.raw.get("forkable")) or machine.state == "frozen"
 
 
 def _ancestors(name: str, parents: Mapping[str, str | None]) -> list[str]:
-    """What a machine was branched from, and that from, and so on."""
+    """The machine's source, the source of that, and so on."""
     line: list[str] = []
     parent = parents.get(name)
     while parent is not None and parent not in line:
@@ -52,7 +52,7 @@ def _ancestors(name: str, parents: Mapping[str, str | None]) -> list[str]:
 
 
 def reap(found: list[Reapable], dialect: Dialect) -> Steps[None]:
-    """Ends and deletes these machines; each is looked at once more, in case its name is another's by now."""
+    """Remove these machines. Each is looked up once more, since its name may be another machine's by now."""
     failures: list[Exception] = []
     for item in found:
         name = item.machine.name

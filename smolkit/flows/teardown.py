@@ -1,27 +1,27 @@
-"""What takes more than one engine call to end and to look at: pure generators of steps (see `smolkit.flows.steps`).
+"""Workflows that end a `with` block, stop, remove and delete machines.
 
-What is left, and what comes out, when something fails: the rules, in the order in which they win.
+The rules for what is left, and for what is raised, when something fails, in the order of their precedence:
 
-1. Only what this handle made is undone: a name that is taken is left alone, and so is a machine that somebody else made
-   under the name since. Before anything that would harm it there is a look at the machine, which is tried again where it
-   fails; a machine of which it cannot be told whose it is stays, and the error says so. (A `with` that takes less than ten
-   seconds and does not fail is taken at its word.)
+1. Only what this handle made is undone. A name that is taken is left alone, and so is a machine that somebody else has made
+   under the name since: before anything that would harm it, the machine is looked up (several times, if that fails). If it
+   cannot be told whose machine it is, it stays, and the error says so. (After a `with` of less than ten seconds that did
+   not fail, the machine is taken for its own without a look.)
 2. `keep` leaves a machine that was made: True always, "on_error" after a failure, with a note on how to get into it. A
-   create that failed or was interrupted made none: it is undone.
-3. Else a `with` that fails or is interrupted, wherever it is, leaves nothing. (`create` and `branch` alone undo
-   themselves, too; `start`, `stop` and `delete` alone come to their end.)
-4. Every step of an undoing is tried, whatever became of those before it: "not found" while deleting is success, what is
-   busy is tried again, what was cut short is repeated, then `ls` decides.
-5. An interrupt (Ctrl-C, whatever a signal handler raises, a cancellation) waits for the step that it meets, and for what
-   is then to be undone; a pause between two tries it ends. A second one during the same step ends that at once; of a stop
-   or a delete, the rest is dropped, and a note says what may be left.
-6. What comes out is the interrupt; without one, the body's exception; without that, the first failure. None is lost: an
-   interrupt has the body's exception as its context, and every further failure is a note on what comes out.
+   create that failed or was interrupted has made none: it is undone.
+3. Otherwise a `with` that fails or is interrupted anywhere leaves nothing. (`create` and `branch` alone undo themselves,
+   too; `start`, `stop` and `delete` alone come to their end.)
+4. Every step of an undo is tried, whatever became of the steps before: "not found" while deleting is success, what is busy
+   is tried again, what was cut short is repeated, and then `ls` decides.
+5. An interrupt waits for the end of the step that it strikes in, and of the undo that follows; it ends only a pause between
+   two tries. A second one during the same step ends the step; the rest of a stop or a delete is dropped, and a note says
+   what may be left. (How: `smolkit.flows.steps`.)
+6. The interrupt is raised; without one, the body's exception; without that, the first failure. None is lost: an interrupt
+   has the body's exception as its context, and further failures are notes on what is raised.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from smolkit.commands.lifecycle import Delete, Ls, Stop
 from smolkit.errors import (
@@ -36,30 +36,27 @@ from smolkit.errors import (
     add_note,
 )
 from smolkit.flows.lookup import age, check_branches, check_same
-from smolkit.flows.steps import Pause, Settle, Steps
+from smolkit.flows.steps import InterruptPoint, Pause, Steps
 
 if TYPE_CHECKING:
-    from typing import Literal
-
     from smolkit.commands.base import Command
     from smolkit.commands.dialect import Dialect
     from smolkit.values.ownership import Marks
 
-    Keep = bool | Literal["on_error"]
-
+Keep = bool | Literal["on_error"]
 T = TypeVar("T")
 
-PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds before each further try of what was busy
-_TRUST = 10.0  # seconds for which a `with` takes it that its machine is still its own
+PAUSES = (0.2, 0.5, 1.0, 2.0)  # seconds before each further try after a busy error
+_TRUST = 10.0  # seconds for which a `with` takes its machine for its own without a look
 
 
 def once(command: Command[T]) -> Steps[T]:
-    """One command, as a procedure."""
+    """Run one command, as a workflow."""
     answer: T = yield command
     return answer
 
 
-def leave(
+def exit_block(
     name: str,
     dialect: Dialect,
     marks: Marks,
@@ -69,9 +66,16 @@ def leave(
     branchable: bool,
     told: list[bool],
 ) -> Steps[None]:
-    """End and delete the machine after a body that ended so, unless it is to be kept, or branches of it live.
+    """Remove the machine at the end of a `with`, unless it is to be kept, or has branches.
 
-    What became of it goes into `told` as soon as it is known: whether the name is another machine's.
+    Args:
+        name: Its name.
+        dialect: What the engine's version can be told.
+        marks: Those that it was made with.
+        keep: As for `client.machine`.
+        body: The exception of the block; None if it did not fail.
+        branchable: Whether it may have branches.
+        told: A list that takes the outcome as soon as it is known: whether the name is another machine's.
     """
     if keep is True or (keep == "on_error" and body is not None):
         told.append(False)
@@ -81,7 +85,7 @@ def leave(
     try:
         failures = yield from end(name, dialect, marks, trusted=body is None, branchable=branchable)
     except BaseException:
-        told.append(False)  # who insists is let go
+        told.append(False)  # a second interrupt: whoever insists is let go
         raise
     told.append(any(isinstance(failure, MachineReplacedError) for failure in failures))
     if body is None and failures:
@@ -91,8 +95,8 @@ def leave(
     if body is not None:
         note(body, failures)
         try:
-            yield Settle()
-        except BaseException as interrupt:  # it comes out in the body's place
+            yield InterruptPoint()
+        except BaseException as interrupt:  # it is raised in place of the body's exception
             note(interrupt, failures)
             raise
 
@@ -100,9 +104,9 @@ def leave(
 def end(
     name: str, dialect: Dialect, marks: Marks, *, trusted: bool, branchable: bool = False, half_booted: bool = False
 ) -> Steps[list[Exception]]:
-    """Discard the machine, if it is the one with these marks and nothing hangs on it. The failures.
+    """Discard the machine if it has these marks and no branches. The answer is the failures.
 
-    A machine that is trusted is taken at its word where it was made just now: to look is one call more.
+    If trusted, a machine that was made within the last _TRUST seconds is not looked up, which saves a call.
     """
     try:
         yield from _check_unless(name, dialect, marks, trusted=trusted)
@@ -114,7 +118,7 @@ def end(
     except (MachineReplacedError, MachineHasBranchesError, CleanupError) as error:
         return [error]
     except SmolvmError as error:
-        message = f"machine {name!r} is left: it is not known whether branches of it live: {error.message}"
+        message = f"machine {name!r} is left: it could not be checked whether it has branches: {error.message}"
         return [CleanupError(message, error.completed)]
     except Exception as error:  # noqa: BLE001  (likewise in try_each)
         add_note(error, may_be_left(name))
@@ -130,7 +134,7 @@ def _check_unless(name: str, dialect: Dialect, marks: Marks, *, trusted: bool) -
 
 
 def halt(name: str, dialect: Dialect, marks: Marks, *, trusted: bool) -> Steps[None]:
-    """Stop the machine, as `end` ends it."""
+    """Stop the machine if it has these marks. Trusted as in `end`."""
     try:
         yield from _check_unless(name, dialect, marks, trusted=trusted)
     except SmolvmError:
@@ -142,15 +146,15 @@ def halt(name: str, dialect: Dialect, marks: Marks, *, trusted: bool) -> Steps[N
 
 
 def how_to_enter(name: str) -> str:
-    """The note about a machine that was kept. Engines of both grammars take these words."""
+    """The note about a machine that was kept. Its commands work with engines of both grammars."""
     return (
-        f"machine {name!r} was kept. Into it: smolvm machine shell --name {name} (after smolvm machine start --name {name} "
-        f"if it does not run). When it has served: smolkit's client.machine({name!r}).delete()"
+        f"machine {name!r} was kept. To get into it: smolvm machine shell --name {name} (after smolvm machine start "
+        f"--name {name}, if it does not run). To remove it: smolkit's client.machine({name!r}).delete()"
     )
 
 
 def discard(name: str, dialect: Dialect, *, half_booted: bool = False) -> Steps[list[Exception]]:
-    """Ends and deletes the machine, trying every step. The failures, in order.
+    """End and delete the machine, trying every step. The answer is the failures, in order.
 
     `delete -f` alone ends a running machine from 0.8.1 on. After a start that failed or was killed it leaves the
     half-booted VMM behind, and only `stop` ends that (1.32.2).
@@ -162,12 +166,12 @@ def discard(name: str, dialect: Dialect, *, half_booted: bool = False) -> Steps[
 
 
 def try_each(steps: list[Steps[None]]) -> Steps[list[Exception]]:
-    """Does these one after the other; the failures, in order."""
+    """Run these workflows one after the other, whatever fails. The answer is the failures, in order."""
     failures: list[Exception] = []
     for step in steps:
         try:
             yield from step
-        except Exception as error:  # noqa: BLE001  (what a runner raises that is no SmolvmError hides nothing either)
+        except Exception as error:  # noqa: BLE001  (a runner's own error must not end the rest either)
             failures.append(error)
     return failures
 
@@ -180,7 +184,7 @@ def _remove(name: str) -> Steps[None]:
 
 
 def stop_patiently(name: str) -> Steps[None]:
-    """A stop that fails is tried again, whatever it said: a VM that it leaves behind may be in no record any more."""
+    """Stop the machine; try again after any failure, since a VM that is left behind may be in no record any more."""
     try:
         for pause in PAUSES[:2]:
             try:
@@ -200,13 +204,13 @@ def stop_patiently(name: str) -> Steps[None]:
 
 
 def on_own(command: Command[T], dialect: Dialect, marks: Marks | None, name: str) -> Steps[T]:
-    """Does what would harm another machine, unless the name is one's that was made after the one with these marks."""
+    """Run a command that would harm another machine, after a check that the machine still has these marks."""
     yield from check_same(name, dialect, marks)
     return (yield from once(command))
 
 
 def delete(name: str, dialect: Dialect, marks: Marks | None, *, missing_ok: bool, cascade: bool) -> Steps[None]:
-    """Deletes the machine, running or not: up to 0.8.0 `delete -f` of a running one left its process behind."""
+    """Delete the machine, running or not. (Up to 0.8.0, `delete -f` of a running one left its process behind.)"""
     try:
         yield from check_same(name, dialect, marks)
     except MachineNotFoundError:
@@ -221,17 +225,17 @@ def delete(name: str, dialect: Dialect, marks: Marks | None, *, missing_ok: bool
 
 
 def _delete(name: str, *, missing_ok: bool, cascade: bool = False) -> Steps[None]:
-    """What is busy is tried again, and where the answer leaves a doubt `ls` decides."""
+    """Delete the machine; try again if it is busy, and let `ls` decide where the answer leaves a doubt."""
     try:
         try:
             yield from patiently(Delete(name, cascade))
         except OutcomeUnknownError:
-            yield from patiently(Delete(name, cascade))  # it does no harm twice
+            yield from patiently(Delete(name, cascade))  # twice does no harm
     except MachineNotFoundError:
         if not missing_ok:
             raise
     except (MachineHasBranchesError, UnsupportedByEngineError):
-        raise  # no doubt about these
+        raise  # these leave no doubt
     except SmolvmError:
         if not (yield from _is_gone(name)):
             raise
@@ -241,22 +245,22 @@ def _delete(name: str, *, missing_ok: bool, cascade: bool = False) -> Steps[None
 
 
 def may_be_left(name: str) -> str:
-    """The note about a machine of which it is not known whether it is gone."""
-    return f"machine {name!r} may still be there: client.ls() tells"
+    """The note about a machine that may not be gone."""
+    return f"machine {name!r} may still be there: see client.ls()"
 
 
-def patiently(command: Command[None], *, settle: bool = False) -> Steps[None]:
-    """Tries a command again that had no effect because something of the engine's was in use; never more than so often.
+def patiently(command: Command[None], *, interruptible: bool = False) -> Steps[None]:
+    """Run a command; try again, a bounded number of times, while the engine is busy and the command had no effect.
 
-    With settle, an interrupt ends the tries: there is nothing to undo.
+    If interruptible, an interrupt ends the tries: there is nothing to undo between them.
     """
     for pause in PAUSES:
         try:
             yield command
         except EngineBusyError:
             yield Pause(pause)
-            if settle:
-                yield Settle()
+            if interruptible:
+                yield InterruptPoint()
         else:
             return
     yield command
@@ -270,6 +274,6 @@ def _is_gone(name: str) -> Steps[bool]:
 
 
 def note(error: BaseException, failures: list[Exception]) -> None:
-    """Makes notes on the error of what failed after it."""
+    """Add to the error what failed after it, as notes."""
     for failure in failures:
         add_note(error, f"and then, while the machine was being removed: {failure}")

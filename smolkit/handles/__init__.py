@@ -1,1 +1,38 @@
-"""What a user holds: the client, the machines, the processes."""
+"""The objects that a user holds: the client, machines, processes. Each name is imported when it is first asked for."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smolkit.handles.client import Smolvm
+    from smolkit.handles.machine import Machine
+    from smolkit.handles.monitoring import Monitoring
+    from smolkit.handles.process import Input, Process
+    from smolkit.handles.spawned import Spawned
+
+__all__ = ["Input", "Machine", "Monitoring", "Process", "Smolvm", "Spawned"]
+
+# The module of each name.
+_MODULES = {
+    "Input": "process",
+    "Machine": "machine",
+    "Monitoring": "monitoring",
+    "Process": "process",
+    "Smolvm": "client",
+    "Spawned": "spawned",
+}
+
+
+if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
+
+    def __getattr__(name: str) -> type:
+        from importlib import import_module
+
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found: type = getattr(import_module(f"smolkit.handles.{_MODULES[name]}"), name)
+        globals()[name] = found
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -20,15 +20,16 @@ from smolkit.handles.tar_stream import DIRECTORY, FILE, HARD_LINK, SYMLINK, Memb
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-TREE, TIMES, MODES = "tree", "times", "modes"  # what a guest is sent; it has all, where it has the last of these
-_TOGETHER = 200  # names on a line for the guest's shell
+TREE, TIMES, MODES = "tree", "times", "modes"  # sent in this order: a guest that has the last of them has all
+_TOGETHER = 200  # names in one command for the guest's shell
 _CHUNK = 2**20
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-_LONGEST = 4096  # bytes of a member's name, as the kernel takes them
-_DEEPEST = 512  # directories in each other: what programs that recurse (`shutil.rmtree`, `os.walk`) can cope with
-_STEPS = 2**21  # members, directories that are entered, and names on the way of symlinks: a minute or two
-_FOLLOWED = 40  # symlinks on one way, as the kernel does
-_DOUBTFUL = 512  # symlinks that can be judged only in the end
+_LONGEST = 4096  # bytes of a member's name: the kernel's PATH_MAX
+_DEEPEST = 512  # nested directories: programs that recurse (`shutil.rmtree`, `os.walk`) can cope with that
+_STEPS = 2**21  # members, directories entered, and names of symlink targets: a minute or two
+_FOLLOWED = 40  # symlinks followed for one path, as in the kernel
+_DOUBTFUL = 512  # symlinks that can only be judged at the end
+# Errors of this host's file system that a name or a link of the guest's causes.
 _GUESTS = {
     errno.EACCES, errno.EEXIST, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.EMLINK, errno.ENAMETOOLONG,
     errno.ENOENT, errno.ENOTDIR, errno.EOVERFLOW,
@@ -38,30 +39,30 @@ _GUESTS = {
 def files_of(source: str) -> Iterator[tuple[str, str]]:
     """Every file and directory of a tree: its path, and its name in the tree. Symlinks are not followed.
 
-    What a directory has comes after it.
+    A directory comes before its content.
 
     Raises:
         OSError: a directory of the tree cannot be read.
     """
     waiting = [(source, "")]
-    while waiting:  # not os.walk, which leaves out what it cannot read, and may be too deep for the stack
-        folder, inside = waiting.pop()
-        found = [(os.path.join(folder, name), inside + name) for name in sorted(os.listdir(folder))]
+    while waiting:  # not os.walk, which skips directories that it cannot read, and recurses
+        directory, inside = waiting.pop()
+        found = [(os.path.join(directory, name), inside + name) for name in sorted(os.listdir(directory))]
         yield from found
-        folders = [item for item in found if stat.S_ISDIR(os.lstat(item[0]).st_mode)]
-        waiting += [(path, f"{name}/") for path, name in reversed(folders)]
+        directories = [item for item in found if stat.S_ISDIR(os.lstat(item[0]).st_mode)]
+        waiting += [(path, f"{name}/") for path, name in reversed(directories)]
 
 
 def size_of(source: str) -> int:
-    """Bytes of all regular files of a tree."""
+    """The size in bytes of all regular files of a tree."""
     return sum(found.st_size for path, _ in files_of(source) if stat.S_ISREG((found := os.lstat(path)).st_mode))
 
 
 def pack(source: str, write: Callable[[bytes], object], progress: Callable[[int], object]) -> None:
-    """Writes a tree as a tar for UNPACK: modes, times, links and names of any bytes; owners are root's.
+    """Write a tree as a tar for `guest_scripts.UNPACK`: modes, times, symlinks and names of any bytes; root owns all.
 
     Raises:
-        ValueError: a file is neither regular nor a folder nor a link.
+        ValueError: a file is neither a regular file, a directory nor a symlink.
     """
 
     class Out:
@@ -73,7 +74,7 @@ def pack(source: str, write: Callable[[bytes], object], progress: Callable[[int]
     with _tar(out, "w|") as tar, SpooledTemporaryFile(_CHUNK) as times:
         later = [_add(tar, os.path.realpath(source), TREE, progress)]
         later += [_add(tar, path, f"{TREE}/{name}", progress) for path, name in files_of(source)]
-        # What comes into a folder changes its time, and needs its mode: they are set last, those of the deepest first.
+        # Writing into a directory changes its time and needs its write permission: both are set last, the deepest first.
         after = [_renamed(member) for member in reversed(later[1:]) if member is not None]
         with _tar(times, "w") as late:
             for member in filter(tarfile.TarInfo.isdir, after):
@@ -87,15 +88,15 @@ def _tar(file: Any, mode: Any) -> tarfile.TarFile:
 
 
 def _add(tar: tarfile.TarFile, path: str, name: str, progress: Callable[[int], object]) -> tarfile.TarInfo | None:
-    """Adds a file; what gets its mode later is given back: folders, and what loses special bits to a write or chown."""
-    tar.inodes.clear()  # type: ignore[attr-defined]  # hard links come as two files: a guest need not know the first
+    """Add a file. Returns it if its mode is to be set last: a directory, or a file whose special bits a chown clears."""
+    tar.inodes.clear()  # type: ignore[attr-defined]  # hard links become files of their own: the first may be outside
     member = tar.gettarinfo(path, name)
     if member is None or not (member.isreg() or member.isdir() or member.issym()):
-        raise ValueError(f"neither a file, a folder nor a link: {path!r}")
+        raise ValueError(f"source must hold only regular files, directories and symlinks, not {path!r}")
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     member.mode = stat.S_IMODE(member.mode)
-    member.mtime = os.lstat(path).st_mtime_ns // 10**9  # a float may be that of the next second
+    member.mtime = os.lstat(path).st_mtime_ns // 10**9  # a float may round up to the next second
     if member.isdir():
         tar.addfile(_filled(member))
         return member
@@ -107,15 +108,15 @@ def _add(tar: tarfile.TarFile, path: str, name: str, progress: Callable[[int], o
     return member if member.mode & ~0o777 else None
 
 
-def _filled(folder: tarfile.TarInfo) -> tarfile.TarInfo:
-    """The member for a folder while it is filled."""
-    made = copy.copy(folder)
+def _filled(directory: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The member for a directory that is to be filled: its user may write to it."""
+    made = copy.copy(directory)
     made.mode |= stat.S_IRWXU
     return made
 
 
 def _renamed(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """The member as it is called in the tree."""
+    """The member with its name relative to the tree."""
     made = copy.copy(member)
     made.name = f"./{member.name[len(TREE) + 1 :]}"
     return made
@@ -129,7 +130,7 @@ def _add_data(tar: tarfile.TarFile, name: str, file: IO[bytes]) -> None:
 
 
 def _modes(members: list[tarfile.TarInfo]) -> Iterator[bytes]:
-    """Lines for a shell in the tree that give files their modes."""
+    """A script that sets the modes of these members, run in the tree."""
     for mode, same in groupby(members, lambda member: member.mode):
         names = [os.fsencode(member.name.replace("'", "'\\''")) for member in same]
         for start in range(0, len(names), _TOGETHER):
@@ -138,7 +139,7 @@ def _modes(members: list[tarfile.TarInfo]) -> Iterator[bytes]:
 
 
 class _Counted:
-    """A file whose reading is reported."""
+    """A file that reports what is read of it."""
 
     def __init__(self, file: IO[bytes], progress: Callable[[int], object]) -> None:
         self._file, self._progress = file, progress
@@ -150,29 +151,29 @@ class _Counted:
 
 
 class Unpacker:
-    """Makes the files of a tar that a guest sends, in a directory that nobody else knows.
+    """Unpacks a tar that a guest sends into a directory that nobody else uses.
 
     Args:
-        folder: Fresh and empty.
-        limit: Bytes of the tar that are taken: those of files, and at least 512 for each of them.
-        progress: Told of bytes of files that were written.
+        directory: A new, empty directory.
+        limit: Maximum number of bytes of the tar: the content of files, and at least 512 bytes for each of them.
+        progress: Called with the number of bytes written after each write to a file.
     """
 
-    def __init__(self, folder: str, limit: int, progress: Callable[[int], object]) -> None:
-        self._folder, self._limit, self._progress = folder, limit, progress
+    def __init__(self, directory: str, limit: int, progress: Callable[[int], object]) -> None:
+        self._top, self._limit, self._progress = directory, limit, progress
         self._steps = _STEPS
-        self._doubtful: list[tuple[bytes, bytes]] = []  # symlinks, and where they lead
+        self._doubtful: list[tuple[bytes, bytes]] = []  # symlinks and their targets
 
     def unpack(self, file: Any) -> None:
-        """Makes all of it.
+        """Unpack all of it.
 
         Raises:
-            UnsafeArchiveError: a name is absolute or has `..`, a link leads outside, something is no file, directory or
-                link, or it is too much, or no tar.
-            OSError: of the host's side.
+            UnsafeArchiveError: a name is absolute or has `..`, a link leads outside, a member is no file, directory or
+                link, the archive is too large, or malformed.
+            OSError: on the host's side.
         """
         reader = TarReader(file, self._limit)
-        with Cursor(self._folder) as here:
+        with Cursor(self._top) as here:
             for member in reader:
                 self._make(here, member, reader)
             for name, target in self._doubtful:
@@ -201,12 +202,12 @@ class Unpacker:
         elif member.kind == HARD_LINK:
             self._hard_link(here, member, names)
         else:
-            raise UnsafeArchiveError(f"the guest sent {member.shown}, which is no file, folder or link")
+            raise UnsafeArchiveError(f"the guest sent {member.shown}, which is no file, directory or link")
 
     def _directory(self, here: Cursor, member: Member, names: list[bytes]) -> None:
         with _refusing(member.name):
-            if names and self._enter(here, names, make=False):  # the top one is there
-                raise UnsafeArchiveError(f"the guest sent {member.shown} twice, or after what is in it")
+            if names and self._enter(here, names, make=False):  # the top one exists
+                raise UnsafeArchiveError(f"the guest sent {member.shown} twice, or after its content")
             self._enter(here, names)
         here.way[-1].mode, here.way[-1].mtime = member.mode, member.mtime
 
@@ -234,10 +235,10 @@ class Unpacker:
             raise _outside(member.name, member.target)
 
     def _stays(self, here: Cursor, target: bytes) -> bool | None:
-        """Whether a symlink where the cursor is leads to somewhere inside, followed as the kernel would; moves the cursor.
+        """True if a symlink beside the cursor leads inside; None if that is not known yet. Moves the cursor.
 
-        What is there stays what it is, so that the way through it is certain. Behind what is not there (yet) anything may
-        come, each symlink checked for itself, and only `..` could lead outside: then None, not known.
+        The target is resolved as the kernel would, against the members that have arrived: these do not change any more.
+        Beyond a name that has not arrived, only `..` could lead outside (each symlink is checked for itself): then None.
         """
         rest, followed, lost = target.split(b"/")[::-1], 0, False
         while rest:
@@ -264,7 +265,7 @@ class Unpacker:
         source = _names(member.target)
         with _refusing(member.name):
             if not source or not self._enter(here, source[:-1], make=False) or not stat.S_ISREG(here.look(source[-1]) or 0):
-                raise UnsafeArchiveError(f"the guest sent {member.shown} as a link to no file: {shown(member.target)}")
+                raise UnsafeArchiveError(f"the guest sent {member.shown} as a hard link to no file: {shown(member.target)}")
             fd = os.dup(here.fd)
             try:
                 self._enter(here, names[:-1])
@@ -273,7 +274,7 @@ class Unpacker:
                 os.close(fd)
 
     def _enter(self, here: Cursor, names: list[bytes], *, make: bool = True) -> bool:
-        """Moves to the directory of these names. False: there is none, and none was made."""
+        """Move to the directory of these names. False if it does not exist, with make=False."""
         while here.names != names[: len(here.names)]:
             here.up()
         for name in names[len(here.names) :]:
@@ -284,7 +285,7 @@ class Unpacker:
             if mode is None:
                 os.mkdir(name, dir_fd=here.fd)
             elif not stat.S_ISDIR(mode):
-                how = "through a link" if stat.S_ISLNK(mode) else "through a file"
+                how = "through a symlink" if stat.S_ISLNK(mode) else "through a file"
                 raise UnsafeArchiveError(f"the guest sent a name that leads {how}: {shown(b'/'.join(names))}")
             here.down(name)
         return True
@@ -292,31 +293,31 @@ class Unpacker:
     def _step(self) -> None:
         self._steps -= 1
         if self._steps < 0:
-            raise UnsafeArchiveError(f"the guest sent more files, directories and links than are taken ({_STEPS} steps)")
+            raise UnsafeArchiveError(f"the guest sent too many files, directories and links (more than {_STEPS} steps)")
 
 
 def _names(name: bytes) -> list[bytes]:
-    """The names on a member's way from the top."""
+    """The parts of a member's name."""
     if len(name) > _LONGEST:
         raise malformed(f"a name of {len(name)} bytes")
     names = [part for part in name.split(b"/") if part not in {b"", b"."}]
     if name.startswith(b"/") or b".." in names:
         raise UnsafeArchiveError(f"the guest sent a name that leads outside: {shown(name)}")
     if len(names) > _DEEPEST:
-        raise UnsafeArchiveError(f"the guest sent directories in each other, more than {_DEEPEST} deep: {shown(name)}")
+        raise UnsafeArchiveError(f"the guest sent directories nested more than {_DEEPEST} deep: {shown(name)}")
     return names
 
 
 def _outside(name: bytes, target: bytes) -> UnsafeArchiveError:
-    return UnsafeArchiveError(f"the guest sent a link that leads outside: {shown(name)} to {shown(target)}")
+    return UnsafeArchiveError(f"the guest sent a symlink that leads outside: {shown(name)} to {shown(target)}")
 
 
 @contextmanager
 def _refusing(name: bytes) -> Iterator[None]:
-    """What this host's file system cannot have of a name is the guest's doing; that it is full, say, is not."""
+    """Blame the guest for errors that its name causes in this host's file system; not for a full disk, say."""
     try:
         yield
     except OSError as error:
         if error.errno not in _GUESTS:
             raise
-        raise UnsafeArchiveError(f"the guest sent {shown(name)}, which cannot be here: {error.strerror}") from error
+        raise UnsafeArchiveError(f"the guest sent {shown(name)}, which cannot be made here: {error.strerror}") from error

@@ -1,141 +1,129 @@
-"""What one asks the engine now and then that is about no machine of one's own: each method is one call."""
+"""The methods of the client that are about no machine of its own. Most of them are one call of the engine."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Sequence
+from typing import Any, Unpack
 
-from smolkit.errors import SmolvmError
-from smolkit.flows import provision
-from smolkit.flows.steps import perform
-from smolkit.flows.teardown import note
+from smolkit import commands, flows, options, runners, values
 from smolkit.values import validate
 from smolkit.values.hidden import hide_options
 
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
-    from typing import Unpack
 
-    from smolkit.commands.option_types import PackRunOptions, RunOptions
-    from smolkit.runners.base import Runner
-    from smolkit.values.results import Completed, ExecResult
+class EngineMethods:
+    """One-command machines, packs, stored checkpoints and settings of one engine.
 
+    Args:
+        runner: Runs the engine's commands.
 
-class EngineVerbs:
-    """The verbs of a client beside those for its machines."""
+    Attributes:
+        runner: The same.
+    """
 
-    __slots__ = ()
+    __slots__ = ("runner",)
 
-    if TYPE_CHECKING:
-        runner: Runner
+    def __init__(self, runner: runners.Runner) -> None:
+        self.runner: runners.Runner = runner
 
-    def run(self, command: Sequence[str] = (), /, **options: Unpack[RunOptions]) -> ExecResult:
-        """Runs one command in a machine that is made for it and gone at its end: `smolvm machine run`.
+    def run(self, command: Sequence[str] = (), /, **options: Unpack[options.RunOptions]) -> values.ExecResult:
+        """Run one command in a machine that the engine makes for it and then removes: `smolvm machine run`.
 
-        The engine removes the machine. smolkit waits for that, and deletes nothing itself: no label of such a machine tells
-        whose it is. For more than one command, or to be sure of what is left when something fails, use `machine()`.
+        smolkit waits for the removal, and deletes nothing itself: such a machine has no label that tells whose it is. To
+        run more than one command, or to be sure that nothing is left after a failure, use `machine()`.
 
         Args:
-            command: A list of words; default: the image's own.
-            options: As for `machine`, and `timeout`, `input`: see `smolkit.commands.option_types.RunOptions`.
+            command: The program and its arguments. Default: the image's own.
+            options: As for `machine`, and `timeout` and `input`: see `smolkit.options.RunOptions`.
 
         Raises:
             ExecTimeoutError: the command did not end in time.
             StartError: the machine did not start.
             CleanupError: the command ran, and the engine has not removed the machine.
         """
-        from smolkit.commands.run import Run  # late: rarely needed
-
         options = hide_options(options)
-        return perform(self.runner, provision.run(Run.of(None, options, command=command), self.runner.engine.dialect))
+        run = commands.Run.of(None, options, command=command)
+        return self._run(run)
 
-    def terminal(self, command: Sequence[str] = (), /, **options: Unpack[RunOptions]) -> int:
-        """Hands this program's terminal over to a command in a machine made for it, gone at its end; its exit status.
+    def _run(self, run: commands.Run) -> values.ExecResult:
+        return flows.steps.perform(self.runner, flows.provision.run(run, self.runner.engine.dialect))
+
+    def terminal(self, command: Sequence[str] = (), /, **options: Unpack[options.RunOptions]) -> int:
+        """Hand this program's terminal over to a command in a machine made for it. Returns its exit status.
+
+        The engine removes the machine at its end, as for `run`.
 
         Args:
-            command: A list of words; default: the image's own, or a shell.
-            options: As for `run`, but for `input`.
+            command: The program and its arguments. Default: the image's own, or a shell.
+            options: As for `run`, except `input`.
 
         Raises:
             StartError: the machine did not start.
         """
-        from smolkit.commands.run import RunTerminal  # late: rarely needed
+        from smolkit.errors import SmolvmError  # late: it needs attrs, which would double the import
 
         options = hide_options(options)
-        run, dialect = RunTerminal.of(None, options, command=command), self.runner.engine.dialect
+        run, dialect = commands.RunTerminal.of(None, options, command=command), self.runner.engine.dialect
         if run.input is not None:
-            raise TypeError("input and a terminal: the input is what is typed there")
+            raise TypeError("input must be left out: the command reads the terminal")
         try:
             completed = self.runner.run_in_terminal(run)
         except SmolvmError as error:
             name = run.machine(error.completed)[0] if error.completed is not None else ""
-            note(error, perform(self.runner, provision.removal(name, dialect)))
+            flows.teardown.note(error, flows.steps.perform(self.runner, flows.provision.removal(name, dialect)))
             raise
-        if left := perform(self.runner, provision.removal(run.machine(completed)[0], dialect)):
+        name = run.machine(completed)[0]
+        if left := flows.steps.perform(self.runner, flows.provision.removal(name, dialect)):
             raise left[0]
         return completed.returncode
 
     def pack_run(
-        self, pack: str | os.PathLike[str], command: Sequence[str] = (), **options: Unpack[PackRunOptions]
-    ) -> ExecResult:
-        """Runs one command in a machine made from a pack file, gone at its end: `smolvm pack run`."""
-        from smolkit.commands.run import PackRun  # late: rarely needed
-
+        self, pack: str | os.PathLike[str], command: Sequence[str] = (), **options: Unpack[options.PackRunOptions]
+    ) -> values.ExecResult:
+        """Run one command in a machine made from a pack file, which the engine then removes: `smolvm pack run`."""
         options = hide_options(options)
-        run = PackRun.of(None, {**options, "sidecar": pack}, command=command)
-        return perform(self.runner, provision.run(run, self.runner.engine.dialect))
+        run = commands.PackRun.of(None, {**options, "sidecar": pack}, command=command)
+        return self._run(run)
 
     def pack_info(self, pack: str | os.PathLike[str]) -> str:
-        """A pack file's manifest, as text."""
-        from smolkit.commands.verbs import PackInfo  # late: rarely needed
-
-        return self.runner.run(PackInfo.of(None, {"sidecar": pack}))
+        """The manifest of a pack file, as text."""
+        return self.runner.run(commands.PackInfo.of(None, {"sidecar": pack}))
 
     def pack_push(self, pack: str | os.PathLike[str], reference: str) -> None:
-        """Brings a pack file to a registry."""
-        from smolkit.commands.verbs import PackPush  # late: rarely needed
-
-        self.runner.run(PackPush.of(None, {"file": pack}, operands=[validate.operand("reference", reference)]))
+        """Push a pack file to a registry."""
+        operands = [validate.operand("reference", reference)]
+        self.runner.run(commands.PackPush.of(None, {"file": pack}, operands=operands))
 
     def pack_pull(self, reference: str, output: str | os.PathLike[str]) -> str:
-        """Brings a pack from a registry to a file, which stands under its name only once it is whole.
+        """Pull a pack from a registry to a file, which appears once it is complete.
 
         Returns:
             The file's absolute path.
         """
-        from smolkit.commands.verbs import PackPull  # late: rarely needed
-
         operands = [validate.operand("reference", reference)]
         with self.runner.target(validate.path("output", output)) as part:
-            self.runner.run(PackPull.of(None, {"output": part}, operands=operands))
+            self.runner.run(commands.PackPull.of(None, {"output": part}, operands=operands))
         return validate.absolute("output", output)
 
     def pack_inspect(self, reference: str) -> dict[str, Any]:
-        """A registry's manifest of a pack."""
-        from smolkit.commands.verbs import PackInspect  # late: rarely needed
-
-        return self.runner.run(PackInspect.of(operands=[validate.operand("reference", reference)]))
+        """The manifest of a pack in a registry."""
+        return self.runner.run(commands.PackInspect.of(operands=[validate.operand("reference", reference)]))
 
     def pack_list(self) -> list[dict[str, Any]]:
-        """The engine's records of the packs it has unpacked (engine >= 1.31.0)."""
-        from smolkit.commands.verbs import PackList  # late: rarely needed
-
-        return list(self.runner.run(PackList.of()))
+        """The engine's records of the packs that it has unpacked (engine >= 1.31.0)."""
+        return list(self.runner.run(commands.PackList.of()))
 
     def pack_prune(self, *, keep: int | None = None, everything: bool = False, dry_run: bool = False) -> str:
-        """Removes unpacked packs that nothing needs, but for the `keep` (5) last ones; the engine's words."""
-        from smolkit.commands.verbs import PackPrune  # late: rarely needed
-
-        return self.runner.run(PackPrune.of(None, {"keep": keep, "everything": everything, "dry_run": dry_run}))
+        """Remove unpacked packs that nothing uses, except the last `keep` (default 5). Returns the engine's report."""
+        given = {"keep": keep, "everything": everything, "dry_run": dry_run}
+        return self.runner.run(commands.PackPrune.of(None, given))
 
     def checkpoint_export(
         self, checkpoint: str | os.PathLike[str], output: str | os.PathLike[str], *, at: str | None = None
     ) -> str:
-        """Makes one portable file of a checkpoint that is in a store (engine >= 1.17.0); its absolute path."""
-        from smolkit.commands.verbs import Checkpoint  # late: rarely needed
-
+        """Make one portable file of a checkpoint in a store (engine >= 1.17.0). Returns its absolute path."""
         with self.runner.target(validate.path("output", output)) as part:
-            self.runner.run(Checkpoint.of(None, {"export_from": checkpoint, "at": at, "output": part}))
+            self.runner.run(commands.Checkpoint.of(None, {"export_from": checkpoint, "at": at, "output": part}))
         return validate.absolute("output", output)
 
     def checkpoint_log(
@@ -148,18 +136,14 @@ class EngineVerbs:
         """The generations that a checkpoint retains, or the checkpoints of a store, as text (engine >= 1.18.2).
 
         Raises:
-            ValueError: neither is given.
+            ValueError: neither a checkpoint nor a store is given.
         """
-        from smolkit.commands.verbs import CheckpointLog  # late: rarely needed
-
         operands = [] if checkpoint is None else [validate.no_flag("checkpoint", validate.path("checkpoint", checkpoint))]
-        return self.runner.run(CheckpointLog.of(None, {"store": store, "machine": machine}, operands=operands))
+        return self.runner.run(commands.CheckpointLog.of(None, {"store": store, "machine": machine}, operands=operands))
 
     def checkpoint_prune(self, store: str | os.PathLike[str]) -> str:
-        """Removes from a store what no checkpoint needs any more; the engine's words (engine >= 1.17.0)."""
-        from smolkit.commands.verbs import CheckpointPrune  # late: rarely needed
-
-        return self.runner.run(CheckpointPrune.of(None, {"store": store}))
+        """Remove data that no checkpoint needs from a store (engine >= 1.17.0). Returns the engine's report."""
+        return self.runner.run(commands.CheckpointPrune.of(None, {"store": store}))
 
     def checkpoint_warm(
         self,
@@ -168,42 +152,30 @@ class EngineVerbs:
         restore_cache_entries: int | None = None,
         restore_cache_gib: int | None = None,
     ) -> None:
-        """Makes a checkpoint directory ready, so that the next machine from it starts sooner (engine >= 1.22.2)."""
-        from smolkit.commands.verbs import CheckpointWarm  # late: rarely needed
-
+        """Prepare a checkpoint directory, so that the next machine made from it starts sooner (engine >= 1.22.2)."""
         limits = {"restore_cache_entries": restore_cache_entries, "restore_cache_gib": restore_cache_gib}
-        self.runner.run(CheckpointWarm.of(None, {"source": checkpoint, **limits}))
+        self.runner.run(commands.CheckpointWarm.of(None, {"source": checkpoint, **limits}))
 
     def config_show(self) -> str:
         """The engine's settings, as text."""
-        from smolkit.commands.verbs import ConfigShow  # late: rarely needed
-
-        return self.runner.run(ConfigShow.of())
+        return self.runner.run(commands.ConfigShow.of())
 
     def registries_path(self) -> str:
-        """The file that has the registries."""
-        from smolkit.commands.verbs import RegistriesPath  # late: rarely needed
-
-        return self.runner.run(RegistriesPath.of()).strip()
+        """The path of the file that lists the registries."""
+        return self.runner.run(commands.RegistriesPath.of()).strip()
 
     def registries_show(self) -> str:
         """The registries, as text."""
-        from smolkit.commands.verbs import RegistriesShow  # late: rarely needed
-
-        return self.runner.run(RegistriesShow.of())
+        return self.runner.run(commands.RegistriesShow.of())
 
     def registries_init(self) -> None:
-        """Writes a file of registries to begin with."""
-        from smolkit.commands.verbs import RegistriesInit  # late: rarely needed
+        """Write an initial file of registries."""
+        self.runner.run(commands.RegistriesInit.of())
 
-        self.runner.run(RegistriesInit.of())
+    def cli(self, *words: str) -> values.Completed:
+        """Run the engine with any arguments: `client.cli("machine", "stats", "--name", "agent").stdout`.
 
-    def cli(self, *words: str) -> Completed:
-        """Runs the engine with any words at all: `client.cli("machine", "stats", "--name", "agent").stdout`.
-
-        Failures of the engine are smolkit's errors. Nothing is checked, added (but `--error-format json`, where the engine
-        has it) or undone. The words are shown in errors and logs: no place for secrets.
+        Failures of the engine are smolkit's errors. The arguments are not checked, nothing is added but `--error-format
+        json` (where the engine has it), and nothing is undone. Errors and logs show them: pass no secrets.
         """
-        from smolkit.commands.verbs import Cli  # late: rarely needed
-
-        return self.runner.run(Cli(None, validate.words("words", words)))
+        return self.runner.run(commands.Cli(None, validate.words("words", words)))

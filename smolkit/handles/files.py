@@ -4,67 +4,74 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+from smolkit import values
+from smolkit.commands import guest_scripts
 from smolkit.errors import GuestFileError, GuestFileNotFoundError, SmolvmError, add_note
-from smolkit.flows.steps import perform
-from smolkit.handles.commands import MachineCommands
+from smolkit.flows.steps import Steps, perform
+from smolkit.handles.base import Handle
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide_value
 from smolkit.values.results import GuestPath
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+AnyGuestPath = str | os.PathLike[str] | GuestPath
 
-    from smolkit.flows.steps import Steps
-    from smolkit.values.observed import FileStat
-
-    _Guest = str | os.PathLike[str] | GuestPath
-
-# What numbers of files there are, as `stat -c '%f %s %u %g %Y'` has them: a hostile guest's are of any length. These are
-# fine for the functions of `stat` and `os`; a time has 12 digits in the year 33658.
+# The output of `stat -c '%f %s %u %g %Y'`. A hostile guest may send numbers of any length: these bounds keep them fit for
+# the functions of `stat` and `os`. A time has 12 digits in the year 33658.
 _STAT = re.compile(rb"([0-9a-f]{1,8}) ([0-9]{1,18}) ([0-9]{1,10}) ([0-9]{1,10}) (-?[0-9]{1,12})")
 _SIZE = re.compile(rb"[0-9]{1,18}")
 
 
 def _nonsense(what: str, path: str, said: bytes) -> GuestFileError:
-    return GuestFileError(f"the guest's {what} of {path!r} has {said[:80]!r}", None, path)
+    return GuestFileError(f"the guest sent an invalid {what} of {path!r}: {said[:80]!r}", None, path)
 
 
-class MachineFiles(MachineCommands):
-    """The part of Machine that is about files."""
+class FileMethods(Handle):
+    """Reading, writing and listing the guest's files."""
 
     __slots__ = ()
 
-    def _run_script(self, script: str, path: _Guest, other: str = "", *args: str, input: Hidden | None = None) -> bytes:  # noqa: A002
-        from smolkit.commands import guest_scripts as scripts  # late: programs that only run commands have no use for it
-
-        text: str = getattr(scripts, script)
-        found = self._runner.run(
-            scripts.Script(self.name, text, self._guest(path), other, args, input, machine_secrets=self._spec.secrets)
+    def _run_script(
+        self,
+        script: str,
+        path: AnyGuestPath,
+        other: str = "",
+        *args: str,
+        input: Hidden | None = None,  # noqa: A002  (subprocess's word)
+    ) -> bytes:
+        """Run one of `guest_scripts`. Returns its output."""
+        inside, secrets = self._guest(path), self._spec.secrets
+        said = self._runner.run(
+            guest_scripts.Script(self.name, script, inside, other, args, input, machine_secrets=secrets)
         )
-        self._woke()
-        return found
+        self._known.warm = True
+        return said
 
-    def _guest(self, path: _Guest) -> str:
-        """A path in this machine, checked, as text."""
-        if isinstance(path, GuestPath) and (path.machine, path.host) != (self.name, self._runner.host):
-            raise ValueError(f"{path!r} is a path in another machine than {self!r}")
+    def _guest(self, path: AnyGuestPath) -> str:
+        """The path as a str, checked: absolute, and in this machine."""
+        if isinstance(path, GuestPath):
+            self._check_machine(path)
         given = validate.guest_path("a path in the guest", path.path if isinstance(path, GuestPath) else path)
-        # As pathlib has it: what stands before a ".." may be a symlink, and only the guest's kernel knows where that leads.
+        # As in pathlib, ".." stays: before it there may be a symlink, and only the guest's kernel knows where that leads.
         return "/" + "/".join(part for part in given.split("/") if part not in {"", "."})
+
+    def _check_machine(self, path: GuestPath) -> None:
+        if (path.machine, path.host) != (self.name, self._runner.host):
+            raise ValueError(f"a path must be in this machine, {self!r}, not in another machine: {path!r}")
 
     @staticmethod
     def _fresh() -> str:
-        """A name that nobody else has."""
+        """A new name for a temporary file beside the target."""
         return f".smolkit.{os.urandom(6).hex()}.part"
 
     @contextmanager
     def _staged(self, inside: str, name: str) -> Iterator[None]:
-        """Around what makes a file or a tree under a fresh name first: cut short here, that is removed from the guest.
+        """Remove the fresh name from the guest if the block, which writes there first, is cut short by an interrupt.
 
-        Where the guest's own scripts fail they remove it, and where the engine does there is nobody to ask.
+        After a SmolvmError there is nothing to do: a failed script has removed it, and a failed engine cannot be asked.
         """
         try:
             yield
@@ -78,43 +85,47 @@ class MachineFiles(MachineCommands):
             raise
 
     def _discarding(self, inside: str, name: str) -> Steps[None]:
-        from smolkit.commands import guest_scripts as scripts  # late: as above
+        yield guest_scripts.Script(self.name, guest_scripts.DISCARD, inside, name, machine_secrets=self._spec.secrets)
 
-        yield scripts.Script(self.name, scripts.DISCARD, inside, name, machine_secrets=self._spec.secrets)
+    def _file_exists(self, path: AnyGuestPath) -> bool:
+        """See `Machine.exists`."""
+        return bool(self._run_script(guest_scripts.EXISTS, path))
 
-    def read_bytes(self, path: _Guest) -> bytes:
-        """A file's content. The guest needs `sh` and `cat`.
+    def read_bytes(self, path: AnyGuestPath) -> bytes:
+        """Read a file. The guest needs `sh` and `cat`.
 
         Raises:
-            GuestFileNotFoundError, GuestIsADirectoryError, GuestPermissionError: also the builtin errors of these names.
-            OutputLimitError: it is larger than the runner takes (256 MiB): download() has no such bound.
+            GuestFileNotFoundError, GuestIsADirectoryError, GuestPermissionError: each is also the builtin error of its
+                name (FileNotFoundError and so on).
+            OutputLimitError: it is larger than the runner's limit (256 MiB), which download() does not have.
         """
-        return self._run_script("READ", path)
+        return self._run_script(guest_scripts.READ, path)
 
-    def read_text(self, path: _Guest, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """A file's content as text."""
+    def read_text(self, path: AnyGuestPath, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Read a file as text. Raises as read_bytes does, and UnicodeDecodeError."""
         validate.encoding("encoding", encoding, errors)
         return self.read_bytes(path).decode(encoding, errors)
 
-    def write_bytes(self, path: _Guest, data: bytes, *, mode: int | None = None, owner: str | None = None) -> None:
-        """Makes a file with this content, or gives one another content; at no moment is there half of it.
+    def write_bytes(self, path: AnyGuestPath, data: bytes, *, mode: int | None = None, owner: str | None = None) -> None:
+        """Write a file, atomically: readers see the old content or all of the new.
 
-        What cannot be replaced is written to instead: a device, a file of /proc or /sys and, once all has arrived, a mount.
+        Files that cannot be replaced are written in place: devices, files of /proc and /sys and, once all of the data has
+        arrived, mount points.
 
         Args:
-            path: Its folder must be there.
+            path: Its parent directory must exist.
             data: The content.
-            mode: Its permissions, for example 0o600. Default: those it had, or the guest's own for new files.
-            owner: `user[:group]`, as the guest knows them. Default: the one it had, or the guest's user.
+            mode: Permissions, for example 0o600. Default: those of the old file, or the guest's own for new files.
+            owner: `user[:group]`, as the guest knows them. Default: the old file's, or the guest's user.
 
         Raises:
-            GuestFileNotFoundError, GuestNotADirectoryError: there is no such folder.
+            GuestFileNotFoundError, GuestNotADirectoryError: the parent directory does not exist.
             GuestIsADirectoryError, GuestPermissionError, GuestFileError
         """
-        data = hide_value(data)  # it may be a key, and what fails here shows the locals of its frames
+        data = hide_value(data)  # it may be a key, and tracebacks may show the locals of frames
         content = Hidden(validate.data("data", data) or b"")
         inside = self._guest(path)
-        words = (
+        args = (
             str(len(content.reveal())),
             validate.octal("mode", mode),
             "" if owner is None else validate.operand("owner", owner),
@@ -122,91 +133,89 @@ class MachineFiles(MachineCommands):
         )
         name = self._fresh()
         with self._staged(inside, name):
-            self._run_script("WRITE", inside, name, *words, input=content)
+            self._run_script(guest_scripts.WRITE, inside, name, *args, input=content)
 
     def write_text(
-        self, path: _Guest, text: str, encoding: str = "utf-8", *, mode: int | None = None, owner: str | None = None
+        self, path: AnyGuestPath, text: str, encoding: str = "utf-8", *, mode: int | None = None, owner: str | None = None
     ) -> None:
-        """As write_bytes, with text."""
+        """Write a file of text. Otherwise as write_bytes."""
         validate.encoding("encoding", encoding)
-        content = text = hide_value(text)  # likewise
+        content = text = hide_value(text)  # as in write_bytes
         if not isinstance(content.reveal(), str):
-            raise TypeError(f"text is a str, not {type(content.reveal()).__name__}: write_bytes takes bytes")
+            raise TypeError(f"text must be a str, not {type(content.reveal()).__name__}; for bytes there is write_bytes")
         self.write_bytes(path, cast("bytes", Hidden(content.reveal().encode(encoding))), mode=mode, owner=owner)
 
-    def stat(self, path: _Guest, *, follow_symlinks: bool = True) -> FileStat:
-        """A file's mode, size, owner and time. The guest needs `stat`.
+    def stat(self, path: AnyGuestPath, *, follow_symlinks: bool = True) -> values.FileStat:
+        """A file's mode, size, owner and modification time. The guest needs `stat`.
 
         Raises:
-            GuestFileNotFoundError: there is none.
+            GuestFileNotFoundError: there is no such file.
         """
-        from smolkit.values.observed import FileStat  # late: few programs ask
-
         follow = validate.flag("follow_symlinks", follow_symlinks)
-        said = self._run_script("STAT", path, "", "-L" if follow else "").strip()
+        said = self._run_script(guest_scripts.STAT, path, "", "-L" if follow else "").strip()
         if not (found := _STAT.fullmatch(said)):
             raise _nonsense("stat", str(path), said)
-        return FileStat(int(found[1], 16), *map(int, found.groups()[1:]))
+        return values.FileStat(int(found[1], 16), *map(int, found.groups()[1:]))
 
-    def listdir(self, path: _Guest) -> list[str]:
-        """The names in a folder, sorted. Names that are no UTF-8 are as `os.listdir` has them.
+    def listdir(self, path: AnyGuestPath) -> list[str]:
+        """The names in a directory, sorted. Names that are not UTF-8 are decoded as by `os.listdir`.
 
         Raises:
             GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
-            GuestFileError: the guest sent what is no name in a directory: `..`, or one with a slash.
-            OutputLimitError: there are more names than 16 MiB.
+            GuestFileError: the guest sent an invalid name: `..`, or one with a slash.
+            OutputLimitError: the names take more than 16 MiB.
         """
-        names = [name for name in self._run_script("LISTDIR", path).split(b"\0") if name]
+        names = [name for name in self._run_script(guest_scripts.LISTDIR, path).split(b"\0") if name]
         for name in names:
-            if b"/" in name or name in {b".", b".."}:  # joined to a path by the caller, it would lead elsewhere
-                raise _nonsense("list", str(path), name)
+            if b"/" in name or name in {b".", b".."}:  # a caller who joins it to a path would get elsewhere
+                raise _nonsense("directory entry", str(path), name)
         return sorted(map(os.fsdecode, names))
 
     def _size(self, path: str) -> int:
-        """Bytes of a file, or of all the files below a directory."""
-        said = self._run_script("SIZE", path).strip()
+        """The size in bytes of a file, or of all files below a directory."""
+        said = self._run_script(guest_scripts.SIZE, path).strip()
         if not _SIZE.fullmatch(said):
             raise _nonsense("size", path, said)
         return int(said)
 
-    def mkdir(self, path: _Guest, *, mode: int | None = None, parents: bool = False, exist_ok: bool = False) -> None:
-        """Makes a folder.
+    def mkdir(self, path: AnyGuestPath, *, mode: int | None = None, parents: bool = False, exist_ok: bool = False) -> None:
+        """Make a directory.
 
         Args:
-            path: What is to be.
+            path: The new directory.
             mode: Its permissions.
-            parents: Whether the folders on the way are made, too.
-            exist_ok: Whether it is fine that it is there.
+            parents: Also make missing parent directories.
+            exist_ok: No-op if the directory exists.
 
         Raises:
             GuestFileExistsError, GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
         """
-        on_the_way, is_fine = validate.flag("parents", parents), validate.flag("exist_ok", exist_ok)
-        words = ("-p" if on_the_way else "", validate.octal("mode", mode), "yes" if is_fine else "")
-        self._run_script("MKDIR", path, "", *words)
+        with_parents, may_exist = validate.flag("parents", parents), validate.flag("exist_ok", exist_ok)
+        args = ("-p" if with_parents else "", validate.octal("mode", mode), "yes" if may_exist else "")
+        self._run_script(guest_scripts.MKDIR, path, "", *args)
 
-    def remove(self, path: _Guest, *, recursive: bool = False, missing_ok: bool = False) -> None:
-        """Removes a file, a link or a folder.
+    def remove(self, path: AnyGuestPath, *, recursive: bool = False, missing_ok: bool = False) -> None:
+        """Remove a file, a symlink or a directory.
 
         Args:
-            path: What goes.
-            recursive: Whether a folder goes with all that is in it. Else it must be empty.
-            missing_ok: Whether it is fine that there is none.
+            path: The file or directory.
+            recursive: Remove a directory with all that is in it. Otherwise it must be empty.
+            missing_ok: No-op if there is no such file.
 
         Raises:
             GuestDirectoryNotEmptyError, GuestFileNotFoundError, GuestPermissionError
         """
         with_all = "yes" if validate.flag("recursive", recursive) else ""
         with suppress(GuestFileNotFoundError) if validate.flag("missing_ok", missing_ok) else nullcontext():
-            self._run_script("REMOVE", path, "", with_all)
+            self._run_script(guest_scripts.REMOVE, path, "", with_all)
 
-    def rename(self, path: _Guest, target: _Guest) -> None:
-        """Gives a file or folder another name, as `os.rename`.
+    def rename(self, path: AnyGuestPath, target: AnyGuestPath) -> None:
+        """Rename a file or directory, as `os.rename`.
 
-        A file of that name is replaced, and an empty folder by a folder. To another file system it is copied, unless it is
-        a mount.
+        A file at `target` is replaced by a file, and an empty directory by a directory. It is copied to another file system
+        if need be, unless it is a mount point.
 
         Raises:
             GuestFileNotFoundError, GuestIsADirectoryError, GuestDirectoryNotEmptyError, GuestPermissionError
         """
-        self._run_script("RENAME", path, self._guest(target), self._fresh())
+        self._run_script(guest_scripts.RENAME, path, self._guest(target), self._fresh())

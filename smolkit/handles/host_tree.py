@@ -1,7 +1,7 @@
-"""A directory tree of this host that somebody untrusted describes: moved in by descriptors, one name at a time.
+"""Work on a directory tree of this host whose names come from somebody untrusted: by descriptors, one name at a time.
 
-No path of more than one name is ever given to the kernel, and no symlink is followed: whatever the tree holds, nothing
-outside of it is reached. The tree is ours alone while this works on it, so `..` of a directory is where we came from.
+The kernel is never given a path of more than one name, and no symlink is followed: whatever the tree holds, nothing outside
+of it is reached. Nobody else changes the tree meanwhile, so that `..` of a directory is the one that we came from.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _OURS = stat.S_IRWXU
-_BATCH = 64  # names of each directory that are kept while a tree is removed
+_BATCH = 64  # names kept in memory for each directory while a tree is removed
 
 
 @define
 class Visit:
-    """A directory on the way from the top to where the cursor is, and what it gets when it is left.
+    """A directory between the top and the cursor, and the mode and time that it gets when the cursor leaves it.
 
     Attributes:
-        name: In the directory above.
-        mode: Permissions.
-        mtime: Nanoseconds since the epoch.
+        name: Its name in the directory above.
+        mode: Its permissions.
+        mtime: Its modification time, in nanoseconds since the epoch.
     """
 
     name: bytes
@@ -41,22 +41,22 @@ class Visit:
 
 
 class Cursor:
-    """A place in a tree. It holds one descriptor, however deep it is.
+    """A current directory in a tree. It holds one descriptor, at any depth.
 
-    Directories are entered whatever their permissions, and have those, and their time, again once they are left: so what
-    they are to be is kept by the file system, not in memory.
+    It enters directories whatever their permissions, and restores these, and the time, when it leaves. So the file system
+    keeps them, not memory.
 
     Args:
-        top: The tree's directory, which has to be readable.
+        top: The tree's top directory. It must be readable.
 
     Attributes:
-        fd: The directory where it is.
-        way: The directories from the top to it, the top included.
+        fd: A descriptor of the current directory.
+        way: The directories from the top to the current one, both included.
     """
 
     def __init__(self, top: str) -> None:
-        self.fd = os.open(top, _DIRECTORY)
-        self.way = [self._visit(b"", os.fstat(self.fd))]
+        self.fd: int = os.open(top, _DIRECTORY)
+        self.way: list[Visit] = [self._visit(b"", os.fstat(self.fd))]
 
     def __enter__(self) -> Self:
         return self
@@ -70,28 +70,28 @@ class Cursor:
 
     @property
     def names(self) -> list[bytes]:
-        """The names from the top to where it is."""
+        """The names of the directories from the top to the current one."""
         return [visit.name for visit in self.way[1:]]
 
     def look(self, name: bytes) -> int | None:
-        """The mode of what has this name here, symlinks not followed; None if nothing has."""
+        """The mode of the file with this name, symlinks not followed; None if there is none."""
         try:
             return os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mode
         except FileNotFoundError:
             return None
 
     def down(self, name: bytes) -> None:
-        """Into the directory of this name, which has to be one."""
+        """Enter the directory of this name."""
         found = os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         if stat.S_ISDIR(found.st_mode) and found.st_mode & _OURS != _OURS:
-            os.chmod(name, _OURS, dir_fd=self.fd)  # which would follow a symlink: it is none
+            os.chmod(name, _OURS, dir_fd=self.fd)  # it would follow a symlink, which this is not
         below = os.open(name, _DIRECTORY, dir_fd=self.fd)
         os.close(self.fd)
         self.fd = below
         self.way.append(self._visit(name, found))
 
     def up(self) -> None:
-        """To the directory above, which has to be one of the tree."""
+        """Return to the directory above. It must not be called at the top."""
         above = os.open(b"..", _DIRECTORY, dir_fd=self.fd)
         self._leave(self.way.pop())
         os.close(self.fd)
@@ -102,17 +102,17 @@ class Cursor:
         os.fchmod(self.fd, visit.mode)
 
     def finish(self) -> None:
-        """Leaves all directories, the top too."""
+        """Leave all directories, including the top."""
         while len(self.way) > 1:
             self.up()
         self._leave(self.way.pop())
 
 
 @contextmanager
-def fresh_folder(path: str) -> Iterator[str]:
-    """A new directory beside `path`, which becomes it if all goes well, and else is gone."""
+def fresh_directory(path: str) -> Iterator[str]:
+    """A new directory beside `path`. It is renamed to `path` at the end of the block, or removed after an exception."""
     parent, name = os.path.split(path)
-    # Named before it is made: an interrupt in between leaves nothing. A name is 255 bytes at the most.
+    # Named before it is made, so that an interrupt in between leaves nothing. A name has at most 255 bytes.
     part = os.path.join(parent, f".part-{os.urandom(8).hex()}-{os.fsdecode(os.fsencode(name)[:200])}")
     try:
         os.mkdir(part, 0o700)
@@ -129,21 +129,21 @@ def _remove(part: str, error: BaseException) -> None:
         remove(part)
     except OSError as failure:
         add_note(error, f"left behind: {part!r} ({failure})")
-    except BaseException:  # an interrupt meanwhile: it waits; a second one does not
+    except BaseException:  # an interrupt waits for a second try; a second interrupt does not
         with suppress(OSError):
             remove(part)
         raise
 
 
 def remove(top: str) -> None:
-    """Removes a tree, however deep and whatever its permissions; `shutil.rmtree` recurses, and stops at read-only ones.
+    """Remove a tree of any depth and permissions. (`shutil.rmtree` recurses, and fails at read-only directories.)
 
     Raises:
-        OSError: something would not go.
+        OSError: something could not be removed.
     """
     os.chmod(top, _OURS)
     with Cursor(top) as place:
-        full: list[list[bytes]] = [[]]  # directories that are not empty, some of each directory on the way
+        full: list[list[bytes]] = [[]]  # for each directory down to the current one, some that are not empty
         while full:
             full[-1] = full[-1] or _clear(place.fd)
             if full[-1]:
@@ -157,10 +157,10 @@ def remove(top: str) -> None:
 
 
 def _clear(fd: int) -> list[bytes]:
-    """Removes what is not a directory that has something in it; the names of some that have. None: all is removed."""
+    """Remove everything but directories that are not empty. Returns the names of some of these, none if all is gone."""
     full: list[bytes] = []
     found = True
-    while found and not full:  # again: what is removed meanwhile may hide others from a scan
+    while found and not full:  # again: removing during a scan may hide entries from it
         found = False
         with os.scandir(fd) as entries:
             for entry in entries:

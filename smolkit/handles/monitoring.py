@@ -1,30 +1,26 @@
-"""A machine that is looked after, and started again where it ends."""
+"""A machine that the engine monitors, and starts again when it ends."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self, final
 
+from smolkit import values
 from smolkit.commands.observing import monitor_event
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import TracebackType
-    from typing import Self
-
-    from smolkit.handles.process import Process
-    from smolkit.values.observed import MonitorEvent
+from smolkit.handles.process import Process
 
 _GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 
 
 @final
 class Monitoring:
-    """The engine while it looks after a machine. Made by `machine.monitor()`.
+    """The engine while it monitors a machine. Made by `machine.monitor()`.
 
-    Iterate it for `smolkit.values.MonitorEvent`s as they come. The iteration ends when the engine gives the machine up
-    (by its restart policy), or after `stop()`; a failure of the engine is raised there.
+    Iterate it for `smolkit.MonitorEvent`s as they come. The iteration ends when the engine gives the machine up (by its
+    restart policy), or after `stop()`; a failure of the engine is raised there.
 
-    As a context manager it is stopped at the end of the block. The machine is not: it runs on, unwatched.
+    As a context manager it is stopped at the end of the block. The machine runs on, without a monitor.
     """
 
     def __init__(self, process: Process[str]) -> None:
@@ -42,16 +38,16 @@ class Monitoring:
         else:
             self._process.__exit__(kind, error, trace)
 
-    def __iter__(self) -> Iterator[MonitorEvent]:
+    def __iter__(self) -> Iterator[values.MonitorEvent]:
         for _, line in self._process:
             if line.strip():
                 yield monitor_event(line)
 
     def stop(self) -> None:
-        """Stops looking after the machine, which runs on. No-op if that has ended.
+        """Stop monitoring the machine, which runs on. No-op if it has ended.
 
         Raises:
-            SmolvmError: the engine had failed by then.
+            SmolvmError: the engine had failed before.
         """
         self._process.terminate()
         try:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import codecs
 import os
+import signal
+import warnings
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, final
 
 from attrs import evolve
 
-from smolkit.commands.exec import GRACE
+from smolkit import commands, runners
+from smolkit.errors import SmolvmError
+from smolkit.handles.output import KEPT, Lines, Stderr
 from smolkit.runners.acting import acting
 from smolkit.runners.attempts import stamped
 from smolkit.runners.blocking import Gate, Ticket, caller, caller_is_gone, holding_interrupts
@@ -17,55 +22,42 @@ from smolkit.runners.execution import tell
 from smolkit.values import validate
 from smolkit.values.results import Completed
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import TracebackType
-    from typing import Self
-
-    from smolkit.commands.exec import Exec
-    from smolkit.commands.verbs import Logs, Monitor
-    from smolkit.errors import SmolvmError
-    from smolkit.runners.base import AnyRunner
-
 T = TypeVar("T", bytes, str)
 
-_ERROR = b'{"error":{'  # how a failure of the engine begins, at the end of stderr
-_KEPT = 65_536  # bytes of stderr that are kept to tell how it ended
 _TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
-_LONGEST_LINE = 1_048_576  # characters after which a line is given without its end
 
 
 @final
 class Input:
-    """The standard input of a Process. One thread or task may write to it while another one reads the output."""
+    """The stdin of a Process. One thread or task may write to it while another one reads the output."""
 
     def __init__(self, process: Process[Any]) -> None:
         self._process = process
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed by `close`, or by the end of the block."""
+        """True once it was closed, by `close` or by the end of the block."""
         return self._process._closed  # noqa: SLF001  (its other half)
 
     def write(self, data: bytes | str) -> None:
-        """Gives the command data; text as UTF-8. Waits until there is room for all of it.
+        """Write all of the data to the command's stdin, text as UTF-8. Blocks while there is no room.
 
-        While nobody reads, up to 16 MiB of the command's output are kept meanwhile. Then this waits for a reader.
+        If nobody reads the output meanwhile, up to 16 MiB of it are buffered. After that, this blocks until somebody reads.
 
         Raises:
-            BrokenPipeError: it has ended, or reads no more; or not before its output is read, which no other thread or task
-                ever did.
-            ExecTimeoutError: it took nothing until the time was over that `popen` gave it.
+            BrokenPipeError: the command has ended or closed its stdin; or the buffer is full and no other thread or task
+                has ever read the output.
+            ExecTimeoutError: the command read nothing until its timeout (see `popen`).
             RuntimeError: another thread or task is writing.
-            ValueError: it was closed.
+            ValueError: stdin was closed.
         """
         if self.closed:
-            raise ValueError("write to a standard input that was closed")
+            raise ValueError("write to a closed stdin")
         self._process._write(validate.data("data", data) or b"")  # noqa: SLF001  (its other half)
 
     def close(self) -> None:
-        """The command sees the end of its input. A write in another thread ends with BrokenPipeError."""
-        self._process._closed = True  # noqa: SLF001  (likewise)
+        """Close the command's stdin: it reads end of file. A write in another thread ends with BrokenPipeError."""
+        self._process._closed = True  # noqa: SLF001  (its other half)
         self._process._live.close_stdin()  # noqa: SLF001
 
 
@@ -73,15 +65,17 @@ class Input:
 class Process(Generic[T]):
     """A command in the guest while it runs, shaped like `subprocess.Popen`. Made by `machine.popen`.
 
-    Iterate it for `(stream, data)`, where stream is "stdout" or "stderr": pieces of bytes as they come, or lines of text
-    with text=True. Nothing is kept, and what is not read slows the command down. The end of the iteration waits for the
-    command and sets `returncode`; a failure of the engine is raised there, as by `exec`.
+    Iterate it for `(stream, data)`, where stream is "stdout" or "stderr" and data a piece of bytes, as it comes, or a line
+    of text with text=True. Nothing is buffered: unread output blocks the command. The iteration ends when the command has
+    ended. Then `returncode` is set, and a failure of the engine is raised, as by `exec`.
 
-    One thread or task may iterate it while another one writes to stdin; `poll`, `wait`, `terminate` and `kill` are for any.
+    One thread or task may iterate it while another one writes to stdin. `poll`, `wait`, `terminate` and `kill` may be
+    called by any.
 
-    As a context manager its input is closed at the end of the block, and it has `grace` seconds to end by itself; then it
-    is terminated, and `returncode` is negative. For a command that works on, `wait` in the block, or `grace=None`. After
-    an exception it is killed at once. A forked child of this program has no part in it.
+    As a context manager it closes the command's stdin at the end of the block, and gives the command `grace` seconds to end
+    by itself. After that it terminates it, and `returncode` is negative. For a command that takes longer, call `wait` in
+    the block, or pass `grace=None`. After an exception the command is killed at once. In a forked child of this program
+    the end of the block does nothing.
 
     Attributes:
         args: The command.
@@ -90,54 +84,59 @@ class Process(Generic[T]):
     """
 
     def __init__(
-        self, runner: AnyRunner, command: Exec | Logs | Monitor, *, stdin: bool, text: bool, grace: float | None = 5.0
+        self,
+        runner: runners.AnyRunner,
+        command: commands.Command[Any],
+        machine: str,
+        args: tuple[str, ...],
+        *,
+        stdin: bool,
+        text: bool,
+        grace: float | None = 5.0,
     ) -> None:
-        self._command, self._runner, self._text = command, runner, text
+        self._command, self._runner, self._machine, self._text = command, runner, machine, text
         self._grace, self._pid, self._started = grace, os.getpid(), runner.clock()
-        self._deadline = None if command.timeout is None else self._started + command.timeout + GRACE
         self._live = runner.follow(command, stdin=stdin)
         self._invocation = command.invocation(runner.engine.dialect)
-        self._turn = Gate(1)  # of those who read to the end
-        self._piece = Gate(1, "to read this process's output")  # the end of the block reads, too
-        self._reader: tuple[object, Ticket] | None = None  # who has it
-        self._ended_by = ""
-        self._told = False  # to end, by us
-        self._over = False
+        # The same bound as that of a call that is not followed: the command's own timeout, and a grace for the engine.
+        self._deadline = None if self._invocation.timeout is None else self._started + self._invocation.timeout
+        self._turn = Gate(1)  # for the one who reads to the end
+        self._piece = Gate(1, "to read this process's output")  # for each read: the end of the block reads, too
+        self._reader: tuple[object, Ticket] | None = None  # who has the turn
+        self._ended_by = ""  # "timeout", if this ended it
+        self._told = False  # the caller told it to end
+        self._over = False  # its output was read to the end
         self._failure: SmolvmError | None = None
-        self._wrote = False  # anything on stdout
-        self._tail = b""  # of stderr
-        self._held = b""  # of stderr, while it may be the engine's last words
-        decoder = codecs.getincrementaldecoder("utf-8")
-        self._decoders = {"stdout": decoder("replace"), "stderr": decoder("replace")}
-        self._rests = {"stdout": "", "stderr": ""}
-        self.args = command.command or (type(command).__name__.lower(),)
+        self._last = b""  # the last piece of stdout
+        self._stderr, self._lines = Stderr(), Lines()
+        self.args: tuple[str, ...] = args
         self.returncode: int | None = None
         self._takes_input, self._closed = stdin, False
 
     @property
     def stdin(self) -> Input | None:
-        """To write to, with stdin=True; else None."""
-        # Not kept: in a cycle, a process that is dropped would live until the garbage is collected.
+        """The command's stdin, or None without stdin=True."""
+        # Made anew each time: a reference cycle would keep a dropped process alive until garbage collection.
         return Input(self) if self._takes_input else None
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode={self.returncode}"
-        return f"<Process {list(self.args)!r} in {self._command.name!r}: {state}>"
+        return f"<Process {list(self.args)!r} in {self._machine!r}: {state}>"
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._pid != os.getpid():
+        if self._pid != os.getpid():  # a forked child shares the pipes: what it reads or kills would be its parent's
             return
         try:
             if error is None and not self._over:
-                self._part()
+                self._await_end()
         finally:
-            self._end()
+            self._kill_and_drain()
 
-    def _part(self) -> None:
-        """Lets it end by itself, if it does so soon; else tells it to."""
+    def _await_end(self) -> None:
+        """Close its stdin, wait `grace` seconds for it to end by itself, then terminate it."""
         if self.stdin is not None:
             self.stdin.close()
         with suppress(TimeoutError):
@@ -149,11 +148,6 @@ class Process(Generic[T]):
 
     def __del__(self) -> None:
         if getattr(self, "returncode", 0) is None and self._pid == os.getpid():
-            try:
-                import warnings  # late: only where something went wrong
-            except ImportError:  # the interpreter exits
-                return
-
             warnings.warn(f"{self!r} was left without waiting for its end", ResourceWarning, 2, source=self)
 
     def __iter__(self) -> Iterator[tuple[str, T]]:
@@ -161,32 +155,31 @@ class Process(Generic[T]):
             while (piece := self._read(None)) is not None:
                 stream, chunk = piece
                 if self._text:
-                    yield from ((stream, line) for line in self._lines(stream, chunk))  # type: ignore[misc]
+                    yield from self._lines.of(stream, chunk)  # type: ignore[misc]
                 else:
                     yield stream, chunk  # type: ignore[misc]
-            for stream, rest in self._rests.items():
-                if last := rest + self._decoders[stream].decode(b"", final=True):
-                    self._rests[stream] = ""
-                    yield stream, last  # type: ignore[misc]
-            self._wait(None)
+            yield from self._lines.last()  # type: ignore[misc]
+            self._wait(None)  # it has ended: this raises its failure
 
     @contextmanager
     def _iterating(self) -> Iterator[None]:
+        # Entered by hand, so that a TimeoutError that the caller's loop raises is not taken for one of the turn.
         with ExitStack() as stack:
             try:
                 stack.enter_context(self._reading(0))
             except TimeoutError:
-                words = "another thread or task reads from this process: one may read while one writes"
-                raise RuntimeError(words) from None
+                message = "another thread or task reads from this process: one may read while one writes"
+                raise RuntimeError(message) from None
             yield
 
     @contextmanager
     def _reading(self, timeout: float | None) -> Iterator[None]:
-        """Has the output, to its end. Who has it already (and waits in the middle of a loop over it) goes on with it.
+        """Take the turn to read to the end. Re-entrant: `wait` in the middle of a loop over the process keeps the turn.
 
         Raises:
-            TimeoutError: another thread or task has it, and did not leave it in so many seconds.
+            TimeoutError: another thread or task did not give the turn up within `timeout` seconds.
         """
+        # A thread or task that ended in the middle of its loop, without closing it, gives the turn up as well.
         me, ticket = caller(), Ticket(caller_is_gone())
         if self._reader is not None and self._reader[0] == me:
             yield
@@ -200,42 +193,39 @@ class Process(Generic[T]):
                 self._reader = None
             self._turn.release(ticket)
 
-    def _lines(self, stream: str, chunk: bytes) -> Iterator[str]:
-        *lines, rest = (self._rests[stream] + self._decoders[stream].decode(chunk)).split("\n")
-        yield from (f"{line}\n" for line in lines)
-        if len(rest) > _LONGEST_LINE:
-            yield rest
-            rest = ""
-        self._rests[stream] = rest
-
     def _read(self, until: float | None) -> tuple[str, bytes] | None:
-        """The next piece that is the guest's; None at the end. TimeoutError, if it did not come by then."""
+        """The next piece of the guest's output; None at the end.
+
+        Raises:
+            TimeoutError: it did not come by `until`, on the runner's clock.
+        """
         ticket = Ticket()
         try:
             try:
                 self._piece.acquire(ticket, None if until is None else max(0.0, until - self._runner.clock()))
-                return self._next(until)
+                return self._next_piece(until)
             finally:
                 self._piece.release(ticket)
         finally:
             self._piece.release(ticket)  # again: an interrupt may have struck in the line above
 
-    def _next(self, until: float | None) -> tuple[str, bytes] | None:
+    def _next_piece(self, until: float | None) -> tuple[str, bytes] | None:
         while not self._over:
             try:
                 piece = self._live.read(self._left(until))
             except TimeoutError:
                 if not self._is_expired():
                     raise
-                continue
+                continue  # told to end: its last output and its exit status are still to come
             if piece is None:
                 self._finish()
                 self._over = True
-                return ("stderr", self._held) if self._held else None
+                return ("stderr", self._stderr.held) if self._stderr.held else None
             stream, chunk = piece
-            said = self._not_the_engines(chunk) if stream == "stderr" else chunk
-            self._wrote = self._wrote or stream == "stdout"
-            if said:
+            if stream == "stdout":
+                self._last = chunk[-KEPT:]
+                return stream, chunk
+            if said := self._stderr.guests(chunk):
                 return stream, said
         return None
 
@@ -244,84 +234,70 @@ class Process(Generic[T]):
         return max(0.0, min(bounds) - self._runner.clock()) if bounds else None
 
     def _is_expired(self) -> bool:
-        """Whether its own time is over. It is told to end then; and where that does not help, ended."""
+        """True if its own time is over. The first time it is terminated, and `_TERM_WAIT` later it is killed."""
         if self._deadline is None or self._runner.clock() < self._deadline:
             return False
-        told, self._ended_by = bool(self._ended_by), "timeout"
-        self._deadline = None if told else self._runner.clock() + _TERM_WAIT
-        self._live.end(kill=told)
+        terminated, self._ended_by = bool(self._ended_by), "timeout"
+        self._deadline = None if terminated else self._runner.clock() + _TERM_WAIT
+        self._live.end(kill=terminated)
         return True
 
     def _write(self, data: bytes) -> None:
         try:
             self._live.write(data, self._left(None))
         except TimeoutError:
-            self._is_expired()
-            done = Completed(self._invocation.argv, -15, b"-", self._tail, self._runner.clock() - self._started, "timeout")
-            raise self._command.failure(done) or TimeoutError from None
+            self._is_expired()  # terminates it; a reader gets its exit status
+            took = self._runner.clock() - self._started
+            done = Completed(self._invocation.argv, -signal.SIGTERM, duration=took, ended_by="timeout")
+            raise self._failure_of(done) or TimeoutError from None
 
-    def _not_the_engines(self, chunk: bytes) -> bytes:
-        """What of stderr is surely the guest's; the rest is held until it is known."""
-        said = self._held + chunk
-        self._tail = (self._tail + chunk)[-_KEPT:]
-        start = said.rstrip(b"\n").rfind(b"\n") + 1
-        last = said[start:]
-        begins = any(last.endswith(_ERROR[:length]) for length in range(1, len(_ERROR)))
-        if len(last) < _KEPT and (_ERROR in last or begins):
-            self._held = last
-            return said[:start]
-        self._held = b""
-        return said
+    def _failure_of(self, completed: Completed) -> SmolvmError | None:
+        """The engine's failure, if it failed. The error holds the end of each stream."""
+        ended_by = self._ended_by or completed.ended_by
+        return self._command.failure(evolve(completed, stdout=self._last, stderr=self._stderr.end, ended_by=ended_by))
 
     def _finish(self) -> None:
         completed = stamped(self._live.close(), self._invocation, self._runner.clock() - self._started)
         self.returncode = completed.returncode
-        if not (self._told and completed.returncode < 0):
-            self._failure = self._command.failure(
-                evolve(
-                    completed,
-                    stdout=b"-" if self._wrote else b"",
-                    stderr=self._tail,
-                    ended_by=self._ended_by or completed.ended_by,
-                )
-            )
+        if not (self._told and completed.returncode < 0):  # death by the signal that the caller asked for is no failure
+            self._failure = self._failure_of(completed)
         if self._failure is not None:
-            self._held = self._held.partition(_ERROR)[0]
+            self._stderr.drop_error()
         tell(self._runner, self._command, self._invocation, self._started, completed.returncode, self._failure)
 
-    def _end(self) -> None:
-        """Kills it, if it has not been read to its end, and reads to that: another one who reads ends there, too."""
+    def _kill_and_drain(self) -> None:
+        """Kill it unless its output was read to the end, and read the rest: another reader reaches the end, too."""
         if not self._over:
             self.kill()
         while self._read(None) is not None:
             pass
 
     def poll(self) -> int | None:
-        """The exit status, or None while it runs. Output that was not read does not count as its end."""
+        """Its exit status, or None while it runs. It may have ended before all of its output is read."""
         if self.returncode is None and self._live.poll() is None:
             return None
         return self.returncode if self.returncode is not None else self._live.poll()
 
     def wait(self, timeout: float | None = None) -> int:
-        """Waits for the end and gives the exit status. Output that was not read by then is thrown away.
+        """Wait for the end and return the exit status. Output that was not read until then is discarded.
 
-        While another thread or task iterates the process, the output is that one's, and this waits for it to reach the end.
+        While another thread or task iterates the process, the output is left to it, and this waits for it to reach the end.
 
         Raises:
-            TimeoutError: it did not end in so many seconds; it still runs.
-            SmolvmError: the engine failed: as for `exec`.
+            TimeoutError: it did not end within `timeout` seconds; it still runs.
+            SmolvmError: the engine failed, as for `exec`.
         """
         return self._wait(None if timeout is None else validate.seconds("timeout", timeout))
 
     def _wait(self, timeout: float | None) -> int:
         until = None if timeout is None else self._runner.clock() + timeout
         try:
-            while not self._over:
+            while not self._over:  # again: whoever had the turn may have given it up before the end
                 with self._reading(timeout):
                     while not self._over:
                         self._read(until)
                         if until is not None and not self._over and self._runner.clock() >= until:
-                            raise TimeoutError  # noqa: TRY301  (one that writes faster than this reads)
+                            raise TimeoutError  # noqa: TRY301  (it writes faster than this reads)
         except TimeoutError:
             raise TimeoutError(f"{self!r} did not end within {timeout:g} s") from None
         if self._failure is not None:
@@ -330,21 +306,39 @@ class Process(Generic[T]):
         return self.returncode
 
     def terminate(self) -> None:
-        """Ends the command, with all that it started (SIGTERM to the engine's process). Harmless if it has ended."""
+        """Terminate the command and every process that it started (SIGTERM to the engine's). No-op if it has ended."""
         self._told = True
         self._live.end()
 
     def kill(self) -> None:
-        """Ends the command, with all that it started, for sure (SIGKILL to the engine's process)."""
+        """Kill the command and every process that it started (SIGKILL to the engine's). No-op if it has ended."""
         self._told = True
         self._live.end(kill=True)
 
 
-def start(
-    runner: AnyRunner, command: Exec | Logs | Monitor, *, stdin: bool, text: bool, grace: float | None = 5.0
+def follow(
+    runner: runners.AnyRunner,
+    command: commands.Command[Any],
+    machine: str,
+    args: tuple[str, ...],
+    *,
+    stdin: bool = False,
+    text: bool,
+    grace: float | None = 5.0,
 ) -> Process[Any]:
-    """Starts a command to be followed. An interrupt that keeps it from the caller ends it."""
+    """Start a command and follow it. If an interrupt keeps the process from the caller, it is ended.
+
+    Args:
+        runner: Runs the command.
+        command: Any command. Its `invocation` has the bound in seconds, and its `failure` judges how the call ended.
+        machine: The machine's name, for people to read.
+        args: The command as people wrote it.
+        stdin: Open a stdin to write to.
+        text: Read lines of text instead of pieces of bytes.
+        grace: Seconds that it has at the end of a `with` to end by itself; None for no bound.
+    """
     return holding_interrupts(
-        lambda _: Process(acting(runner), command, stdin=stdin, text=text, grace=grace),  # for good: also after a dry run
-        lambda process: process._end(),  # noqa: SLF001  (made here)
+        # The acting runner, for good: also after a dry run.
+        lambda _: Process(acting(runner), command, machine, args, stdin=stdin, text=text, grace=grace),
+        lambda process: process._kill_and_drain(),  # noqa: SLF001  (made here)
     )

@@ -1,13 +1,12 @@
-"""Commands in the guest that are left to run."""
+"""Commands in the guest that were left to run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from attrs import field, frozen
 
-if TYPE_CHECKING:
-    from smolkit.handles.commands import MachineCommands
+from smolkit import handles
 
 
 @final
@@ -15,47 +14,49 @@ if TYPE_CHECKING:
 class Spawned:
     """A command that was started in the guest and left to run. Made by `machine.spawn`.
 
-    It is known by a variable in its environment, which what it starts inherits: the numbers of processes differ between an
-    image machine's inside and outside, and are used again.
+    A variable in its environment identifies it, and every process that it starts inherits that. Process ids would not do:
+    those inside an image machine differ from those outside, and both are reused.
 
     Attributes:
-        machine: Where it runs.
-        pid: Its number in the VM. In an image machine, commands inside see another one.
+        machine: The machine that it runs in.
+        pid: Its process id in the VM. Commands inside an image machine see another one.
         mark: The variable's value.
     """
 
-    machine: MachineCommands = field(eq=False)
+    machine: handles.Machine = field(eq=False)
     pid: int
     mark: str
 
     def is_running(self) -> bool:
-        """Whether it, or anything that it started, runs.
+        """True if it, or any process that it started, is running.
 
         Raises:
             ProgramNotFoundError: the guest has no `sh`.
-            CommandFailedError: it has no `grep` (exit status 127).
-            MachineNotRunningError: the machine does not run.
+            CommandFailedError: the guest has no `grep` (exit status 127).
+            MachineNotRunningError: the machine is not running.
         """
         return bool(self.machine.sh(FIND, env={"SMOLKIT_MARK": self.mark}, check=True).stdout.strip())
 
     def kill(self, signal: str = "KILL") -> None:
-        """Sends a signal to it and to all that it started.
+        """Send a signal to it and to every process that it started.
 
         Raises:
+            ValueError: signal is not a signal's name.
             ProgramNotFoundError: the guest has no `sh`.
-            CommandFailedError: it has no `grep` (exit status 127), or some would not go.
+            CommandFailedError: the guest has no `grep` (exit status 127), or some processes survived a KILL.
         """
         if not signal.removeprefix("SIG").replace("+", "").isalnum():
-            raise ValueError(f"not the name of a signal: {signal!r}")
+            raise ValueError(f"signal must be the name of a signal, not {signal!r}")
         env = {"SMOLKIT_MARK": self.mark, "SMOLKIT_SIGNAL": signal.removeprefix("SIG")}
         self.machine.sh(KILL, env=env, check=True)
 
 
 MARK = "SMOLKIT_SPAWN"
-# The searching shell has the value under another name. grep's own status tells of processes that ended meanwhile, too.
+# The searching shell has the value under another name, so that it does not find itself. grep's exit status is ignored:
+# it also fails for processes that ended meanwhile.
 FIND = f"""command -v grep >/dev/null || exit 127
 grep -ls "{MARK}=$SMOLKIT_MARK" /proc/[0-9]*/environ; exit 0"""
-# As often as it takes for those that are being born; a polite signal is sent once.
+# KILL is repeated for processes that are being forked meanwhile; any other signal is sent once.
 KILL = f"""command -v grep >/dev/null || exit 127
 for round in 1 2 3 4 5 6 7 8 9 10; do
     found=$(grep -ls "{MARK}=$SMOLKIT_MARK" /proc/[0-9]*/environ)

@@ -1,8 +1,8 @@
-"""Reads a tar stream of which no byte is trusted: ustar, GNU and pax headers, in memory that does not grow.
+"""A reader of untrusted tar streams, with ustar, GNU and pax headers, in constant memory.
 
-Python's `tarfile` reads a long name of any size into memory, keeps every member, and takes what follows the archive's end;
-where its members go is in the hands of names (`realpath`), not of descriptors. What is ambiguous between implementations
-(sizes of links, two names for one member, numbers with a tail) is refused here, so that there is one reading.
+Python's `tarfile` reads a long name of any size into memory, keeps every member, and accepts data after the archive's end;
+it decides by names (`realpath`), not by descriptors, where members go. Archives that implementations read differently
+(sizes of links, two names for one member, numbers with a tail) are refused here.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 FILE, DIRECTORY, SYMLINK, HARD_LINK, OTHER = "file", "directory", "symlink", "hard link", "other"
 _KINDS = {b"0": FILE, b"\0": FILE, b"7": FILE, b"1": HARD_LINK, b"2": SYMLINK, b"5": DIRECTORY}
-_LONG = {b"L": b"path", b"K": b"linkpath"}  # GNU's headers, by what their content is in pax's terms
+_LONG = {b"L": b"path", b"K": b"linkpath"}  # GNU's headers for long names, and the pax fields that they stand for
 _PAX, _PAX_GLOBAL = b"x", b"g"
-_FIELDS = {b"path", b"linkpath", b"size", b"mtime"}  # what of a pax header is heeded
+_FIELDS = {b"path", b"linkpath", b"size", b"mtime"}  # the fields of a pax header that are read
 _MAGIC_POSIX, _MAGIC_GNU = b"ustar\x0000", b"ustar  \0"
 
 _BLOCK, _CHUNK = 512, 2**16
 _END = bytes(_BLOCK)
-_EXTENSION = 2**20  # bytes of a long name, or of a pax header, that are taken: the latter may have extended attributes
-_AFTER = 2**20  # bytes that may follow the archive's end: tars fill up their last record, with 10 KiB as a rule
-_SECONDS = 2**35  # before and after 1970: what any file system may know of
+_EXTENSION = 2**20  # maximum bytes of a long name or a pax header, which may have extended attributes
+_AFTER = 2**20  # maximum bytes after the archive's end: tar pads the last record, usually to 10 KiB
+_SECONDS = 2**35  # maximum distance from 1970: more than any file system stores
 
 _OCTAL = re.compile(rb" *([0-7]+) *")
 _DECIMAL = re.compile(rb"[0-9]{1,20}")
@@ -41,12 +41,12 @@ class Member:
     """One member of an archive.
 
     Attributes:
-        name: As it stands there; nothing was checked but that it is not empty and has no NUL.
-        kind: One of this module's.
-        mode: Permissions, without the setuid, setgid and sticky bits.
-        size: Bytes of its content: 0 for all but files.
-        mtime: Nanoseconds since the epoch.
-        target: Where a link leads.
+        name: Its name as the archive has it: not empty and without NUL, otherwise unchecked.
+        kind: FILE, DIRECTORY, SYMLINK, HARD_LINK or OTHER.
+        mode: Its permissions, without the setuid, setgid and sticky bits.
+        size: The bytes of its content; 0 except for files.
+        mtime: Its modification time, in nanoseconds since the epoch.
+        target: The target of a link.
     """
 
     name: bytes
@@ -58,39 +58,39 @@ class Member:
 
     @property
     def shown(self) -> str:
-        """Its name, for a message."""
+        """Its name for a message."""
         return shown(self.name)
 
 
 def shown(name: bytes) -> str:
-    """A guest's name, for a message: one line, not too long."""
+    """A guest's name for a message: one line, shortened."""
     text = repr(os.fsdecode(name))
     return text if len(text) <= 200 else f"{text[:100]}...{text[-90:]}"  # noqa: PLR2004  (characters of a message)
 
 
 def malformed(why: str) -> UnsafeArchiveError:
-    """The error for what is no archive."""
-    return UnsafeArchiveError(f"what the guest sent is no tar: {why}")
+    """The error for a malformed archive."""
+    return UnsafeArchiveError(f"the guest sent a malformed tar: {why}")
 
 
 def too_much() -> UnsafeArchiveError:
-    """The error for a guest that does not stop."""
-    return UnsafeArchiveError("the guest sent more than was to be taken (limit=)")
+    """The error for a guest that sends more than the limit."""
+    return UnsafeArchiveError("the guest sent more bytes than the limit (limit=)")
 
 
 class TarReader:
-    """Iterates over the members of a stream; `content` gives that of the member at hand, and has to be read to its end.
+    """Iterates over the members of a stream. The `content` of each must be read to its end before the next member.
 
     Args:
-        file: Something with `read(size)`, which may give fewer bytes, and none at its end.
-        limit: Bytes of the stream that are taken, headers and padding too.
+        file: An object with `read(size)`, which may return fewer bytes, and none at the end.
+        limit: Maximum number of bytes of the stream, including headers and padding.
     """
 
     def __init__(self, file: Any, limit: int) -> None:
         self._file, self._room = file, limit
-        self._size = 0  # of the content of the member at hand
-        self._extended: set[bytes] = set()  # the kinds of headers that extend the next member's
-        self._extra: dict[bytes, bytes] = {}  # what they say
+        self._size = 0  # bytes of the current member's content
+        self._extended: set[bytes] = set()  # the kinds of extension headers read for the next member
+        self._extra: dict[bytes, bytes] = {}  # their fields
 
     def __iter__(self) -> Iterator[Member]:
         while (block := self._read(_BLOCK)) != _END:
@@ -101,13 +101,13 @@ class TarReader:
             else:
                 yield self._member(block)
         if self._extended or self._read(_BLOCK) != _END:
-            raise malformed("its end is none")
+            raise malformed("no end of the archive")
         self._room = _AFTER
         while self._some(_CHUNK):
             pass
 
     def content(self) -> Iterator[bytes]:
-        """What the file at hand holds, in pieces."""
+        """The current file's content, in pieces."""
         size = left = self._size
         while left:
             chunk = self._some(min(left, _CHUNK)) or self._cut()
@@ -128,26 +128,26 @@ class TarReader:
         return Member(name, kind, _number(block[100:108]) & 0o777, self._size, mtime, target)
 
     def _content(self, block: bytes) -> bytes:
-        """That of an extension header."""
+        """The content of an extension header."""
         size = _number(block[124:136])
         if not 0 <= size <= _EXTENSION:
             raise malformed(f"a header of {size} bytes")
         return self._read(size + -size % _BLOCK)[:size]
 
     def _extend(self, kind: bytes, content: bytes) -> None:
-        # Which of two counts, every tar decides otherwise.
+        # Implementations differ in which of two such headers counts.
         if kind in self._extended or (self._extended and _PAX in {kind, *self._extended}):
-            raise malformed("two headers that extend the same one")
+            raise malformed("conflicting extension headers for one member")
         found = {_LONG[kind]: _ended(content)} if kind in _LONG else _heeded(content, kind == _PAX_GLOBAL)
         if not all(found.values()):
-            raise malformed("an extended header that says nothing")
+            raise malformed("an empty field in an extension header")
         if kind != _PAX_GLOBAL:
             self._extended.add(kind)
             self._extra |= found
 
     def _read(self, size: int) -> bytes:
-        """Exactly so many bytes."""
-        data = bytearray()  # bytes would be copied with each piece that is added
+        """Read exactly `size` bytes."""
+        data = bytearray()  # appending to bytes would copy them each time
         while len(data) < size:
             data += self._some(size - len(data)) or self._cut()
         return bytes(data)
@@ -160,21 +160,21 @@ class TarReader:
         return data
 
     def _cut(self) -> bytes:
-        raise malformed("it ends too early, and has only a part of what it says")
+        raise malformed("it ends too early")
 
 
 def _check(block: bytes) -> None:
-    """The checksum counts itself as eight spaces. Some add up signed bytes."""
+    """Check the checksum, which counts itself as eight spaces. Some programs sum signed bytes."""
     counted = block[:148] + b" " * 8 + block[156:]
     more = sum(counted) - _number(block[148:156])
     if more and more != 256 * sum(byte >> 7 for byte in counted):
-        raise malformed("a header's checksum is wrong")
+        raise malformed("a wrong checksum of a header")
     if block[257:265] not in {_MAGIC_POSIX, _MAGIC_GNU}:
         raise malformed("a header of no known format")
 
 
 def _name(block: bytes) -> bytes:
-    # Where GNU's own headers have times, POSIX's have what comes before the name.
+    # POSIX's headers have the name's prefix where GNU's have times.
     prefix = _text(block[345:500]) if block[257:265] == _MAGIC_POSIX else b""
     return (prefix + b"/" if prefix else b"") + _text(block[:100])
 
@@ -184,14 +184,14 @@ def _text(field: bytes) -> bytes:
 
 
 def _ended(content: bytes) -> bytes:
-    """GNU's long name, with the NUL at its end."""
+    """A long name in GNU's header, without the NUL that ends it."""
     if content[-1:] != b"\0":
-        raise malformed("a long name without an end")
+        raise malformed("a long name without a NUL")
     return content[:-1]
 
 
 def _number(field: bytes) -> int:
-    """Octal digits; or, of GNU's, the number itself behind a byte that says so."""
+    """A number: octal digits, or in GNU's headers binary after a marker byte."""
     if field[0] in {0x80, 0xFF}:
         return int.from_bytes(field[1:], "big") - (256 ** (len(field) - 1) if field[0] == 0xFF else 0)  # noqa: PLR2004
     if not (found := _OCTAL.fullmatch(_text(field))):
@@ -201,14 +201,14 @@ def _number(field: bytes) -> int:
 
 def _decimal(value: bytes) -> int:
     if not _DECIMAL.fullmatch(value):
-        raise malformed("a size that is no number")
+        raise malformed("a size that is not a number")
     return int(value)
 
 
 def _time(value: bytes) -> int:
-    """Seconds with decimals."""
+    """A decimal time in seconds, as nanoseconds."""
     if not (found := _TIME.fullmatch(value)):
-        raise malformed("a time that is no number")
+        raise malformed("a time that is not a number")
     sign = -1 if found[1] else 1
     return _nanoseconds(sign * int(found[2]), sign * int((found[3] or b"")[:9].ljust(9, b"0")))
 
@@ -218,13 +218,13 @@ def _nanoseconds(seconds: int, more: int) -> int:
 
 
 def _heeded(data: bytes, everywhere: bool) -> dict[bytes, bytes]:
-    """What of a pax header is heeded."""
+    """The fields of a pax header that are read."""
     found = {}
     for key, value in _records(data):
         if key.startswith(b"GNU.") or (everywhere and key in _FIELDS):
             raise malformed("a pax header for a sparse file or a volume, or one for all members")
         if key in _FIELDS:
-            found[key] = value  # the last one counts
+            found[key] = value  # the last value of a field counts
     return found
 
 
@@ -236,6 +236,6 @@ def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         end = start + int(length) if length.isdigit() else 0
         key, equals, value = data[start + len(length) + 1 : end].partition(b"=")
         if not start < end <= len(data) or not equals or value[-1:] != b"\n":
-            raise malformed("a pax header that cannot be read")
+            raise malformed("a malformed pax header")
         yield key, value[:-1]
         start = end

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from attrs import evolve, frozen
 
+from smolkit.commands.dialect import without_json
 from smolkit.errors import HostLimitError, OutcomeUnknownError, SmolvmError, add_note
 from smolkit.values.results import Completed
 
@@ -37,7 +38,8 @@ class InterruptedCall(BaseException):
 
     def __init__(self, completed: Completed, interrupt: BaseException) -> None:
         super().__init__(completed, interrupt)
-        self.completed, self.interrupt = completed, interrupt
+        self.completed: Completed = completed
+        self.interrupt: BaseException = interrupt
 
 
 @frozen
@@ -85,7 +87,7 @@ def cut_short(invocation: Invocation, error: BaseException, *, is_interrupt: boo
         error: An interrupt that the runner let out, or a fault of the runner.
         is_interrupt: Whether it is the former, which the caller is to see as it is.
     """
-    words = invocation.argv[2:] if invocation.argv[:1] == ("--error-format",) else invocation.argv
+    words = without_json(invocation.argv)
     by = "" if is_interrupt else f" by {error!r}"
     failure = OutcomeUnknownError(f"{' '.join(words[:2])} was cut short{by}: what it had done by then is not known")
     failure.__cause__ = error

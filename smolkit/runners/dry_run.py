@@ -12,6 +12,7 @@ from smolkit.commands.guest_scripts import SIZE, STAT, Script
 from smolkit.commands.lifecycle import DataDir, Ls, Status
 from smolkit.commands.spawn import Spawn
 from smolkit.commands.verb import Verb
+from smolkit.commands.versions import NEWEST
 from smolkit.errors import EngineNotFoundError
 from smolkit.runners.acting import acting, dry_runs
 from smolkit.runners.base import Runner
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from smolkit.values.results import Invocation
 
 S = TypeVar("S")
-
-_NEWEST = "1.32.2"  # what is spoken where there is no engine to ask: the newest that smolkit was tested with
 
 
 @contextmanager
@@ -122,7 +121,7 @@ class DryRun(Runner):
         try:
             return self._around._find_engine(within)  # noqa: SLF001  (a runner's)
         except EngineNotFoundError:
-            return Engine(_NEWEST, "smolvm", Dialect.of(_NEWEST))
+            return Engine(NEWEST, "smolvm", Dialect.of(NEWEST))
 
     def execute(self, invocation: Invocation) -> Completed:
         """Plan the call."""
@@ -157,6 +156,10 @@ class DryRun(Runner):
     def here(self) -> Here:
         """The real runner's."""
         return self._around.here()
+
+    def free_port(self) -> int:
+        """The real runner's."""
+        return self._around.free_port()
 
     def now(self) -> float:
         """The real runner's time, and what would have been waited."""

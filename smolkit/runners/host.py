@@ -82,6 +82,16 @@ class Host:
 
         return here()
 
+    def free_port(self) -> int:
+        """A TCP port of the engine's host that nobody listens on, and that no other program with smolkit gets. (override)
+
+        Raises:
+            OSError: all are taken.
+        """
+        from smolkit.runners.local.ports import free_port  # late: likewise
+
+        return free_port()
+
     @final
     def named(self, name: str | None, keep: object) -> str:
         """The name, or a fresh one, which has the owner in it unless the machine is to be kept. (call)"""

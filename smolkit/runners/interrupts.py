@@ -36,7 +36,7 @@ class Held:
 
     def __init__(self, *, active: bool) -> None:
         self.kept: list[BaseException] = []
-        self.count = 0
+        self.count: int = 0
         self._active, self._raises = active, False
         self._handlers: dict[int, Callable[[int, Any], object]] = {}
         self._hold()

@@ -1,26 +1,32 @@
-"""Test doubles for programs that use smolkit: no engine, no process, the real argv and the real error mapping.
+"""Test doubles for programs that use smolkit. They run the real command lines and error mapping, without an engine.
 
-`FakeRunner` answers from a script, one call at a time:
+`FakeRunner` answers each call from a script:
 
     fake = FakeRunner()
     fake.answer(Create("agent"))
     fake.answer(["machine", "exec"], stdout="6.12.0\\n")
     assert Smolvm(runner=fake).machine("agent").exec(["uname", "-r"]).stdout == "6.12.0\\n"
 
-`FakeSmolvm` has machines, files and time of its own, and answers as the engine would:
+`FakeSmolvm` is an in-memory engine with machines, files and a clock of its own:
 
     fake = FakeSmolvm()
     fake.on("uname", "6.12.0\\n")
     with Smolvm(runner=fake).machine("agent") as m:
         assert m.exec(["uname", "-r"]).stdout == "6.12.0\\n"
     assert not fake.machines
+
+`Recorder` and `Replayer` record real calls in a file and replay them. `PretendEngine` is a program that stands in for the
+engine, for tests of signals, pipes and PATH.
 """
 
-from smolkit.testing.cassette import Recorder, Replayer
-from smolkit.testing.fake import FakeSmolvm
-from smolkit.testing.guest import FakeMachine, GuestCall, GuestResult
-from smolkit.testing.pretend import PretendEngine
-from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError, UnusedAnswerError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smolkit.testing.cassette import Recorder, Replayer
+    from smolkit.testing.fake import FakeSmolvm
+    from smolkit.testing.guest import FakeMachine, GuestCall, GuestResult
+    from smolkit.testing.pretend import PretendEngine
+    from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError, UnusedAnswerError
 
 __all__ = [
     "FakeMachine",
@@ -34,3 +40,31 @@ __all__ = [
     "UnexpectedCommandError",
     "UnusedAnswerError",
 ]
+
+# The module of each name, imported at its first use: few programs need all of them.
+_MODULES = {
+    "FakeMachine": "guest",
+    "FakeRunner": "scripted",
+    "FakeSmolvm": "fake",
+    "GuestCall": "guest",
+    "GuestResult": "guest",
+    "PretendEngine": "pretend",
+    "Recorder": "cassette",
+    "Replayer": "cassette",
+    "UnexpectedCommandError": "scripted",
+    "UnusedAnswerError": "scripted",
+}
+
+if not TYPE_CHECKING:  # for a type checker, a name that is not in the list above is an error
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(f"smolkit.testing.{_MODULES[name]}"), name)
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,10 +1,12 @@
-"""Recording real calls into a file for people to read, and replaying them where there is no engine.
+"""Recorder and Replayer: record real calls in a readable file, and replay them without an engine.
 
-A cassette is JSON: `{"smolkit cassette": 1, "engine": "1.32.2", "calls": [...]}`, each call with the engine's arguments,
-stdin, stdout, stderr, exit status and duration. Bytes that are no text are `{"base64": ...}`. Values of variables in the
-arguments are `***`, and so is every secret and every such value wherever it was heard, quoted, escaped and encoded too (see
-`smolkit.testing.scrubbing`; secrets of fewer than four characters where they stand by themselves, and values of fewer than
-six not at all). What a command writes by itself is kept: look a cassette over before you share it.
+A cassette is JSON: `{"smolkit cassette": 1, "engine": "1.32.2", "calls": [...]}`. Each call has the engine's arguments,
+stdin, stdout, stderr, exit status and duration. Bytes that are not UTF-8 are `{"base64": ...}`.
+
+Secrets, and the values of environment variables, are replaced by `***` in arguments, input and output, also where they are
+quoted, escaped or encoded (see `smolkit.testing.scrubbing`). Secrets of fewer than four characters are replaced only as
+whole words; values of fewer than six characters only in arguments. Everything else that a command writes is kept: read a
+cassette before you share it.
 """
 
 from __future__ import annotations
@@ -14,29 +16,25 @@ import json
 import os
 import re
 import stat
-from typing import TYPE_CHECKING, Any, final
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, final
 
 from attrs import evolve, frozen
 
+from smolkit.commands.base import Command
 from smolkit.errors import add_note
 from smolkit.runners.base import Runner
-from smolkit.testing.known_secrets import known
+from smolkit.testing.known_secrets import secrets_of
 from smolkit.testing.scripted import UnexpectedCommandError, UnusedAnswerError
 from smolkit.testing.scrubbing import Scrubber
 from smolkit.values.hidden import Hidden
-from smolkit.values.results import Completed
+from smolkit.values.results import Completed, Invocation
 from smolkit.values.shown import redact, shell_line
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-    from types import TracebackType
-
-    from smolkit.commands.base import Command
-    from smolkit.values.results import Invocation
 
 _VERSION = 1
 _KEY = "smolkit cassette"
-# What differs from run to run: names that smolkit makes up, its labels, and names beside a file.
+# What differs from run to run: generated machine names, smolkit's labels, names of temporary files.
 _OWNER = r"[0-9a-f]{8}-[0-9a-f]{8}-\d+-\d+"
 _MARKS = {"session": "[0-9a-f]{16}", "creation": "[0-9a-f]{16}", "owner": _OWNER, "expires": r"\d+"}
 _VARIABLE = re.compile(
@@ -52,14 +50,14 @@ _VARIABLE = re.compile(
 
 @final
 class Recorder(Runner):
-    """Runs commands by another runner, and records them: `with Recorder(SubprocessRunner(), "tape.json") as runner:`.
+    """Records the calls of another runner: `with Recorder(SubprocessRunner(), "tape.json") as runner:`.
 
-    The file is written when the block ends, also by an exception. A command that is followed (`popen`) is recorded whole,
-    and comes in one piece. Logs and terminals are not recorded.
+    The cassette is written when the block ends, also by an exception. A command of `popen` is recorded as a whole, and its
+    output comes in one piece. Logs and terminals are not recorded.
 
     Args:
-        runner: What runs them.
-        path: The cassette; one that is there is replaced.
+        runner: The runner that runs the commands.
+        path: The cassette. An existing file is replaced.
     """
 
     def __init__(self, runner: Runner, path: str | os.PathLike[str]) -> None:
@@ -70,26 +68,26 @@ class Recorder(Runner):
 
     @property
     def host(self) -> str:
-        """The other runner's."""
+        """As the other runner."""
         return self._runner.host
 
     @property
     def program(self) -> str:
-        """The other runner's."""
+        """As the other runner."""
         return self._runner.program
 
     def watch(self) -> None:
-        """The other runner's."""
+        """As the other runner."""
         self._runner.watch()
 
     def watching(self, command: Command[Any]) -> AbstractContextManager[None]:
-        """The other runner's."""
+        """As the other runner."""
         return self._runner.watching(command)
 
     def execute(self, invocation: Invocation) -> Completed:
-        """Has it done, and records it."""
+        """Run a call by the other runner, and record it."""
         completed = self._runner.execute_sync(invocation)
-        self._secrets |= known(invocation, self._runner.given())
+        self._secrets |= secrets_of(invocation, self._runner.given())
         call = {
             "argv": redact(invocation.argv),
             "stdin": invocation.stdin,
@@ -99,18 +97,18 @@ class Recorder(Runner):
             "duration": round(completed.duration, 3),
             "ended_by": completed.ended_by,
         }
-        if (target := _copied_to(invocation.argv)) and completed.returncode == 0:
+        if (target := _cp_target(invocation.argv)) and completed.returncode == 0:
             with open(target, "rb") as file:
                 call["file"] = file.read()
         self._calls.append(call)
         return completed
 
     def given(self) -> dict[str, Hidden]:
-        """The other runner's."""
+        """As the other runner."""
         return self._runner.given()
 
     def read_log(self, path: str, start: int) -> bytes:
-        """The other runner's; not recorded."""
+        """As the other runner. Not recorded."""
         return self._runner.read_log(path, start)
 
     def __enter__(self) -> Recorder:
@@ -122,28 +120,28 @@ class Recorder(Runner):
         except Exception as failure:
             if error is None:
                 raise
-            add_note(error, f"the cassette {self._path!r} was not written: {failure}")
+            add_note(error, f"cassette {self._path!r} was not written: {failure}")
 
     def save(self) -> None:
-        """Writes the cassette, as far as it goes. An older one stays until this one is whole.
+        """Write the calls so far to the cassette. An older file is replaced only when this one is complete.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: The file cannot be written.
         """
         scrub = Scrubber(secret.reveal() for secret in self._secrets)
-        calls = [{key: _cleaned(value, scrub) for key, value in call.items()} for call in self._calls]
+        calls = [{key: _scrubbed(value, scrub) for key, value in call.items()} for call in self._calls]
         text = json.dumps({_KEY: _VERSION, "engine": self.engine.version, "calls": calls}, indent=1, ensure_ascii=False)
         with self.provide_target(self._path) as part, open(part, "w", encoding="utf-8") as file:
-            if os.path.exists(self._path):
+            if os.path.exists(self._path):  # a cassette that its owner made private stays private
                 os.fchmod(file.fileno(), stat.S_IMODE(os.stat(self._path).st_mode))
             file.write(text + "\n")
 
 
-def _cleaned(value: Any, scrub: Scrubber) -> Any:
-    """As it is written: without secrets, bytes as text where they are text."""
+def _scrubbed(value: Any, scrub: Scrubber) -> Any:
+    """The JSON of a value, without secrets."""
     if isinstance(value, tuple):
-        return [_cleaned(os.fsencode(word), scrub) for word in value]
-    return _written(scrub.data(value)) if isinstance(value, bytes) else value
+        return [_scrubbed(os.fsencode(word), scrub) for word in value]
+    return _to_json(scrub.data(value)) if isinstance(value, bytes) else value
 
 
 @frozen
@@ -156,38 +154,42 @@ class _Call:
 
 @final
 class Replayer(Runner):
-    """Answers from a cassette. Each recorded call is given once, to the first command with the same arguments and stdin.
+    """Answers from a cassette. Each recorded call answers once, the first call with the same arguments and stdin.
 
-    What smolkit makes up anew in every run (names, labels) may differ, and binary input is not compared. Nobody waits: the
-    clock goes on by what the calls took.
+    Names and labels that smolkit generates in each run may differ, and binary stdin is not compared. Nobody waits: the
+    clock advances by the recorded durations.
 
     Args:
         path: The cassette.
-        ordered: Whether commands must come in the order in which they were recorded.
+        ordered: True if commands must come in the recorded order.
+
+    Raises:
+        ValueError: The file is not a cassette, or of another version.
+        OSError: The file cannot be read.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, ordered: bool = False) -> None:
         with open(path, encoding="utf-8") as file:
             tape = json.load(file)
         if not isinstance(tape, dict) or tape.get(_KEY) != _VERSION:
-            raise ValueError(f"not a cassette that this smolkit reads: {os.fspath(path)!r}")
+            raise ValueError(f"not a cassette of version {_VERSION}: {os.fspath(path)!r}")
         super().__init__(version=tape["engine"])
-        self._calls = [_read(item) for item in tape["calls"]]
+        self._calls = [_load_call(item) for item in tape["calls"]]
         self._ordered = ordered
-        self._names: dict[str, str] = {}  # what was recorded, and what it is called now
-        self._passed = 0.0
+        self._names: dict[str, str] = {}  # generated names: as recorded, and as in this run
+        self._seconds = 0.0
 
     def watch(self) -> None:
-        """No-op: there are no machines."""
+        """No-op: a Replayer has no machines."""
 
     def execute(self, invocation: Invocation) -> Completed:
-        """The recorded answer.
+        """Give the recorded answer.
 
         Raises:
-            UnexpectedCommandError: there is none, or (ordered) it is another one's turn.
+            UnexpectedCommandError: The call was not recorded, or with `ordered` is not the next one.
         """
         for number, call in enumerate(self._calls):
-            if (names := _same(call, invocation)) is not None:
+            if (names := _match(call, invocation)) is not None:
                 del self._calls[number]
                 self._names.update(names)
                 return self._give(call, invocation)
@@ -196,12 +198,12 @@ class Replayer(Runner):
         lines = [f"    smolvm {shell_line(call.argv)}" for call in self._calls[:5]]
         raise UnexpectedCommandError(
             f"the cassette has no such call{' next' if self._ordered else ''}: "
-            f"smolvm {shell_line(redact(invocation.argv))}\n  it has:\n" + "\n".join(lines or ["    nothing more"])
+            f"smolvm {shell_line(redact(invocation.argv))}\n  it has left:\n" + "\n".join(lines or ["    none"])
         )
 
     def _give(self, call: _Call, invocation: Invocation) -> Completed:
-        self._passed += call.completed.duration
-        if call.file is not None and (target := _copied_to(invocation.argv)):
+        self._seconds += call.completed.duration
+        if call.file is not None and (target := _cp_target(invocation.argv)):
             with open(target, "wb") as file:
                 file.write(call.file)
         stdout, stderr = self._renamed(call.completed.stdout), self._renamed(call.completed.stderr)
@@ -213,29 +215,29 @@ class Replayer(Runner):
         return data
 
     def assert_done(self) -> None:
-        """Nothing, if every recorded call was asked for.
+        """Raise unless every recorded call was replayed.
 
         Raises:
-            UnusedAnswerError: one was not.
+            UnusedAnswerError: A recorded call was not replayed.
         """
         if self._calls:
             lines = "\n".join(f"  smolvm {shell_line(call.argv)}" for call in self._calls)
-            raise UnusedAnswerError(f"the program did not run what was recorded:\n{lines}")
+            raise UnusedAnswerError(f"the program did not run these recorded commands:\n{lines}")
 
     def read_log(self, path: str, start: int) -> bytes:  # noqa: ARG002
-        """Nothing: logs are not recorded."""
+        """Empty, since logs are not recorded."""
         return b""
 
     def clock(self) -> float:
-        """The seconds that the calls took, and those that were waited."""
-        return self._passed
+        """The sum of the recorded durations and the pauses so far, in seconds."""
+        return self._seconds
 
     def pause(self, seconds: float) -> None:
-        """Lets the clock go on, and does not wait."""
-        self._passed += seconds
+        """Advance the clock, without waiting."""
+        self._seconds += seconds
 
 
-def _written(data: bytes | None) -> Any:
+def _to_json(data: bytes | None) -> Any:
     if data is None:
         return None
     try:
@@ -244,26 +246,27 @@ def _written(data: bytes | None) -> Any:
         return {"base64": base64.b64encode(data).decode()}
 
 
-def _data(value: Any) -> bytes | None:
+def _from_json(value: Any) -> bytes | None:
     if isinstance(value, dict):
         return base64.b64decode(value["base64"])
     return None if value is None else str(value).encode()
 
 
-def _read(item: dict[str, Any]) -> _Call:
-    argv = tuple(os.fsdecode(_data(word) or b"") for word in item["argv"])
-    stdout, stderr = _data(item["stdout"]) or b"", _data(item["stderr"]) or b""
+def _load_call(item: dict[str, Any]) -> _Call:
+    argv = tuple(os.fsdecode(_from_json(word) or b"") for word in item["argv"])
+    stdout, stderr = _from_json(item["stdout"]) or b"", _from_json(item["stderr"]) or b""
     completed = Completed(argv, item["returncode"], stdout, stderr, item["duration"], item["ended_by"])
     stdin = item["stdin"]
-    # Compared only where it is text: an archive has the time in it.
-    return _Call(argv, None if isinstance(stdin, dict) else _data(stdin), completed, _data(item.get("file")))
+    # Binary stdin is not compared: an archive has the time in it.
+    return _Call(argv, None if isinstance(stdin, dict) else _from_json(stdin), completed, _from_json(item.get("file")))
 
 
-def _same(call: _Call, invocation: Invocation) -> dict[str, str] | None:
-    """What is called differently, if this is the call that was recorded; else None."""
+def _match(call: _Call, invocation: Invocation) -> dict[str, str] | None:
+    """The generated names that differ, recorded to current, if this is the recorded call; else None."""
     argv = redact(invocation.argv)
     if len(argv) != len(call.argv):
         return None
+    # Input in which secrets were masked cannot be compared.
     if (
         call.stdin is not None
         and invocation.stdin is not None
@@ -272,10 +275,11 @@ def _same(call: _Call, invocation: Invocation) -> dict[str, str] | None:
     ):
         return None
     names: dict[str, str] = {}
-    sides = _sides(argv)
+    sides = _cp_sides(argv)  # cp's file of this host may lie in another directory in each run: its name is compared
     for place, (old, new) in enumerate(zip(call.argv, argv, strict=True)):
         if place in sides and ":/" not in new:
             old, new = (re.sub(r"^\.part-[0-9a-f]{8}-", "", os.path.basename(side)) for side in (old, new))  # noqa: PLW2901
+        # `***` in the recording stands for any text.
         hidden = re.escape(_VARIABLE.sub("*", old)).replace(re.escape("***"), ".*")
         if not re.fullmatch(hidden, _VARIABLE.sub("*", new), re.DOTALL):
             return None
@@ -283,12 +287,12 @@ def _same(call: _Call, invocation: Invocation) -> dict[str, str] | None:
     return names
 
 
-def _sides(argv: tuple[str, ...]) -> range:
-    """Where in the arguments of `machine cp` its two sides are: one is a path of this host, another one each time."""
+def _cp_sides(argv: tuple[str, ...]) -> range:
+    """The positions of the two sides of `machine cp`. One is a path of this host, which may differ in each run."""
     return range(len(argv) - 2, len(argv)) if "cp" in argv[:4] and "--" not in argv else range(0)
 
 
-def _copied_to(argv: tuple[str, ...]) -> str:
-    """The file of this host that `machine cp` writes, or ""."""
-    sides = [argv[place] for place in _sides(argv)]
+def _cp_target(argv: tuple[str, ...]) -> str:
+    """The file of this host that `machine cp` writes to, or ""."""
+    sides = [argv[place] for place in _cp_sides(argv)]
     return sides[1] if sides and ":/" in sides[0] and ":/" not in sides[1] else ""

@@ -1,35 +1,32 @@
-"""An engine in memory, with machines, files and time of its own."""
+"""FakeSmolvm: an in-memory engine with machines, files and a clock of its own."""
 
 from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, final, overload
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeVar, final, overload
 
 from attrs import define, evolve
 
+from smolkit.commands.base import Command
+from smolkit.commands.dialect import verb_of
+from smolkit.commands.versions import NEWEST
 from smolkit.runners.base import Runner
 from smolkit.runners.live import Live
-from smolkit.testing import verbs, words
-from smolkit.testing.executing import Clock
-from smolkit.testing.guest_input import GuestInput
-from smolkit.testing.live import LiveCall
+from smolkit.testing import argv_parser, engine_failures, subcommands
+from smolkit.testing.argv_parser import ParsedArgs
+from smolkit.testing.clock import FakeClock
+from smolkit.testing.engine_failures import EngineFailure
+from smolkit.testing.fake_live import FakeLive
+from smolkit.testing.guest import FakeMachine, Handler, HandlerResult
+from smolkit.testing.guest_io import GuestStdin, Pieces
 from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError, command_of
-from smolkit.values.hidden import hide
-from smolkit.values.results import Completed
+from smolkit.values.hidden import Hidden, hide
+from smolkit.values.ownership import Here
+from smolkit.values.results import Completed, Invocation
 from smolkit.values.validate import hidden_pairs
-
-if TYPE_CHECKING:
-    from contextlib import _GeneratorContextManager
-
-    from smolkit.commands.base import Command
-    from smolkit.testing.guest import FakeMachine, Handler, Said
-    from smolkit.testing.shell import Pieces
-    from smolkit.testing.words import Words
-    from smolkit.values.hidden import Hidden
-    from smolkit.values.ownership import Here
-    from smolkit.values.results import Invocation
 
 T = TypeVar("T")
 
@@ -47,15 +44,15 @@ Fault = Literal[
     "hangs",
 ]
 
-
-_NOTHING_DONE = ("locked", "not empty", "start in progress")
-_OF_ANY = (*_NOTHING_DONE, "killed", "hangs")
-_OF_BOOTS = ("boot failed", "boot timeout", "no hypervisor", "port in use")
-_OF_COMMANDS = ("output cap", "dies")
+_REFUSALS = ("locked", "not empty", "start in progress")  # the engine answers with an error, and does nothing
+_ANY_FAULTS = (*_REFUSALS, "killed", "hangs")
+_BOOT_FAULTS = ("boot failed", "boot timeout", "no hypervisor", "port in use")
+_COMMAND_FAULTS = ("output cap", "dies")
+_BOOTING = {"start", "run", "branch", "fork"}
 
 
 @define
-class _Injected:
+class _InjectedFault:
     verb: str
     fault: str
     first: int
@@ -65,118 +62,124 @@ class _Injected:
 
 @final
 class FakeSmolvm(FakeRunner):
-    """An engine in memory: `Smolvm(runner=FakeSmolvm())`, or AsyncSmolvm.
+    """An in-memory engine: `Smolvm(runner=FakeSmolvm())`, or AsyncSmolvm.
 
-    Machines are created, run, branch and end; files go in and out; commands are answered by handlers (`on`), by a few
-    programs of its own (true, false, echo, cat, sleep, pwd, test, and `sh -c` of these), or refused with an AssertionError
-    that says what to register. Answers come in the engine's own words and statuses, for the version chosen, so that
-    smolkit's real argv and its real error mapping run. Time is its own: nothing waits.
+    It creates, starts, branches and deletes machines, and copies files in and out. Commands are answered by handlers (`on`)
+    or by a few built-in programs (true, false, echo, cat, sleep, pwd, test, and `sh -c` of these). Any other command raises
+    an AssertionError that names the handler to register. Answers have the real engine's messages and exit statuses for the
+    chosen version, so that smolkit's real command lines and error mapping run. Time is the fake's own: nobody waits.
 
-    `answer`, from FakeRunner, still scripts what the fake itself does not do, and wins. Several threads may share one, and
-    tasks: to them each call is a moment in which others go on, and handlers wait by `smolkit.aio.wait_for`.
+    `answer`, inherited from FakeRunner, takes precedence, and scripts what the fake does not implement. Threads and tasks
+    may share one fake. Other tasks run during each call, and handlers wait with `smolkit.aio.wait_for`.
 
     A command of `popen(stdin=True)` that reads its stdin waits until another thread or task writes to it or closes it. This
-    does take time: up to its timeout, or the reader's, but never more than `patience`. After that the fake's clock goes on
-    to that timeout; where there is none, an AssertionError says what a real guest would wait for, for ever.
+    takes real time: up to the command's or the reader's timeout, and at most `patience`. Then the fake's clock jumps to the
+    end of that timeout. Without a timeout, where a real guest would wait for ever, an AssertionError is raised.
 
     Args:
-        version: The engine's version that it speaks as.
-        patience: Seconds of this host. With 0 nobody is waited for: right where one thread both writes and reads.
-        env: Variables of the engine's process, as of SubprocessRunner: what `secret_env` names.
+        version: The engine version to speak as.
+        patience: The most seconds of real time to wait for input. 0 suits a test whose one thread both writes and reads.
+        env: Environment variables of the engine's process, as for SubprocessRunner: sources of `secret_env`.
     """
 
-    def __init__(self, version: str = "1.32.2", *, patience: float = 30.0, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, version: str = NEWEST, *, patience: float = 30.0, env: Mapping[str, str] | None = None) -> None:
         env = hide(env)
         super().__init__(version)
         self._env = dict(hidden_pairs("env", env))
-        self.patience = patience
-        self._clock = Clock()
-        self._verbs = verbs.Verbs(self.engine.dialect, self._clock)
-        self._faults: list[_Injected] = []
+        self.patience: float = patience
+        self._clock = FakeClock()
+        self._subcommands = subcommands.Subcommands(self.engine.dialect, self._clock)
+        self._faults: list[_InjectedFault] = []
 
     @property
     def machines(self) -> dict[str, FakeMachine]:
-        """What there is, by name."""
-        return self._verbs.machines
+        """The machines that exist, by name."""
+        return self._subcommands.machines
 
     @property
     def leaked(self) -> list[str]:
-        """The machines whose half-booted VM was left behind: deleted, but not stopped after a start that failed."""
-        return self._verbs.leaked
+        """Names of the machines whose half-booted VM was left behind: deleted without a stop after a failed start."""
+        return self._subcommands.leaked
 
     @overload
     def on(self, command: str | Sequence[str]) -> Callable[[T], T]: ...
 
     @overload
-    def on(self, command: str | Sequence[str], handler: Handler | Said | type[OSError]) -> None: ...
+    def on(self, command: str | Sequence[str], handler: Handler | HandlerResult | type[OSError]) -> None: ...
 
     def on(self, command: str | Sequence[str], handler: Any = None) -> Any:
-        """Says what a command does in every guest. The one that was registered last counts.
+        """Register a handler for a command in every machine. The handler registered last takes precedence.
 
         Args:
             command: The program, or the first words of the command.
-            handler: What it writes (text or bytes), its exit status (an int), a GuestResult, `FileNotFoundError` or
-                `PermissionError` for a program that cannot be started; or a function of the GuestCall that gives one of
-                these, or that is a generator of pieces of output and returns the status. Left out, `on` is a decorator.
+            handler: Its stdout (str or bytes), its exit status (an int), a GuestResult, or FileNotFoundError or
+                PermissionError for a program that cannot be started. Or a function that takes the GuestCall and returns one
+                of these, or a generator function that yields stdout (or `("stderr", text)`) and returns the exit status.
+
+        Returns:
+            A decorator, if `handler` is left out.
         """
         first = (command,) if isinstance(command, str) else tuple(command)
         if handler is None:
             return lambda function: self.on(first, function) or function
-        self._verbs.handlers.append((first, handler))
+        self._subcommands.handlers.append((first, handler))
         return None
 
     def fail(self, verb: str, fault: Fault, *, nth: int = 1, times: int = 1) -> None:
-        """Lets calls of a verb of the engine go wrong.
+        """Let calls of one of the engine's subcommands fail.
 
         Args:
-            verb: `start`, `exec`, `delete` and so on.
-            fault: Of start, run and branch: "boot failed", "boot timeout" (it takes 30 s, and leaves a VM that only a stop
-                ends), "no hypervisor", "port in use". Of exec and run: "output cap", "dies" (the VM does, once the command
-                has written something). Of any: "locked", "not empty", "start in progress" (nothing is done), "killed" (the
-                engine's process is, its work done), "hangs" (it does nothing, until smolkit's own bound).
-            nth: Which call, from now on, is the first to fail.
-            times: How many do.
+            verb: The subcommand: `start`, `exec` and so on.
+            fault: For start, run and branch: "boot failed", "boot timeout" (takes 30 s, and leaves a VM that only a stop
+                ends), "no hypervisor", "port in use". For exec and run: "output cap", "dies" (the VM dies after the
+                command's first output). For all: "locked", "not empty", "start in progress" (an error, nothing is done),
+                "killed" (the engine's process is killed after its work), "hangs" (nothing is done until smolkit's own
+                timeout).
+            nth: The first call to fail, counted from now; 1 is the next one.
+            times: The number of calls that fail.
 
         Raises:
-            ValueError: there is no such fault of this verb.
+            ValueError: The subcommand has no such fault.
         """
-        known = {*_OF_ANY, *(_OF_BOOTS if verb in {"start", "run", "branch", "fork"} else ())}
-        known |= set(_OF_COMMANDS if verb in verbs.RUN else ())
-        if fault not in known or verb not in {*verbs.DONE, *verbs.RUN}:
+        known = {*_ANY_FAULTS, *(_BOOT_FAULTS if verb in _BOOTING else ())}
+        known |= set(_COMMAND_FAULTS if verb in subcommands.STREAMED else ())
+        if fault not in known or verb not in {*subcommands.ANSWERED, *subcommands.STREAMED}:
             raise ValueError(f"no such fault of {verb!r}: {fault!r}; there are {', '.join(map(repr, sorted(known)))}")
-        self._faults.append(_Injected(f"machine {verb}", fault, nth, nth + times - 1))
+        self._faults.append(_InjectedFault(f"machine {verb}", fault, nth, nth + times - 1))
 
     def given(self) -> dict[str, Hidden]:
-        """As in Runner."""
+        """The environment variables of the engine's process."""
         return self._env
 
     def sleep(self, seconds: float) -> None:
-        """Lets time pass, by the fake's clock."""
+        """Advance the fake's clock."""
         self._clock.sleep(seconds)
 
     def pause(self, seconds: float) -> None:
-        """Records the wait, and lets the time pass."""
+        """Record the wait, and advance the fake's clock."""
         super().pause(seconds)
         self._clock.sleep(seconds)
 
     def clock(self) -> float:
-        """The seconds that passed, by the fake's clock."""
+        """Seconds since the fake was made, by its clock."""
         return self._clock.seconds
 
     def now(self) -> float:
-        """The time, by the fake's clock, which began with 2026."""
+        """Seconds since the epoch, by the fake's clock. A new fake reads 2026-01-01 UTC."""
         return self._clock.now
 
     def here(self) -> Here:
-        """This process, at the fake's time."""
+        """This process as an owner of machines, at the fake's time."""
         return evolve(super().here(), now=self.now())
 
-    def provide_target(self, path: str, part: str | None = None) -> _GeneratorContextManager[str]:
-        """A real file of this host: the fake copies into it."""
-        return Runner.provide_target(self, path, part)
+    @contextmanager
+    def provide_target(self, path: str, part: str | None = None) -> Iterator[str]:
+        """A real file of this host, as in Runner: the fake's `cp` writes to it."""
+        with Runner.provide_target(self, path, part) as partial:
+            yield partial
 
     def read_log(self, path: str, start: int) -> bytes:
-        """What a machine's log or console holds."""
+        """The content of a machine's log or console from an offset."""
         found = re.fullmatch(r"/fake/([\w-]+)/(agent-console|workload)\.log", path)
         if found is None or found[1] not in self.machines:
             return b""
@@ -184,17 +187,17 @@ class FakeSmolvm(FakeRunner):
         return (machine.console if found[2] == "agent-console" else machine.log)[start:]
 
     def open(self, invocation: Invocation, *, stdin: bool) -> Live:
-        """The command's output as it comes, by the fake's clock."""
+        """Follow a call, by the fake's clock."""
         if self._scripted(command_of(invocation), invocation) is not None:
             return super().open(invocation, stdin=stdin)
         self.commands.append(command_of(invocation))
         self.invocations.append(invocation)
-        return LiveCall(self, invocation, stdin=stdin)
+        return FakeLive(invocation, self._pieces, self._clock, patience=self.patience, stdin=stdin)
 
     def _otherwise(self, command: Command[Any], invocation: Invocation) -> Completed:  # noqa: ARG002
         started = self.clock()
         out: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
-        pieces = self.pieces(invocation, GuestInput(invocation.stdin or b""))
+        pieces = self._pieces(invocation, GuestStdin(invocation.stdin or b""))
         while True:
             try:
                 stream, data = next(pieces)
@@ -204,30 +207,33 @@ class FakeSmolvm(FakeRunner):
                 return Completed(invocation.argv, end.value or 0, stdout, stderr, self.clock() - started, ended_by)
             out[stream].append(data)
 
-    def pieces(self, invocation: Invocation, stdin: GuestInput) -> Pieces:
-        """What the engine writes, and its exit status (None, where it hangs until it is ended)."""
-        verb, said = words.verb_of(invocation.argv), None
+    def _pieces(self, invocation: Invocation, stdin: GuestStdin) -> Pieces:
+        """The engine's output in pieces, and its exit status, or None if it hangs until it is ended."""
+        verb, args = verb_of(invocation.argv), None
         machine, _, name = verb.partition(" ")
-        if machine != "machine" or name not in {*verbs.DONE, *verbs.RUN}:
+        if machine != "machine" or name not in {*subcommands.ANSWERED, *subcommands.STREAMED}:
             raise UnexpectedCommandError(
-                f"FakeSmolvm does not do `smolvm {verb}`\n  script its answer: fake.answer({verb.split()!r}, ...)"
+                f"FakeSmolvm does not implement `smolvm {verb}`\n  script an answer: fake.answer({verb.split()!r}, ...)"
             )
         try:
-            said = words.parse(invocation.argv, self.engine.dialect)
-            with self._verbs.lock:
-                said = evolve(said, fault=self._fault(said.verb), given={**self._env, **dict(invocation.env)})
-            if said.fault == "hangs":
+            args = argv_parser.parse(invocation.argv, self.engine.dialect)
+            with self._subcommands.lock:
+                args = evolve(args, fault=self._next_fault(args.verb), env={**self._env, **dict(invocation.env)})
+            if args.fault == "hangs":
+                # No status: it is smolkit's own timeout that ends this call.
                 self.sleep(invocation.timeout or 0)
                 return None  # type: ignore[return-value]
-            if said.fault in _NOTHING_DONE:
-                raise words.fault(said.fault)
-            status = yield from self._do(said, stdin)
-        except words.Refusal as refusal:
-            yield "stderr", refusal.stderr(as_json=said is not None and said.as_json)
-            return refusal.status
-        return -signal.SIGKILL if said.fault == "killed" else status
+            if args.fault in _REFUSALS:
+                raise engine_failures.injected(args.fault)
+            status = yield from self._perform(args, stdin)
+        except EngineFailure as failure:
+            yield "stderr", failure.stderr(as_json=args is not None and args.as_json)
+            return failure.status
+        # Killed after its work: the caller cannot know whether that was done.
+        return -signal.SIGKILL if args.fault == "killed" else status
 
-    def _fault(self, verb: str) -> str:
+    def _next_fault(self, verb: str) -> str:
+        """The fault to inject into this call, or "". Counts the call."""
         for injected in self._faults:
             if injected.verb == verb:
                 injected.seen += 1
@@ -235,12 +241,13 @@ class FakeSmolvm(FakeRunner):
                     return injected.fault
         return ""
 
-    def _do(self, said: Words, stdin: GuestInput) -> Pieces:
-        verb = said.verb.partition(" ")[2]
-        if verb in verbs.RUN:
-            return (yield from verbs.RUN[verb](self._verbs, said, stdin))
-        with self._verbs.lock:
-            text = verbs.DONE[verb](self._verbs, said)
+    def _perform(self, args: ParsedArgs, stdin: GuestStdin) -> Pieces:
+        name = args.verb.partition(" ")[2]
+        # A command runs without the lock: its handler may wait for another thread, or use this very fake.
+        if name in subcommands.STREAMED:
+            return (yield from subcommands.STREAMED[name](self._subcommands, args, stdin))
+        with self._subcommands.lock:
+            text = subcommands.ANSWERED[name](self._subcommands, args)
         if text:
             yield "stdout", text.encode()
         return 0

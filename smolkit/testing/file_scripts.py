@@ -1,18 +1,20 @@
-"""What smolkit's scripts (`commands.guest_scripts`) do, done to files in memory: same words in, same statuses out."""
+"""smolkit's file scripts (`commands.guest_scripts`) on an in-memory file system: same arguments, output and statuses."""
 
 from __future__ import annotations
 
 import errno
 import io
 import posixpath
+import shlex
 import stat
+import tarfile
 from collections.abc import Callable, Iterator
 
 from attrs import evolve, frozen
 
 from smolkit.commands import guest_scripts as scripts
-from smolkit.testing.guest_input import GuestInput
-from smolkit.testing.memory import Files, Node, either, error
+from smolkit.testing.filesystem import Files, Node, either, error
+from smolkit.testing.guest_io import GuestStdin
 
 _CODES = {number: code for code, number in scripts.CODES.items()}
 
@@ -27,19 +29,29 @@ class _Task:
     now: int
 
 
-class Exit(Exception):  # noqa: N818  (no error: how a script ends)
-    """A script ends with this status."""
+class Exit(Exception):  # noqa: N818  (control flow: the `exit` of a script)
+    """Ends a script with a status other than 0."""
 
     def __init__(self, status: int, stderr: str = "") -> None:
         super().__init__(status, stderr)
-        self.status, self.stderr = status, stderr
+        self.status: int = status
+        self.stderr: str = stderr
 
 
-def run(files: Files, command: tuple[str, ...], stdin: GuestInput, now: int) -> bytes | None:
-    """What one of smolkit's scripts writes when it is run on these files; None, if the command is none of them.
+def run(files: Files, command: tuple[str, ...], stdin: GuestStdin, now: int) -> bytes | None:
+    """Run one of smolkit's scripts on these files.
+
+    Args:
+        files: The machine's files.
+        command: The guest's command.
+        stdin: The script's input.
+        now: The time for new files, in seconds since the epoch.
+
+    Returns:
+        The script's output; None if the command is not one of smolkit's scripts.
 
     Raises:
-        Exit: it ends with another status than 0.
+        Exit: The script ends with another status than 0.
     """
     if command[:2] != ("sh", "-c") or command[2] not in _BY_TEXT:
         return None
@@ -47,8 +59,8 @@ def run(files: Files, command: tuple[str, ...], stdin: GuestInput, now: int) -> 
     try:
         return _BY_TEXT[command[2]](_Task(files, path, other, command[6:], stdin.read(), now))
     except OSError as failure:
-        said = f"sh: {failure.filename}: {failure.strerror}\n"
-        raise Exit(_CODES.get(failure.errno or 0, _CODES[errno.EIO]), said) from None
+        message = f"sh: {failure.filename}: {failure.strerror}\n"
+        raise Exit(_CODES.get(failure.errno or 0, _CODES[errno.EIO]), message) from None
 
 
 def _read(task: _Task) -> bytes:
@@ -89,10 +101,10 @@ def _mkdir(task: _Task) -> bytes:
 
 
 def _remove(task: _Task) -> bytes:
-    is_folder = stat.S_ISDIR(task.files.stat(task.path, follow=False).mode)
+    is_dir = stat.S_ISDIR(task.files.stat(task.path, follow=False).mode)
     if posixpath.basename(task.path) in {"", ".."}:
         raise error(errno.EBUSY, task.path)
-    if is_folder and not task.args[0] and task.files.listdir(task.path):
+    if is_dir and not task.args[0] and task.files.listdir(task.path):
         raise error(errno.ENOTEMPTY, task.path)
     task.files.remove(task.path)
     return b""
@@ -111,7 +123,7 @@ def _unpack(task: _Task) -> bytes:
     sent = {name: evolve(node, uid=either(uid, 0), gid=either(gid, 0)) for name, node in _members(task.stdin)}
     own = sent.pop("")
     if files.is_dir(task.path):
-        _check_clashes(files, task.path, sent)
+        _check_clashes(files, task.path, sent)  # before anything is written: a refused upload changes nothing
     else:
         files.mkdir(task.path, parents=True)
         files.put(files.find(task.path)[0], evolve(own, mode=stat.S_IFDIR | int(mode, 8)))
@@ -121,13 +133,12 @@ def _unpack(task: _Task) -> bytes:
 
 
 def _members(archive: bytes) -> Iterator[tuple[str, Node]]:
-    """What an upload sends: the name in the tree, "" for itself, and the file."""
-    import tarfile  # late: programs that copy no trees need no tar
-
-    from smolkit.handles.archive import MODES, TREE
+    """The files of an uploaded tree: the relative path, "" for the tree itself, and the node."""
+    from smolkit.handles.archive import MODES, TREE  # late: 13 ms, a tenth of `from smolkit.testing import FakeSmolvm`
 
     with tarfile.open(fileobj=io.BytesIO(archive), errors="surrogateescape") as tar:
         members = tar.getmembers()
+        # An upload ends with the members TIMES and MODES. Without them it was cut short, and nothing is written.
         if [member.name for member in members[-1:]] != [MODES]:
             raise Exit(_CODES[errno.EIO])
         modes = _modes((tar.extractfile(members[-1]) or io.BytesIO()).read())
@@ -144,9 +155,7 @@ def _members(archive: bytes) -> Iterator[tuple[str, Node]]:
 
 
 def _modes(script: bytes) -> dict[str, int]:
-    """The modes of folders, out of the lines of `chmod` that set them."""
-    import shlex  # late: as above
-
+    """The modes of directories, from the `chmod` lines that an upload ends with."""
     found, mode, last = {}, "", ""
     for word in shlex.split(script.decode("utf-8", "surrogateescape")):
         mode, last = (word if last == "chmod" else mode), word
@@ -158,14 +167,12 @@ def _modes(script: bytes) -> dict[str, int]:
 def _check_clashes(files: Files, path: str, sent: dict[str, Node]) -> None:
     for name, node in sent.items():
         place = posixpath.join(path, name)
-        there = files.find(place, follow=False)[1] if files.exists(place) else None
-        if there is not None and stat.S_ISDIR(there.mode) != stat.S_ISDIR(node.mode):
-            raise error(errno.EISDIR if stat.S_ISDIR(there.mode) else errno.ENOTDIR, place)
+        existing = files.find(place, follow=False)[1] if files.exists(place) else None
+        if existing is not None and stat.S_ISDIR(existing.mode) != stat.S_ISDIR(node.mode):
+            raise error(errno.EISDIR if stat.S_ISDIR(existing.mode) else errno.ENOTDIR, place)
 
 
 def _pack(task: _Task) -> bytes:
-    import tarfile  # late: as above
-
     if not task.files.is_dir(task.path):
         raise error(errno.ENOTDIR if task.files.exists(task.path) else errno.ENOENT, task.path)
     out = io.BytesIO()
@@ -207,7 +214,7 @@ _BY_TEXT = {scripts.words(text, "/")[2]: function for text, function in _SCRIPTS
 
 
 def _owner(text: str) -> tuple[int | None, int | None]:
-    """`user[:group]`: numbers, or root; the fake's guest has no other users."""
+    """The uid and gid of `user[:group]`: numbers or `root`, the only user that a fake machine has."""
     user, _, group = text.partition(":")
     return _number(user), _number(group)
 
@@ -221,7 +228,7 @@ def _number(name: str) -> int | None:
 
 
 def _decode(word: str) -> str:
-    """What `printf %b` makes of the words of `script.encode`."""
+    """Undo `guest_scripts.encode`, as `printf %b` does in the guest."""
     data = bytearray()
     parts = word.split("\\0")
     data += parts[0].encode()

@@ -1,28 +1,25 @@
-"""What a recorder has to leave out of a recording: the secrets that smolkit knows of."""
+"""The secrets of a call, for a Recorder to leave out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from smolkit.values.hidden import Hidden
+from smolkit.values.results import Invocation
 from smolkit.values.shown import masked_parts
 
-if TYPE_CHECKING:
-    from smolkit.values.results import Invocation
-
-_SHORTEST_VALUE = 6  # characters of a variable that is no secret: shorter ones ("1", "true", "root") are in most answers
-_LARGEST_FILE = 2**20  # bytes: the engine takes no more
+_SHORTEST_VALUE = 6  # characters of a plain variable: shorter values ("1", "true", "root") occur in most output
+_MAX_FILE_SIZE = 2**20  # bytes: the engine refuses larger secret files
 
 
-def known(invocation: Invocation, given: Mapping[str, Hidden]) -> set[Hidden]:
-    """The secrets of a call, the values of its variables, proxies and their passwords.
+def secrets_of(invocation: Invocation, given: Mapping[str, Hidden]) -> set[Hidden]:
+    """The values that must not be recorded: secrets, environment variables, proxy URLs and their credentials.
 
     Args:
         invocation: The call.
-        given: The variables that its runner gives the engine.
+        given: The environment variables that the runner gives the engine.
     """
     values = [*masked_parts(invocation.argv), *(value.reveal() for value in given.values())]
     values += [part for value in values if "://" in value for part in _credentials(value)]
@@ -40,15 +37,15 @@ def _files(argv: tuple[str, ...]) -> list[str]:
 
 
 def _read(path: str) -> str:
-    """What a secret's file holds, if it is on this host."""
+    """The content of a secret's file, or "" if this host does not have it."""
     try:
         with open(path, "rb") as file:
-            return file.read(_LARGEST_FILE).decode("utf-8", "surrogateescape")
+            return file.read(_MAX_FILE_SIZE).decode("utf-8", "surrogateescape")
     except OSError:
         return ""
 
 
 def _credentials(url: str) -> Iterator[str]:
-    """A URL's user and password, as they stand there and as they are."""
+    """The user and password in a URL, both percent-encoded and decoded."""
     for part in url.partition("://")[2].rpartition("@")[0].split(":", 1):
         yield from (part, unquote(part))

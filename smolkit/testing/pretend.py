@@ -1,9 +1,11 @@
-"""A program that pretends to be the engine, for tests that want real processes (signals, pipes, PATH) and no VM."""
+"""A shell script that stands in for the engine, for tests of real processes (signals, pipes, PATH) without a VM."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal, final
+
+from smolkit.commands.versions import NEWEST
 
 PROGRAM = r"""#!/bin/sh
 # Pretends to be smolvm @VERSION@. Made by smolkit.testing.PretendEngine; its machines are the files in ./state.
@@ -66,47 +68,54 @@ exit ${status:-0}
 
 @final
 class PretendEngine:
-    """Such a program, in a folder of the test's own: `Smolvm(PretendEngine(tmp_path).program)`.
+    """A stand-in for the engine's program: `Smolvm(PretendEngine(tmp_path).program)`.
 
-    It does create, start, stop, delete, exec, status, ls and data-dir. Its machines are files; a command in one is run on
-    this host, for real, with the variables, the folder and the pipes that it is given. A VM whose start did not end is in
-    no record: `stop` ends it and `delete -f` does not, as with the real engine.
+    It implements create, start, stop, delete, exec, status, ls and data-dir. Its machines are files. A command in a machine
+    really runs, on this host and without isolation, with the given environment, working directory and pipes. A VM whose
+    start did not end is in no record: `stop` ends it and `delete -f` does not, as in the real engine.
 
     Args:
-        folder: Where the program and its state are put.
-        version: The engine's version that it says it is (1.28.1 or later).
+        folder: The directory for the program and its state.
+        version: The engine version that it reports (1.28.1 or later).
 
     Attributes:
-        program: The program, called `smolvm`: its folder may go on a PATH.
+        folder: The directory.
+        program: The program, named `smolvm`: the directory may go on a PATH.
     """
 
-    def __init__(self, folder: str | Path, version: str = "1.32.2") -> None:
-        self.folder = Path(folder)
-        self.program = self.folder / "smolvm"
+    def __init__(self, folder: str | Path, version: str = NEWEST) -> None:
+        self.folder: Path = Path(folder)
+        self.program: Path = self.folder / "smolvm"
         (self.folder / "state").mkdir(parents=True)
         self.program.write_text(PROGRAM.replace("@VERSION@", version))
         self.program.chmod(0o755)
 
     @property
     def calls(self) -> list[str]:
-        """The verbs of the engine that were called, in order."""
+        """The subcommands that were called, in order."""
         log = self.folder / "calls"
         return log.read_text().split() if log.exists() else []
 
     @property
     def left(self) -> list[str]:
-        """What is still there: machines (`m-NAME`), running ones (`running-NAME`), half-booted VMs (`vmm-NAME`)."""
+        """The machines (`m-NAME`), running machines (`running-NAME`) and half-booted VMs (`vmm-NAME`) that are left."""
         return sorted(path.name for path in (self.folder / "state").iterdir())
 
     def strike(self, verb: str, *signals: str) -> None:
-        """The next call of the verb sends its parent these signals, one after the other, before it does its work.
+        """Let the next call of a subcommand send signals to its parent, one after the other, before it does its work.
 
         Args:
-            verb: `start`, `exec` and so on.
-            signals: Their names: `"INT"`.
+            verb: The subcommand: `start`, `exec` and so on.
+            signals: Names of signals: `"INT"`.
         """
         (self.folder / f"strike-{verb}").write_text(" ".join(signals))
 
     def fault(self, verb: str, kind: Literal["fail", "busy", "die", "hang", "fail-late", "die-late", "hang-late"]) -> None:
-        """The next call of the verb fails, finds a lock taken, is killed, or hangs for a minute; late: its work done."""
+        """Let the next call of a subcommand go wrong.
+
+        Args:
+            verb: The subcommand: `start`, `exec` and so on.
+            kind: "fail" is an error of the engine, "busy" a locked database, "die" a SIGKILL, and "hang" takes a minute;
+                with "-late" after the work is done.
+        """
         (self.folder / f"fault-{verb}").write_text(kind)

@@ -1,4 +1,4 @@
-"""The few programs of a fake's guest. They refuse what they do not know."""
+"""Built-in programs of a fake machine. Each refuses options that it does not implement."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import errno
 import re
 import stat
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
-from smolkit.testing.guest_input import WAITS
-from smolkit.testing.memory import error
+from smolkit.testing.filesystem import error
+from smolkit.testing.guest import GuestCall
+from smolkit.testing.guest_io import WAITING, Pieces
 from smolkit.testing.scripted import UnexpectedCommandError
-from smolkit.testing.shell import NULL, normal
-
-if TYPE_CHECKING:
-    from smolkit.testing.guest import GuestCall
-    from smolkit.testing.shell import Pieces
+from smolkit.testing.shell import NULL, normalized
 
 
+# `yield from ()` makes a generator of a program that writes nothing.
 def _true(call: GuestCall) -> Pieces:  # noqa: ARG001
     yield from ()
     return 0
@@ -31,7 +28,7 @@ def _false(call: GuestCall) -> Pieces:  # noqa: ARG001
 def _echo(call: GuestCall) -> Pieces:
     words, end = (call.args[2:], "") if call.args[1:2] == ("-n",) else (call.args[1:], "\n")
     if words and re.fullmatch("-[neE]+", words[0]):
-        raise _not_known(call)
+        raise _unsupported(call)
     yield "stdout", (" ".join(words) + end).encode("utf-8", "surrogateescape")
     return 0
 
@@ -39,62 +36,63 @@ def _echo(call: GuestCall) -> Pieces:
 def _cat(call: GuestCall) -> Pieces:
     status = 0
     if any(name.startswith("-") and name != "-" for name in call.args):
-        raise _not_known(call)
+        raise _unsupported(call)
     for name in call.args[1:] or ("-",):
         try:
-            yield from _passed(call) if name == "-" else [("stdout", _content(call, name))]
+            yield from _stdin_pieces(call) if name == "-" else [("stdout", _content(call, name))]
         except OSError as failure:
-            folder = isinstance(failure, IsADirectoryError)
-            said = "read error: Is a directory" if folder else f"can't open '{name}': {failure.strerror}"
-            yield "stderr", f"cat: {said}\n".encode()
+            is_dir = isinstance(failure, IsADirectoryError)
+            why = "read error: Is a directory" if is_dir else f"can't open '{name}': {failure.strerror}"
+            yield "stderr", f"cat: {why}\n".encode()
             status = 1
     return status
 
 
 def _content(call: GuestCall, name: str) -> bytes:
-    path = _checked(call, name)
+    path = _checked_path(call, name)
     if path == NULL:
         return b""
-    if call.files.find(path)[0] in call.files.held:
-        raise _not_known(call)  # one file is read and written at once
+    if call.files.find(path)[0] in call.files.being_written:
+        raise _unsupported(call)  # the file is being written: what cat sees depends on timing
     return call.files.read(path)
 
 
-def _checked(call: GuestCall, name: str) -> str:
-    """A file's path. What Files would look for in another way than a kernel is an error, or refused."""
+def _checked_path(call: GuestCall, name: str) -> str:
+    """The absolute path of a file. Raises or refuses where Files and a real kernel would differ."""
     path = call.path(name)
     if not name:
         raise error(errno.ENOENT, name)
     if name.endswith("/") and call.files.exists(path) and not call.files.is_dir(path):
         raise error(errno.ENOTDIR, name)
-    plain = normal(path)
+    plain = normalized(path)
     if plain.startswith("/dev/") and plain != NULL and not call.files.exists(path):
-        raise _not_known(call)
+        raise _unsupported(call)
     return NULL if plain == NULL else path
 
 
-def _not_known(call: GuestCall) -> UnexpectedCommandError:
+def _unsupported(call: GuestCall) -> UnexpectedCommandError:
     return UnexpectedCommandError(
-        f"the fake's {call.args[0]!r} does not know {list(call.args[1:])}: say what it does, fake.on({call.args[0]!r}, ...)"
+        f"FakeSmolvm's {call.args[0]!r} does not support {list(call.args[1:])}\n"
+        f"  register a handler: fake.on({call.args[0]!r}, ...)"
     )
 
 
-def _passed(call: GuestCall) -> Iterator[tuple[str, bytes]]:
-    while (taken := call._input.take()) != b"":  # noqa: SLF001  (of this module)
-        yield WAITS if taken is None else ("stdout", taken)
+def _stdin_pieces(call: GuestCall) -> Iterator[tuple[str, bytes]]:
+    while (taken := call._input.take()) != b"":  # noqa: SLF001  (package-private)
+        yield WAITING if taken is None else ("stdout", taken)
 
 
 def _sleep(call: GuestCall) -> Pieces:
     yield from ()
     if len(call.args) != 2 or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", call.args[1]):  # noqa: PLR2004
-        raise _not_known(call)
+        raise _unsupported(call)
     call.sleep(float(call.args[1]))
     return 0
 
 
 def _pwd(call: GuestCall) -> Pieces:
     if call.args[1:]:
-        raise _not_known(call)
+        raise _unsupported(call)
     yield "stdout", f"{call.files.find(call.workdir)[0]}\n".encode("utf-8", "surrogateescape")
     return 0
 
@@ -107,9 +105,12 @@ def _test(call: GuestCall) -> Pieces:
         "-d": call.files.is_dir,
     }
     if len(call.args) != 3 or call.args[1] not in checks:  # noqa: PLR2004
-        raise UnexpectedCommandError(f"the fake's `test` knows {', '.join(checks)}, not {list(call.args)}")
+        raise UnexpectedCommandError(
+            f"FakeSmolvm's `test` supports {', '.join(checks)}, not {list(call.args)}\n"
+            "  register a handler: fake.on('test', ...)"
+        )
     try:
-        path = _checked(call, call.args[2])
+        path = _checked_path(call, call.args[2])
         return 0 if (call.args[1] == "-e" if path == NULL else checks[call.args[1]](path)) else 1
     except OSError:
         return 1

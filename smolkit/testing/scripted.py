@@ -1,16 +1,19 @@
-"""A runner that answers from a script."""
+"""FakeRunner: a runner that answers from a script and records its calls."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import SequenceMatcher
 from typing import Any, TypeVar
 
 from attrs import define, evolve, field
 
+from smolkit.commands.admin import Cli
 from smolkit.commands.base import Command
-from smolkit.commands.verbs import Cli
+from smolkit.commands.dialect import without_json
+from smolkit.commands.versions import NEWEST
 from smolkit.runners.attempts import InterruptedCall
 from smolkit.runners.base import Runner
 from smolkit.runners.blocking import breathe
@@ -25,14 +28,14 @@ Pattern = Command[Any] | type[Command[Any]] | Sequence[str] | Callable[[Command[
 
 
 class UnexpectedCommandError(AssertionError):
-    """The program under test ran a command that the fake was not told about."""
+    """The program under test ran a command that the fake has no answer for."""
 
 
 class UnusedAnswerError(AssertionError):
-    """The program under test did not run a command that the fake was told to expect."""
+    """The program under test did not run a command that the fake has an answer for."""
 
 
-# What an answer may be: stdout, exit status, an exception to raise, all of it, or a function of the command that gives one.
+# Stdout, an exit status, an exception to raise, a whole Completed, or a function of the command that returns one of these.
 Reply = str | bytes | int | BaseException | Completed | Callable[[Command[Any]], Any]
 
 
@@ -56,7 +59,7 @@ class _Answer:
         return argv[: len(words)] == words
 
     def take(self) -> Reply:
-        """The next reply; the last one for ever."""
+        """The next reply. The last one is repeated."""
         self.used += 1
         if self.left is not None:
             self.left -= 1
@@ -64,23 +67,23 @@ class _Answer:
 
     @property
     def missing(self) -> int:
-        """How often it should still be asked for."""
+        """The number of uses that are still required."""
         return self.left if self.left is not None else max(0, 1 - self.used)
 
 
 class FakeRunner(Runner):
-    """A runner that answers from a script, and records what it was asked.
+    """A runner that answers from a script, and records its calls.
 
     Args:
-        version: The engine's version that it speaks as.
+        version: The engine version to speak as.
 
     Attributes:
-        commands: Every command that was run, in order, as values: `assert fake.commands == [Create("a"), Start("a")]`.
-        invocations: What they came to: argv, stdin, host timeout.
-        pauses: The seconds that were waited between tries (nobody waits in a test).
+        commands: The commands that were run, in order: `assert fake.commands == [Create("a"), Start("a")]`.
+        invocations: The invocation of each: argv, stdin, host timeout.
+        pauses: The seconds of each wait between attempts. No real time passes.
     """
 
-    def __init__(self, version: str = "1.32.2") -> None:
+    def __init__(self, version: str = NEWEST) -> None:
         super().__init__(version=version)
         self.commands: list[Command[Any]] = []
         self.invocations: list[Invocation] = []
@@ -92,8 +95,8 @@ class FakeRunner(Runner):
 
     @property
     def argvs(self) -> list[tuple[str, ...]]:
-        """The engine's arguments of every call, in order, without the `--error-format json` of newer engines."""
-        return [_plain(invocation.argv) for invocation in self.invocations]
+        """The engine's arguments of each call, in order, without the `--error-format json` of newer engines."""
+        return [without_json(invocation.argv) for invocation in self.invocations]
 
     def answer(
         self,
@@ -108,19 +111,20 @@ class FakeRunner(Runner):
         error: BaseException | None = None,
         times: int | None = None,
     ) -> None:
-        """Scripts the answer to the commands that match. The first answer that matches counts, while it lasts.
+        """Script the answer to matching commands. The first matching answer that is not used up is given.
 
         Args:
-            pattern: A command (an equal one matches), a command class, the first words of an argv, or a predicate.
-            reply: In short: text or bytes are stdout, an int is the exit status, an exception is raised, a function of the
-                command gives one of these. A list of them is given one after the other, each once.
-            stdout: What the engine gives; the guest's own for an exec that ran.
-            stderr: Likewise.
-            returncode: Likewise.
-            duration: Seconds that the call seems to have taken.
-            ended_by: "timeout" or "output limit", as if the runner had ended it.
-            error: Raised instead, as if the runner had failed.
-            times: How often it may be given; None is without end.
+            pattern: A command (matches an equal one), a command class, the first words of an argv, or a predicate.
+            reply: Short for the other arguments: str or bytes are stdout, an int is the exit status, an exception is
+                raised, and a function of the command returns one of these. The items of a list are given in order, once
+                each.
+            stdout: The engine's stdout; for an exec that ran, the guest command's.
+            stderr: The same for stderr.
+            returncode: The same for the exit status.
+            duration: The duration of the call in seconds.
+            ended_by: "timeout" or "output limit", as if the runner had ended the call.
+            error: An exception to raise instead, as if the runner had failed.
+            times: How many times the answer may be given; None for no limit.
         """
         if isinstance(reply, Sequence) and not isinstance(reply, str | bytes):
             self._answers.append(_Answer(pattern, list(reply), len(reply) if times is None else times))
@@ -129,13 +133,13 @@ class FakeRunner(Runner):
         self._answers.append(_Answer(pattern, [error or (whole if reply is None else reply)], times))
 
     def assert_done(self) -> None:
-        """Nothing, if every answer was asked for: those with `times`, or in a list, so often; the others once at least.
+        """Raise unless every answer was used: those with `times` or a list that many times, the others at least once.
 
         Raises:
-            UnusedAnswerError: one was not.
+            UnusedAnswerError: An answer was not used, or not often enough.
         """
         if missing := [f"  {answer.pattern!r}: {answer.missing} more" for answer in self._answers if answer.missing]:
-            raise UnusedAnswerError("the program did not run what it was to run:\n" + "\n".join(missing))
+            raise UnusedAnswerError("the program did not run these commands:\n" + "\n".join(missing))
 
     def execute(self, invocation: Invocation) -> Completed:
         """The scripted answer.
@@ -170,20 +174,19 @@ class FakeRunner(Runner):
         return self._otherwise(command, invocation) if answer is None else self._give(answer, command, invocation)
 
     def _scripted(self, command: Command[Any], invocation: Invocation) -> _Answer | None:
-        """The answer to this, if there is one."""
-        argv = _plain(invocation.argv)
+        """The first answer that matches and is not used up."""
+        argv = without_json(invocation.argv)
         return next((answer for answer in self._answers if answer.matches(command, argv)), None)
 
     def _otherwise(self, command: Command[Any], invocation: Invocation) -> Completed:
-        """What becomes of a command that no answer matches."""
-        argv = _plain(invocation.argv)
+        """Answer a command that no scripted answer matches."""
+        argv = without_json(invocation.argv)
         raise UnexpectedCommandError(
             f"no answer for {command!r}\n  argv: smolvm {shell_line(redact(argv))}\n{self._nearest(command, argv)}"
         )
 
     def _nearest(self, command: Command[Any], argv: tuple[str, ...]) -> str:
-        """What the fake was told, the likest first; those that are used up say so."""
-        from difflib import SequenceMatcher  # late: only on the way to an error
+        """The scripted answers, most similar first; marks those that are used up."""
 
         def likeness(answer: _Answer) -> float:
             words = answer.pattern if isinstance(answer.pattern, list | tuple) else ()
@@ -194,7 +197,7 @@ class FakeRunner(Runner):
             f"    {answer.pattern!r}" + (" (used up)" if answer.left == 0 else "")
             for answer in sorted(self._answers, key=likeness, reverse=True)[:5]
         ]
-        return "  answers, the nearest first:\n" + "\n".join(lines or ["    none"])
+        return "  answers, most similar first:\n" + "\n".join(lines or ["    none"])
 
     def _give(self, answer: _Answer, command: Command[Any], invocation: Invocation) -> Completed:
         reply = answer.take()
@@ -209,24 +212,20 @@ class FakeRunner(Runner):
         return Completed(invocation.argv, 0, data("a reply", reply) or b"")
 
     def clock(self) -> float:
-        """The seconds that were waited so far: waits time out without taking any time."""
+        """The sum of all pauses so far, so that waits time out without taking real time."""
         return sum(self.pauses)
 
     def pause(self, seconds: float) -> None:
-        """Records the wait and does not wait."""
+        """Record a wait, without waiting."""
         self.pauses.append(seconds)
 
     @contextmanager
     def provide_target(self, path: str, part: str | None = None) -> Iterator[str]:  # noqa: ARG002
-        """The path itself: a fake writes no file."""
+        """The path itself, since no file is written."""
         yield path
 
 
 def command_of(invocation: Invocation) -> Command[Any]:
     """What was to be done. A test that makes an Invocation by hand gives no command: then its arguments are one."""
     command: Command[Any] | None = invocation.command
-    return command or Cli(None, _plain(invocation.argv))
-
-
-def _plain(argv: tuple[str, ...]) -> tuple[str, ...]:
-    return argv[2:] if argv[:2] == ("--error-format", "json") else argv
+    return command or Cli(None, without_json(invocation.argv))

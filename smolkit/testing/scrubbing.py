@@ -1,4 +1,4 @@
-"""Taking secrets out of what was recorded: programs write them as they are, quoted, escaped and encoded."""
+"""Removal of secrets from recorded data, where programs write them plain, quoted, escaped or encoded."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from attrs import frozen
 from smolkit.values.hidden import MASK
 
 _WHITE = " \t\n\r\f\v"
-_SHORT = 4  # characters: shorter ones are taken out only where they stand by themselves, as they are part of any text
-_LEAST = 4  # characters of base64 that tell a secret
-_BREAK = rb"(?:\r?\n|\\{1,4}n|(?:%(?:25)*0[dD])?%(?:25)*0[aA])?"  # in the middle of base64: its lines are short
+_SHORT = 4  # characters: shorter secrets are removed only as whole words, since they occur inside any text
+_LEAST = 4  # characters of base64 that identify a secret
+# Characters as URLs, shells, JSON and C escape them, also repeatedly: `(?:25)*` is an escaped percent sign (`%2520`), and
+# `{1,8}` are the backslashes of nested quotes.
+_BREAK = rb"(?:\r?\n|\\{1,4}n|(?:%(?:25)*0[dD])?%(?:25)*0[aA])?"  # a line break inside base64, plain or escaped
 _SPACE = rb"(?:\\{0,8}\s|\+|%(?:25)*(?:20|0[9aAdD])|\\{1,8}(?:[nrt]|u00(?:20|0[9aAdD])|x(?:20|0[9aAdD])|0?(?:040|01[125])))"
 _SLASH = rb"(?:\\{1,8}(?:u005[cC]|x5[cC]|0?134)|%(?:25)*5[cC]|\\)"
 _PART_OF_BASE64 = rb"[A-Za-z0-9+/_-]?={0,2}"
@@ -25,36 +27,39 @@ _PART_OF_BASE64 = rb"[A-Za-z0-9+/_-]?={0,2}"
 
 @final
 class Scrubber:
-    """Takes secrets out of text and bytes, each in all its forms, the longest stretch that any of them covers."""
+    """Replaces secrets in text and bytes by `***`, in all their encodings. Overlapping matches become one."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._forms = [form for secret in dict.fromkeys(secrets) for form in _forms_of(secret)]
+        self._forms = [form for secret in dict.fromkeys(secrets) for form in _encodings_of(secret)]
 
     def text(self, text: str) -> str:
-        """The text without secrets."""
+        """Replace the secrets in a text."""
         return self.data(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
     def data(self, data: bytes) -> bytes:
-        """The bytes without secrets. JSON stays JSON, and what is no text keeps its length."""
-        found = self._without(data)
+        """Replace the secrets in bytes. JSON stays valid, and binary data keeps its length."""
+        found = self._masked(data)
+        # A secret inside a number leaves invalid JSON (`4***2`): then each value is masked on its own.
         if found != data and _is_json(data) and not _is_json(found):
-            return json.dumps(self._walked(json.loads(data)), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+            value = self._masked_json(json.loads(data))
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         return found
 
-    def _without(self, data: bytes) -> bytes:
+    def _masked(self, data: bytes) -> bytes:
+        # Binary data keeps its length: it may be an archive, whose headers hold the sizes of its files.
         size = _same_size if _is_binary(data) else _mask
         unbroken = re.sub(rb"[\r\n]|\\{1,4}n|%(?:25)*0[aAdD]", b"", data)
         parts, end = list[bytes](), 0
-        for start, stop in _united(span for form in self._forms for span in form.spans(data, unbroken)):
+        for start, stop in _merged(span for form in self._forms for span in form.spans(data, unbroken)):
             parts += [data[end:start], size(stop - start)]
             end = stop
         return b"".join([*parts, data[end:]])
 
-    def _walked(self, value: Any) -> Any:
+    def _masked_json(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return {self.text(key): self._walked(item) for key, item in value.items()}
+            return {self.text(key): self._masked_json(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [self._walked(item) for item in value]
+            return [self._masked_json(item) for item in value]
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and self.text(str(value)) != str(value):
@@ -62,7 +67,7 @@ class Scrubber:
         return value
 
 
-def _mask(size: int) -> bytes:  # noqa: ARG001  (as the other)
+def _mask(size: int) -> bytes:  # noqa: ARG001  (the signature of _same_size)
     return MASK.encode()
 
 
@@ -85,8 +90,8 @@ def _is_json(data: bytes) -> bool:
         return False
 
 
-def _united(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Those that overlap made one."""
+def _merged(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The spans, with overlapping ones merged."""
     start, end = -1, -1
     for left, right in sorted(spans):
         if left > end:
@@ -100,12 +105,12 @@ def _united(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 @frozen
 class _Form:
-    """What finds a secret in some of its forms.
+    """A pattern for one family of a secret's encodings.
 
     Attributes:
-        pattern: What is searched for.
-        anchor: A part of it that is the same in all of them, which is found much faster.
-        broken: Whether there may be line breaks in it.
+        pattern: Matches each of the encodings.
+        anchor: A substring of all of them. Where it is missing, the slow pattern need not be tried.
+        broken: True if line breaks may interrupt the anchor.
     """
 
     pattern: re.Pattern[bytes]
@@ -113,36 +118,38 @@ class _Form:
     broken: bool = False
 
     def spans(self, data: bytes, unbroken: bytes) -> Iterator[tuple[int, int]]:
-        """Where it is found, overlapping too."""
+        """The start and end of each match, also of overlapping ones."""
         if self.anchor not in data and not (self.broken and self.anchor in unbroken):
             return
         found = self.pattern.search(data)
         while found is not None:
             yield found.span()
-            found = self.pattern.search(data, found.start() + 1)
+            found = self.pattern.search(data, found.start() + 1)  # not from its end: the next may begin inside this one
 
 
-def _forms_of(secret: str) -> Iterator[_Form]:
-    whole = secret.strip(_WHITE)  # a line's end is added and taken away on the way
+def _encodings_of(secret: str) -> Iterator[_Form]:
+    whole = secret.strip(_WHITE)  # programs add and strip line ends
     if not whole:
         return
-    yield _as_text(whole, rb"%s" if len(whole) >= _SHORT else rb"(?<!\w)%s(?!\w)")
+    yield _text_form(whole, rb"%s" if len(whole) >= _SHORT else rb"(?<!\w)%s(?!\w)")
+    # A single line of a key file is a secret, too, unless it is so short that it occurs in any text.
     lines = [line.strip() for line in whole.splitlines()]
-    yield from (_as_text(line, rb"%s") for line in lines if len(lines) > 1 and len(line) >= 2 * _SHORT)
+    yield from (_text_form(line, rb"%s") for line in lines if len(lines) > 1 and len(line) >= 2 * _SHORT)
+    # The base64 digits of a secret depend on its offset modulo 3 in the encoded text.
     for data in dict.fromkeys((_bytes(secret), _bytes(whole))):
-        yield from (_as_base64(data, place) for place in range(3) if len(_core(data, place)) >= _LEAST)
+        yield from (_base64_form(data, place) for place in range(3) if len(_base64_core(data, place)) >= _LEAST)
         if len(data) >= _SHORT:
             digits = data.hex().encode()
             yield from (_Form(re.compile(form), form) for form in (digits, digits.upper()))
 
 
-def _as_text(text: str, within: bytes) -> _Form:
-    return _Form(re.compile(within % _written(text)), _anchor(text))
+def _text_form(text: str, within: bytes) -> _Form:
+    return _Form(re.compile(within % _text_pattern(text)), _anchor(text))
 
 
-def _as_base64(data: bytes, place: int) -> _Form:
-    core = _core(data, place)
-    return _Form(re.compile(_in_base64(core, place)), _anchor(core), broken=True)
+def _base64_form(data: bytes, place: int) -> _Form:
+    core = _base64_core(data, place)
+    return _Form(re.compile(_base64_pattern(core, place)), _anchor(core), broken=True)
 
 
 def _anchor(text: str) -> bytes:
@@ -154,24 +161,24 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _written(text: str) -> bytes:
-    """A pattern of text, each character of it as it is or in one of the forms that quoting and escaping give it."""
-    return b"".join(_run(kind, "".join(run)) for kind, run in groupby(text, _kind))
+def _text_pattern(text: str) -> bytes:
+    """A pattern for a text in which each character is plain, quoted or escaped."""
+    return b"".join(_run_pattern(kind, "".join(run)) for kind, run in groupby(text, _kind))
 
 
 def _kind(character: str) -> str:
     return " " if character in _WHITE else character if character == "\\" else ""
 
 
-def _run(kind: str, run: str) -> bytes:
+def _run_pattern(kind: str, run: str) -> bytes:
     if not kind:
-        return b"".join(map(_forms, run))
-    # Bounded, since a guest may write as many as it likes. Line breaks may be lost altogether.
+        return b"".join(map(_character_pattern, run))
+    # Bounded: a guest may write any number, and an unbounded pattern would take quadratic time. Line breaks may be lost.
     least = 0 if {"\n", "\r"} & {*run} else 1
     return (_SLASH if kind == "\\" else _SPACE) + b"{%d,%d}" % (least, 2 * len(run) + 8)
 
 
-def _forms(character: str) -> bytes:
+def _character_pattern(character: str) -> bytes:
     data = character.encode("utf-8", "surrogateescape")
     if character.isascii() and character.isalnum():
         return data
@@ -185,7 +192,7 @@ def _forms(character: str) -> bytes:
         rb"&(?:%s|#0*%d|#[xX]0*%s);" % (_entity(character), ord(character), _digits(f"{ord(character):x}")),
     ]
     if character == "'":
-        forms[:0] = [rb"'\\{0,8}\"'\\{0,8}\"'", rb"'\\{1,8}''"]  # as shells have it within '...'
+        forms[:0] = [rb"'\\{0,8}\"'\\{0,8}\"'", rb"'\\{1,8}''"]  # an apostrophe inside a shell's '...'
     return b"(?:" + b"|".join(forms) + b")"
 
 
@@ -195,17 +202,17 @@ def _entity(character: str) -> bytes:
 
 
 def _digits(digits: str) -> bytes:
-    """Hexadecimal digits of either case."""
+    """A pattern for hexadecimal digits in either case."""
     return "".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in digits).encode()
 
 
-def _core(data: bytes, place: int) -> str:
-    """The base64 of data whose first byte is at this place of three: what does not depend on its neighbours."""
+def _base64_core(data: bytes, place: int) -> str:
+    """The base64 digits of data at offset `place` (modulo 3) in a larger input that do not depend on its neighbours."""
     first, bits = (place * 8 + 5) // 6, (place + len(data)) * 8
     return base64.b64encode(bytes(place) + data).decode()[first : bits // 6]
 
 
-def _in_base64(core: str, place: int) -> bytes:
+def _base64_pattern(core: str, place: int) -> bytes:
     forms = {"+": rb"(?:\+|-|%(?:25)*2[bB])", "/": rb"(?:\\{0,8}/|_|%(?:25)*2[fF])"}
     written = _BREAK.join(forms.get(c, c.encode()) for c in core)
     return (rb"[A-Za-z0-9+/_-]" + _BREAK if place else b"") + written + _PART_OF_BASE64

@@ -1,74 +1,71 @@
-"""How a fake finds secrets: as the engine does, by the variables of its process and by files of its host."""
+"""Resolution of secrets in a fake, as in the engine: from its environment and from files of its host."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
+from smolkit.testing.argv_parser import ParsedArgs
+from smolkit.testing.engine_failures import EngineFailure, config
 from smolkit.testing.scripted import UnexpectedCommandError
-from smolkit.testing.words import Refusal
 from smolkit.values.hidden import Hidden
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from smolkit.testing.words import Words
-
-Sources = dict[str, tuple[str, str]]  # by the guest's variable: the flag, and what it names
+Sources = dict[str, tuple[str, str]]  # the flag and its source, by the guest's variable
 
 _FLAGS = ("--secret-env", "--secret-file", "--secret-keychain")
-_LARGEST = 2**20  # bytes of a file
+_MAX_FILE_SIZE = 2**20  # bytes
 
 
-def sources(said: Words) -> Sources:
+def sources(args: ParsedArgs) -> Sources:
     """The secrets that a command line names.
 
     Raises:
-        Refusal: one is named twice.
+        EngineFailure: A secret is named twice.
     """
     found: Sources = {}
     for flag in _FLAGS:
-        for guest, _, name in (pair.partition("=") for pair in said.all(flag)):
+        for guest, _, source in (pair.partition("=") for pair in args.values(flag)):
             if guest in found:
-                raise Refusal("CONFIG_ERROR", f"config operation failed: {flag}: secret '{guest}' specified more than once")
-            found[guest] = flag, name
+                raise config(f"{flag}: secret '{guest}' specified more than once")
+            found[guest] = flag, source
     return found
 
 
-def resolve(wanted: Sources, given: Mapping[str, Hidden]) -> dict[str, Hidden]:
-    """The secrets' values.
+def resolve(wanted: Sources, env: Mapping[str, Hidden]) -> dict[str, Hidden]:
+    """The values of secrets.
 
     Args:
-        wanted: What is asked for.
-        given: The variables of the engine's process.
+        wanted: The secrets, and where each comes from.
+        env: The environment of the engine's process.
 
     Raises:
-        Refusal: one of them is not to be found.
-        UnexpectedCommandError: one of them is a keychain's.
+        EngineFailure: A source does not exist or cannot be read.
+        UnexpectedCommandError: A secret comes from a keychain.
     """
-    return {guest: _value(guest, flag, name, given) for guest, (flag, name) in sorted(wanted.items())}
+    return {guest: _value(guest, flag, source, env) for guest, (flag, source) in sorted(wanted.items())}
 
 
-def _value(guest: str, flag: str, name: str, given: Mapping[str, Hidden]) -> Hidden:
+def _value(guest: str, flag: str, source: str, env: Mapping[str, Hidden]) -> Hidden:
     if flag == "--secret-file":
-        return _read(guest, name)
+        return _read(guest, source)
     if flag == "--secret-keychain":
-        raise UnexpectedCommandError(f"FakeSmolvm has no keychain: let the secret {guest!r} be Secret('...') in tests")
-    if name not in given:
-        raise _refusal(guest, "env_unset")
-    return given[name]
+        raise UnexpectedCommandError(f"FakeSmolvm has no keychain: use Secret('...') for the secret {guest!r} in tests")
+    if source not in env:
+        raise _unresolved(guest, "env_unset")
+    return env[source]
 
 
 def _read(guest: str, path: str) -> Hidden:
     try:
+        # As the engine opens it: no symlink, and no wait for the writer of a FIFO.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
-            data = Hidden(file.read(_LARGEST + 1))
-        if len(data.reveal()) <= _LARGEST:
+            data = Hidden(file.read(_MAX_FILE_SIZE + 1))
+        if len(data.reveal()) <= _MAX_FILE_SIZE:
             return Hidden(bytes(data.reveal()).decode().rstrip("\r\n"))  # type: ignore[arg-type]  # bytes so far
     except (OSError, UnicodeDecodeError):
-        raise _refusal(guest, "file_read_failed") from None
-    raise _refusal(guest, "file_too_large")
+        raise _unresolved(guest, "file_read_failed") from None
+    raise _unresolved(guest, "file_too_large")
 
 
-def _refusal(guest: str, reason: str) -> Refusal:
-    return Refusal("CONFIG_ERROR", f"config operation failed: resolve secret '{guest}': {reason}")
+def _unresolved(guest: str, reason: str) -> EngineFailure:
+    return config(f"resolve secret '{guest}': {reason}")

@@ -1,8 +1,9 @@
-"""A very small `sh -c`, for what tests say in passing. What it does not know it refuses: it never guesses.
+"""A small `sh -c` for short scripts in tests. It refuses what it does not implement, and never guesses.
 
-It knows words, quotes, `$NAME`, `${NAME}` and `$?`; `;`, newlines, `&&`, `||` and `|`; `<`, `>`, `>>`, `2>`, `2>&1` and
-`>&2`; comments; `exit`. Everything else is for a handler of `sh`: also what shells do in different ways, or what depends on
-which of two programs is faster. Where busybox' shell and dash differ in a status, it is busybox', which bare machines have.
+It implements quotes, `$NAME`, `${NAME}` and `$?`; `;`, newlines, `&&`, `||` and `|`; `<`, `>`, `>>`, `2>`, `2>&1` and
+`>&2`; comments; `exit`. Everything else needs a handler for `sh`. It also refuses what differs between shells, or depends
+on which of two programs is faster. Where the exit statuses of dash and busybox differ, it has that of busybox, the shell of
+bare machines.
 """
 
 from __future__ import annotations
@@ -10,35 +11,31 @@ from __future__ import annotations
 import errno
 import posixpath
 import re
-from collections.abc import Callable, Generator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
-from smolkit.testing.guest_input import WAITS, GuestInput
+from smolkit.testing.filesystem import Files
+from smolkit.testing.guest_io import WAITING, GuestStdin, Pieces
 from smolkit.testing.shell_syntax import PART, VARIABLE, Simple, UnknownSyntaxError, parse
 
-if TYPE_CHECKING:
-    from smolkit.testing.memory import Files
-
-Pieces = Generator[tuple[str, bytes], None, int]  # (stream, data), and in the end the exit status
-Execute = Callable[[tuple[str, ...], GuestInput], Pieces]  # a program, and its stdin
+Execute = Callable[[tuple[str, ...], GuestStdin], Pieces]  # runs a program with this stdin
 
 NULL = "/dev/null"
-# What changes the shell itself, and what it sets by itself.
+# Builtins that are not implemented, and variables whose value is the shell's own.
 _BUILTINS = re.compile(
     r"cd|exec|export|unset|readonly|local|return|break|continue|shift|set|eval|trap|\.|source|read|umask|alias|command|wait"
 )
-_OWN = re.compile(r"PWD|OLDPWD|IFS|OPTIND|OPTARG|PPID|LINENO|PS1|PS2|PS4|_|RANDOM|SECONDS|UID|EUID|SHLVL|HOSTNAME")
-_USUAL = re.compile(r"HOME|PATH|USER|LOGNAME|SHELL|TERM|LANG")  # whose values depend on the guest
+_SHELL_VARS = re.compile(r"PWD|OLDPWD|IFS|OPTIND|OPTARG|PPID|LINENO|PS1|PS2|PS4|_|RANDOM|SECONDS|UID|EUID|SHLVL|HOSTNAME")
+_LOGIN_VARS = re.compile(r"HOME|PATH|USER|LOGNAME|SHELL|TERM|LANG")  # their values depend on the guest
 
 
-def normal(path: str) -> str:
-    """The absolute path without dots and needless slashes."""
+def normalized(path: str) -> str:
+    """The absolute path without `.`, `..` and repeated slashes."""
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
-class _Exit(Exception):  # noqa: N818  (no error: what `exit` does)
+class _Exit(Exception):  # noqa: N818  (control flow: the `exit` builtin)
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
@@ -46,11 +43,11 @@ class _Exit(Exception):  # noqa: N818  (no error: what `exit` does)
 
 @frozen
 class _Command:
-    """A command with its variables put in.
+    """A simple command after expansion.
 
     Attributes:
         words: The program and its arguments.
-        redirects: (operator, file as it was written, where that leads).
+        redirects: Operator, file name as written, resolved path.
     """
 
     words: tuple[str, ...]
@@ -58,35 +55,36 @@ class _Command:
 
     @property
     def outputs(self) -> list[str]:
-        """The files that it writes."""
+        """Resolved paths of the files that the command writes."""
         return [path for operator, name, path in self.redirects if name and operator != "<" and path != NULL]
 
     @property
     def inputs(self) -> list[str]:
-        """The files that it is given to read."""
+        """Resolved paths of the files that are redirected to its stdin."""
         return [path for operator, _, path in self.redirects if operator == "<"]
 
 
 class Shell:
-    """A shell in a machine's guest.
+    """A shell in a fake machine.
 
     Args:
-        files: The guest's.
-        env: Its variables.
-        workdir: Where relative names begin.
-        execute: Runs a program. FileNotFoundError, PermissionError: it cannot be run.
+        files: The machine's files.
+        env: The shell's environment.
+        workdir: Its working directory.
+        execute: Runs a program; raises FileNotFoundError or PermissionError if it cannot be started.
     """
 
     def __init__(self, files: Files, env: Mapping[str, str], workdir: str, execute: Execute) -> None:
         self._files, self._env, self._workdir, self._execute, self._status = files, env, workdir, execute, 0
 
-    def run(self, script: str, stdin: GuestInput) -> Pieces:
-        """Runs a script.
+    def run(self, script: str, stdin: GuestStdin) -> Pieces:
+        """Run a script.
 
         Raises:
-            UnknownSyntaxError: it has what this shell does not know.
+            UnknownSyntaxError: The script needs something that is not implemented.
         """
         skip = False
+        # Parsed to its end before anything runs: a script with unsupported syntax has no effect.
         for pipeline, operator in list(parse(script)):
             if not skip:
                 try:
@@ -96,23 +94,23 @@ class Shell:
             skip = (operator == "&&" and self._status != 0) or (operator == "||" and self._status == 0)
         return self._status
 
-    def _pipeline(self, pipeline: list[Simple], stdin: GuestInput) -> Pieces:
+    def _pipeline(self, pipeline: list[Simple], stdin: GuestStdin) -> Pieces:
         status, commands = 0, [self._command(simple) for simple in pipeline]
         self._refuse_races(commands)
         for number, command in enumerate(commands):
-            passed, last = bytearray(), number == len(commands) - 1
+            piped, last = bytearray(), number == len(commands) - 1
             pieces = _Result(self._simple(command, stdin))
             try:
                 for stream, data in pieces:
                     if stream == "stdout" and not last:
-                        passed += data
+                        piped += data
                     else:
                         yield stream, data
             except _Exit as end:
                 if len(commands) == 1:
                     raise
-                pieces.status = end.status  # a part of a pipeline is a shell of its own
-            status, stdin = pieces.status, GuestInput(bytes(passed))
+                pieces.status = end.status  # in a pipeline, `exit` ends only its own part: each part is a subshell
+            status, stdin = pieces.status, GuestStdin(bytes(piped))
         return status
 
     def _command(self, simple: Simple) -> _Command:
@@ -120,16 +118,16 @@ class Shell:
         redirects = []
         for operator, target in simple.redirects:
             name = self._expand(target)
-            redirects.append((operator, name, self._leads(name) if target else ""))
+            redirects.append((operator, name, self._path_of(name) if target else ""))
         _refuse(words)
         return _Command(words, tuple(redirects))
 
-    def _leads(self, name: str) -> str:
-        """The path of a redirection's file, by which it is known whatever it is called."""
+    def _path_of(self, name: str) -> str:
+        """The resolved path of a redirection's file: two names of one file compare equal."""
         path = posixpath.join(self._workdir, name)
         if not name or name.endswith("/"):
             raise UnknownSyntaxError(f"a redirection to {name!r}")
-        if (plain := normal(path)) == NULL:
+        if (plain := normalized(path)) == NULL:
             return NULL
         if plain.startswith("/dev/") and not self._files.exists(path):
             raise UnknownSyntaxError(name)
@@ -139,62 +137,70 @@ class Shell:
             return path
 
     def _refuse_races(self, commands: list[_Command]) -> None:
-        """Refuses what is written and read at the same time, or written twice: the fake's commands run one by one."""
+        """Refuse pipelines whose result depends on timing: a file is written twice, or read while it is written.
+
+        Parts of a pipeline run one after the other here, and at the same time in a real shell.
+        """
         outputs = [path for command in commands for path in command.outputs]
         used = [path for command in commands for path in command.inputs]
         used += [
-            self._leads(word) for command in commands if command.words[:1] == ("cat",) for word in command.words[1:] if word
+            self._path_of(word)
+            for command in commands
+            if command.words[:1] == ("cat",)
+            for word in command.words[1:]
+            if word
         ]
         sleeps = [command for command in commands if command.words[:1] == ("sleep",)]
-        if len(outputs) > len(set(outputs)) or set(outputs) & {*used, *self._files.held} or len(sleeps) > 1:
-            raise UnknownSyntaxError("what is used twice at the same time")
+        if len(outputs) > len(set(outputs)) or set(outputs) & {*used, *self._files.being_written} or len(sleeps) > 1:
+            raise UnknownSyntaxError("a pipeline whose result depends on timing")
 
-    def _simple(self, command: _Command, stdin: GuestInput) -> Pieces:
-        places: dict[str, str] = {"stdout": "stdout", "stderr": "stderr", WAITS[0]: WAITS[0]}
+    def _simple(self, command: _Command, stdin: GuestStdin) -> Pieces:
+        routes: dict[str, str] = {"stdout": "stdout", "stderr": "stderr", WAITING[0]: WAITING[0]}
         written: dict[str, bytearray] = {}
         try:
             for redirect in command.redirects:
-                stdin = self._redirected(redirect, places, written, stdin)
+                stdin = self._redirected(redirect, routes, written, stdin)
         except OSError as error:
             if command.words[:1] == ("exit",):
                 raise UnknownSyntaxError("exit with a file that cannot be opened") from None
-            return (yield from self._led(_failed(_cannot(redirect, error)), places, written))
-        self._files.held |= written.keys()
+            return (yield from self._routed(_failed(_cannot_open(redirect, error)), routes, written))
+        self._files.being_written |= written.keys()
         try:
-            return (yield from self._led(self._started(command.words, stdin), places, written))
+            return (yield from self._routed(self._started(command.words, stdin), routes, written))
         finally:
-            self._files.held -= written.keys()
+            self._files.being_written -= written.keys()
 
-    def _led(self, pieces: Pieces, places: dict[str, str], written: dict[str, bytearray]) -> Pieces:
-        """The pieces go where they are led."""
+    def _routed(self, pieces: Pieces, routes: dict[str, str], written: dict[str, bytearray]) -> Pieces:
+        """Send each piece to its route: a stream, a file or /dev/null."""
         for stream, piece in (result := _Result(pieces)):
-            if (place := places[stream]) in written:
-                written[place] += piece
-                self._files.write(place, bytes(written[place]))
-            elif place != NULL:
-                yield place, piece
+            if (route := routes[stream]) in written:
+                written[route] += piece
+                self._files.write(route, bytes(written[route]))
+            elif route != NULL:
+                yield route, piece
         return result.status
 
     def _redirected(
-        self, redirect: tuple[str, str, str], places: dict[str, str], written: dict[str, bytearray], stdin: GuestInput
-    ) -> GuestInput:
-        """The command's stdin from now on; where else its streams go is put down."""
+        self, redirect: tuple[str, str, str], routes: dict[str, str], written: dict[str, bytearray], stdin: GuestStdin
+    ) -> GuestStdin:
+        """Apply a redirection to the routes of the output, and return the stdin from now on."""
         operator, _, path = redirect
         if operator == "<":
-            if path in self._files.held or self._files.is_dir(path):
+            if path in self._files.being_written or self._files.is_dir(path):
                 raise UnknownSyntaxError(f"< {path}")
-            return GuestInput(b"" if path == NULL else self._files.read(path))
+            return GuestStdin(b"" if path == NULL else self._files.read(path))
         if operator == "2>&1":
-            places["stderr"] = places["stdout"]
+            routes["stderr"] = routes["stdout"]
         elif operator.endswith("&2"):
-            places["stdout"] = places["stderr"]
+            routes["stdout"] = routes["stderr"]
         else:
             if path != NULL:
                 written[path] = self._opened(path, append=operator.endswith(">>"))
-            places["stderr" if operator.startswith("2") else "stdout"] = path  # not where it could not be opened
+            # Last: a file that cannot be opened changes no route.
+            routes["stderr" if operator.startswith("2") else "stdout"] = path
         return stdin
 
-    def _started(self, words: tuple[str, ...], stdin: GuestInput) -> Pieces:
+    def _started(self, words: tuple[str, ...], stdin: GuestStdin) -> Pieces:
         if not words:
             return 0
         if words[0] == "exit":
@@ -209,41 +215,41 @@ class Shell:
             return 126
 
     def _opened(self, path: str, *, append: bool) -> bytearray:
-        """What a file to be written begins with; it is there from now on."""
+        """Create or open a file for writing, and return what it begins with."""
         node = self._files.find(path)[1]
         old = node.data if append and node is not None else b""
         self._files.write(path, old)
         return bytearray(old)
 
     def _expand(self, word: str) -> str:
-        """The word without its quotes, variables put in."""
+        """The word with quotes removed and variables expanded."""
         parts = []
         for found in PART.finditer(word):
             kind, text = found.lastgroup or "", found[found.lastgroup or 0]
             if kind == "plain":
-                put_in = self._put_in(text)
-                if put_in != text and ("IFS" in self._env or re.search(r"[\s*?\[\\]", put_in)):
-                    raise UnknownSyntaxError(word)  # it would be split, or looked up
-                text = put_in
+                expanded = self._variables_in(text)
+                if expanded != text and ("IFS" in self._env or re.search(r"[\s*?\[\\]", expanded)):
+                    raise UnknownSyntaxError(word)  # a shell would split the value into words, or expand its globs
+                text = expanded
             elif kind == "text":
                 pieces = re.split(r'\\(["\\$`])', text)
-                text = "".join(piece if number % 2 else self._put_in(piece) for number, piece in enumerate(pieces))
+                text = "".join(piece if number % 2 else self._variables_in(piece) for number, piece in enumerate(pieces))
             parts.append(text)
         return "".join(parts)
 
-    def _put_in(self, text: str) -> str:
+    def _variables_in(self, text: str) -> str:
         return VARIABLE.sub(lambda found: self._value(found[1] or found[2] or found[3]), text)
 
     def _value(self, name: str) -> str:
         if name == "?":
             return str(self._status)
-        if _OWN.fullmatch(name) or (_USUAL.fullmatch(name) and name not in self._env):
+        if _SHELL_VARS.fullmatch(name) or (_LOGIN_VARS.fullmatch(name) and name not in self._env):
             raise UnknownSyntaxError(f"${name}")
         return self._env.get(name, "")
 
 
 def _refuse(words: tuple[str, ...]) -> None:
-    """Refuses what is a shell's own and unknown here, or what shells do in different ways."""
+    """Refuse builtins that are not implemented, and what differs between shells."""
     if words[:1] == ("echo",) and any("\\" in word for word in words):
         raise UnknownSyntaxError("echo with a backslash")
     if words[:1] == ("exit",) and words[1:] and not (len(words) == 2 and re.fullmatch("[0-9]{1,9}", words[1])):  # noqa: PLR2004
@@ -252,13 +258,13 @@ def _refuse(words: tuple[str, ...]) -> None:
         raise UnknownSyntaxError(words[0])
 
 
-def _failed(words: bytes) -> Pieces:
-    yield "stderr", words
+def _failed(message: bytes) -> Pieces:
+    yield "stderr", message
     return 1
 
 
-def _cannot(redirect: tuple[str, str, str], error: OSError) -> bytes:
-    """The shell's words about a file that cannot be opened."""
+def _cannot_open(redirect: tuple[str, str, str], error: OSError) -> bytes:
+    """Busybox's message about a file that cannot be opened."""
     operator, name, _ = redirect
     if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}:
         raise UnknownSyntaxError(f"{operator} {name}") from None
@@ -269,7 +275,7 @@ def _cannot(redirect: tuple[str, str, str], error: OSError) -> bytes:
 
 
 class _Result:
-    """Pieces to iterate, whose status stays."""
+    """An iterable of pieces that keeps the exit status, which a `for` loop would lose."""
 
     def __init__(self, pieces: Pieces) -> None:
         self._pieces, self.status = pieces, 0

@@ -1,4 +1,4 @@
-"""The syntax of the fake's small shell: from a script's text to its commands. Nothing is run here."""
+"""The parser of the small shell: from a script to its pipelines of simple commands."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _RESERVED = frozenset(
 
 
 class UnknownSyntaxError(Exception):
-    """The script has what this shell does not know."""
+    """The script needs something that the small shell does not implement."""
 
 
 @define
 class Simple:
-    """A command as it is written.
+    """A simple command, before expansion.
 
     Attributes:
-        words: Its words, with their quotes.
-        redirects: Operator and file each; "" where the operator needs none.
+        words: Its words, still quoted.
+        redirects: Operator and file of each redirection; "" for an operator without a file.
     """
 
     words: list[str] = field(factory=list)
@@ -43,15 +43,15 @@ class Simple:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing of it yet."""
+        """True if it has neither words nor redirections."""
         return not self.words and not self.redirects
 
 
 def parse(script: str) -> Generator[tuple[list[Simple], str], None, None]:
-    """The pipelines, each with the operator behind it.
+    """The pipelines of a script, each with the operator that follows it.
 
     Raises:
-        UnknownSyntaxError: the script has what this shell does not know.
+        UnknownSyntaxError: The script needs something that the small shell does not implement.
     """
     pipeline, redirect, last = [Simple()], "", ""
     for kind, text in _tokens(script):
@@ -69,7 +69,7 @@ def parse(script: str) -> Generator[tuple[list[Simple], str], None, None]:
 
 
 def _put(simple: Simple, kind: str, text: str, redirect: str) -> str:
-    """Adds a word or a redirection to a command; the redirection that waits for its file, or ""."""
+    """Add a token to a command. Returns the redirection operator that still needs a file, or ""."""
     if redirect:
         if kind != "word":
             raise UnknownSyntaxError(redirect)
@@ -85,7 +85,7 @@ def _put(simple: Simple, kind: str, text: str, redirect: str) -> str:
 
 
 def _tokens(script: str) -> Generator[tuple[str, str], None, None]:
-    """The script's words and operators; after its end, a newline."""
+    """The tokens of a script, as (kind, text). A newline is added at the end."""
     place = 0
     while place < len(script):
         found = _TOKEN.match(script, place)

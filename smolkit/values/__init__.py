@@ -1,12 +1,13 @@
-"""Pure, frozen data: what crosses the layers. Each module is imported when a name of it is asked for."""
+"""Pure, frozen data: what crosses the layers. Each name is imported when it is first used."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from smolkit.values.exec_result import ExecResult
     from smolkit.values.hidden import Hidden
     from smolkit.values.observed import Check, EgressEvent, ExitInfo, FileStat, MonitorEvent, Stats
     from smolkit.values.ownership import Here, Marks, Owner, Reapable
-    from smolkit.values.results import Completed, ExecResult, GuestPath, Invocation, MachineInfo
+    from smolkit.values.results import Completed, GuestPath, Invocation, MachineInfo
     from smolkit.values.secret import Secret
     from smolkit.values.shown import redact
 
@@ -30,15 +31,38 @@ __all__ = [
     "Stats",
     "redact",
 ]
-_MODULES = ("results", "observed", "ownership", "secret", "hidden", "shown")
+_MODULES = {
+    "Check": "observed",
+    "Completed": "results",
+    "EgressEvent": "observed",
+    "ExecResult": "exec_result",
+    "ExitInfo": "observed",
+    "FileStat": "observed",
+    "GuestPath": "results",
+    "Here": "ownership",
+    "Hidden": "hidden",
+    "Invocation": "results",
+    "MachineInfo": "results",
+    "Marks": "ownership",
+    "MonitorEvent": "observed",
+    "Owner": "ownership",
+    "Reapable": "ownership",
+    "Secret": "secret",
+    "Stats": "observed",
+    "redact": "shown",
+}
 
 
-def __getattr__(name: str) -> object:
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
 
-    if name in __all__:
-        for module in _MODULES:
-            found = import_module(f"smolkit.values.{module}")
-            if name in vars(found):
-                return vars(found)[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(f"smolkit.values.{_MODULES[name]}"), name)
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

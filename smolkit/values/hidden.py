@@ -1,7 +1,7 @@
-"""What holds secrets: objects without a repr, so that no log, traceback or debugger shows what is in them.
+"""Containers for secrets. Their repr shows none of the content, so no log, traceback or debugger does.
 
-Debuggers and test runners show the locals of each frame. So a frame of smolkit's that can raise holds secrets only in these
-objects; what a caller passes as it is, is put into them (`hide`) by the first line that sees it.
+Debuggers and test runners show the locals of each frame. So a frame of smolkit that can raise must hold secrets only in
+these containers. A caller passes plain values: the first line that sees them puts them into containers, by `hide`.
 """
 
 from __future__ import annotations
@@ -12,29 +12,30 @@ from typing import Any, SupportsIndex, TypeVar, final
 T = TypeVar("T")
 
 MASK = "***"
-_GONE = object()  # what is left of a pickled value
-_VARIABLES = frozenset({"env", "secrets"})  # options that are mappings of variables
-_VALUES = frozenset({"proxy", "input"})  # and those that are values which may be secrets: a proxy's URL holds a password
+_GONE = object()  # in place of the string in a pickled copy
+_VARIABLES = frozenset({"env", "secrets"})  # options that map variables to values
+_VALUES = frozenset({"proxy", "input"})  # options that may be secrets themselves: a proxy's URL may hold a password
 
 
 @final
 class Hidden:
-    """A string that no repr, log or pickle shows; `reveal()` gives it. The pickled copy is empty."""
+    """A string that no repr, log or pickle shows. `reveal()` returns it. A pickled copy is empty."""
 
     __slots__ = ("_text",)
 
+    # Any type: what the caller passed is hidden first and checked later (see smolkit.values.validate).
     def __init__(self, text: Any = _GONE) -> None:
         self._text = text
 
     def reveal(self) -> str:
-        """The string itself.
+        """Return the string.
 
         Raises:
-            ValueError: this is a pickled copy, which left the string behind.
+            ValueError: this is a pickled copy, which does not have it.
         """
         if self._text is _GONE:
-            raise ValueError("a hidden value does not travel by pickle: give env, secrets and proxy again on this side")
-        return self._text  # type: ignore[no-any-return]  # or what is to be refused: see `smolkit.values.validate`
+            raise ValueError("env, secrets and proxy are not pickled: pass them again after unpickling")
+        return self._text  # type: ignore[no-any-return]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Hidden) and bool(self._text == other._text)
@@ -48,6 +49,7 @@ class Hidden:
     def __reduce__(self) -> tuple[type[Hidden], tuple[()]]:
         return Hidden, ()
 
+    # Without these two, `copy` would go by __reduce__ and lose the string.
     def __copy__(self) -> Hidden:
         return self
 
@@ -57,17 +59,17 @@ class Hidden:
 
 @final
 class Word(str):
-    """A word of a command line that holds a secret (`-e`'s KEY=VALUE): a str, of which repr and pickles show only a part.
+    """A command-line argument that contains a secret (KEY=VALUE of `-e`): a str whose repr and pickles show only a part.
 
     Attributes:
-        shown: That part.
+        shown: The part that they show.
     """
 
     __slots__ = ("shown",)
     shown: str
 
     def __new__(cls, text: str, shown: str = MASK) -> Word:
-        """The word, and what a repr shows of it."""
+        """Make the argument from its text, and from the part that its repr shows."""
         made = super().__new__(cls, text)
         made.shown = shown
         return made
@@ -76,7 +78,7 @@ class Word(str):
         return repr(self.shown)
 
     def __getitem__(self, key: SupportsIndex | slice) -> str:
-        return Word(super().__getitem__(key), self.shown)  # rich cuts a str before it takes its repr
+        return Word(super().__getitem__(key), self.shown)  # rich slices a str before it takes the repr
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
         return str, (self.shown,)
@@ -84,7 +86,7 @@ class Word(str):
 
 @final
 class Variables(Mapping[str, str]):
-    """The variables of a process: a mapping whose repr has their names only."""
+    """Environment variables of a process: a mapping whose repr shows only the names."""
 
     __slots__ = ("_values",)
 
@@ -108,12 +110,12 @@ class Variables(Mapping[str, str]):
 
 
 def masked(values: Mapping[str, object]) -> str:
-    """The repr of a mapping without its values."""
+    """The repr of a mapping, with the values masked."""
     return repr(dict.fromkeys(values, Hidden()))
 
 
 def hide(value: T) -> T:
-    """A caller's mapping, its values Hidden; whatever else it gave, Hidden as it is. Checks nothing; twice is once."""
+    """Make the values of a caller's mapping Hidden, or any other value itself. None stays None. Idempotent, no checks."""
     if value is None or isinstance(value, Hidden):
         return value
     if isinstance(value, Mapping):
@@ -122,17 +124,17 @@ def hide(value: T) -> T:
 
 
 def _key(key: Any) -> Any:
-    """A key; what somebody wrote KEY=VALUE for is refused later, and shown as little."""
+    """A key of a mapping. One that is KEY=VALUE by mistake is refused later; until then its repr shows only KEY."""
     return Word(key, f"{key.partition('=')[0]}={MASK}") if isinstance(key, str) and "=" in key else key
 
 
 def hide_value(value: Any) -> Any:
-    """A caller's value, Hidden whatever it is, but for "not given"."""
+    """Make a caller's value Hidden, whatever its type. Idempotent."""
     return value if isinstance(value, Hidden) else Hidden(value)
 
 
 def hide_options(options: T) -> T:
-    """A caller's keyword arguments, with those Hidden that hold secrets."""
+    """Make those of a caller's keyword arguments Hidden that may be secrets."""
     if not isinstance(options, Mapping):
         return options
     hidden = {name: hide(options[name]) for name in options.keys() & (_VARIABLES | _VALUES)}
@@ -140,6 +142,6 @@ def hide_options(options: T) -> T:
 
 
 def hide_arguments(arguments: T) -> T:
-    """A caller's positional arguments, with the values of mappings Hidden."""
+    """Make the values of mappings Hidden in a caller's positional arguments."""
     assert isinstance(arguments, tuple)  # noqa: S101  (for the type checker)
     return tuple(hide(item) if isinstance(item, Mapping) else item for item in arguments)  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""What an engine tells of its machines besides their records. Imported where it is used."""
+"""The engine's and the guest's reports about machines, besides their records: statistics, events, files, exits."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from attrs import field, frozen
 @final
 @frozen
 class ExitInfo:
-    """How a machine's VM ended.
+    """The end of a machine's VM.
 
     Attributes:
-        cause: The engine's word: exited, stopped, killed, crashed, oom_killed, seccomp, or one that a later engine brings.
-        returncode: The VMM's exit status, if it had one.
+        cause: The engine's term: exited, stopped, killed, crashed, oom_killed, seccomp, or a new one of a later engine.
+        returncode: The exit status of the VMM process, if it had one.
         signal: The number of the signal that ended it, if one did.
         exited_at: Seconds since the epoch.
-        raw: All that the engine said.
+        raw: The whole answer of the engine.
     """
 
     cause: str
@@ -32,14 +32,14 @@ class ExitInfo:
 @final
 @frozen
 class Stats:
-    """What a machine uses right now, as its guest counts it (engine >= 1.29.1).
+    """A machine's current resource use, as its guest counts it (engine >= 1.29.1).
 
     Attributes:
-        cpu_percent: Of all its processors together, 0 to 100, over a moment.
+        cpu_percent: CPU use of all processors together, 0 to 100, over a short time.
         cpus: Virtual processors online.
         memory_total, memory_used, memory_free, memory_available, memory_cached: Bytes.
         swap_total, swap_used: Bytes.
-        raw: All that the engine said.
+        raw: The whole answer of the engine.
     """
 
     cpu_percent: float | None = None
@@ -57,13 +57,13 @@ class Stats:
 @final
 @frozen
 class EgressEvent:
-    """One attempt of a guest to reach out (engine >= 1.8.1).
+    """One attempt of a guest to connect to the outside (engine >= 1.8.1).
 
     Attributes:
         timestamp: RFC 3339, or "".
         operation: connect or sendto.
         destination: ip:port.
-        raw: All that the engine said.
+        raw: The whole answer of the engine.
     """
 
     timestamp: str
@@ -75,19 +75,19 @@ class EgressEvent:
 @final
 @frozen
 class MonitorEvent:
-    """What `machine.monitor()` saw or did.
+    """One event of `machine.monitor()`.
 
     Attributes:
         kind: One of
-            "starting" (the machine did not run), "watching",
+            "starting" (the machine was not running), "watching",
             "check failed" (a health check), "recovered" (a check passed after failed ones), "unhealthy" (too many failed:
-            the machine is being stopped), "exited" (the machine has), "restarting", "restarted", "restart failed",
-            "given up" (the restart policy has it so; nothing comes after it), "suspended" (this host was asleep),
-            "stopped", or "other" for all else that the engine says.
-        text: The engine's line. The stderr of a health command is in it, and goes on in lines of its own: a guest can make
-            lines that look like events.
-        returncode: The exit status of the health command that failed, or of the machine's VMM; None where there is none.
-        count: How many health checks failed in a row, or which attempt to restart it is; None for other kinds.
+            the machine is being stopped), "exited" (the machine), "restarting", "restarted", "restart failed",
+            "given up" (by the restart policy; the last event), "suspended" (this host was asleep),
+            "stopped", or "other" for any other line of the engine.
+        text: The engine's line. It includes the stderr of a health command, whose further lines are events of their own:
+            a guest can write lines that look like events.
+        returncode: The exit status of the failed health command, or of the machine's VMM; None if there is none.
+        count: The number of health checks that failed in a row, or of the restart attempt; None for other kinds.
     """
 
     kind: str
@@ -99,13 +99,13 @@ class MonitorEvent:
 @final
 @frozen
 class FileStat:
-    """What a guest says of a file.
+    """Metadata of a file in the guest.
 
     Attributes:
-        mode: Its kind and permissions, as `os.stat` has them: `stat.S_IMODE(mode)` are the latter.
+        mode: File type and permissions, as in `os.stat`: `stat.S_IMODE(mode)` gives the permissions.
         size: Bytes.
-        uid, gid: Its owner's and group's numbers in the guest.
-        mtime: When it was changed, in whole seconds since the epoch.
+        uid, gid: Numeric owner and group, in the guest.
+        mtime: Time of the last change, in whole seconds since the epoch.
     """
 
     mode: int
@@ -116,24 +116,31 @@ class FileStat:
 
     @property
     def is_dir(self) -> bool:
-        """Whether it is a folder."""
+        """True for a directory."""
         return stat.S_ISDIR(self.mode)
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a regular file."""
+        """True for a regular file."""
         return stat.S_ISREG(self.mode)
 
     @property
     def is_symlink(self) -> bool:
-        """Whether it is a link (of `stat(follow_symlinks=False)` only)."""
+        """True for a symlink (only from `stat(follow_symlinks=False)`)."""
         return stat.S_ISLNK(self.mode)
 
 
 @final
 @frozen
 class Check:
-    """One finding of `client.doctor()`: what was looked at, whether it is well, what was seen, and what to do if not."""
+    """One check of `client.doctor()`.
+
+    Attributes:
+        name: What was checked.
+        ok: True if it is well.
+        detail: What was found.
+        hint: What to do if it is not well.
+    """
 
     name: str
     ok: bool

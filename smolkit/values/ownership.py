@@ -1,50 +1,46 @@
-"""Whose machine is it, and is that process still there? Pure: what is known of this host comes from the runner.
+"""The owner of a machine, and whether that process still exists. Pure: the runner supplies what is known of the host.
 
-Machines that smolkit makes are labelled (engine >= 1.8.0) before they exist to anyone else: with their owner, the client's
-session and, where asked, the time until which they are wanted. A branch inherits the labels of its source, and engines
-before 1.29.0 cannot give it others: so the labels also say of which machine they speak, and of no other are they believed.
+Machines that smolkit makes are created with labels (engine >= 1.8.0): their owner, the client's session and, if asked for,
+their time of expiry. A branch inherits the labels of its source, and engines before 1.29.0 cannot give it others. So one
+label names the machine that the labels are about; on any other machine they are ignored.
 
-Where labels say nothing, a name that `client.machine()` made up does: it has the owner in it, too.
+Without labels, the owner is taken from the name, if `client.machine()` generated it.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, final
+from collections.abc import Callable
+from typing import final
 
 from attrs import field, frozen
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from smolkit.values.results import MachineInfo
 
-    from smolkit.values.results import MachineInfo
-
-MACHINE = "smolkit.machine"  # of which all the others speak: its name, or PREFIX-*COUNT for a batch of branches
+MACHINE = "smolkit.machine"  # the machine that the labels are about: its name, or PREFIX-*COUNT for a batch of branches
 OWNER, SESSION, EXPIRES = "smolkit.owner", "smolkit.session", "smolkit.expires"
-CREATION = "smolkit.creation"  # of this one create: what else this process makes under the same name has another
-CLOCKS_DIFFER = 60.0  # seconds, at the most, between the clocks of the engine's host and of this one
-
-
-NONE = "none"  # the value of a label that has nothing to say: if it were left out, a branch would inherit its source's
+CREATION = "smolkit.creation"  # unique to one create: tells apart machines that one process makes under one name
+CLOCKS_DIFFER = 60.0  # seconds that the clock of the engine's host may differ from this one's
+NONE = "none"  # value of an empty label: if it were left out, a branch would inherit the label of its source
 
 
 def fresh_name(owner: Owner | None) -> str:
-    """A name for a machine that nobody named. The owner in it, if any, is who may be held to have made it."""
+    """Generate a machine name. With an owner the name contains it, for engines without labels."""
     return "-".join(("smolkit", *([] if owner is None else [str(owner)]), os.urandom(6).hex()))
 
 
 @final
 @frozen
 class Owner:
-    """The process that made a machine.
+    """The process that created a machine.
 
     Attributes:
-        place: Where its number and its clock count: a digest of the host's id and name, and of the process's namespaces of
-            process ids and of time. In another place nothing can be told of it.
-        boot: A digest of the id of the host's current boot.
-        pid: Its number.
-        started: When it started, in the kernel's ticks since the boot: guards against PID reuse. 0 where it is not known.
+        place: Digest of the host's id and name, and of the process's pid and time namespaces. The pid and the start time
+            are meaningful only there.
+        boot: Digest of the id of the host's current boot.
+        pid: Its process id.
+        started: Its start time in kernel ticks since the boot, or 0 if unknown. Guards against PID reuse.
     """
 
     place: str
@@ -57,17 +53,18 @@ class Owner:
 
     @classmethod
     def parse(cls, text: str) -> Owner | None:
-        """The owner that a label names, or None: it is none of smolkit's."""
+        """Parse the value of an owner label. None if smolkit did not write it."""
+        # Anybody can write labels: the bounds keep int() away from megabytes of digits.
         found = re.fullmatch(r"([0-9a-f]{8})-([0-9a-f]{8})-(\d{1,10})-(\d{1,20})", text)
         return found and cls(found[1], found[2], int(found[3]), int(found[4]))
 
     @classmethod
     def of(cls, machine: MachineInfo, *, labels: bool) -> Owner | None:
-        """The owner of a machine, or None: it has none, or it cannot be proved.
+        """Return the owner of a machine. None if it has none, or if the owner cannot be proved.
 
         Args:
-            machine: Its record.
-            labels: Whether the engine has labels.
+            machine: The machine's record.
+            labels: True if the engine supports labels.
         """
         if labels and are_own(machine):
             return cls.parse(machine.labels.get(OWNER, ""))
@@ -76,11 +73,12 @@ class Owner:
 
 
 def are_own(machine: MachineInfo) -> bool:
-    """Whether the machine's labels speak of it, and not of what it was branched from."""
+    """True if the machine's labels are about itself, not about the source that it was branched from."""
     named = machine.labels.get(MACHINE, "")
     batch = re.fullmatch(r"(.+)-\*(\d{1,5})", named)
     if batch is None:
         return named == machine.name
+    # All branches of a batch have one label: PREFIX-*3 is about PREFIX-0, PREFIX-1 and PREFIX-2.
     prefix, _, number = machine.name.rpartition("-")
     return prefix == batch[1] and bool(re.fullmatch(r"\d{1,5}", number)) and int(number) < int(batch[2])
 
@@ -88,13 +86,13 @@ def are_own(machine: MachineInfo) -> bool:
 @final
 @frozen
 class Marks:
-    """What tells the machine that a handle made from any other, also from a later one of its name.
+    """Marks of the machine that a handle created: they tell it apart from any other, also from a later one of its name.
 
     Attributes:
-        labels: Its labels, CREATION among them; none where the engine gave it none.
-        at: When it was made, in seconds since the epoch.
-        since: The same by the runner's monotonic clock.
-        pid: The process that made it. A fork of that has its handles, as it would have pickled ones: it owns nothing.
+        labels: The machine's labels, CREATION included; empty if the engine does not support them.
+        at: Time of the creation, in seconds since the epoch.
+        since: The same on the runner's monotonic clock.
+        pid: The process that created it. A fork has copies of the handles and, as with pickled copies, they own nothing.
     """
 
     labels: tuple[tuple[str, str], ...]
@@ -104,11 +102,11 @@ class Marks:
 
     @property
     def are_own(self) -> bool:
-        """Whether this process made the machine, not one that this was forked from."""
+        """True if this process created the machine, False in a fork of that process."""
         return self.pid == os.getpid()
 
     def are_on(self, machine: MachineInfo, *, labels: bool) -> bool:
-        """Whether this is the machine. Without labels: whether it was made at about that time."""
+        """True if the record is of this machine. Without labels: if it was created at about the same time."""
         if labels and self.labels:
             return machine.labels.get(CREATION) == dict(self.labels)[CREATION]
         return machine.created_at is None or abs(machine.created_at - self.at) <= CLOCKS_DIFFER
@@ -117,11 +115,11 @@ class Marks:
 @final
 @frozen
 class Reapable:
-    """A machine that nobody wants any more.
+    """A machine that is no longer wanted.
 
     Attributes:
-        machine: Its record.
-        reason: Why, for people to read.
+        machine: The machine's record.
+        reason: The reason, for people to read.
     """
 
     machine: MachineInfo
@@ -130,13 +128,13 @@ class Reapable:
 
 @frozen
 class Here:
-    """What a runner's host knows.
+    """Facts of the runner's host: this process, the time, and which processes exist.
 
     Attributes:
-        me: Who asks; None where this host cannot tell (no /proc): then nobody's owner can be judged.
-        now: The time, in seconds since the epoch.
-        is_alive: Which processes of this place are there, by number and start (0: whenever that was).
-        booted: When this host was booted, in seconds since the epoch; None where it has no id that outlives a boot.
+        me: This process; None if the host cannot tell (no /proc). Then no owner can be judged.
+        now: The current time, in seconds since the epoch.
+        is_alive: Called with a pid and a start time (0 for any): True if this process of this place exists.
+        booted: Boot time of this host, in seconds since the epoch; None if it has no id that persists over boots.
     """
 
     me: Owner | None
@@ -145,19 +143,20 @@ class Here:
     booted: float | None = None
 
     def reason_to_reap(self, machine: MachineInfo, *, labels: bool) -> str:
-        """Why the machine may go, or "": nobody wants it is what cannot be proved."""
+        """Return why the machine may be removed, or "" if it cannot be proved that nobody wants it."""
         expires = machine.labels.get(EXPIRES, "") if labels and are_own(machine) else ""
         if re.fullmatch(r"\d{1,12}", expires) and int(expires) <= self.now:
-            return f"its time was up {self.now - int(expires):.0f} s ago"
+            return f"its lifetime ended {self.now - int(expires):.0f} s ago"
         owner = Owner.of(machine, labels=labels)
+        # Of another host or container, no pid can be looked up here: its owner counts as alive.
         if owner is None or self.me is None or owner.place != self.me.place:
             return ""
         if owner.boot != self.me.boot:
             return self._before_boot(owner, machine.created_at)
-        return "" if self.is_alive(owner.pid, owner.started) else f"process {owner.pid} made it, and is gone"
+        return "" if self.is_alive(owner.pid, owner.started) else f"process {owner.pid}, which created it, is gone"
 
     def _before_boot(self, owner: Owner, created_at: int | None) -> str:
-        """Another boot's id is no proof: containers may be given one of their own."""
+        """As `reason_to_reap`, for an owner with another boot id: no proof by itself, as containers may have their own."""
         if self.booted is None or created_at is None or created_at >= self.booted or self.is_alive(owner.pid, 0):
             return ""
-        return f"process {owner.pid} made it before the host was booted"
+        return f"process {owner.pid} created it before the last boot of this host"

@@ -1,4 +1,4 @@
-"""How command lines, and what programs said, are shown: without secrets, and without what a terminal would obey."""
+"""Safe forms of command lines and programs' output: without secrets, and without control sequences for a terminal."""
 
 from __future__ import annotations
 
@@ -8,30 +8,34 @@ from collections.abc import Iterable
 
 from smolkit.values.hidden import MASK
 
+# How the line begins in which the engine reports its failure as JSON; it is the last one of stderr.
+JSON_FAILURE = '{"error":{'
 # The flags whose value may be a secret. Everything after "--" is the guest's.
 _VARIABLE_FLAGS = frozenset({"-e", "--env"})
 _HIDING_FLAGS = _VARIABLE_FLAGS | {"--proxy"}
 _GLUED = re.compile(r"(?s)(-e=?|--env=|--proxy=)(.+)")
 _USER_OF_URL = re.compile(r"(?<=://)[^/?#\s'\"]+@")
-_SURROGATE_ESCAPED = range(0xDC80, 0xDD00)  # a byte that is no UTF-8, as `os.fsdecode` has it
+_TAIL_LINES = 12
+_TAIL_CHARACTERS = 2000
+_SURROGATE_ESCAPED = range(0xDC80, 0xDD00)  # an invalid byte of UTF-8, as `os.fsdecode` decodes it
 
 
 def redact(argv: Iterable[str]) -> tuple[str, ...]:
-    """The engine's arguments up to the `--` of the guest without values of variables, proxies and URLs' passwords."""
-    words = tuple(argv)
+    """Mask the values of variables and proxies, and passwords in URLs, in the engine's arguments up to the guest's `--`."""
+    arguments = tuple(argv)
     shown: list[str] = []
-    flag = ""
-    for place, word in enumerate(words):
-        if word == "--" and not flag:
-            return (*shown, *words[place:])
-        shown.append(_masked(flag, word) if flag else _redacted(word))
-        flag = "" if flag or word not in _HIDING_FLAGS else word
+    flag = ""  # whose value comes next
+    for index, argument in enumerate(arguments):
+        if argument == "--" and not flag:  # after `-e`, it is the value of a variable
+            return (*shown, *arguments[index:])
+        shown.append(_masked(flag, argument) if flag else _redacted(argument))
+        flag = "" if flag or argument not in _HIDING_FLAGS else argument
     return tuple(shown)
 
 
-def _redacted(word: str) -> str:
-    found = _GLUED.fullmatch(word)
-    return without_users(word) if found is None else found[1] + _masked(found[1], found[2])
+def _redacted(argument: str) -> str:
+    found = _GLUED.fullmatch(argument)
+    return without_users(argument) if found is None else found[1] + _masked(found[1], found[2])
 
 
 def _masked(flag: str, value: str) -> str:
@@ -40,23 +44,32 @@ def _masked(flag: str, value: str) -> str:
 
 
 def masked_parts(argv: Iterable[str]) -> tuple[str, ...]:
-    """What `redact` replaces."""
-    words = tuple(argv)
-    return tuple(part for word, shown in zip(words, redact(words), strict=True) if (part := _replaced(word, shown)))
+    """The parts of the arguments that `redact` replaces."""
+    arguments = tuple(argv)
+    return tuple(part for pair in zip(arguments, redact(arguments), strict=True) if (part := _replaced(*pair)))
 
 
-def _replaced(word: str, shown: str) -> str:
+def _replaced(argument: str, shown: str) -> str:
     before, _, after = shown.partition(MASK)
-    return word[len(before) : len(word) - len(after)] if shown != word else ""
+    return argument[len(before) : len(argument) - len(after)] if shown != argument else ""
 
 
 def without_users(text: str) -> str:
-    """The text with the users and passwords of URLs replaced."""
+    """Mask users and passwords of URLs in a text."""
     return _USER_OF_URL.sub(f"{MASK}@", text)
 
 
+def tail(output: bytes | str) -> str:
+    """The last lines of a program's output, safe to print: guests are hostile."""
+    if isinstance(output, bytes):
+        output = output[-4 * _TAIL_CHARACTERS :].decode("utf-8", "replace")
+    # Masked before the last cut, since half of a URL is not recognised. The first cut, four times as large, bounds the work
+    text = without_users(output[-4 * _TAIL_CHARACTERS :]).strip()
+    return printable("\n".join(text[-_TAIL_CHARACTERS:].splitlines()[-_TAIL_LINES:]))
+
+
 def printable(text: str) -> str:
-    r"""The text with what is not printable escaped (`\x1b`), but for newlines and tabs; UTF-8 can encode it."""
+    r"""Escape what is not printable (`\x1b`), except newlines and tabs. UTF-8 can encode the result."""
     return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
 
 
@@ -65,13 +78,13 @@ def _escaped(character: str) -> str:
     return f"\\x{code - 0xDC00:02x}" if code in _SURROGATE_ESCAPED else ascii(character)[1:-1]
 
 
-def shell_line(words: Iterable[str]) -> str:
-    r"""One line that can be pasted into a shell; words that are not printable are in `$'\x1b'` form (bash, zsh, ksh)."""
-    return " ".join(shlex.quote(word) if word.isprintable() else _ansi_c(word) for word in words)
+def shell_line(argv: Iterable[str]) -> str:
+    r"""Quote a command line for a shell. Arguments that are not printable become `$'\x1b'` (bash, zsh, ksh)."""
+    return " ".join(shlex.quote(argument) if argument.isprintable() else _ansi_c(argument) for argument in argv)
 
 
-def _ansi_c(word: str) -> str:
-    return "$'" + "".join(map(_ansi_c_character, word)) + "'"
+def _ansi_c(argument: str) -> str:
+    return "$'" + "".join(map(_ansi_c_character, argument)) + "'"
 
 
 def _ansi_c_character(character: str) -> str:

@@ -1,1 +1,1 @@
-"""Benchmarks: tables of ratios, measured side by side in one run. By hand, never as tests."""
+"""Benchmarks, run by hand: tables of ratios, measured side by side in one run."""

@@ -1,9 +1,9 @@
-"""python -m tests.bench.concurrent
+"""Measure 200 commands at once: `python -m tests.bench.concurrent`.
 
-200 commands at once: by threads of the sync client, by tasks of the async one, by `xargs -P` of the raw program. Each is a
-process of its own, in turns. The engine is a program that pretends; its guest's command sleeps half a second.
+By threads of the sync client, by tasks of the async client, and by `xargs -P` of the bare program, each in a process of its
+own and in turns. The engine is a pretend engine, whose guest's command sleeps half a second.
 
-Peak memory is that of the process that makes the calls (the guests' own is the same for all).
+Peak memory is that of the process that makes the calls. (The guests' is the same for all.)
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ asyncio.run(main())
 
 
 def xargs(program: Path, at_once: int) -> list[str]:
-    """The same calls, raw."""
+    """The same calls by `xargs -P`."""
     call = f"{program} --error-format json machine exec --name agent -i -- sleep {NAP} </dev/null"
     return ["xargs", "-P", str(at_once), "-n", "1", "sh", "-c", call]
 
 
 def run(words: list[str], numbers: Path) -> tuple[float, float]:
-    """Seconds, and the MiB of the process at its most."""
+    """Seconds, and the peak memory of the process in MiB."""
     before, size = time.perf_counter(), 0
     with numbers.open("rb") as given:
         child = subprocess.Popen(words, stdin=given, stdout=subprocess.DEVNULL)
@@ -67,13 +67,13 @@ def run(words: list[str], numbers: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     with tempfile.TemporaryDirectory() as folder:
         program = PretendEngine(Path(folder, "engine")).program
         machine = Smolvm(program).machine("agent")
         machine.create()
         machine.start()
-        numbers = Path(folder, "numbers")  # what xargs makes its calls of
+        numbers = Path(folder, "numbers")  # the input of xargs, a line for each call
         numbers.write_text("".join(f"{number}\n" for number in range(COMMANDS)))
         words = [str(program), NAP, str(COMMANDS)]
         ways = {

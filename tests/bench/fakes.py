@@ -1,7 +1,7 @@
-"""python -m tests.bench.fakes
+"""Measure the test doubles: `python -m tests.bench.fakes`.
 
-What the doubles cost: a machine's whole life (create, start, exec, delete) against FakeSmolvm, FakeRunner and the program
-that pretends, and the start of a pytest that has the plugin and does not use it.
+A machine's whole life (create, start, exec, delete) on FakeSmolvm, FakeRunner and PretendEngine, and the start of a pytest
+that has the plugin and does not use it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROUNDS = 9
 
 
 def best(times: int, *actions: Callable[[], object]) -> list[float]:
-    """Milliseconds that each takes, at the best of some rounds in which they take turns and do it so often."""
+    """Milliseconds for each, the best of several rounds in which they take turns."""
     found: list[list[float]] = [[] for _ in actions]
     for _ in range(ROUNDS):
         for action, took in zip(actions, found, strict=True):
@@ -32,7 +32,7 @@ def best(times: int, *actions: Callable[[], object]) -> list[float]:
 
 
 def life(client: Smolvm) -> Callable[[], object]:
-    """A machine's."""
+    """The whole life of one machine."""
 
     def live() -> None:
         with client.machine("m") as machine:
@@ -42,13 +42,13 @@ def life(client: Smolvm) -> Callable[[], object]:
 
 
 def starting(folder: str, *options: str) -> Callable[[], object]:
-    """A pytest that runs one test."""
+    """A pytest run of one test."""
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     return lambda: subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def main() -> None:
-    """Prints the tables."""
+    """Print the tables."""
     scripted = FakeRunner()
     scripted.answer(["machine"])
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
-"""What one Ctrl-C at a random moment leaves behind: `python -m tests.bench.interrupts [runs] [seed]`.
+"""Measure what one Ctrl-C at a random moment leaves behind: `python -m tests.bench.interrupts [runs] [seed]`.
 
-Each run is struck once, at a moment that is uniform over the time that its work takes, by a timer with Ctrl-C's handler.
-Counted is what the pretend engine still has, or still makes, after the exception, and what processes are left.
+A timer interrupts each run once, at a random moment, uniform over the time that its work takes. Counted are the machines
+that the pretend engine has, or still makes, after the exception, and the processes that are left.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from pathlib import Path
 from smolkit import Machine, Smolvm, SmolvmError, SubprocessRunner
 from smolkit.testing import PretendEngine
 
-SETTLED = 0.5  # seconds after which what an engine does that nobody waits for is done
-NAP = f"sleep 20.{os.getpid()}"  # a command of the guest's that outlives its interrupt, if nobody ends it
+SETTLED = 0.5  # seconds after which an abandoned engine has finished its work
+NAP = f"sleep 20.{os.getpid()}"  # a guest's command that outlives its interrupt unless it is killed
 
 
 def create(machine: Machine) -> None:
-    """What a Ctrl-C undoes."""
+    """A create, which Ctrl-C undoes."""
     machine.create()
 
 
 def block(machine: Machine) -> None:
-    """A whole life."""
+    """A whole `with` block."""
     with machine:
         machine.exec(["true"])
 
@@ -42,14 +42,14 @@ def command(machine: Machine) -> None:
 
 
 def followed(machine: Machine) -> None:
-    """A popen, likewise."""
+    """A popen that is always interrupted."""
     with machine.popen(NAP.split()) as process:
         process.wait()
 
 
 @contextmanager
 def struck(after: float) -> Iterator[None]:
-    """A Ctrl-C so many seconds after the block has begun."""
+    """Send a Ctrl-C so many seconds after the block has begun."""
     signal.setitimer(signal.ITIMER_REAL, after)
     try:
         yield
@@ -58,7 +58,7 @@ def struck(after: float) -> Iterator[None]:
 
 
 def others() -> dict[int, str]:
-    """What processes this one has, dead or alive, and what of the guest's commands runs at all."""
+    """Other processes: children of this one, dead or alive, and the guest's commands."""
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -72,7 +72,7 @@ def others() -> dict[int, str]:
 
 
 def settle() -> list[str]:
-    """Waits for what nobody waits for; what processes are left then, which are ended for the next run."""
+    """Wait for processes to end, and return those that stay, after ending them for the next run."""
     deadline = time.monotonic() + SETTLED
     while (found := others()) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -84,7 +84,7 @@ def settle() -> list[str]:
 
 
 def attempt(work: Callable[[Machine], None], machine: Machine, after: float) -> str:
-    """Where the interrupt came out of: the innermost line; "" if it came too late."""
+    """The innermost line that the interrupt came out of, or "" if it came too late."""
     try:
         with struck(after):
             work(machine)
@@ -95,7 +95,7 @@ def attempt(work: Callable[[Machine], None], machine: Machine, after: float) -> 
 
 
 def timed(work: Callable[[Machine], None], client: Smolvm) -> float:
-    """The seconds that the work takes by itself."""
+    """The seconds that the work takes uninterrupted."""
     started = time.perf_counter()
     work(client.machine("m"))
     took = time.perf_counter() - started
@@ -104,7 +104,7 @@ def timed(work: Callable[[Machine], None], client: Smolvm) -> float:
 
 
 def measure(work: Callable[[Machine], None], folder: Path, runs: int, seed: int) -> None:
-    """Prints how many interrupts struck, and what they left."""
+    """Print how many interrupts struck, and what they left."""
     engine = PretendEngine(folder)
     client = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2"))
     needs = client.machine("m")

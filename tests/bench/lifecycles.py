@@ -1,7 +1,7 @@
-"""Sixteen threads of lifecycles against sixteen shell loops of the same raw calls: `python -m tests.bench.lifecycles`.
+"""Sixteen threads of lifecycles against sixteen shell loops of the same calls: `python -m tests.bench.lifecycles`.
 
-The engine is a program that takes 50 ms and does nothing, as a native engine's call about does. Starts are let through all
-at once here, as the shells' are.
+The engine is a program that takes 50 ms, about as long as a native engine's call, and does nothing. All starts may run at
+once here, as in the shells.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LOOP = "i=0; while [ $i -lt {n} ]; do " + VERBS + "; i=$((i+1)); done"
 
 
 def by_smolkit(client: Smolvm) -> None:
-    """create, start, exec, delete, from each of the threads."""
+    """create, start, exec and delete from each thread."""
 
     def lifecycles() -> None:
         for _ in range(LIFECYCLES):
@@ -44,14 +44,14 @@ def by_shell(program: Path) -> None:
 
 
 def main() -> None:
-    """Prints the medians and their ratio."""
+    """Print the medians and their ratio."""
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder, "smolvm")
         program.write_text("#!/bin/sh\nexec sleep 0.05\n")
         program.chmod(0o755)
         runner = SubprocessRunner(program, version="1.32.2", state_dir=folder, max_starts=THREADS)
         client = Smolvm(runner=runner)
-        with client.machine():  # the first start, which is alone
+        with client.machine():  # the host's first start, which no other may overlap
             pass
         runs: dict[str, Callable[[], None]] = {
             "smolkit": lambda: by_smolkit(client),

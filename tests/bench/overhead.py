@@ -1,7 +1,7 @@
-"""What smolkit adds to a process: `python -m tests.bench.overhead`.
+"""The time that smolkit adds to a process: `python -m tests.bench.overhead`.
 
-An exec of a program that does nothing, against the same program by subprocess.run and by os.posix_spawn; and an import of
-smolkit against one of what it stands on. The contenders take turns, so that what else the machine does hits all alike.
+An exec of a program that does nothing, compared with the same program by subprocess.run and by os.posix_spawn, and an
+import of smolkit compared with one of its dependencies. They take turns, so that other load affects all alike.
 """
 
 from __future__ import annotations
@@ -28,26 +28,31 @@ def cpu() -> float:
 
 
 def by_posix_spawn() -> None:
-    """The bare system call and a wait: no pipes."""
+    """Run a program by the bare system call and a wait, without pipes."""
     os.waitpid(os.posix_spawn(PROGRAM, ARGV, os.environ), 0)
 
 
 def by_subprocess() -> None:
-    """What one would write without smolkit."""
+    """Run a program by subprocess, as one would without smolkit."""
     subprocess.run(ARGV, executable=PROGRAM, stdin=subprocess.DEVNULL, capture_output=True, check=False)
 
 
-PROGRAMS = ("import sys", "import attrs, subprocess", "from smolkit import Smolvm", "from smolkit import SubprocessRunner")
+PROGRAMS = (
+    "import sys",
+    "import attrs, subprocess",
+    "from smolkit import Smolvm",
+    "from smolkit import Smolvm; Smolvm('/bin/true').machine('m')",  # the first handle brings the rest
+)
 
 
 def importing(code: str) -> Callable[[], object]:
-    """A Python that runs this and ends; their bytecode is on the disk, as after any installation."""
+    """Run this code in a new Python, whose bytecode is cached as after any installation."""
     env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     return lambda: subprocess.run([sys.executable, "-c", code], check=True, env=env)
 
 
 def table(title: str, contenders: dict[str, Callable[[], object]], base: str, rounds: int, calls: int) -> None:
-    """The median round of each, by CPU and by the clock, and its ratio to the base's."""
+    """Print the median round of each, in CPU and wall time, and its ratio to the first."""
     walls: dict[str, list[float]] = {name: [] for name in contenders}
     cpus: dict[str, list[float]] = {name: [] for name in contenders}
     for run in contenders.values():

@@ -1,7 +1,7 @@
-"""Streams and trees, side by side in one run: `python -m tests.bench.streams`.
+"""Measure streams and trees: `python -m tests.bench.streams`.
 
-The producer is a pretend engine that runs the guest's command here; the comparison is `subprocess` with the same program.
-For trees the pretend engine's `cp` copies one file.
+Streams come from a pretend engine that runs the guest's command on this host, compared with `subprocess` and the same
+program. For trees, the comparison is one `cp` of the pretend engine per file.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ while child.stdout.read(65536): pass
 
 
 def timed(act: Callable[[], object]) -> float:
-    """Seconds that it takes, the best of three."""
+    """Seconds, the best of three runs."""
     best = float("inf")
     for _ in range(3):
         started = time.perf_counter()
@@ -54,7 +54,7 @@ def timed(act: Callable[[], object]) -> float:
 
 
 def stream(program: Path) -> None:
-    """Throughput and peak memory of a Process against subprocess."""
+    """Measure throughput and peak memory of a Process and of subprocess."""
     print(f"{SIZE / 1e6:.0f} MB through a pipe      seconds   peak kB")
     rows = {}
     for name, code in (("subprocess", THEIRS), ("machine.popen", OURS), ("async machine.popen", AWAITED)):
@@ -72,7 +72,7 @@ def stream(program: Path) -> None:
 
 
 def upload(machine: Machine, folder: Path, calls: list[Call]) -> None:
-    """A tree of small files in one stream against one cp per file; and the engine calls of each operation."""
+    """Measure a tree of small files in one stream and by one cp per file, and count the engine's calls."""
     source = folder / "source"
     source.mkdir()
     for number in range(FILES):
@@ -107,7 +107,7 @@ def upload(machine: Machine, folder: Path, calls: list[Call]) -> None:
 
 
 def main() -> None:
-    """The tables."""
+    """Print the tables."""
     with tempfile.TemporaryDirectory() as place:
         program = Path(place, "smolvm")
         program.write_text(PRETEND)

@@ -1,1 +1,1 @@
-"""What FakeSmolvm claims, tried on it and on real engines by the same tests."""
+"""The contract of FakeSmolvm: the same tests run on it and on real engines."""

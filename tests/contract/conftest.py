@@ -1,4 +1,4 @@
-"""The engines that the contract is tried on: the fake as three versions, and those versions themselves."""
+"""The engines of the contract tests: the fake as three versions, and real engines of those versions."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from smolkit.testing import FakeSmolvm
 from tests.awaited import awaited
 from tests.engines import OLDER, alive, settle, throwaway_client
 
-NEWEST = "1.32.2"  # that the fake speaks as; the real one is whatever is installed
+NEWEST = "1.32.2"  # the fake's version; the real engine is the one that is installed
 FAKES = [f"fake-{version}" for version in (*OLDER, NEWEST)]
-# The async twin is tried on the newest of each, in one event loop or another.
+# The async client runs on the newest fake and engine only.
 ASYNC = [f"fake-{NEWEST}-asyncio", f"fake-{NEWEST}-trio", "real-newest-asyncio"]
 REAL = [f"real-{version}" for version in (*OLDER, "newest")]
 ENGINES = sorted([*FAKES, *REAL, *ASYNC], key=len, reverse=True)
 
 
 def mark(engine: str) -> Any:
-    """Real engines are asked for by a mark."""
+    """A parameter for a real engine, marked so that it runs only when asked for."""
     marks = {"fake": (), "real": (pytest.mark.engine if "newest" in engine else pytest.mark.older,)}
     return pytest.param(engine, marks=marks[engine[:4]])
 
 
 @frozen
 class World:
-    """An engine that the contract is tried on.
+    """An engine that the contract is tested on.
 
     Attributes:
-        client: Its client.
+        client: A client of the engine.
     """
 
     client: Smolvm
 
     @property
     def small(self) -> dict[str, Any]:
-        """The options of a machine that is made to run. The older wheels have no disk templates: they format each disk."""
+        """The options of a machine that boots fast. Older wheels have no disk templates, and format each disk."""
         disks = {} if self.supports("--error-format") else {"storage": 1, "overlay": 1}
         return {"cpus": 1, "memory": 512, **disks}
 
     def supports(self, feature: str) -> bool:
-        """Whether this version has it."""
+        """True if the engine's version has a feature."""
         return self.client.engine.dialect.supports(feature)
 
 
 @pytest.fixture(scope="package", params=[mark(engine) for engine in [*FAKES, *ASYNC, *REAL]])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    """One of the engines, by one of the twins."""
+    """Each engine, through the sync and the async client."""
     kind, version, loop = (*request.param.split("-"), "")[:3]
     with ExitStack() as stack:
         if kind == "fake":
@@ -66,7 +66,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 @pytest.fixture(scope="package")
 def running(world: World) -> Iterator[Machine]:
-    """What `machine` gives."""
+    """The running machine that `machine` yields, shared by the tests of one engine."""
     machine = world.client.machine("shared", **world.small, env={"GREETING": "hi there"})
     machine.create()
     try:
@@ -78,25 +78,25 @@ def running(world: World) -> Iterator[Machine]:
 
 @pytest.fixture
 def machine(running: Machine, request: pytest.FixtureRequest) -> Machine:
-    """A machine of the engine that runs; tests leave no files of theirs but in folders of their own."""
+    """A running machine. Tests leave no files outside of directories of their own."""
     return alive(running, request)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what only the newest engine is held to, where an older one would be asked."""
+    """Deselect tests of the newest engine's behaviour for older engines."""
     older = [item for item in items if item.get_closest_marker("newest") and is_older(item)]
     config.hook.pytest_deselected(items=older)
     items[:] = [item for item in items if item not in older]
 
 
 def is_older(item: pytest.Item) -> bool:
-    """Whether a test asks an older engine, or the fake of one."""
+    """True if a test runs on an older engine, or on the fake of one."""
     return isinstance(item, pytest.Function) and str(item.callspec.params["world"]).split("-")[1] in OLDER
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """With -rA: how many behaviours are held, by which engines."""
+    """With -rA, print how many behaviours hold on which engines."""
     held: Counter[str] = Counter()
     behaviours = set()
     for report in terminalreporter.stats.get("passed", ()):

@@ -1,4 +1,4 @@
-"""Commands in the guest, the same of the fake and of real engines."""
+"""Commands in the guest behave the same on the fake and on real engines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from smolkit import ExecResult, Machine, Secret, errors
 from tests.contract.conftest import World
 
-# A script, and what comes of it: exit status, stdout, stderr (None: not compared).
+# A script, its exit status, stdout and stderr (None: not compared).
 SCRIPTS: list[tuple[str, int, str, str | None]] = [
     ("true", 0, "", ""),
     ("false", 1, "", ""),
@@ -55,7 +55,7 @@ SCRIPTS = [row for row in SCRIPTS if "!" not in row[0]]
 
 @pytest.mark.parametrize(("script", "returncode", "stdout", "stderr"), SCRIPTS, ids=range(len(SCRIPTS)))
 def test_scripts(machine: Machine, script: str, returncode: int, stdout: str, stderr: str | None) -> None:
-    """What the fake's small shell knows, a real one does the same way."""
+    """A script that the fake's small shell supports gives the same result in a real shell."""
     result = machine.sh(script)
 
     assert (returncode, stdout) == (result.returncode, result.stdout)
@@ -63,28 +63,28 @@ def test_scripts(machine: Machine, script: str, returncode: int, stdout: str, st
 
 
 def shown(result: ExecResult) -> tuple[int, str, str]:
-    """What counts of a result."""
+    """The parts of a result that are compared."""
     return result.returncode, result.stdout, result.stderr
 
 
 @pytest.mark.differs
 def test_programs_without_a_shell(machine: Machine) -> None:
-    """Words are words: nothing is expanded."""
+    """Arguments are passed on unchanged, without expansion by a shell."""
     assert (0, "a  b $GREETING *\n", "") == shown(machine.exec(["echo", "a  b", "$GREETING", "*"]))
     assert (1, "", "") == shown(machine.exec(["false"]))
 
 
 @pytest.mark.differs
 def test_input(machine: Machine) -> None:
-    """Exact bytes in and out; without input, nothing to read."""
+    """Input and output are exact bytes, and without input stdin is empty."""
     data = bytes(range(256)) * 20
     assert data == machine.exec(["cat"], input=data).stdout_bytes
     assert (0, "", "") == shown(machine.exec(["cat"]))
 
 
 @pytest.mark.differs
-def test_variables_and_folders(machine: Machine) -> None:
-    """Those of the command win over the machine's; the folder is where it runs."""
+def test_variables_and_workdir(machine: Machine) -> None:
+    """A command's variables take precedence over the machine's, and workdir is its working directory."""
     script = 'echo "$GREETING $MORE"; pwd; cat here'
     machine.write_text("/root/here", "found\n")
     result = machine.sh(script, env={"GREETING": "hello", "MORE": "a=b c"}, workdir="/root")
@@ -93,14 +93,14 @@ def test_variables_and_folders(machine: Machine) -> None:
 
 @pytest.mark.differs
 def test_secrets(machine: Machine) -> None:
-    """They are variables of the command, and of no other."""
+    """Secrets are variables of their own command only."""
     assert (0, "s3cr3t\n", "") == shown(machine.sh('echo "$TOKEN"', secrets={"TOKEN": "s3cr3t"}))
     assert (0, "\n", "") == shown(machine.sh('echo "$TOKEN"'))
 
 
 @pytest.mark.differs
 def test_secrets_of_a_handle_that_did_not_make_the_machine(machine: Machine, world: World, tmp_path: Path) -> None:
-    """They come with its commands: values, and what files have by then."""
+    """A handle that did not make the machine passes its secrets with each command, files as they are then."""
     (tmp_path / "file").write_text("from a file\n")
     secrets: dict[str, str | Secret] = {"TOKEN": "s3cr3t", "D.B": "dotted", "FILE": Secret.file(tmp_path / "file")}
     other = world.client.machine(machine.name, secrets=secrets)
@@ -110,8 +110,8 @@ def test_secrets_of_a_handle_that_did_not_make_the_machine(machine: Machine, wor
 
 
 @pytest.mark.differs
-def test_secrets_that_are_not_to_be_found(machine: Machine, world: World, tmp_path: Path) -> None:
-    """A variable that the engine does not have, a file that is not there, a symlink."""
+def test_missing_sources_of_secrets(machine: Machine, world: World, tmp_path: Path) -> None:
+    """An unset variable, a missing file and a symlink are refused as sources of secrets."""
     (tmp_path / "link").symlink_to("/etc/hostname")
     for name in ("missing", "link"):
         with pytest.raises(errors.ConfigError, match="resolve secret 'A': file_read_failed"):
@@ -123,7 +123,7 @@ def test_secrets_that_are_not_to_be_found(machine: Machine, world: World, tmp_pa
 
 @pytest.mark.differs
 def test_no_such_program(machine: Machine, world: World) -> None:
-    """Also where a path, or the folder to run in, is not there."""
+    """A missing program, path or working directory is an error of its own type."""
     live = world.supports("--error-format")
     words = "vm exec interactive: No such" if live else "vm exec: failed to spawn command: No such"
     for command, workdir in ((["nosuchprogram"], None), (["/no/such"], None), (["true"], "/no/such")):
@@ -132,8 +132,8 @@ def test_no_such_program(machine: Machine, world: World) -> None:
 
 
 @pytest.mark.differs
-def test_a_file_that_is_no_program(machine: Machine) -> None:
-    """It may not be run."""
+def test_a_file_that_is_not_executable(machine: Machine) -> None:
+    """A file that is not executable cannot be run."""
     machine.write_text("/root/text", "no program")
     with pytest.raises(errors.ProgramNotExecutableError, match="Permission denied"):
         machine.exec(["/root/text"])
@@ -142,7 +142,7 @@ def test_a_file_that_is_no_program(machine: Machine) -> None:
 
 @pytest.mark.differs
 def test_timeouts(machine: Machine, world: World) -> None:
-    """The command is ended; what it wrote is on the error."""
+    """A timeout ends the command, and the error has its output so far."""
     with pytest.raises(errors.ExecTimeoutError) as caught:
         machine.sh("echo before; sleep 60; echo after", timeout=4)
 
@@ -153,14 +153,14 @@ def test_timeouts(machine: Machine, world: World) -> None:
 
 
 @pytest.mark.differs
-def test_a_status_of_124_is_no_timeout(machine: Machine) -> None:
-    """It came too early for one."""
+def test_an_early_status_of_124_is_a_result(machine: Machine) -> None:
+    """Exit status 124 before the timeout is over is a result."""
     assert 124 == machine.sh("exit 124", timeout=300).returncode
 
 
 @pytest.mark.differs
 def test_a_process(machine: Machine) -> None:
-    """Its output comes as it is written; its status at the end."""
+    """A process's output can be read as it is written, and its exit status at the end."""
     with machine.popen(["sh", "-c", "echo out; echo err >&2; cat; exit 5"], stdin=True) as process:
         assert process.stdin is not None
         process.stdin.write(b"given")
@@ -171,8 +171,8 @@ def test_a_process(machine: Machine) -> None:
     assert (5, {"stdout": b"out\ngiven", "stderr": b"err\n"}) == (process.returncode, found)
 
 
-def test_a_process_answers_what_it_is_told(machine: Machine) -> None:
-    """What is written after an answer is read, too; a reader's timeout leaves it to run on."""
+def test_a_process_answers_its_input(machine: Machine) -> None:
+    """A process answers each input, and a read that times out does not end it."""
     with machine.popen(["cat"], stdin=True) as process:
         assert process.stdin is not None
         pieces = iter(process)
@@ -187,22 +187,22 @@ def test_a_process_answers_what_it_is_told(machine: Machine) -> None:
 
 
 @pytest.mark.differs
-def test_a_process_of_no_program(machine: Machine) -> None:
-    """As with exec."""
+def test_a_process_of_a_missing_program(machine: Machine) -> None:
+    """popen of a missing program raises the same error as exec."""
     with pytest.raises(errors.ProgramNotFoundError):
         machine.popen(["nosuchprogram"]).wait()
 
 
 @pytest.mark.differs
-def test_a_process_that_takes_too_long(machine: Machine) -> None:
-    """It is ended."""
+def test_a_process_that_times_out(machine: Machine) -> None:
+    """A process is ended when its timeout is over."""
     with pytest.raises(errors.ExecTimeoutError):
         machine.popen(["sleep", "60"], timeout=3).wait()
 
 
 @pytest.mark.differs
-def test_what_is_left_to_run(machine: Machine) -> None:
-    """It runs until it ends, or is ended."""
+def test_a_spawned_command(machine: Machine) -> None:
+    """A spawned command runs until it ends or is killed."""
     spawned = machine.spawn(["sleep", "600"])
     assert spawned.pid > 0
     assert spawned.is_running()
@@ -211,7 +211,7 @@ def test_what_is_left_to_run(machine: Machine) -> None:
 
 
 def test_waiting_for_a_file_and_a_command(machine: Machine) -> None:
-    """They are there, or come to be; or they do not in time."""
+    """wait_until returns once a file exists or a command succeeds, and raises if that takes too long."""
     machine.wait_until(path="/root", timeout=30)
     machine.wait_until(command=["test", "-d", "/root"], timeout=30)
     with pytest.raises(errors.WaitTimeoutError, match="/no/such did not exist within 2 s"):

@@ -1,4 +1,4 @@
-"""Files of the guest, the same of the fake and of real engines."""
+"""Files of the guest behave the same on the fake and on real engines."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.unit.test_files import NAMES, tree
 
 @pytest.fixture
 def folder(machine: Machine) -> str:
-    """A folder of the test's own in the guest, with a file, a folder that has one, and an empty one."""
+    """A directory in the guest with a file, a directory that has one, and an empty directory."""
     return filled(machine, "/root/files")
 
 
 def filled(machine: Machine, path: str) -> str:
-    """Makes such a folder."""
+    """Create such a directory."""
     machine.remove(path, recursive=True, missing_ok=True)
     machine.mkdir(path)
     machine.write_text(f"{path}/file", "content", mode=0o640, owner="1000:1001")
@@ -33,7 +33,7 @@ def filled(machine: Machine, path: str) -> str:
 
 @pytest.mark.differs
 def test_writing_and_reading(machine: Machine, folder: str) -> None:
-    """Any bytes; what is not said a file keeps."""
+    """Any bytes can be written and read, and an existing file keeps what is not given."""
     data = bytes(range(256)) * 10
     machine.write_bytes(f"{folder}/file", data)
     found = machine.stat(f"{folder}/file")
@@ -42,8 +42,8 @@ def test_writing_and_reading(machine: Machine, folder: str) -> None:
     assert abs(found.mtime - machine.stat(f"{folder}/full/one").mtime) < 3600
 
 
-def test_new_files_and_folders(machine: Machine, folder: str) -> None:
-    """Root's, with the guest's own permissions."""
+def test_new_files_and_directories(machine: Machine, folder: str) -> None:
+    """New files and directories belong to root, with the guest's default permissions."""
     machine.mkdir(f"{folder}/a/b", parents=True)
     file, new, made = (machine.stat(f"{folder}/{name}") for name in ("full/one", "a/b", "empty"))
     assert (0o644, 0, 0) == (stat.S_IMODE(file.mode), file.uid, file.gid)
@@ -53,7 +53,7 @@ def test_new_files_and_folders(machine: Machine, folder: str) -> None:
 
 
 def test_names_of_any_bytes(machine: Machine, folder: str) -> None:
-    """All but the zero byte and the slash."""
+    """A name may contain any byte but zero and the slash."""
     for name in map(os.fsdecode, NAMES):
         machine.write_text(f"{folder}/empty/{name}", name if name.isascii() else "")
     assert sorted(map(os.fsdecode, NAMES)) == machine.listdir(f"{folder}/empty")
@@ -61,7 +61,7 @@ def test_names_of_any_bytes(machine: Machine, folder: str) -> None:
 
 
 def test_renaming_and_removing(machine: Machine, folder: str) -> None:
-    """Files replace files, folders empty folders."""
+    """rename replaces a file by a file and an empty directory by a directory."""
     machine.rename(f"{folder}/file", f"{folder}/full/one")
     assert "content" == machine.read_text(f"{folder}/full/one")
     machine.rename(f"{folder}/full", f"{folder}/empty")
@@ -100,15 +100,15 @@ FAILURES: list[tuple[str, Callable[[Machine, str], object], type[Exception]]] = 
 
 @pytest.mark.parametrize(("what", "call", "error"), FAILURES, ids=[what for what, _, _ in FAILURES])
 def test_failures(machine: Machine, what: str, call: Callable[[Machine, str], object], error: type[Exception]) -> None:
-    """Of the same types, and nothing is changed."""
+    """Failures are of the same types, and change nothing."""
     folder = "/root/untouched" if machine.exists("/root/untouched") else filled(machine, "/root/untouched")
     with pytest.raises(error):
         call(machine, folder)
     assert (["empty", "file", "full"], ["one"]) == (machine.listdir(folder), machine.listdir(f"{folder}/full"))
 
 
-def test_links(machine: Machine, folder: str, tmp_path: Path) -> None:
-    """They are followed, but where they are to be looked at, renamed or removed."""
+def test_symlinks(machine: Machine, folder: str, tmp_path: Path) -> None:
+    """Symlinks are followed when files are read or written, and not when they are inspected or removed."""
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/link").symlink_to("../file")
     (tmp_path / "tree/lost").symlink_to("nowhere")
@@ -125,7 +125,7 @@ def test_links(machine: Machine, folder: str, tmp_path: Path) -> None:
 
 @pytest.mark.differs
 def test_trees(machine: Machine, folder: str, tmp_path: Path) -> None:
-    """In and out: modes, links, empty folders, and what was there before."""
+    """Trees are copied both ways with modes, symlinks and empty directories, and keep what was there before."""
     source = tmp_path / "source"
     (source / "deep/empty").mkdir(parents=True)
     (source / "deep/file").write_bytes(os.urandom(3000))
@@ -146,7 +146,7 @@ def test_trees(machine: Machine, folder: str, tmp_path: Path) -> None:
 
 @pytest.mark.differs
 def test_cp(machine: Machine, folder: str, tmp_path: Path) -> None:
-    """One file in and out; folders on the way are made."""
+    """cp copies one file in or out, and creates missing directories in the guest."""
     (tmp_path / "in").write_bytes(b"\0\xff" * 100)
     machine.cp(tmp_path / "in", machine.path(f"{folder}/new/way/out"))
     machine.cp(machine.path(f"{folder}/new/way/out"), tmp_path / "out")
@@ -155,8 +155,8 @@ def test_cp(machine: Machine, folder: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.differs
-def test_cp_of_what_is_not_there(machine: Machine, world: World, tmp_path: Path) -> None:
-    """The builtin error, too; the host's file stays as it is. 1.8.3 tells no directory from a device."""
+def test_cp_of_a_missing_file(machine: Machine, world: World, tmp_path: Path) -> None:
+    """cp of a missing file raises the builtin error and keeps the host's file (1.8.3 takes a directory for a device)."""
     (tmp_path / "old").write_text("old")
     of_folder = IsADirectoryError if world.supports("machine cp --mode") else errors.CopyError
     for path, kind in (("/no/such", FileNotFoundError), ("/root", of_folder)):
@@ -172,7 +172,7 @@ def test_cp_of_what_is_not_there(machine: Machine, world: World, tmp_path: Path)
 
 @pytest.mark.differs
 def test_cp_with_permissions(machine: Machine, world: World, tmp_path: Path) -> None:
-    """By engines that can."""
+    """cp sets mode and owner on engines that support it."""
     (tmp_path / "in").write_text("in")
     if not world.supports("machine cp --mode"):
         with pytest.raises(errors.UnsupportedByEngineError, match="machine cp --mode"):

@@ -1,4 +1,4 @@
-"""Machines and their records, the same of the fake and of real engines."""
+"""Machines and their records behave the same on the fake and on real engines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.differs
 
 @pytest.fixture
 def created(world: World) -> Machine:
-    """A machine that was created, and never started."""
+    """A machine that was created and never started."""
     machine = world.client.machine("made", cpus=1, memory=512, labels={"team": "ci"}, storage=2)
     machine.delete(missing_ok=True)
     machine.create()
@@ -25,7 +25,7 @@ def created(world: World) -> Machine:
 
 
 def test_the_record_of_a_machine(world: World, created: Machine) -> None:
-    """Of ls and status alike."""
+    """ls and status show the same record."""
     info = created.status()
     assert ("made", "created", 1, 512, None, False) == (
         *(info.name, info.state, info.cpus, info.memory, info.image, info.network),
@@ -36,7 +36,7 @@ def test_the_record_of_a_machine(world: World, created: Machine) -> None:
     assert ["made"] == [item.name for item in world.client.ls(labels={"team": "ci"})]
 
 
-# What the fake's records have, beside which engines have more.
+# The keys of the fake's records. The engine's have more.
 KEYS = {
     *("name", "state", "cpus", "memory_mib", "pid", "mounts", "ports", "created_at", "storage_gb", "overlay_gb", "image"),
     *("entrypoint", "cmd", "ephemeral", "gpu", "network", "labels"),
@@ -44,7 +44,7 @@ KEYS = {
 
 
 def test_the_keys_of_a_record(world: World, created: Machine) -> None:
-    """The fake's are the engine's."""
+    """The fake's records have the same keys as the engine's."""
     raw = created.status().raw
     assert KEYS <= raw.keys()
     assert world.supports("parents in ls") == ("parent_machine" in raw)
@@ -54,7 +54,7 @@ def test_the_keys_of_a_record(world: World, created: Machine) -> None:
 
 
 def test_a_name_that_is_taken(world: World, created: Machine) -> None:
-    """Nothing is touched."""
+    """create of a name that is taken raises, and does not touch the existing machine."""
     with pytest.raises(errors.MachineExistsError) as caught:
         world.client.machine("made", cpus=2).create()
 
@@ -79,7 +79,7 @@ MISSING: list[tuple[str, Callable[[Machine], object], str]] = [
 
 @pytest.mark.parametrize(("verb", "call", "words"), MISSING, ids=[verb for verb, _, _ in MISSING])
 def test_no_such_machine(world: World, verb: str, call: Callable[[Machine], object], words: str) -> None:
-    """Every verb says so, in the engine's words."""
+    """Every verb raises the engine's error for a machine that does not exist."""
     with pytest.raises(errors.MachineNotFoundError) as caught:
         call(world.client.machine("none"))
     expected = "machine 'none' is not in the engine's list" if verb == "status" and not quiet_status(world) else words
@@ -87,12 +87,12 @@ def test_no_such_machine(world: World, verb: str, call: Callable[[Machine], obje
 
 
 def quiet_status(world: World) -> bool:
-    """Whether smolkit asks this version by status, and not by ls."""
+    """True if smolkit asks this version by status rather than by ls."""
     return world.supports("status without side effects")
 
 
-def test_what_needs_a_running_machine(created: Machine, tmp_path: Path) -> None:
-    """Exec and cp say how to start it."""
+def test_calls_that_need_a_running_machine(created: Machine, tmp_path: Path) -> None:
+    """exec and cp of a stopped machine raise an error that says how to start it."""
     for call in (
         lambda: created.exec(["true"]),
         lambda: created.cp("/etc/passwd", created.path("/root/x")),
@@ -102,14 +102,14 @@ def test_what_needs_a_running_machine(created: Machine, tmp_path: Path) -> None:
             call()
 
 
-def test_stopping_what_does_not_run(created: Machine) -> None:
-    """Nothing happens."""
+def test_stopping_a_stopped_machine(created: Machine) -> None:
+    """stop of a stopped machine does nothing."""
     created.stop()
     assert "created" == created.status().state
 
 
 def test_updating_a_machine(world: World, created: Machine) -> None:
-    """Its record is another one."""
+    """update changes the machine's record."""
     created.update(cpus=2, memory=1024, net=True)
     info = created.status()
     assert (2, 1024, True) == (info.cpus, info.memory, info.network)
@@ -117,7 +117,7 @@ def test_updating_a_machine(world: World, created: Machine) -> None:
 
 
 def test_disks_before_the_first_start(world: World, created: Machine) -> None:
-    """They are not made yet, and cannot grow (before 1.15.0 they are, and can); that they cannot shrink is said first."""
+    """Disks can never shrink, and cannot grow before the first start (except before 1.15.0, which makes them earlier)."""
     if not world.supports("status without side effects"):
         created.update(storage=30, overlay=30)
         with pytest.raises(errors.ConfigError, match="cannot be shrunk from 30 GiB to 1 GiB"):
@@ -132,7 +132,7 @@ def test_disks_before_the_first_start(world: World, created: Machine) -> None:
 
 
 def test_published_ports(world: World) -> None:
-    """The address on the host."""
+    """A published port has an address on the host."""
     port = world.client.free_port()
     machine = world.client.machine("served", cpus=1, memory=512, ports=[(port, 80)])
     machine.create()
@@ -142,7 +142,7 @@ def test_published_ports(world: World) -> None:
 
 
 def test_allow_lists(world: World) -> None:
-    """They are read back from the record, by engines that show them."""
+    """Allow lists are read back from the record, on engines that show them."""
     machine = world.client.machine("walled", cpus=1, memory=512, allow_cidrs=["10.0.0.0/8"])
     if not world.supports("allow lists in ls"):
         with pytest.raises(errors.UnsupportedByEngineError, match="allow lists in ls"):
@@ -156,22 +156,22 @@ def test_allow_lists(world: World) -> None:
 
 
 def test_deleting(world: World, created: Machine) -> None:
-    """It is gone, and once is enough."""
+    """A deleted machine is gone, and one delete is enough."""
     created.delete()
     assert not created.exists()
     created.delete(missing_ok=True)
     assert "made" not in [item.name for item in world.client.ls()]
 
 
-def test_a_branch_of_what_does_not_run(world: World, created: Machine) -> None:
-    """Refused, with the words of the engine."""
+def test_a_branch_of_a_stopped_machine(world: World, created: Machine) -> None:
+    """A branch of a stopped machine is refused, in the engine's words."""
     with pytest.raises(errors.ConfigError, match="golden 'made' is not running forkable"):
         created.branch("twig")
     assert "twig" not in {item.name for item in world.client.ls()}
 
 
 def test_the_states_of_a_running_machine(machine: Machine, world: World) -> None:
-    """Running, and with a process; a second start does nothing."""
+    """A started machine is running and has a process, and a second start does nothing."""
     info = machine.status()
     assert ("running", True) == (info.state, info.running)
     assert isinstance(info.pid, int)
@@ -180,14 +180,14 @@ def test_the_states_of_a_running_machine(machine: Machine, world: World) -> None
 
 
 def test_a_running_machine_cannot_be_updated(machine: Machine) -> None:
-    """Nothing is changed."""
+    """update of a running machine is refused, and changes nothing."""
     with pytest.raises(errors.MachineRunningError, match="expected stopped, got Running"):
         machine.update(cpus=2)
     assert 1 == machine.status().cpus
 
 
 def test_a_stop_and_a_start(machine: Machine) -> None:
-    """What is on its disk stays."""
+    """Files survive a stop and a start."""
     machine.write_text("/root/kept", "kept")
     machine.stop()
     assert "stopped" == machine.status().state
@@ -199,14 +199,14 @@ def test_a_stop_and_a_start(machine: Machine) -> None:
 
 
 def test_a_machine_that_is_not_branchable(machine: Machine) -> None:
-    """Refused, with what to do."""
+    """A branch of a machine that was not started as branchable is refused, with advice."""
     with pytest.raises(SmolvmError, match=r"(?i)forkable|branchable") as caught:
         machine.branch("twig")
     assert isinstance(caught.value, errors.ConfigError)
 
 
-def test_what_a_machine_uses(machine: Machine, world: World) -> None:
-    """Engines that can tell do."""
+def test_stats(machine: Machine, world: World) -> None:
+    """stats shows a machine's memory and CPU use, on engines that support it."""
     if not world.supports("machine stats"):
         with pytest.raises(errors.UnsupportedByEngineError, match="machine stats"):
             machine.stats()
@@ -218,7 +218,7 @@ def test_what_a_machine_uses(machine: Machine, world: World) -> None:
 
 
 def test_a_machine_for_one_command(world: World) -> None:
-    """It comes and goes; the engine's own words are not the command's."""
+    """run makes a machine for one command, removes it, and keeps the engine's own output out of the result."""
     before = {info.name for info in world.client.ls()}
     found: list[tuple[int, str, str]] = []
 
@@ -232,7 +232,7 @@ def test_a_machine_for_one_command(world: World) -> None:
 
 
 def test_the_whole_life_of_a_machine(world: World) -> None:
-    """A block, and nothing is left; a running machine is deleted."""
+    """A `with` block creates, starts and deletes its machine."""
     machine = world.client.machine("brief", **world.small)
     again(machine.__enter__)
     try:
@@ -244,7 +244,7 @@ def test_the_whole_life_of_a_machine(world: World) -> None:
 
 @pytest.mark.newest
 def test_branches(world: World) -> None:
-    """Files and labels go along; then each is its own; what has branches is not deleted but with them."""
+    """A branch has its source's files and labels, changes neither, and its source can only be deleted with it."""
     golden = world.client.machine("golden", **world.small, labels={"team": "ci"})
     golden.create()
     try:

@@ -1,1 +1,1 @@
-"""The real engine with real microVMs."""
+"""Tests of the real engine with real microVMs."""

@@ -1,4 +1,4 @@
-"""A real engine on a host that boots microVMs, and machines on it."""
+"""A real engine on a host that boots microVMs, and machines of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NUMBERS = itertools.count(1)
 
 @pytest.fixture(scope="session", params=["sync", "asyncio"])
 def real(request: pytest.FixtureRequest) -> Iterator[Smolvm]:
-    """A client of the real engine, by one of the twins. At its end nothing may be left, in `ls` or as a process."""
+    """A client of the real engine, sync and async. At the end no machine and no process may be left."""
     with throwaway_client() as client, ExitStack() as stack:
         yield client if request.param == "sync" else stack.enter_context(awaited(client, request.param))
         assert [] == client.ls()
@@ -30,7 +30,7 @@ def real(request: pytest.FixtureRequest) -> Iterator[Smolvm]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What is of neither twin is done once."""
+    """Run tests once that use neither the sync nor the async client."""
     twice = [item for item in items if item.get_closest_marker("once") and "[asyncio" in item.name]
     config.hook.pytest_deselected(items=twice)
     items[:] = [item for item in items if item not in twice]
@@ -38,13 +38,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def state_dir(real: Smolvm) -> Path:
-    """Where the engine of the tests keeps its state."""
+    """The state directory of the tests' engine."""
     return Path(real.runner.host.rpartition("=")[2])
 
 
 @pytest.fixture(scope="session")
 def boot(real: Smolvm) -> Boot:
-    """`with boot() as m`: a machine as by client.machine(), for which a starved host gets another try to start it."""
+    """`with boot() as m`: a machine as by client.machine(), whose start is tried again on an overloaded host."""
 
     @contextmanager
     def booted(name: str | None = None, **options: Any) -> Iterator[Machine]:
@@ -60,20 +60,20 @@ def boot(real: Smolvm) -> Boot:
 
 @pytest.fixture(scope="session")
 def bare(boot: Boot) -> Iterator[Machine]:
-    """What `shared` gives."""
+    """The machine that `shared` yields."""
     with boot("shared") as machine:
         yield machine
 
 
 @pytest.fixture
 def shared(bare: Machine, request: pytest.FixtureRequest) -> Machine:
-    """One bare machine for all the tests that leave it as it was."""
+    """A bare machine, shared by all tests that leave it unchanged."""
     return alive(bare, request)
 
 
 @pytest.fixture(scope="session")
 def image_folder(state_dir: Path, bare: Machine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An unpacked root file system to make machines from: a copy of the engine's own."""
+    """An unpacked root file system for image machines: a copy of the engine's own."""
     rootfs = tmp_path_factory.mktemp("image") / "rootfs"
     shutil.copytree(next((state_dir / ".cache/smolvm/rootfs").iterdir()), rootfs, symlinks=True)
     return str(rootfs)
@@ -81,14 +81,14 @@ def image_folder(state_dir: Path, bare: Machine, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="session")
 def imaged(boot: Boot, image_folder: str) -> Iterator[Machine]:
-    """What `image` gives."""
+    """The machine that `image` yields."""
     with boot("image", image=image_folder) as machine:
         yield machine
 
 
 @pytest.fixture
 def image(imaged: Machine, request: pytest.FixtureRequest) -> Machine:
-    """One machine made from an image."""
+    """A machine made from an image, shared likewise."""
     machine = alive(imaged, request)
     machine.exec(["true"])
     return machine

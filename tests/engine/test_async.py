@@ -1,4 +1,4 @@
-"""The async twin on real machines: what only it can do."""
+"""The async client on real machines, where it differs from the sync one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEETING = 'touch /tmp/met/$0; while [ "$(ls /tmp/met | wc -l)" -lt 8 ]; do sleep
 
 
 def test_commands_at_once_on_one_machine(shared: Machine) -> None:
-    """Eight that each wait until all of them run."""
+    """Eight commands run at the same time on one machine."""
     shared.sh("rm -rf /tmp/met; mkdir /tmp/met", check=True)
 
     async def main() -> list[str]:
@@ -29,7 +29,7 @@ def test_commands_at_once_on_one_machine(shared: Machine) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_cancelled_command_is_gone_in_the_guest(shared: Machine, backend: str) -> None:
-    """With all that it started; the machine goes on."""
+    """A cancelled command is killed in the guest with all its children, and the machine runs on."""
 
     async def main() -> None:
         m = shared.to_async()
@@ -48,7 +48,7 @@ def test_a_cancelled_command_is_gone_in_the_guest(shared: Machine, backend: str)
 
 @pytest.mark.parametrize("seconds", [0.3, 1.5, 3])
 def test_a_machine_whose_boot_is_cancelled_is_gone(real: Smolvm, seconds: float) -> None:
-    """Also its VM, wherever in its boot it was."""
+    """A machine whose boot is cancelled is gone, and so is its VM, at whatever point of the boot."""
     before = len(vmms())
     client = AsyncSmolvm(runner=real.runner)
 

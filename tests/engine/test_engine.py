@@ -1,4 +1,4 @@
-"""The real engine, booting real microVMs. Run in place where KVM works, else by `python3 tests/emulated_host.py`."""
+"""The real engine with real microVMs. Runs in place where KVM works, else by `python3 tests/emulated_host.py`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVERY_BYTE = bytes(range(256))
 
 @pytest.mark.once
 def test_the_quickstart(real: Smolvm, capfd: pytest.CaptureFixture[str]) -> None:
-    """The README's example prints what a real guest said."""
+    """The README's example prints the output of a real guest."""
     said: list[str] = []
 
     def run() -> None:
@@ -43,7 +43,7 @@ def test_the_quickstart(real: Smolvm, capfd: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.twin
 def test_a_lifecycle_step_by_step(real: Smolvm, boot: Boot) -> None:
-    """create, start, exec, stop, start, delete: each does what it says, and a start of what runs does nothing."""
+    """create, start, exec, stop and delete do what they say, and start of a running machine does nothing."""
     with boot("steps") as machine:
         machine.start()
         machine.sh("echo kept > /root/file", check=True)
@@ -61,7 +61,7 @@ def test_a_lifecycle_step_by_step(real: Smolvm, boot: Boot) -> None:
 
 @pytest.mark.parametrize("status", [0, 1, 2, 42, 124, 255])
 def test_an_exit_status_is_a_result(shared: Machine, status: int) -> None:
-    """Every exit status of the guest comes back as it is; those that the engine uses too."""
+    """Every exit status of a guest's command is returned, also those that the engine uses itself."""
     result = shared.exec(["sh", "-c", f"exit {status}"], timeout=60)
 
     assert (status, b"", b"") == (result.returncode, result.stdout_bytes, result.stderr_bytes)
@@ -69,12 +69,12 @@ def test_an_exit_status_is_a_result(shared: Machine, status: int) -> None:
 
 
 def test_a_command_killed_by_a_signal(shared: Machine) -> None:
-    """128 + the signal's number."""
+    """A command killed by a signal has 128 + the signal's number as its status."""
     assert 137 == shared.sh("kill -9 $$").returncode
 
 
 def test_check_makes_a_status_an_error(shared: Machine) -> None:
-    """check=True raises with the result."""
+    """check=True raises CommandFailedError with the result."""
     with pytest.raises(errors.CommandFailedError) as caught:
         shared.sh("echo out; echo err >&2; exit 3", check=True)
 
@@ -83,28 +83,28 @@ def test_check_makes_a_status_an_error(shared: Machine) -> None:
 
 @pytest.mark.parametrize("command", [["no-such-program"], ["/no/such/program"]])
 def test_a_program_that_the_guest_does_not_have(shared: Machine, image: Machine, command: list[str]) -> None:
-    """Exit 1 of a bare machine and 255 of an image machine are one typed error."""
+    """A missing program is one typed error, for exit status 1 of bare machines and 255 of image machines."""
     for machine in (shared, image):
         with pytest.raises(errors.ProgramNotFoundError):
             machine.exec(command)
 
 
 def test_a_program_that_is_not_executable(shared: Machine, image: Machine) -> None:
-    """One typed error on both kinds of machine."""
+    """A program that is not executable is one typed error on both kinds of machine."""
     for machine in (shared, image):
         with pytest.raises(errors.ProgramNotExecutableError):
             machine.exec(["/etc/passwd"])
 
 
 def test_a_workdir_that_the_guest_does_not_have(shared: Machine, image: Machine) -> None:
-    """The engine's words for it are those for a missing program; the hint names both."""
+    """A missing workdir raises the error for a missing program, whose hint names both."""
     for machine in (shared, image):
         with pytest.raises(errors.ProgramNotFoundError, match="workdir"):
             machine.exec(["true"], workdir="/no/such/folder")
 
 
 def test_an_image_machine_runs_commands(image: Machine) -> None:
-    """Statuses and streams of an image machine are those of a bare one."""
+    """An image machine returns the same statuses and streams as a bare one."""
     result = image.sh("echo out; echo err >&2; exit 255")
 
     assert (255, "out\n", "err\n") == (result.returncode, result.stdout, result.stderr)
@@ -112,14 +112,14 @@ def test_an_image_machine_runs_commands(image: Machine) -> None:
 
 
 def test_a_bare_machine_has_one_user(shared: Machine) -> None:
-    """The engine's refusal is typed, and in its own words."""
+    """exec as another user on a bare machine raises a typed error with the engine's own words."""
     with pytest.raises(errors.ConfigError, match="needs an image machine"):
         shared.exec(["id"], user="daemon")
 
 
 @pytest.mark.twin
 def test_a_timeout_ends_the_command_in_the_guest(shared: Machine) -> None:
-    """The error has what was written before, without the engine's own line; in the guest nothing runs on."""
+    """A timeout ends the command in the guest, and its error has the output so far without the engine's own line."""
     with pytest.raises(errors.ExecTimeoutError) as caught:
         shared.sh("printf out; printf err >&2; sleep 4321", timeout=3)
 
@@ -134,7 +134,7 @@ def test_a_timeout_ends_the_command_in_the_guest(shared: Machine) -> None:
 
 @pytest.mark.twin
 def test_output_is_exact_and_its_streams_apart(shared: Machine, image: Machine) -> None:
-    """All 256 byte values, on both streams."""
+    """All 256 byte values arrive unchanged on both streams."""
     for machine in (shared, image):
         result = machine.sh("cat; dd if=/dev/zero bs=300 count=1 2>/dev/null | tr '\\0' '\\377' >&2", input=EVERY_BYTE * 5)
 
@@ -143,7 +143,7 @@ def test_output_is_exact_and_its_streams_apart(shared: Machine, image: Machine) 
 
 
 def test_output_beyond_the_engines_cap(shared: Machine) -> None:
-    """13 MiB, where the engine's buffered exec gives up at 11."""
+    """exec returns 13 MiB of output, where the engine's buffered exec stops at 11."""
     assert 13 * 2**20 == len(shared.exec(["dd", "if=/dev/zero", "bs=1M", "count=13"]).stdout_bytes)
 
 
@@ -159,7 +159,7 @@ def test_output_is_bounded(state_dir: Path, shared: Machine) -> None:
 
 
 def test_input_env_and_workdir(shared: Machine) -> None:
-    """1 MiB of input arrives whole; variables and the working directory are the command's."""
+    """1 MiB of input arrives completely, and the command has its variables and working directory."""
     assert EVERY_BYTE * 4096 == shared.exec(["cat"], input=EVERY_BYTE * 4096).stdout_bytes
     env = {"A": "b=c", "EMPTY": "", "LINES": "1\n2", "UNI": "ü"}
     assert (
@@ -171,7 +171,7 @@ def test_input_env_and_workdir(shared: Machine) -> None:
 
 @pytest.mark.once
 def test_secrets_are_in_the_guest_and_not_on_the_hosts_command_line(shared: Machine) -> None:
-    """While an exec with a secret runs, no command line on the host has it."""
+    """No command line on the host shows a secret while an exec uses it."""
     results: list[str] = []
     thread = threading.Thread(
         target=lambda: results.append(shared.sh('sleep 4; printf %s "$TOKEN"', secrets={"TOKEN": "s3cr3t-value"}).stdout)
@@ -190,7 +190,7 @@ def test_secrets_are_in_the_guest_and_not_on_the_hosts_command_line(shared: Mach
 
 @pytest.mark.twin
 def test_cp_both_ways(shared: Machine, tmp_path: Path) -> None:
-    """What comes back is byte for byte what went in, whatever the names; an empty side is a no-op."""
+    """cp returns the same bytes from the guest that it sent, under any file name, and an empty side is a no-op."""
     source, back = tmp_path / "a:b c\n-ü", tmp_path / "-back: x"
     source.write_bytes(EVERY_BYTE * 5000)
 
@@ -204,7 +204,7 @@ def test_cp_both_ways(shared: Machine, tmp_path: Path) -> None:
 
 
 def test_a_cp_that_fails_loses_nothing(shared: Machine, tmp_path: Path) -> None:
-    """The file that was there on the host is still there; nothing is left beside it."""
+    """A cp that fails keeps the existing file of the host, and leaves nothing beside it."""
     kept = tmp_path / "kept"
     kept.write_text("precious")
 
@@ -219,13 +219,13 @@ def test_a_cp_that_fails_loses_nothing(shared: Machine, tmp_path: Path) -> None:
 
 
 def test_a_missing_machine(real: Smolvm, shared: Machine) -> None:
-    """A name that the engine does not have, while it has another."""
+    """A machine that does not exist is an error, also while another one exists."""
     with pytest.raises(errors.MachineNotFoundError):
         real.machine("missing").exec(["true"])
 
 
 def test_a_name_that_is_taken(real: Smolvm, shared: Machine) -> None:
-    """A `with` on a name that is in use raises, and the machine that runs there is not touched."""
+    """A `with` on a name that is taken raises, and does not touch the running machine."""
     with pytest.raises(errors.MachineExistsError), real.machine("shared"):
         raise AssertionError("the body ran")
     assert shared.exec(["true"]).ok
@@ -233,7 +233,7 @@ def test_a_name_that_is_taken(real: Smolvm, shared: Machine) -> None:
 
 @pytest.mark.twin
 def test_a_body_that_raises(real: Smolvm, boot: Boot) -> None:
-    """The body's exception comes out, with no note where teardown went well, and the machine is gone."""
+    """An exception in the block comes out without notes if teardown succeeds, and the machine is gone."""
     with pytest.raises(KeyError) as caught, boot("raises"):
         raise KeyError("mine")
 
@@ -242,7 +242,7 @@ def test_a_body_that_raises(real: Smolvm, boot: Boot) -> None:
 
 
 def test_two_machines_at_once(boot: Boot) -> None:
-    """Each is its own: name, files, and what it knows of the other."""
+    """Two machines have their own names and files."""
     with boot("one") as one, boot("two") as two:
         one.sh("echo one > /root/name", check=True)
         two.sh("echo two > /root/name", check=True)
@@ -250,7 +250,7 @@ def test_two_machines_at_once(boot: Boot) -> None:
 
 
 def test_a_machine_that_is_stopped_under_a_command(boot: Boot) -> None:
-    """The command's loss is a typed error, with what it had written before, even half a line."""
+    """A command whose machine is stopped raises a typed error with its output so far, also half a line."""
     with boot("vanishing") as machine:
         timer = threading.Timer(3, machine.stop)
         timer.start()
@@ -262,7 +262,7 @@ def test_a_machine_that_is_stopped_under_a_command(boot: Boot) -> None:
 
 
 def test_what_a_guest_can_forge(shared: Machine) -> None:
-    """A guest that ends its stderr with the engine's own line and exits 1 makes exec raise, and nothing else happens."""
+    """A guest that ends its stderr with the engine's own error line and exits 1 makes exec raise, and does nothing else."""
     line = '{"error":{"code":"NOT_FOUND","message":"vm not found: shared"}}'
     with pytest.raises(errors.MachineNotFoundError):
         shared.exec(["sh", "-c", 'echo "$1" >&2; exit 1', "sh", line])
@@ -273,7 +273,7 @@ def test_what_a_guest_can_forge(shared: Machine) -> None:
 
 
 def test_a_background_child_does_not_hold_exec(shared: Machine) -> None:
-    """exec ends with its command, not with whoever holds the pipes."""
+    """exec ends with its command, also if a background child holds the pipes."""
     result = shared.sh("sleep 1234 & echo started")
 
     assert "started\n" == result.stdout
@@ -283,15 +283,15 @@ def test_a_background_child_does_not_hold_exec(shared: Machine) -> None:
 
 @pytest.mark.once
 def test_a_pickled_handle_is_the_same_machine(shared: Machine) -> None:
-    """The copy runs commands there."""
+    """The unpickled copy of a handle runs commands on the same machine."""
     copy = pickle.loads(pickle.dumps(shared))
 
     assert copy == shared
     assert copy.exec(["true"]).ok
 
 
-def test_a_start_that_is_given_up_leaves_no_process(real: Smolvm) -> None:
-    """The host's bound ends the engine; stop and delete -f then end the half-booted VM, which delete -f alone would not."""
+def test_a_start_that_times_out_leaves_no_process(real: Smolvm) -> None:
+    """A start that times out is ended, and stop then ends its half-booted VM, which delete -f alone does not."""
     before = len(vmms())
     machine = real.machine("given-up", cpus=1, memory=512)
     machine.create()
@@ -327,7 +327,7 @@ asyncio.run(main())
 
 
 def wait_for(during: str, program: subprocess.Popen[str], vms: int) -> None:
-    """Waits until the program's machine runs, or until its VM process is one more than these."""
+    """Wait until the program's machine runs, or one more VM process than these."""
     assert program.stdout
     if during == "exec":
         program.stdout.readline()
@@ -339,7 +339,7 @@ def wait_for(during: str, program: subprocess.Popen[str], vms: int) -> None:
 @pytest.mark.parametrize("during", ["start", "exec"])
 @pytest.mark.parametrize("code", [INTERRUPTED, INTERRUPTED_ASYNC], ids=["sync program", "async program"])
 def test_ctrl_c_leaves_nothing(real: Smolvm, state_dir: Path, code: str, during: str) -> None:
-    """A program that is interrupted while a machine boots, or runs a command, leaves no machine and no process."""
+    """Ctrl-C during a boot or a command leaves no machine and no process."""
     before = len(vmms())
     program = subprocess.Popen(
         [sys.executable, "-c", code, str(state_dir)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -358,7 +358,7 @@ def test_ctrl_c_leaves_nothing(real: Smolvm, state_dir: Path, code: str, during:
 @pytest.mark.once
 @pytest.mark.parametrize("during", ["start", "exec"])
 def test_an_owner_that_is_killed_is_reaped(real: Smolvm, state_dir: Path, shared: Machine, during: str) -> None:
-    """kill -9 tears nothing down; another process finds the machine, ends its VM, and touches no machine of the living."""
+    """reap in another process removes machine and VM of an owner killed by SIGKILL, and no machine of a living one."""
     before = len(vmms())
     program = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(state_dir)], stdout=subprocess.PIPE, text=True)
     wait_for(during, program, before)
@@ -367,7 +367,7 @@ def test_an_owner_that_is_killed_is_reaped(real: Smolvm, state_dir: Path, shared
     program.communicate()
 
     (found,) = real.reap()
-    assert ("interrupted", f"process {program.pid} made it, and is gone") == (found.machine.name, found.reason)
+    assert ("interrupted", f"process {program.pid}, which created it, is gone") == (found.machine.name, found.reason)
     assert not real.machine("interrupted").exists()
     assert shared.exec(["true"]).ok
     assert gone_to(before)
@@ -375,10 +375,10 @@ def test_an_owner_that_is_killed_is_reaped(real: Smolvm, state_dir: Path, shared
 
 @pytest.mark.once
 @pytest.mark.parametrize("during", ["start", "exec"])
-def test_the_machines_of_a_killed_owner_go_by_themselves(
+def test_the_watchdog_removes_machines_of_a_killed_owner(
     real: Smolvm, state_dir: Path, shared: Machine, during: str
 ) -> None:
-    """With a watchdog nobody calls reap: machine and VM are gone soon, and no machine of the living."""
+    """With a watchdog, machine and VM of a killed owner are removed without reap, and no machine of a living owner."""
     before = len(vmms())
     code = INTERRUPTED.replace("state_dir=sys.argv[1])", "state_dir=sys.argv[1]), watchdog=True")
     program = subprocess.Popen([sys.executable, "-c", code, str(state_dir)], stdout=subprocess.PIPE, text=True)
@@ -395,7 +395,7 @@ def test_the_machines_of_a_killed_owner_go_by_themselves(
 
 
 def gone_to(number: int) -> bool:
-    """Whether no more VMs than these are left, within a minute: an engine's start outlives its caller."""
+    """Wait up to a minute until no more VMs than these are left, since the engine's start outlives its caller."""
     deadline = time.monotonic() + 60
     while len(vmms()) > number and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -403,7 +403,7 @@ def gone_to(number: int) -> bool:
 
 
 def test_a_machine_that_others_were_branched_from(real: Smolvm) -> None:
-    """It is not deleted from under them, unless all may go."""
+    """A machine that was branched can be deleted only together with its branches."""
     golden = real.machine("golden", cpus=1, memory=512)
     golden.create()
     engine_says(real, "machine", "start", "--branchable", "--name", "golden")
@@ -418,14 +418,14 @@ def test_a_machine_that_others_were_branched_from(real: Smolvm) -> None:
 
 
 def engine_says(real: Smolvm, *words: str) -> None:
-    """Runs the engine with words that smolkit has none for yet."""
+    """Run the engine with arguments that smolkit does not have yet."""
     completed = real.runner.execute(Invocation(words))
     assert 0 == completed.returncode, completed.stderr
 
 
 @pytest.mark.once
 def test_a_boot_that_fails(state_dir: Path, image: Machine, tmp_path: Path) -> None:
-    """A typed error with the end of the console log, the guest's escapes made harmless; nothing is left."""
+    """A failed boot is a typed error with the end of the console log, escapes made harmless, and leaves nothing."""
     rootfs = tmp_path / "rootfs"
     shutil.copytree(next((state_dir / ".cache/smolvm/rootfs").iterdir()), rootfs, symlinks=True)
     (rootfs / "sbin/init").unlink()
@@ -444,7 +444,7 @@ def test_a_boot_that_fails(state_dir: Path, image: Machine, tmp_path: Path) -> N
 
 @pytest.mark.once
 def test_an_engine_behind_a_prefix(real: Smolvm, state_dir: Path, shared: Machine) -> None:
-    """The same machine through `env` as it could be through sudo: words before the program."""
+    """An engine behind a prefix (`env`, as it could be `sudo`) drives the same machine."""
     path = real.engine.path
     prefix = ["env", f"SMOLVM_LIB_DIR={Path(path).parent}", f"SMOLVM_DATA_DIR={state_dir}"]
     client = Smolvm(runner=SubprocessRunner(path, prefix=prefix))
@@ -456,14 +456,14 @@ def test_an_engine_behind_a_prefix(real: Smolvm, state_dir: Path, shared: Machin
 
 
 def test_a_network_policy_holds_for_a_machine_that_runs(boot: Boot) -> None:
-    """A machine with an allow list boots, and is recorded with it."""
+    """A machine with an allow list boots, and its record has the list."""
     with boot("policy", allow_cidrs=["10.0.0.0/8"]) as machine:
         assert ("10.0.0.0/8",) == machine.status().allowed_cidrs
         assert machine.exec(["true"]).ok
 
 
 def read(path: Path) -> bytes:
-    """A file of /proc, whose process may be gone."""
+    """The content of a file in /proc, or nothing once its process is gone."""
     try:
         return path.read_bytes()
     except OSError:

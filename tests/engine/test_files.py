@@ -20,13 +20,13 @@ pytestmark = pytest.mark.engine
 
 @pytest.fixture(params=["shared", "image"])
 def machine(real: Smolvm, request: pytest.FixtureRequest) -> Machine:
-    """A bare machine, and one made from an image. (With `real`: pytest sees what else a test has by its arguments only.)"""
+    """A bare machine, and one made from an image. (pytest needs `real` as an argument to see what else a test uses.)"""
     found: Machine = request.getfixturevalue(request.param)
     return found
 
 
 def test_files_of_any_name_and_content(machine: Machine) -> None:
-    """Written, listed, measured, read, renamed, removed."""
+    """Files of any name and content can be written, listed, inspected, read, renamed and removed."""
     machine.mkdir("/root/names/deep", parents=True, mode=0o750)
     content = bytes(range(256)) * 500
     for name in map(os.fsdecode, NAMES):
@@ -46,7 +46,7 @@ def test_files_of_any_name_and_content(machine: Machine) -> None:
 
 
 def test_failures_are_the_builtin_ones(machine: Machine) -> None:
-    """The guest's busybox says the same as other systems' programs."""
+    """Failures of the guest's busybox are the builtin errors."""
     with pytest.raises(FileNotFoundError):
         machine.read_bytes("/no/such/file")
     with pytest.raises(IsADirectoryError):
@@ -61,14 +61,14 @@ def test_failures_are_the_builtin_ones(machine: Machine) -> None:
         machine.write_bytes("/proc/version", b"x")
 
 
-def test_files_of_the_kernel(machine: Machine) -> None:
-    """Their size is not told beforehand; they are read all the same."""
+def test_files_in_proc(machine: Machine) -> None:
+    """Files in /proc can be read, although their size is reported as 0."""
     assert machine.read_text("/proc/version").startswith("Linux version")
 
 
 @pytest.mark.twin
-def test_trees_go_in_and_come_out_whole(machine: Machine, tmp_path: Path) -> None:
-    """Modes, links, empty folders, names of any bytes, both ways."""
+def test_trees_are_copied_both_ways(machine: Machine, tmp_path: Path) -> None:
+    """Trees are copied both ways with modes, symlinks, empty directories and names of any bytes."""
     source = tmp_path / "source"
     (source / "deep/er/empty").mkdir(parents=True)
     for number, name in enumerate(map(os.fsdecode, NAMES)):
@@ -90,13 +90,13 @@ def test_trees_go_in_and_come_out_whole(machine: Machine, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("many", [100, 10_000])
 def test_a_nasty_tree_goes_both_ways(machine: Machine, tmp_path: Path, many: int) -> None:
-    """To the last bit, for the guest's root; and while it is there its stat says so, too."""
+    """Root's upload and download of a tree keep difficult names, modes and times exactly, and stat shows them."""
     trees.make(tmp_path / "source", many, harmless=True)
     goes_both_ways(machine, tmp_path)
 
 
 def test_a_nasty_tree_of_another_user(boot: Boot, image_folder: str, tmp_path: Path) -> None:
-    """Likewise for a user who is not root."""
+    """Another user's upload and download of a tree keep difficult names, modes and times exactly."""
     trees.make(tmp_path / "source", 100, harmless=True)
     with boot("owner", image=image_folder, user="1234:1234") as machine:
         assert "1234\n" == machine.exec(["id", "-u"]).stdout
@@ -104,7 +104,7 @@ def test_a_nasty_tree_of_another_user(boot: Boot, image_folder: str, tmp_path: P
 
 
 def goes_both_ways(machine: Machine, place: Path) -> None:
-    """Uploads a tree, looks at it there, and downloads it."""
+    """Upload a tree, compare it in the guest, and download it."""
     machine.upload(place / "source", "/tmp/nasty/tree")
     for name in (".", "sub", "read-only", "setgid", "[x]", "sub/!", f"sub/{chr(0x6F22) * 80}", "hard"):
         found, there = machine.stat(f"/tmp/nasty/tree/{name}"), (place / "source" / name).stat()
@@ -117,7 +117,7 @@ def goes_both_ways(machine: Machine, place: Path) -> None:
 
 
 def test_an_interrupted_upload_leaves_nothing(machine: Machine, tmp_path: Path) -> None:
-    """Neither of a tree nor of a file: what was there is as it was."""
+    """An interrupted upload of a tree or a file leaves what was there before."""
     (tmp_path / "source").mkdir()
     (tmp_path / "source/large").write_bytes(os.urandom(20_000_000))
 
@@ -134,22 +134,22 @@ def test_an_interrupted_upload_leaves_nothing(machine: Machine, tmp_path: Path) 
 
 
 def test_a_hostile_guest_is_refused(machine: Machine, tmp_path: Path) -> None:
-    """A link that leads outside, a device: nothing is kept."""
+    """A download of a symlink that leads outside, or of a device, is refused and keeps nothing."""
     machine.sh("mkdir /root/evil; ln -s /etc/passwd /root/evil/x", check=True)
     with pytest.raises(errors.UnsafeArchiveError, match="leads outside"):
         machine.download("/root/evil", tmp_path / "evil")
     machine.sh("rm /root/evil/x; mknod /root/evil/z c 1 5", check=True)
     with pytest.raises(errors.UnsafeArchiveError, match="no file, folder or link"):
         machine.download("/root/evil", tmp_path / "evil")
-    with pytest.raises(errors.UnsafeArchiveError, match="more than was to be taken"):
+    with pytest.raises(errors.UnsafeArchiveError, match="more bytes than the limit"):
         machine.download("/dev/zero", tmp_path / "endless", limit=100_000)
 
     assert [] == os.listdir(tmp_path)
     machine.remove("/root/evil", recursive=True)
 
 
-def test_a_nasty_tree_comes_out_as_it_is(machine: Machine, tmp_path: Path) -> None:
-    """Names of any bytes, contents, modes, times and links, to the last bit; those of the tree's own directory, too."""
+def test_a_nasty_tree_is_downloaded_exactly(machine: Machine, tmp_path: Path) -> None:
+    """A download keeps names, contents, modes, times and symlinks exactly, those of the tree's own directory included."""
     source = nasty(tmp_path / "source", 300)
     machine.mkdir("/root/nasty")
     machine.exec(["tar", "-x", "-p", "-f", "-", "-C", "/root/nasty"], input=as_tar(source), check=True, timeout=300)
@@ -162,8 +162,8 @@ def test_a_nasty_tree_comes_out_as_it_is(machine: Machine, tmp_path: Path) -> No
 
 
 @pytest.mark.night
-def test_many_files_come_out(machine: Machine, tmp_path: Path) -> None:
-    """10,000 of them, in a hundred directories, each with what is its own."""
+def test_many_files_are_downloaded(machine: Machine, tmp_path: Path) -> None:
+    """10,000 files in a hundred directories are downloaded, each with its own content."""
     script = "for d in $(seq 100); do mkdir -p many/$d; for f in $(seq 100); do echo $d.$f >many/$d/$f; done; done"
     machine.exec(["sh", "-c", f"cd /root && {script}"], check=True, timeout=600)
     machine.download("/root/many", tmp_path / "many")
@@ -173,8 +173,8 @@ def test_many_files_come_out(machine: Machine, tmp_path: Path) -> None:
     machine.remove("/root/many", recursive=True)
 
 
-def test_links_of_a_real_guest(machine: Machine, tmp_path: Path) -> None:
-    """One that leads outside by a directory called `...` is refused; one that goes there and back is kept."""
+def test_symlinks_of_a_real_guest(machine: Machine, tmp_path: Path) -> None:
+    """A symlink that leads outside by a directory called `...` is refused, and one that leads out and back is kept."""
     script = "mkdir -p /root/evil/a/b/c; cd /root/evil/a/b/c; ln -s ../../.. ...; ln -s .../../../etc key"
     machine.sh(script, check=True)
     with pytest.raises(errors.UnsafeArchiveError, match="leads outside"):
@@ -188,7 +188,7 @@ def test_links_of_a_real_guest(machine: Machine, tmp_path: Path) -> None:
 
 
 def test_a_copy_to_tmp_before_the_first_command(boot: Boot, image_folder: str, tmp_path: Path) -> None:
-    """An image machine mounts its /tmp late; the file is there all the same."""
+    """A file copied to /tmp before the first command is there, although an image machine mounts its /tmp late."""
     (tmp_path / "f").write_text("not lost\n")
     with boot("late", image=image_folder) as machine:
         machine.cp(tmp_path / "f", machine.path("/tmp/f"), mode=0o600)

@@ -1,4 +1,4 @@
-"""A lifecycle that can be trusted, on the real engine: what is kept, many at once, names used again, readiness."""
+"""The lifecycle on the real engine: kept machines, many at once, reused names, readiness."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.engine
 
 
 def test_a_machine_that_is_kept(boot: Boot, real: Smolvm) -> None:
-    """keep="on_error": the machine runs on, the note's line gets one in, and it can be deleted by its name."""
+    """With keep="on_error" the machine runs on, the note's command line opens a shell, and it can be deleted by name."""
     with pytest.raises(KeyError) as caught, boot("kept", keep="on_error") as machine:
         machine.sh("echo evidence >/root/evidence", check=True)
         raise KeyError("mine")
@@ -27,7 +27,7 @@ def test_a_machine_that_is_kept(boot: Boot, real: Smolvm) -> None:
 
 
 def test_many_at_once_on_a_fresh_host() -> None:
-    """Threads that share a client, on a state directory where nothing was ever started: no error, nothing left."""
+    """Threads that share a client on a new state directory start machines without errors and leave nothing."""
     before = len(vmms())
     failures: list[BaseException] = []
     with throwaway_client() as client:
@@ -52,7 +52,7 @@ def test_many_at_once_on_a_fresh_host() -> None:
 
 
 def test_a_name_that_was_used_again(real: Smolvm) -> None:
-    """A handle whose machine was deleted does not touch the one that was made under the name since."""
+    """A handle whose machine was deleted does not touch a later machine of the same name."""
     mine, theirs = real.machine("reused"), real.machine("reused")
     mine.create()
     theirs.delete()
@@ -65,8 +65,8 @@ def test_a_name_that_was_used_again(real: Smolvm) -> None:
     theirs.delete()
 
 
-def test_waiting_for_what_a_guest_gets_ready(shared: Machine) -> None:
-    """A file that appears, a command that succeeds then, a port that is opened, whether published or not."""
+def test_waiting_for_a_guest_to_be_ready(shared: Machine) -> None:
+    """wait_until returns for a file, a command and a port, published or not."""
     shared.sh("(sleep 2; echo >/tmp/ready; exec nc -l -p 7070) >/dev/null 2>&1 &", check=True)
 
     shared.wait_until(path="/tmp/ready")
@@ -79,7 +79,7 @@ def test_waiting_for_what_a_guest_gets_ready(shared: Machine) -> None:
 
 
 def test_waiting_for_a_line_of_the_log(boot: Boot, image_folder: str) -> None:
-    """What the workload of an image machine writes."""
+    """wait_until returns for a line that the workload of an image machine writes."""
     with boot("logs", image=image_folder, command=["sh", "-c", "sleep 1; echo port 80 is open; sleep 1000"]) as machine:
         machine.wait_until(log=r"^port \d+ is open$")
         with pytest.raises(errors.WaitTimeoutError, match="no line of its logs matched"):

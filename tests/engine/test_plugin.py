@@ -14,8 +14,8 @@ EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
 @pytest.mark.once
-def test_the_same_test_runs_on_the_real_engine_by_one_flag(state_dir: Path) -> None:
-    """The example's; what needs the fake is skipped."""
+def test_a_flag_runs_the_tests_on_the_real_engine(state_dir: Path) -> None:
+    """--smolvm=real runs the example's tests on the real engine, and skips those that need the fake."""
     options = ("-c", "/dev/null", f"--rootdir={EXAMPLES}", "--smolvm=real", "test_agent.py")
     status, said = run_pytest(EXAMPLES, *options, env={**os.environ, "SMOLVM_DATA_DIR": str(state_dir)})
 

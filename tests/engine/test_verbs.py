@@ -1,4 +1,4 @@
-"""Live commands and the engine's other verbs, on real machines."""
+"""Followed commands and the engine's other subcommands, on real machines."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ FAMILY = "sleep 4441 & setsid sleep 4442 & echo started; sleep 4443"
 
 @pytest.fixture(params=["shared", "image"])
 def machine(real: Smolvm, request: pytest.FixtureRequest) -> Machine:
-    """A bare machine, and one made from an image. (With `real`: pytest sees what else a test has by its arguments only.)"""
+    """A bare machine, and one made from an image. (pytest needs `real` as an argument to see what else a test uses.)"""
     found: Machine = request.getfixturevalue(request.param)
     return found
 
 
 def sleepers(machine: Machine) -> list[str]:
-    """The guest's processes that sleep so long."""
+    """The guest's processes that sleep for so long."""
     return [line for line in machine.sh("ps -o args 2>/dev/null || ps").stdout.splitlines() if "sleep 444" in line]
 
 
 def gone(machine: Machine) -> bool:
-    """Whether they are all gone, within some seconds."""
+    """Wait some seconds until they are all gone."""
     for _ in range(10):
         if not sleepers(machine):
             return True
@@ -41,7 +41,7 @@ def gone(machine: Machine) -> bool:
 @pytest.mark.twin
 @pytest.mark.parametrize("end", ["terminate", "kill"])
 def test_a_process_that_is_killed_is_gone_in_the_guest(machine: Machine, end: str) -> None:
-    """With its children, also one that left for a session of its own."""
+    """Killing a process kills its children in the guest, also one with a session of its own."""
     process = machine.popen(["sh", "-c", FAMILY], text=True)
     assert ("stdout", "started\n") == next(iter(process))
     assert 3 <= len(sleepers(machine))
@@ -51,8 +51,8 @@ def test_a_process_that_is_killed_is_gone_in_the_guest(machine: Machine, end: st
     assert gone(machine)
 
 
-def test_a_timeout_ends_the_whole_family(machine: Machine) -> None:
-    """exec and popen alike."""
+def test_a_timeout_ends_a_command_and_its_children(machine: Machine) -> None:
+    """A timeout of exec or popen ends the command and all its children."""
     with pytest.raises(errors.ExecTimeoutError):
         machine.exec(["sh", "-c", FAMILY], timeout=3)
     assert gone(machine)
@@ -63,7 +63,7 @@ def test_a_timeout_ends_the_whole_family(machine: Machine) -> None:
 
 @pytest.mark.twin
 def test_a_conversation(machine: Machine) -> None:
-    """What is written is answered before the input is closed; the status is the command's."""
+    """Input is answered before it is closed, and the exit status is the command's."""
     with machine.popen(["sh", "-c", "while read line; do echo got $line; done; exit 3"], stdin=True, text=True) as process:
         assert process.stdin is not None
         lines = iter(process)
@@ -77,7 +77,7 @@ def test_a_conversation(machine: Machine) -> None:
 
 
 def test_output_beyond_the_engines_cap(image: Machine) -> None:
-    """12 MiB through a Process, both streams whole."""
+    """A Process delivers 12 MiB on both streams completely."""
     totals = {"stdout": 0, "stderr": 0}
     for stream, chunk in image.popen(["sh", "-c", "head -c 11800000 /dev/zero; head -c 1000 /dev/zero >&2"]):
         totals[stream] += len(chunk)
@@ -86,15 +86,15 @@ def test_output_beyond_the_engines_cap(image: Machine) -> None:
 
 
 def test_failures_of_a_process(real: Smolvm, machine: Machine) -> None:
-    """A missing program is the same error for both kinds of machine; a missing machine too."""
+    """popen raises the same errors for a missing program on both kinds of machine, and for a missing machine."""
     with pytest.raises(errors.ProgramNotFoundError):
         machine.popen(["no-such-program"]).wait()
     with pytest.raises(errors.MachineNotFoundError):
         list(real.machine("missing").popen(["true"]))
 
 
-def test_a_command_that_is_left_to_run(machine: Machine) -> None:
-    """It outlives its call, is known, and is killed with all that it started."""
+def test_a_spawned_command(machine: Machine) -> None:
+    """A spawned command outlives its call, is found, and is killed with all its children."""
     spawned = machine.spawn(["sh", "-c", FAMILY], workdir="/")
     assert spawned.is_running()
     assert 3 <= len(sleepers(machine))
@@ -105,7 +105,7 @@ def test_a_command_that_is_left_to_run(machine: Machine) -> None:
 
 
 def test_a_published_port(boot: Boot) -> None:
-    """A free port of the host, waited for, and asked by its address."""
+    """A machine publishes a free port of the host, and answers at its URL."""
     with boot("port", ports=[(18_765, 8080)]) as machine:
         script = r"printf 'HTTP/1.0 200 OK\r\n\r\nhi from the guest'"
         machine.spawn(["sh", "-c", f"while :; do {{ {script}; }} | nc -l -p 8080; done"])
@@ -118,7 +118,7 @@ def test_a_published_port(boot: Boot) -> None:
 
 
 def test_branches_of_a_running_machine(real: Smolvm, boot: Boot) -> None:
-    """They go on from its files, are deleted at the end of their blocks, and leave it running."""
+    """Branches start with the source's files, are deleted at the end of their blocks, and leave it running."""
     with boot("source", branchable=True) as source:
         source.sh("echo before >/root/f; mount -t tmpfs none /mnt; echo memory >/mnt/f", check=True)
         with source.branch("twig") as twig:
@@ -137,14 +137,14 @@ def test_branches_of_a_running_machine(real: Smolvm, boot: Boot) -> None:
 
 
 def test_a_machine_that_cannot_be_branched(real: Smolvm, shared: Machine) -> None:
-    """The engine's own words, as a typed error; nothing is made."""
+    """A machine that was not started as branchable cannot be branched: a typed error, and nothing is made."""
     with pytest.raises(errors.ConfigError, match="not started as branchable"):
         shared.branch("never")
     assert not real.machine("never").exists()
 
 
-def test_what_a_machine_tells(shared: Machine) -> None:
-    """Stats in bytes, logs, events, mounts: values, also where there is nothing to tell."""
+def test_stats_logs_events_and_mounts(shared: Machine) -> None:
+    """stats, logs, egress events and mounts return values, also where there are none."""
     stats = shared.stats()
     assert stats.memory_total is not None
     assert 400 * 2**20 < stats.memory_total < 600 * 2**20
@@ -155,8 +155,8 @@ def test_what_a_machine_tells(shared: Machine) -> None:
     assert 0 == shared.images()["storage"]["image_count"]
 
 
-def test_folders_of_the_host(shared: Machine, tmp_path: Path) -> None:
-    """Seen while they are mounted, read-only if asked."""
+def test_directories_of_the_host(shared: Machine, tmp_path: Path) -> None:
+    """Directories of the host are visible while mounted, read-only if asked for."""
     (tmp_path / "f").write_text("from the host\n")
     shared.mount(tmp_path, "/mnt/host", read_only=True)
 
@@ -167,8 +167,8 @@ def test_folders_of_the_host(shared: Machine, tmp_path: Path) -> None:
     assert [] == shared.mounts()
 
 
-def test_a_machine_is_changed_while_it_stands(real: Smolvm, boot: Boot) -> None:
-    """update() refuses while it runs, and holds from the next start on; allow lists are read back."""
+def test_update_of_a_stopped_machine(real: Smolvm, boot: Boot) -> None:
+    """update refuses a running machine, takes effect at the next start, and reads allow lists back."""
     with boot("changed", allow_cidrs=["10.0.0.0/8"]) as machine:
         with pytest.raises(errors.MachineRunningError):
             machine.update(memory=640)
@@ -182,7 +182,7 @@ def test_a_machine_is_changed_while_it_stands(real: Smolvm, boot: Boot) -> None:
 
 
 def test_a_machine_for_one_command(real: Smolvm) -> None:
-    """run(): the command's status, streams and input; nothing is left."""
+    """run() returns the command's status and output, passes its input, and leaves nothing."""
     before = {info.name for info in real.ls()}
     found: list[ExecResult] = []
     again(lambda: found.append(real.run(["sh", "-c", "cat; echo err >&2; exit 3"], cpus=1, memory=512, input="in")))
@@ -191,15 +191,15 @@ def test_a_machine_for_one_command(real: Smolvm) -> None:
     assert before == {info.name for info in real.ls()}
 
 
-def test_words_of_ones_own(real: Smolvm, shared: Machine) -> None:
-    """cli(): what smolkit has no words for, with its errors."""
+def test_cli(real: Smolvm, shared: Machine) -> None:
+    """cli() runs subcommands that smolkit has no method for, with typed errors."""
     assert b"shared" in real.cli("machine", "ls", "-q").stdout
     with pytest.raises(errors.MachineNotFoundError):
         real.cli("machine", "stats", "--name", "missing")
 
 
 def test_secrets_of_a_machine(real: Smolvm, boot: Boot, tmp_path: Path) -> None:
-    """Every start and command has them, the engine's record has none; a file's is as the file is then."""
+    """Secrets of a machine reach every start and command, files as they are then, and are not in the engine's record."""
     (tmp_path / "secret").write_text("from a file\n")
     with boot("keeper", secrets={"TOKEN": "t0p-s3cret", "FILE": Secret.file(tmp_path / "secret")}) as machine:
         assert "t0p-s3cret from a file\n" == machine.sh('echo "$TOKEN $FILE"').stdout
@@ -215,8 +215,8 @@ def test_secrets_of_a_machine(real: Smolvm, boot: Boot, tmp_path: Path) -> None:
 
 
 @pytest.mark.once
-def test_calls_are_told(real: Smolvm, state_dir: Path, shared: Machine) -> None:
-    """Verb, status and duration of real calls."""
+def test_calls_are_observed(real: Smolvm, state_dir: Path, shared: Machine) -> None:
+    """on_call gets the verb, status and duration of real calls."""
     calls: list[Call] = []
     runner = SubprocessRunner(real.engine.path, state_dir=state_dir)
     machine = Smolvm(runner=runner, on_call=calls.append).machine(shared.name)

@@ -1,1 +1,1 @@
-"""The real engine without a VM."""
+"""Tests of the real engine that need no VM."""

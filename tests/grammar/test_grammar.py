@@ -36,32 +36,32 @@ def real() -> Iterator[Smolvm]:
 
 @pytest.fixture(scope="module")
 def parser() -> SubprocessRunner:
-    """A real engine that can keep nothing: once it has understood what it is asked, it fails."""
+    """A real engine that can store nothing: it fails once it has parsed its arguments."""
     return SubprocessRunner(state_dir="/dev/null/none")
 
 
 @pytest.mark.parametrize("command", commands("grammar"), ids=lambda command: type(command).__name__)
-def test_the_engines_parser_takes_every_argv(parser: SubprocessRunner, command: Command[Any]) -> None:
-    """Whatever the engine then makes of it (no such file, no place for its state), it is never a usage error (exit 2)."""
+def test_the_engines_parser_accepts_every_argv(parser: SubprocessRunner, command: Command[Any]) -> None:
+    """No argv is a usage error (exit 2) of the engine's parser, whatever fails later (no such file, no state)."""
     completed = parser.execute(command.invocation(parser.engine.dialect))
 
     assert completed.returncode in {0, 1}, completed.stderr.decode()
 
 
-# The options are right, each by itself, and the engine says which others they need or bear. That is a ConfigError.
+# Messages of the engine about options that are valid alone and conflict, or need others: a ConfigError.
 _TOGETHER = re.compile(r"cannot be used with|required arguments were not provided")
 HOSTILE_VERBS = sorted({argument.verb for argument in hostile.arguments()} - {"Smolvm.cli"})
 
 
 @pytest.mark.parametrize("verb", HOSTILE_VERBS)
 @pytest.mark.parametrize("version", [None, "1.20.2"])
-def test_the_engines_parser_takes_every_value_that_smolkit_takes(
+def test_the_engines_parser_accepts_every_value_that_smolkit_accepts(
     version: str | None, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever each argument of each verb is given: what is not refused by smolkit is no usage error (exit 2)."""
+    """A value that smolkit accepts for an argument of any verb is no usage error (exit 2) of the engine."""
     monkeypatch.chdir(tmp_path)
     if version and not (FOLDER / version).exists():
-        pytest.skip(f"python -m tests.engines brings {version}")
+        pytest.skip(f"needs {version}: python -m tests.engines")
     program = FOLDER / version / "smol/smol-vmm" if version else None
     parser = SubprocessRunner(program, state_dir="/dev/null/none")
     asked = set()
@@ -76,8 +76,8 @@ def test_the_engines_parser_takes_every_value_that_smolkit_takes(
         assert completed.returncode in {0, 1} or _TOGETHER.search(completed.stderr.decode()), (invocation.argv, completed)
 
 
-def test_the_engines_parser_takes_options_together(parser: SubprocessRunner) -> None:
-    """Any five of them; those that do not go together are named by the engine: a ConfigError."""
+def test_the_engines_parser_accepts_options_together(parser: SubprocessRunner) -> None:
+    """Any five options together are no usage error, and conflicting ones raise ConfigError in the engine's words."""
     random, values = Random(13), {**CREATE_OPTIONS, **MORE_OPTIONS}  # noqa: S311  (no secret)
     makers: list[tuple[Iterable[str], Callable[[dict[str, Any]], Command[Any]]]]
     makers = [(CREATE, lambda given: create("m", **given))]
@@ -92,7 +92,7 @@ def test_the_engines_parser_takes_options_together(parser: SubprocessRunner) -> 
 
 
 def test_the_engines_refusal_of_a_value_is_not_the_guests_result(parser: SubprocessRunner) -> None:
-    """Exit 2, of the real parser: of exec and run as of every other verb."""
+    """Exit status 2 of the engine's parser raises, also for exec and run, and is not returned as the guest's."""
     for command in (Exec("m", ["true"], timeout=1), Run.of(None, {"timeout": 1}, command=["true"])):
         argv = command.argv(parser.engine.dialect)
         for wrong in (
@@ -106,7 +106,7 @@ def test_the_engines_refusal_of_a_value_is_not_the_guests_result(parser: Subproc
                 command.read(completed)
 
 
-# What smolkit does not say, and why.
+# Subcommands and flags that smolkit does not have, and why.
 LEFT_OUT = {
     "completion": "for shells, not for programs",
     "config registries edit": "opens an editor",
@@ -117,7 +117,7 @@ LEFT_OUT = {
     "machine ls --verbose": "the JSON has more",
     "pack run --tty": "machine.terminal() of a machine from the pack does this",
 }
-# Flags that are no row of a table.
+# Flags that are in no option table.
 ALSO: dict[str, set[str]] = {
     "machine create": {"--name", "--env"},
     "machine start": {"--name"},
@@ -140,7 +140,7 @@ ALSO: dict[str, set[str]] = {
 
 
 def theirs(path: str, words: tuple[str, ...] = ()) -> Iterator[tuple[str, set[str]]]:
-    """Every subcommand of the engine with its flags, from its own --help."""
+    """Every subcommand of the engine with its flags, from its --help."""
     text = subprocess.run([path, *words, "--help"], capture_output=True, text=True, check=True).stdout
     below = text.partition("\nCommands:\n")[2].partition("\n\n")[0]
     names = re.findall(r"(?m)^  ([a-z][a-z-]*)", below)
@@ -153,8 +153,8 @@ def theirs(path: str, words: tuple[str, ...] = ()) -> Iterator[tuple[str, set[st
         yield " ".join(words), flags - {"--help", "--error-format", "--state-dir"}
 
 
-def test_smolkit_says_all_that_the_engine_understands(real: Smolvm, table: Table) -> None:
-    """Verb by verb and flag by flag, against the engine's own --help: nothing is missing that is not on the short list."""
+def test_smolkit_has_every_subcommand_and_flag(real: Smolvm, table: Table) -> None:
+    """smolkit has every subcommand and flag of the engine's --help, except those on a short list."""
     ours: dict[str, set[str]] = {verb: set(flags) for verb, flags in ALSO.items()}
     for verb, options in (("machine create", CREATE), ("machine start", START), ("pack create", PACK)):
         ours[verb] |= {row.flag for row in options.values()}
@@ -186,10 +186,10 @@ def test_smolkit_says_all_that_the_engine_understands(real: Smolvm, table: Table
         lambda real: real.pack_create(None, "out", from_machine="created"),
     ],
 )
-def test_disks_that_are_not_made_yet(
+def test_disks_that_do_not_exist_yet(
     real: Smolvm, change: Callable[[Smolvm], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine that was never started has none to resize or to pack, and nothing is left of the try."""
+    """resize and pack of a machine that was never started raise a typed error and leave nothing."""
     monkeypatch.chdir(tmp_path)
     real.machine("created").create()
 
@@ -208,25 +208,25 @@ def test_disks_that_are_not_made_yet(
         (lambda m: m.branch(wait_ready=True, no_wait_ready=True), "cannot be used with"),
     ],
 )
-def test_options_that_do_not_go_together(real: Smolvm, call: Callable[[Machine], object], words: str) -> None:
-    """The caller's mistake, in the engine's words: no bug to be reported."""
+def test_conflicting_options(real: Smolvm, call: Callable[[Machine], object], words: str) -> None:
+    """Conflicting options raise ConfigError in the engine's words."""
     with pytest.raises(errors.ConfigError, match=words) as caught:
         call(real.machine("missing"))
     assert "please report" not in str(caught.value)
 
 
 def test_help_answers(real: Smolvm) -> None:
-    """The wrapper's first live check: `smolvm --help` answers."""
+    """`smolvm --help` answers: the wrapper's first live check."""
     assert 0 == subprocess.run([real.engine.path, "--help"], capture_output=True, check=False).returncode
 
 
 def test_ls_is_a_list(real: Smolvm) -> None:
-    """The wrapper's second live check: `smolvm machine ls --json` parses as a list, here an empty one."""
+    """`smolvm machine ls --json` parses as a list: the wrapper's second live check."""
     assert [] == real.ls()
 
 
 def test_the_engine_is_recognised(real: Smolvm) -> None:
-    """Version, path, dialect and capabilities of the engine that the smolmachines package brings."""
+    """Version, path, dialect and capabilities of the smolmachines package's engine are found."""
     assert real.is_available()
     assert re.fullmatch(r"\d+\.\d+\.\d+", real.engine.version)
     assert os.access(real.engine.path, os.X_OK)
@@ -235,7 +235,7 @@ def test_the_engine_is_recognised(real: Smolvm) -> None:
 
 
 def test_a_machines_record(real: Smolvm) -> None:
-    """What was asked at create is what the engine has on record, and delete ends it."""
+    """The engine's record has what create asked for, and delete removes it."""
     machine = real.machine("record", cpus=1, memory=512, labels={"owner": "me"}, env={"KEY": "value"})
     machine.create()
     info = machine.status()
@@ -260,7 +260,7 @@ def test_a_machines_record(real: Smolvm) -> None:
 
 
 def test_a_name_that_is_taken_is_not_touched(real: Smolvm) -> None:
-    """A second create of a name raises, and the machine that was there stays."""
+    """A second create of a name raises, and the existing machine stays."""
     real.machine("taken", memory=512).create()
 
     with pytest.raises(errors.MachineExistsError), real.machine("taken", memory=1024):
@@ -270,7 +270,7 @@ def test_a_name_that_is_taken_is_not_touched(real: Smolvm) -> None:
 
 @pytest.mark.parametrize("verb", ["start", "stop", "status", "delete"])
 def test_a_missing_machine_is_a_typed_error(real: Smolvm, verb: str) -> None:
-    """Each verb's own words for it are one error."""
+    """Each verb's own message for a missing machine is the same typed error."""
     with pytest.raises(errors.MachineNotFoundError):
         getattr(real.machine("missing"), verb)()
 
@@ -279,7 +279,7 @@ def test_a_missing_machine_is_a_typed_error(real: Smolvm, verb: str) -> None:
 def test_a_terminal_of_machines_that_do_not_run(
     real: Smolvm, hand_over: Callable[[Machine], int], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Stopped and missing are told apart, as with exec, and nothing of the engine's words reaches the terminal."""
+    """shell and terminal tell stopped from missing machines, as exec does, and write nothing to the terminal."""
     real.machine("created").create()
 
     with pytest.raises(errors.MachineNotFoundError):
@@ -290,7 +290,7 @@ def test_a_terminal_of_machines_that_do_not_run(
 
 
 def test_exec_and_cp_of_machines_that_do_not_run(real: Smolvm, tmp_path: Path) -> None:
-    """Stopped and missing are told apart; nothing is started behind one's back."""
+    """exec and cp tell stopped from missing machines, and start nothing."""
     machine = real.machine("created")
     machine.create()
     file = tmp_path / "file"
@@ -321,7 +321,7 @@ def test_exec_and_cp_of_machines_that_do_not_run(real: Smolvm, tmp_path: Path) -
     ],
 )
 def test_a_network_policy_is_recorded_as_asked(real: Smolvm, options: dict[str, Any], recorded: tuple[str, ...]) -> None:
-    """What smolkit reads back after create is what was asked, in the engine's spelling."""
+    """The network policy read back after create is the requested one, in the engine's notation."""
     machine = real.machine("policy", **options)
     machine.create()
 
@@ -330,7 +330,7 @@ def test_a_network_policy_is_recorded_as_asked(real: Smolvm, options: dict[str, 
 
 
 def test_an_allowed_host_is_recorded_with_its_addresses(real: Smolvm) -> None:
-    """The engine resolves the host at create."""
+    """The engine resolves an allowed host at create and records its addresses."""
     machine = real.machine("policy", allow_hosts=["localhost"])
     machine.create()
 
@@ -339,8 +339,8 @@ def test_an_allowed_host_is_recorded_with_its_addresses(real: Smolvm) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "A-b_c", "x_", "a" * 128, "0"])
-def test_names_that_smolkit_takes_the_engine_takes(real: Smolvm, name: str) -> None:
-    """smolkit's rule for names is not wider than the engine's."""
+def test_names_that_smolkit_accepts_the_engine_accepts(real: Smolvm, name: str) -> None:
+    """The engine accepts every machine name that smolkit accepts."""
     real.machine(name).create()
 
     assert real.machine(name).exists()
@@ -348,15 +348,15 @@ def test_names_that_smolkit_takes_the_engine_takes(real: Smolvm, name: str) -> N
 
 @pytest.mark.parametrize("name", ["-x", "a.b", "a b", "a:b", "é", "a/b", "a--b", "x-", "_x", "a" * 129, ""])
 def test_names_that_smolkit_refuses_the_engine_refuses(real: Smolvm, name: str) -> None:
-    """smolkit's rule for names is not narrower than the engine's."""
+    """The engine refuses every machine name that smolkit refuses."""
     with pytest.raises(errors.InvalidNameError):
         real.machine(name)
     command = [real.engine.path, "machine", "create", f"--name={name}"]
     assert 0 != subprocess.run(command, capture_output=True, check=False).returncode
 
 
-def test_a_variable_never_names_a_machine(real: Smolvm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SMOLVM_MACHINE_NAME, from which newer engines take a default even for `delete -f`, does not reach the engine."""
+def test_a_variable_names_no_machine(real: Smolvm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SMOLVM_MACHINE_NAME, a default name of newer engines even for `delete -f`, is not passed to the engine."""
     monkeypatch.setenv("SMOLVM_MACHINE_NAME", "default-name")
     completed = real.runner.execute(Delete("x").invocation(real.engine.dialect))
 
@@ -364,7 +364,7 @@ def test_a_variable_never_names_a_machine(real: Smolvm, monkeypatch: pytest.Monk
 
 
 def test_a_start_works_or_says_why_not_and_leaves_nothing(real: Smolvm) -> None:
-    """Where the engine's VMs cannot open KVM, a `with` raises a typed StartError; on every host it leaves no machine."""
+    """Without KVM a `with` raises a typed StartError, and on every host it leaves no machine."""
     machine = real.machine("boots", cpus=1, memory=512)
     try:
         with machine:
@@ -376,7 +376,7 @@ def test_a_start_works_or_says_why_not_and_leaves_nothing(real: Smolvm) -> None:
 
 
 def test_nothing_but_the_guests_stderr_is_in_stderr(real: Smolvm) -> None:
-    """The note of an engine that is not called smolvm, which comes before everything, is not part of the answer."""
+    """The note that an engine of another name writes first on stderr is not part of the guest's stderr."""
     completed = real.runner.execute(Exec("missing", ["true"]).invocation(real.engine.dialect))
 
     assert completed.stderr.startswith(b'{"error"')
@@ -393,7 +393,7 @@ def test_nothing_but_the_guests_stderr_is_in_stderr(real: Smolvm) -> None:
     ],
 )
 def test_a_setting_that_the_engine_refuses(real: Smolvm, options: dict[str, Any], words: str) -> None:
-    """A ConfigError with the engine's words; nothing is created."""
+    """A setting that the engine refuses raises ConfigError in its words, and nothing is created."""
     with pytest.raises(errors.ConfigError, match=words):
         real.machine("refused", **options).create()
     assert [] == real.ls()

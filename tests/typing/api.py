@@ -1,4 +1,4 @@
-"""The public types, as a user's type checker sees them: checked by mypy, never run."""
+"""The public types, as a user's type checker sees them: checked by mypy and pyright, never run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,8 +31,8 @@ assert_type(client.ls(), list[MachineInfo])
 assert_type(client.doctor(), list[Check])
 assert_type(client.is_available(), bool)
 assert_type(client.machine("agent", cpus=1, memory=512, ports=[8080, (8081, 80)], env={"A": "b"}), Machine)
-client.machine(mem=512)  # type: ignore[call-arg]
-client.machine(cpus="1")  # type: ignore[arg-type]
+client.machine(mem=512)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+client.machine(cpus="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 with client.machine() as m:
     assert_type(m, Machine)
@@ -43,7 +43,7 @@ with client.machine() as m:
     assert_type(m.status(), MachineInfo)
     assert_type(m.exists(), bool)
     m.cp(Path("x"), m.path("/x"))
-    m.sh("x", chek=True)  # type: ignore[call-arg]
+    m.sh("x", chek=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     for stream, chunk in m.popen(["true"]):
         assert_type((stream, chunk), tuple[str, bytes])
     for stream, line in m.popen(["true"], text=True, stdin=True, timeout=5):
@@ -58,7 +58,7 @@ with client.machine() as m:
         assert_type(event, MonitorEvent)
     assert_type(client.run_detached(["true"], "web", keep="on_error", cpus=1), Machine)
     m.update(cpus=2, allow_cidrs=["10.0.0.0/8"])
-    m.update(cpu=2)  # type: ignore[call-arg]
+    m.update(cpu=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     m.exec(["true"], secrets={"A": Secret.env("HOME"), "B": "b"})
 assert_type(client.run(["true"], cpus=1, timeout=5), ExecResult)
 client.machine("agent", branchable=True, secrets={"A": Secret("x")})
@@ -73,13 +73,13 @@ async def on_the_async_side() -> None:
     assert_type((await client.engine).version, str)
     assert_type(await client.ls(labels={"a": "b"}), list[MachineInfo])
     assert_type(client.machine("agent", cpus=1), AsyncMachine)
-    client.machine(mem=512)  # type: ignore[call-arg]
+    client.machine(mem=512)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     async with client.machine() as m:
         assert_type(m, AsyncMachine)
         assert_type(m.name, str)
         assert_type(await m.exec(["true"], check=True, timeout=1.5), ExecResult)
         assert_type(await m.sh("a | b", env={"A": "b"}), ExecResult)
-        await m.exec("true", chek=True)  # type: ignore[call-arg]
+        await m.exec("true", chek=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
         await m.cp(Path("x"), m.path("/x") / "y")
         async for stream, chunk in await m.popen(["true"]):
             assert_type((stream, chunk), tuple[str, bytes])
@@ -97,7 +97,7 @@ async def on_the_async_side() -> None:
                 assert_type(event, MonitorEvent)
         assert_type(await client.run_detached(["true"]), AsyncMachine)
         assert_type(m.to_sync(), Machine)
-        await m.update(cpu=2)  # type: ignore[call-arg]
+        await m.update(cpu=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     assert_type(await in_loop(runner.run, Ls()), tuple[MachineInfo, ...])
     assert_type(await client.run(["true"], cpus=1, timeout=5), ExecResult)
 

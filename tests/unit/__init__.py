@@ -1,1 +1,1 @@
-"""No engine: the fake runner, and programs that pretend to be one."""
+"""Tests without an engine: on fakes, and on programs that stand in for one."""

@@ -1,4 +1,4 @@
-"""Whatever the engine answers, and a guest through it: a value or a SmolvmError, never a traceback of ours."""
+"""Any answer of the engine, and of a guest through it, is a value or a SmolvmError, never another exception."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smolkit.commands.failures import verdict
 from smolkit.commands.observing import monitor_event
 from smolkit.testing import FakeRunner
 
-SEED, TRIES = 13, 1500  # for each of what is read; tried with 100,000 by hand
+SEED, TRIES = 13, 1500  # per reader; by hand, 100,000 were tried
 
 RECORD: dict[str, Any] = {
     "name": "m",
@@ -36,29 +36,32 @@ STATS = {"cpu_percent": 1.5, "cpus": 2, "memory": {"total_bytes": 1, "used_bytes
 EVENT = {"timestamp": "2026-01-01T00:00:00Z", "operation": "connect", "dest": "1.2.3.4:5"}
 
 
-def anew(read: Callable[[Smolvm], object]) -> Callable[[FakeRunner], object]:
-    """Reads by a client of this fake's."""
+def reader(read: Callable[[Smolvm], object]) -> Callable[[FakeRunner], object]:
+    """A reader that calls this function with a client of the fake."""
     return lambda fake: read(Smolvm(runner=fake))
 
 
 READERS: dict[str, tuple[Any, Callable[[FakeRunner], object]]] = {
-    "ls": ([RECORD, {**RECORD, "name": "n"}], anew(lambda client: [repr(info) + str(hash(info)) for info in client.ls()])),
-    "owned": ([RECORD], anew(lambda client: client.owned())),
-    "reap": ([RECORD], anew(lambda client: client.reap(dry_run=True))),
-    "status": (RECORD, anew(lambda client: repr(client.machine("m").status()))),
-    "exists": (RECORD, anew(lambda client: client.machine("m").exists())),
-    "url": (RECORD, anew(lambda client: client.machine("m", ports=[80]).url(80))),
-    "stats": (STATS, anew(lambda client: repr(client.machine("m").stats()))),
-    "mounts": ([{"source": "/a", "target": "/b"}], anew(lambda client: client.machine("m").mounts())),
-    "images": ({"images": []}, anew(lambda client: client.machine("m").images())),
-    "egress_events": ([EVENT], anew(lambda client: repr(client.machine("m").egress_events()))),
-    "pack_list": ([{"path": "/x"}], anew(lambda client: client.pack_list())),
-    "pack_inspect": ({"layers": []}, anew(lambda client: client.pack_inspect("x"))),
-    "data_dir": ("/state/vms/1\n", anew(lambda client: client.machine("m").data_dir())),
-    "console": ("/state/vms/1\n", anew(lambda client: client.machine("m").console())),
-    "spawn": ("4711\n", anew(lambda client: client.machine("m").spawn(["true"]))),
-    "stat": ("81a4 5 0 0 1795344446\n", anew(lambda client: client.machine("m").stat("/x"))),
-    "policy": ([RECORD], anew(lambda client: client.machine("m", allow_cidrs=["10.0.0.0/8"]).create())),
+    "ls": (
+        [RECORD, {**RECORD, "name": "n"}],
+        reader(lambda client: [repr(info) + str(hash(info)) for info in client.ls()]),
+    ),
+    "owned": ([RECORD], reader(lambda client: client.owned())),
+    "reap": ([RECORD], reader(lambda client: client.reap(dry_run=True))),
+    "status": (RECORD, reader(lambda client: repr(client.machine("m").status()))),
+    "exists": (RECORD, reader(lambda client: client.machine("m").exists())),
+    "url": (RECORD, reader(lambda client: client.machine("m", ports=[80]).url(80))),
+    "stats": (STATS, reader(lambda client: repr(client.machine("m").stats()))),
+    "mounts": ([{"source": "/a", "target": "/b"}], reader(lambda client: client.machine("m").mounts())),
+    "images": ({"images": []}, reader(lambda client: client.machine("m").images())),
+    "egress_events": ([EVENT], reader(lambda client: repr(client.machine("m").egress_events()))),
+    "pack_list": ([{"path": "/x"}], reader(lambda client: client.pack_list())),
+    "pack_inspect": ({"layers": []}, reader(lambda client: client.pack_inspect("x"))),
+    "data_dir": ("/state/vms/1\n", reader(lambda client: client.machine("m").data_dir())),
+    "console": ("/state/vms/1\n", reader(lambda client: client.machine("m").console())),
+    "spawn": ("4711\n", reader(lambda client: client.machine("m").spawn(["true"]))),
+    "stat": ("81a4 5 0 0 1795344446\n", reader(lambda client: client.machine("m").stat("/x"))),
+    "policy": ([RECORD], reader(lambda client: client.machine("m", allow_cidrs=["10.0.0.0/8"]).create())),
 }
 
 _DEEP = json.loads("[" * 300 + "]" * 300)
@@ -84,22 +87,22 @@ PIECES = [
 ]
 
 
-def changed(random: Random, value: Any) -> Any:
+def mutated(random: Random, value: Any) -> Any:
     """The value with something in it replaced, dropped or added."""
     if isinstance(value, dict) and value and random.random() < 0.9:
         key = random.choice(list(value))
         rest = {name: item for name, item in value.items() if name != key}
-        return rest if random.random() < 0.1 else {**rest, key: changed(random, value[key])}
+        return rest if random.random() < 0.1 else {**rest, key: mutated(random, value[key])}
     if isinstance(value, list) and value and random.random() < 0.8:
         place = random.randrange(len(value))
-        return [*value[:place], changed(random, value[place]), *value[place + random.randrange(2) :]]
+        return [*value[:place], mutated(random, value[place]), *value[place + random.randrange(2) :]]
     return random.choice(NASTY)
 
 
-def answer(random: Random, model: Any) -> bytes:
-    """What an engine might write instead."""
+def mutated_answer(random: Random, model: Any) -> bytes:
+    """A random mutation of an answer."""
     while random.random() < 0.6:
-        model = changed(random, model)
+        model = mutated(random, model)
     data = model.encode("utf-8", "surrogatepass") if isinstance(model, str) else json.dumps(model).encode()
     while random.random() < 0.3:
         place = random.randrange(len(data) + 1)
@@ -109,11 +112,11 @@ def answer(random: Random, model: Any) -> bytes:
 
 @pytest.mark.parametrize("name", READERS)
 def test_an_answer_is_a_value_or_a_typed_error(name: str) -> None:
-    """JSON of the wrong shape, of huge numbers, cut, deep, not UTF-8, or none."""
+    """JSON that is malformed, truncated, deeply nested, not UTF-8 or of wrong types is a value or a typed error."""
     random = Random(f"{SEED} {name}")  # noqa: S311  (no secret)
     model, read = READERS[name]
     for _ in range(TRIES):
-        fake, data = FakeRunner(), answer(random, model)
+        fake, data = FakeRunner(), mutated_answer(random, model)
         fake.answer([], stdout=data)
         with suppress(errors.SmolvmError):
             read(fake)
@@ -136,10 +139,10 @@ def test_an_answer_is_a_value_or_a_typed_error(name: str) -> None:
         (b"9" * 5000, lambda client: client.machine("m").spawn(["true"])),
     ],
 )
-def test_an_answer_that_means_nothing(
+def test_a_malformed_answer_is_an_error(
     client: Smolvm, fake: FakeRunner, stdout: bytes, read: Callable[[Smolvm], object]
 ) -> None:
-    """It is never taken for another one."""
+    """An answer without meaning is not mistaken for another one."""
     fake.answer([], stdout=stdout)
     with pytest.raises(errors.UnknownEngineError) as caught:
         read(client)
@@ -147,7 +150,7 @@ def test_an_answer_that_means_nothing(
 
 
 def test_huge_numbers_are_none(client: Smolvm, fake: FakeRunner) -> None:
-    """No arithmetic of ours overflows; what the engine said is kept."""
+    """Numbers too large to use are None, and the raw record keeps them."""
     last = {"exited_at_unix_ms": 10**400}
     fake.answer(["machine", "status"], json.dumps({"name": "m", "cpus": 10**400, "last_exit": last}))
     fake.answer(["machine", "stats"], json.dumps({"cpu_percent": 10**400}))
@@ -174,8 +177,8 @@ def test_huge_numbers_are_none(client: Smolvm, fake: FakeRunner) -> None:
     ],
     ids=range(9),
 )
-def test_a_line_that_a_guest_forges(line: bytes) -> None:
-    """It is the guest's result, or the failure that it pretends to be."""
+def test_a_forged_error_line(line: bytes) -> None:
+    """A line that a guest forges is its result, or the failure that it imitates."""
     argv = ("--error-format", "json", "machine", "exec", "--name", "m", "-i", "--", "prog")
     found = verdict(Completed(argv, 1, stderr=line), ("prog",))
     assert found is None or isinstance(found, errors.UnknownEngineError)
@@ -183,34 +186,34 @@ def test_a_line_that_a_guest_forges(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "-", "\u0663", "1" * 10])
-def test_a_line_of_monitor_with_no_number(number: str) -> None:
-    """A health command's words are in it."""
+def test_a_monitor_line_without_a_number(number: str) -> None:
+    """A health command's message is kept when its monitor event has no number."""
     assert monitor_event(f"  health check failed (exit {number}, 1/3): x").kind in {"other", "check failed"}
     assert "other" == monitor_event(f"  restarting (attempt {number},").kind
 
 
-class Says(FakeRunner):
-    """An engine that answers `--version` so."""
+class Versioned(FakeRunner):
+    """An engine that answers `--version` with this text."""
 
     def __init__(self, version: bytes) -> None:
         super().__init__()
         self._smolkit.version, self._said = None, version
 
     def execute(self, invocation: Invocation) -> Completed:
-        """Its version."""
+        """Answer with the version."""
         return Completed(invocation.argv, 0, self._said)
 
 
 @pytest.mark.parametrize(
     "said", [b"smolvm 1." + b"9" * 5000 + b".0\n", b"\xff", b"", b"smolvm 1.2\n", "smolvm \u0661.\u0662.\u0663\n".encode()]
 )
-def test_a_version_that_is_none(said: bytes) -> None:
-    """The program is no engine of smolkit's."""
+def test_an_invalid_version(said: bytes) -> None:
+    """A program whose version cannot be parsed is refused as a foreign one."""
     with pytest.raises(errors.ForeignProgramError):
-        Smolvm(runner=Says(said)).engine  # noqa: B018
+        Smolvm(runner=Versioned(said)).engine  # noqa: B018
 
 
-def test_a_directory_of_any_name(client: Smolvm, fake: FakeRunner) -> None:
-    """Its name may hold what Python takes for the end of a line."""
+def test_a_data_directory_of_any_name(client: Smolvm, fake: FakeRunner) -> None:
+    """A data directory's name may contain characters that str.splitlines takes for line ends."""
     fake.answer(DataDir, "WARN something\n/state/a\u2028b/vms/1\n")
     assert "/state/a\u2028b/vms/1" == Machine(fake, "m").data_dir()

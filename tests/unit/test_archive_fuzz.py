@@ -1,8 +1,8 @@
-"""Mutated and cut archives: each is refused, and nothing is left, or gives exactly what the system's `tar` makes of it.
+"""Mutated and truncated archives: each is refused and leaves nothing, or gives exactly what the system's `tar` makes of it.
 
     python -m tests.unit.test_archive_fuzz 100000 [SEED]
 
-tries more of them than the suite does.
+tries more archives than the suite.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import pytest
 
 from smolkit import errors
 from smolkit.handles.archive import Unpacker
-from smolkit.handles.host_tree import fresh_folder
+from smolkit.handles.host_tree import fresh_directory
 from tests.nasty import state
 
 BLOCK = 512
@@ -57,7 +57,7 @@ MAGICS = [b"ustar\x0000", b"ustar  \0", b"", b"star", b"ustar\0"]
 
 
 def members(archive: bytes) -> list[bytes]:
-    """An archive's members, each its header and content, extension headers as members of their own."""
+    """The members of an archive, each a header and content; extension headers are members of their own."""
     found, place = [], 0
     while (header := archive[place : place + BLOCK]).strip(b"\0"):
         size = int(header[124:135], 8)
@@ -67,26 +67,26 @@ def members(archive: bytes) -> list[bytes]:
     return found
 
 
-def checked(header: bytes) -> bytes:
-    """A member with its checksum set right."""
+def with_checksum(header: bytes) -> bytes:
+    """The member with its checksum corrected."""
     total = sum(header[:148]) + 8 * 32 + sum(header[156:BLOCK])
     return header[:148] + b"%06o\0 " % total + header[156:]
 
 
-def put(member: bytes, start: int, length: int, value: bytes) -> bytes:
-    """A member with a field of its header replaced."""
-    return checked(member[:start] + value[:length].ljust(length, b"\0") + member[start + length :])
+def with_field(member: bytes, start: int, length: int, value: bytes) -> bytes:
+    """The member with one field of its header replaced."""
+    return with_checksum(member[:start] + value[:length].ljust(length, b"\0") + member[start + length :])
 
 
-def extended(kind: bytes, content: bytes) -> bytes:
-    """A header of GNU's for a long name, or of pax."""
+def extension_header(kind: bytes, content: bytes) -> bytes:
+    """An extension header: GNU's for a long name, or pax."""
     info = tarfile.TarInfo("@")
     info.type, info.size = kind, len(content)
     return info.tobuf(tarfile.GNU_FORMAT) + content + b"\0" * (-len(content) % BLOCK)
 
 
 def record(content: bytes) -> bytes:
-    """A line of a pax header."""
+    """One record of a pax header."""
     size = len(content) + 3
     while len(b"%d %s\n" % (size, content)) != size:
         size += 1
@@ -94,7 +94,7 @@ def record(content: bytes) -> bytes:
 
 
 def seed(form: int) -> list[bytes]:
-    """The members of an honest archive with a bit of everything."""
+    """The members of a valid archive with members of each kind."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=form, errors="surrogateescape") as tar:
 
@@ -126,56 +126,56 @@ def seed(form: int) -> list[bytes]:
 SEEDS = [seed(form) for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT)]
 
 
-def another(dice: random.Random, _: bytes) -> bytes:
+def random_member(dice: random.Random, _: bytes) -> bytes:
     """A member of any kind with any name."""
     info = tarfile.TarInfo()
     info.mtime, info.mode = dice.choice([0, 1_000_000_000, -5, 2**33]), dice.choice([0, 0o644, 0o755, 0o7777, 0o200])
     member = info.tobuf(tarfile.GNU_FORMAT)
-    member = put(member, 0, 100, dice.choice(NAMES)[:100])
-    member = put(member, 157, 100, dice.choice(LINKS)[:100])
-    return put(
+    member = with_field(member, 0, 100, dice.choice(NAMES)[:100])
+    member = with_field(member, 157, 100, dice.choice(LINKS)[:100])
+    return with_field(
         member, 156, 1, dice.choice([b"0", b"1", b"2", b"5", b"5", b"2", b"3", b"6", b"7", b"S", b"V", b"M", b"g", b"\0"])
     )
 
 
-def number(dice: random.Random, member: bytes) -> bytes:
-    """A member with another number, or what is none."""
+def with_number(dice: random.Random, member: bytes) -> bytes:
+    """The member with another number in a field, or text that is not a number."""
     start, length = dice.choice(FIELDS)
-    return put(member, start, length, dice.choice(NUMBERS).rjust(dice.choice([0, length - 1]), b"0"))
+    return with_field(member, start, length, dice.choice(NUMBERS).rjust(dice.choice([0, length - 1]), b"0"))
 
 
-def flip(dice: random.Random, member: bytes) -> bytes:
-    """A member with another byte, as a rule with the right checksum."""
+def with_byte(dice: random.Random, member: bytes) -> bytes:
+    """The member with another byte, usually with a correct checksum."""
     start = dice.randrange(min(len(member), 600))
     changed = member[:start] + bytes([dice.randrange(256)]) + member[start + 1 :]
-    return checked(changed) if dice.random() < 0.8 else changed
+    return with_checksum(changed) if dice.random() < 0.8 else changed
 
 
 def long_name(dice: random.Random, _: bytes) -> bytes:
-    """GNU's header for a long name, or a symlink's target."""
-    return extended(dice.choice([b"L", b"K"]), dice.choice(NAMES + LINKS) + b"\0")
+    """GNU's header for a long name or a symlink's target."""
+    return extension_header(dice.choice([b"L", b"K"]), dice.choice(NAMES + LINKS) + b"\0")
 
 
 def pax(dice: random.Random, _: bytes) -> bytes:
     """A pax header."""
-    return extended(dice.choice([b"x", b"x", b"g"]), record(dice.choice(RECORDS)))
+    return extension_header(dice.choice([b"x", b"x", b"g"]), record(dice.choice(RECORDS)))
 
 
 CHANGES: list[Callable[[random.Random, bytes], bytes]] = [
-    lambda dice, member: put(member, 0, 100, dice.choice(NAMES)),
-    lambda dice, member: put(member, 157, 100, dice.choice(LINKS)),
-    lambda dice, member: put(
+    lambda dice, member: with_field(member, 0, 100, dice.choice(NAMES)),
+    lambda dice, member: with_field(member, 157, 100, dice.choice(LINKS)),
+    lambda dice, member: with_field(
         member, 156, 1, dice.choice([b"0", b"1", b"2", b"5", b"L", b"K", b"x", b"g", b"S", b"\0", b"4"])
     ),
-    lambda dice, member: put(member, 257, 8, dice.choice(MAGICS)),
-    number,
-    flip,
+    lambda dice, member: with_field(member, 257, 8, dice.choice(MAGICS)),
+    with_number,
+    with_byte,
 ]
-ADDITIONS: list[Callable[[random.Random, bytes], bytes]] = [long_name, pax, another, lambda dice, member: member]
+ADDITIONS: list[Callable[[random.Random, bytes], bytes]] = [long_name, pax, random_member, lambda dice, member: member]
 
 
 def mutate(dice: random.Random, archive: list[bytes]) -> None:
-    """One change of an archive's members, in place: one is changed, added, moved to the end or left out."""
+    """Mutate the members in place: change, add, move to the end or remove one."""
     place, kind = dice.randrange(len(archive)), dice.random()
     if kind < 0.5:
         archive[place] = dice.choice(CHANGES)(dice, archive[place])
@@ -188,7 +188,7 @@ def mutate(dice: random.Random, archive: list[bytes]) -> None:
 
 
 def sample(dice: random.Random) -> bytes:
-    """An archive that was tampered with."""
+    """A mutated archive."""
     archive = list(dice.choice(SEEDS))
     for _ in range(dice.choice([0, 1, 1, 1, 2, 3, 8])):
         mutate(dice, archive)
@@ -200,18 +200,21 @@ def sample(dice: random.Random) -> bytes:
     return whole[: dice.randrange(len(whole))] if dice.random() < 0.2 else whole
 
 
-def told(mtime: int) -> int:
-    """A time, or 0 for one that is the test's own: nothing told of it."""
+def comparable_time(mtime: int) -> int:
+    """A time, or 0 for one that the test itself set."""
     return 0 if STARTED <= mtime < STARTED + 10**9 * 86400 else mtime
 
 
 def tree(top: Path) -> Tree:
-    """All that can be told of a tree, but for what `tar` and smolkit do not do alike, on purpose or by the time of day."""
-    return {name: (mode & ~0o7000, told(mtime), names, kept) for name, (mode, mtime, names, kept) in state(top).items()}
+    """Everything about a tree, except what `tar` and smolkit treat differently on purpose or what depends on the time."""
+    return {
+        name: (mode & ~0o7000, comparable_time(mtime), names, kept)
+        for name, (mode, mtime, names, kept) in state(top).items()
+    }
 
 
 def outside(place: Path) -> dict[str, object]:
-    """All that is not to be touched."""
+    """Everything that must stay untouched."""
     return {
         str(path): (path.lstat().st_mode, path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
         for path in sorted(place.rglob("*"))
@@ -219,10 +222,10 @@ def outside(place: Path) -> dict[str, object]:
 
 
 def attempt(place: Path, archive: bytes) -> str:
-    """Downloads an archive to `place`/target: "" if it is right there, else what it was refused for."""
+    """Download an archive to `place`/target: "" if it is accepted and correct, else why it was refused."""
     target = place / "target"
     try:
-        with fresh_folder(str(target)) as part:
+        with fresh_directory(str(target)) as part:
             Unpacker(part, 2**20, lambda _: None).unpack(io.BytesIO(archive))
     except errors.UnsafeArchiveError as error:
         return str(error) or "refused"
@@ -230,7 +233,7 @@ def attempt(place: Path, archive: bytes) -> str:
 
 
 def by_tar(place: Path, archive: bytes) -> Tree:
-    """What the system's tar makes of an archive. Its exit status is not asked: it fails for owners that it cannot read."""
+    """Extract with the system's tar, ignoring its exit status: it fails for owners that it cannot set."""
     (place / "plain").mkdir(0o700)
     command = ["tar", "-x", "-p", "--no-same-owner", "--delay-directory-restore", "-f", "-", "-C", str(place / "plain")]
     subprocess.run(command, input=archive, capture_output=True, check=False, timeout=60)
@@ -238,7 +241,7 @@ def by_tar(place: Path, archive: bytes) -> Tree:
 
 
 def judge(place: Path, archive: bytes) -> str:
-    """Tries an archive, and holds it to everything that is promised; why it was refused, if it was."""
+    """Try one archive, check every promise, and return why it was refused."""
     before = outside(place)
     refused = attempt(place, archive)
     if refused:
@@ -249,31 +252,31 @@ def judge(place: Path, archive: bytes) -> str:
     made = tree(target)
     for path in target.rglob("*"):
         assert not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(os.path.realpath(target)), path
-    plain = remembered(by_tar(place, archive), made)
-    assert plain == made, difference(plain, made)
+    plain = without_forgotten_times(by_tar(place, archive), made)
+    assert plain == made, differences(plain, made)
     for name in ("target", "plain"):
         shutil.rmtree(place / name)
     assert before == outside(place)
     return ""
 
 
-def remembered(plain: Tree, made: Tree) -> Tree:
-    """GNU tar forgets the time of a directory that is called `d` and `./d`: it goes by the names, not by what is there."""
+def without_forgotten_times(plain: Tree, made: Tree) -> Tree:
+    """The tree without the times that GNU tar forgets, of a directory named both `d` and `./d`."""
     return {
         name: made[name] if stat.S_ISDIR(mode) and not rest[0] and made.get(name, (0,))[0] == mode else (mode, *rest)
         for name, (mode, *rest) in plain.items()
     }
 
 
-def difference(plain: Tree, made: Tree) -> list[object]:
-    """What `tar` and smolkit do not agree on."""
+def differences(plain: Tree, made: Tree) -> list[object]:
+    """The differences between `tar` and smolkit."""
     return [
         (name, plain.get(name), made.get(name)) for name in sorted({*plain, *made}) if plain.get(name) != made.get(name)
     ]
 
 
 def fuzz(place: Path, number: int, start: int, report: Callable[[str], object]) -> None:
-    """Judges this many archives; raises with the seed of the first that is not as promised."""
+    """Judge this many archives, and raise with the seed of the first that breaks a promise."""
     (place / "kept").mkdir()
     (place / "kept/file").write_text("kept")
     (place / "kept").chmod(0o700)
@@ -287,14 +290,14 @@ def fuzz(place: Path, number: int, start: int, report: Callable[[str], object]) 
 
 
 def no_gnu_tar() -> bool:
-    """Whether there is nothing to compare with."""
+    """True if GNU tar, to compare with, is missing."""
     version = subprocess.run(["tar", "--version"], capture_output=True, check=False) if shutil.which("tar") else None
     return version is None or b"GNU tar" not in version.stdout
 
 
-@pytest.mark.skipif(no_gnu_tar(), reason="there is no GNU tar to compare with")
-def test_archives_that_were_tampered_with(tmp_path: Path) -> None:
-    """2,000 of them: refused with a typed error and nothing left, or what plain `tar` makes; nothing else is touched."""
+@pytest.mark.skipif(no_gnu_tar(), reason="needs GNU tar to compare with")
+def test_mutated_archives(tmp_path: Path) -> None:
+    """2,000 mutated archives are refused and leave nothing, or match plain `tar`, and touch nothing else."""
     reasons: list[str] = []
     fuzz(tmp_path, 2000, 0, reasons.append)
 
@@ -302,7 +305,7 @@ def test_archives_that_were_tampered_with(tmp_path: Path) -> None:
 
 
 def main(number: int, start: int) -> None:
-    """Prints how many were taken, and for what the others were refused."""
+    """Print how many archives were accepted, and why the others were refused."""
     reasons: list[str] = []
     with tempfile.TemporaryDirectory() as place:
         fuzz(Path(place), number, start, reasons.append)

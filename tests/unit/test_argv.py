@@ -1,7 +1,14 @@
-"""How each command is said, in both grammars."""
+"""The argv of each command, in both grammars."""
 
 from __future__ import annotations
 
+import re
+import shlex
+from contextlib import suppress
+from importlib import import_module
+from inspect import isabstract, isclass
+from itertools import takewhile
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -51,6 +58,7 @@ from smolkit.commands import (
     Run,
     RunDetached,
     RunTerminal,
+    Script,
     Shell,
     Spawn,
     Start,
@@ -61,18 +69,21 @@ from smolkit.commands import (
     Terminal,
     Update,
     Version,
+    guest_scripts,
 )
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.option_tables import CREATE, PACK, START
 from smolkit.commands.option_types import MachineOptions, PackOptions
 from smolkit.commands.options import choose
-from smolkit.commands.versions import SINCE
+from smolkit.commands.verb import SilentVerb, TextVerb
+from smolkit.commands.versions import ALWAYS, LONG, MINIMUM, SINCE
 from tests.samples import CREATE_OPTIONS, PACK_OPTIONS, commands, create
 
 CLASSIC, CURRENT, NEWEST = Dialect.of("1.0.1"), Dialect.of("1.0.2"), Dialect.of("1.32.2")
 
 _EXEC = Exec("NAME", ["ARGV", "--flag"], env={"K": "V"}, workdir="/DIR", timeout=30)
-# command, classic argv, argv with names as flags
+_SCRIPT = shlex.join(guest_scripts.words("true\n", "/DIR"))
+# Command, classic argv, argv of the flag grammar.
 TABLE: list[tuple[Command[Any], str, str]] = [
     (Version(), "--version", "--version"),
     (PackCreate.of("OUT", {"image": "IMAGE"}), "pack create --image IMAGE -o OUT", "pack create --image IMAGE -o OUT"),
@@ -92,13 +103,14 @@ TABLE: list[tuple[Command[Any], str, str]] = [
     (Cp("SRC", "NAME:/path"), "machine cp SRC NAME:/path", "machine cp SRC NAME:/path"),
     (Cp("NAME:/path", "DST"), "machine cp NAME:/path DST", "machine cp NAME:/path DST"),
     (Status("NAME"), "machine status --name NAME --json", "machine status --name NAME --json"),
+    (Script("NAME", "true\n", "/DIR"), f"machine exec --name NAME -- {_SCRIPT}", f"machine exec --name NAME -- {_SCRIPT}"),
     (Shell("NAME"), "machine shell --name NAME", "machine shell --name NAME"),
     (Ls(), "machine ls --json", "machine ls --json"),
     (DataDir("NAME"), "machine data-dir NAME", "machine data-dir --name NAME"),
 ]
 
 
-# Verbs that came later, or that say more to a newer engine: command, classic argv ("": it has none), the newest engine's
+# Later verbs, or ones with more flags for newer engines: command, classic argv ("" for none), the newest engine's argv.
 LATER: list[tuple[Command[Any], str, str]] = [
     (Spawn("NAME", ["A"]), "", "machine exec --name NAME -d -- A"),
     (Terminal("NAME", ["A"]), "machine exec --name NAME -i -t -- A", "machine exec --name NAME -i -t -- A"),
@@ -162,8 +174,8 @@ LATER: list[tuple[Command[Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("command", "classic", "newest"), LATER)
-def test_later_verbs_are_said_as_the_newest_engine_has_them(command: Command[Any], classic: str, newest: str) -> None:
-    """Engines that do not have them are not asked."""
+def test_later_verbs_have_the_newest_argv(command: Command[Any], classic: str, newest: str) -> None:
+    """Commands of later engines have the newest engine's argv, and older engines are not called."""
     assert ("--error-format", "json", *newest.split()) == command.argv(NEWEST)
     if classic:
         assert tuple(classic.split()) == command.argv(CLASSIC)
@@ -181,7 +193,7 @@ def test_later_verbs_are_said_as_the_newest_engine_has_them(command: Command[Any
     ],
 )
 def test_branch_was_called_fork(version: str, words: str) -> None:
-    """And its source golden; of a machine that can be branched, forkable."""
+    """Older engines have branch as fork, its source as golden, and branchable as forkable."""
     assert tuple(words.split()) == Branch.of("b", operands=["a"]).argv(Dialect.of(version))
     flag = "--branchable" if "branch" in words else "--forkable"
     start = Start("a", chosen=choose("start", START, {"branchable": True}))
@@ -191,22 +203,85 @@ def test_branch_was_called_fork(version: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(("command", "classic", "current"), TABLE)
-def test_each_command_is_said_as_its_grammar_has_it(command: Command[Any], classic: str, current: str) -> None:
-    """The names of create, delete and data-dir are positional up to 1.0.1 and flags from 1.0.2 on."""
-    assert tuple(classic.split()) == command.argv(CLASSIC)
-    assert tuple(current.split()) == command.argv(CURRENT)
+def test_each_command_has_the_argv_of_its_grammar(command: Command[Any], classic: str, current: str) -> None:
+    """create, delete and data-dir take a name as a positional argument up to 1.0.1 and as a flag from 1.0.2 on."""
+    assert tuple(shlex.split(classic)) == command.argv(CLASSIC)
+    assert tuple(shlex.split(current)) == command.argv(CURRENT)
+
+
+# Bases that are not abstract.
+BASES = {SilentVerb, TextVerb}
+
+
+def concrete_commands() -> set[type]:
+    """Every concrete command class of the package."""
+    modules = [import_module(f"smolkit.commands.{found.name}") for found in iter_modules(smolkit.commands.__path__)]
+    kinds = {kind for module in modules for kind in vars(module).values() if isclass(kind) and issubclass(kind, Command)}
+    return {kind for kind in kinds if not isabstract(kind)} - BASES
+
+
+def test_every_command_is_exported() -> None:
+    """Every concrete command is in `__all__`."""
+    exported = {getattr(smolkit.commands, name) for name in smolkit.commands.__all__}
+
+    assert concrete_commands() == {kind for kind in exported if issubclass(kind, Command) and not isabstract(kind)}
 
 
 def test_the_table_has_every_command() -> None:
-    """A new command is in the argv table, or the suite fails."""
-    exported = [getattr(smolkit.commands, name) for name in smolkit.commands.__all__]
-    concrete = {kind for kind in exported if issubclass(kind, Command) and kind is not Command}
+    """Every concrete command is in the argv table."""
+    assert concrete_commands() == {type(row[0]) for row in [*TABLE, *LATER]}
 
-    assert concrete == {type(row[0]) for row in [*TABLE, *LATER]} == {type(command) for command in commands()}
+
+def test_the_samples_have_every_command() -> None:
+    """Every concrete command is in the samples, which the grammar test and the value tests use."""
+    assert concrete_commands() == {type(command) for command in commands()}
+
+
+def features_of(argv: tuple[str, ...]) -> set[str]:
+    """The rows of the version table that an argv needs: its verb and each of its flags."""
+    words = list(takewhile(lambda word: word != "--", argv[2:] if argv[0] == "--error-format" else argv))
+    verb = " ".join(takewhile(lambda word: not word.startswith("-"), words))
+    while verb and verb not in SINCE and verb not in ALWAYS:
+        verb = verb.rpartition(" ")[0]
+    flags = {word.partition("=")[0] for word in words if word.startswith("-")}
+    return {verb, *(f"{verb} {LONG.get(flag, flag)}" for flag in flags)}
+
+
+@pytest.mark.parametrize("version", sorted({MINIMUM, *SINCE.values()}), ids=lambda version: ".".join(map(str, version)))
+def test_no_engine_is_told_what_it_does_not_have(version: tuple[int, int, int]) -> None:
+    """Each verb and each flag of each command has a row in the version table, and goes only to engines that have it."""
+    dialect, sent = Dialect(version), set()
+    for command in commands():
+        if not isinstance(command, Version | Cli):
+            with suppress(errors.UnsupportedByEngineError):
+                sent |= features_of(command.argv(dialect))
+
+    assert {"machine create", "machine create --env"} <= sent
+    assert set() == {feature for feature in sent if feature not in ALWAYS and SINCE.get(feature, (9999,)) > version}
+
+
+def test_the_samples_have_every_flag_of_the_version_table() -> None:
+    """Every row of the version table is needed by a command; fork and forkable are older names of branch and branchable."""
+    sent = {row for command in commands() if type(command) is not Version for row in features_of(command.argv(NEWEST))}
+    rows = {row for row in {*SINCE, *ALWAYS} if re.fullmatch(r"[a-z -]+ --[a-z-]+", row) and "fork" not in row}
+
+    assert set() == rows - sent
+
+
+def test_a_command_with_a_flag_that_has_no_row_is_an_error() -> None:
+    """A missing or misspelt row raises LookupError at the first call, for any version."""
+
+    class Misspelt(SilentVerb):
+        WORDS = "machine stop"
+        FIXED = ("--timeuot", "3")
+
+    for dialect in (CLASSIC, NEWEST):
+        with pytest.raises(LookupError, match="names the feature 'machine stop --timeuot'"):
+            Misspelt("m").argv(dialect)
 
 
 def test_from_and_smolfile_together_are_classic_only() -> None:
-    """Their parser refuses the pair in the engines of the flag grammar (seen from 1.4.0 on): smolkit says so first."""
+    """--from with --smolfile raises for engines of the flag grammar, whose parsers refuse it (from 1.4.0 on)."""
     command = create("NAME", from_path="PATH", smolfile="FILE")
 
     assert ("machine", "create", "--from", "PATH", "--smolfile", "FILE", "NAME") == command.argv(CLASSIC)
@@ -215,21 +290,21 @@ def test_from_and_smolfile_together_are_classic_only() -> None:
 
 
 @pytest.mark.parametrize("command", [row[0] for row in TABLE if not isinstance(row[0], Version)])
-def test_engines_that_can_are_asked_for_failures_as_json(command: Command[Any]) -> None:
+def test_newer_engines_are_asked_for_json_errors(command: Command[Any]) -> None:
     """From 1.28.1 on every command begins with --error-format json."""
     assert ("--error-format", "json") == command.argv(Dialect.of("1.28.1"))[:2]
     assert "--error-format" not in command.argv(Dialect.of("1.28.0"))
 
 
-def test_exec_is_interactive_where_failures_come_as_json() -> None:
-    """From 1.28.1 on exec runs with -i: no output cap, and streams apart."""
+def test_exec_is_interactive_where_errors_are_json() -> None:
+    """From 1.28.1 on exec runs with -i: without an output cap, and with separate streams."""
     words = ("--error-format", "json", "machine", "exec", "--name", "m", "-i", "--", "true")
 
     assert words == Exec("m", ["true"]).argv(NEWEST)
 
 
 def test_large_input_needs_an_engine_that_does_not_deadlock_on_it() -> None:
-    """Before 1.8.1 a large stdin could hang the engine."""
+    """Large input is refused before 1.8.1, where a large stdin could hang the engine."""
     command = Exec("m", ["cat"], input=b"x" * 65_537)
 
     assert "-i" in command.argv(Dialect.of("1.8.1"))
@@ -241,18 +316,18 @@ def test_large_input_needs_an_engine_that_does_not_deadlock_on_it() -> None:
     ("timeout", "word"), [(30, "30s"), (30.0, "30s"), (1.5, "1500ms"), (0.0001, "1ms"), (2.0005, "2001ms")]
 )
 def test_timeouts_have_a_unit_and_are_never_cut_short(timeout: float, word: str) -> None:
-    """The engine refuses a bare number; fractions of milliseconds round up."""
+    """Timeouts have a unit, since the engine refuses a bare number, and fractions of milliseconds are rounded up."""
     assert word in Exec("m", ["true"], timeout=timeout).argv(NEWEST)
 
 
-def test_values_that_look_like_flags_are_glued_to_theirs() -> None:
-    """`-e -dash=x` would be read as a flag."""
+def test_values_that_look_like_flags_are_joined_to_their_flag() -> None:
+    """A value that begins with a dash is joined to its flag, since `-e -dash=x` would be parsed as a flag."""
     assert "-e=-dash=x" in Exec("m", ["true"], env={"-dash": "x"}).argv(NEWEST)
     assert "./-dash" in Cp("-dash", "m:/x").argv(NEWEST)
 
 
 def test_secrets_are_named_in_argv_and_carried_by_the_environment() -> None:
-    """argv has the names of variables only; the values go to the engine's process."""
+    """argv has only the names of secrets, and the environment of the engine's process has their values."""
     invocation = Exec("m", ["true"], secrets={"TOKEN": "s3cr3t"}).invocation(NEWEST)
 
     assert "TOKEN=SMOLKIT_SECRET_TOKEN" in invocation.argv
@@ -261,8 +336,8 @@ def test_secrets_are_named_in_argv_and_carried_by_the_environment() -> None:
     assert "s3cr3t" not in repr(invocation)
 
 
-def test_a_feature_that_nobody_wrote_down_is_no_feature() -> None:
-    """A misspelt one, or a flag without its version, is a mistake in the program: it is not taken for one that all have."""
+def test_an_unknown_feature_raises() -> None:
+    """A feature without a row in the version table, or misspelt, raises instead of being taken as always supported."""
     for ask in (NEWEST.supports, NEWEST.require):
         with pytest.raises(LookupError, match=r"no row of .* names the feature 'machine create --labels'"):
             ask("machine create --labels")
@@ -270,7 +345,7 @@ def test_a_feature_that_nobody_wrote_down_is_no_feature() -> None:
 
 @pytest.mark.parametrize(("name", "value"), CREATE_OPTIONS.items())
 def test_every_option_of_create_is_refused_by_an_engine_that_lacks_it(name: str, value: object) -> None:
-    """A flag is never dropped silently: the version before the one that brought it raises, naming both."""
+    """Each option of create raises for the version before the one that added it, and names both."""
     command = create("m", **{name: value})
     feature = f"machine create {CREATE[name].flag}" if name in CREATE else f"machine create {name.upper()}"
     since = SINCE.get(feature)
@@ -294,8 +369,8 @@ def test_every_option_of_create_is_refused_by_an_engine_that_lacks_it(name: str,
         ({"volumes": ["/a:/b:ro"], "ports": [8080, (8081, 80)]}, "", "1.0.0"),
     ],
 )
-def test_values_that_later_engines_brought_to_older_flags(options: dict[str, Any], before: str, since: str) -> None:
-    """Refused by name where the engine's parser would not take them; --help of eleven engines agrees with the versions."""
+def test_values_that_later_engines_added_to_older_flags(options: dict[str, Any], before: str, since: str) -> None:
+    """Values that later versions added to older flags are refused by name for engines whose --help lacks them."""
     create("m", **options).argv(Dialect.of(since))
     if before:
         with pytest.raises(errors.UnsupportedByEngineError, match=r" with | of a remote"):
@@ -303,38 +378,38 @@ def test_values_that_later_engines_brought_to_older_flags(options: dict[str, Any
 
 
 def test_an_allow_list_that_cannot_be_read_back_is_refused() -> None:
-    """Engines below 1.27.3 do not show what policy they recorded: smolkit does not trust it there."""
+    """An allow list is refused below 1.27.3, where it cannot be read back."""
     with pytest.raises(errors.UnsupportedByEngineError, match="allow lists in ls"):
         create("m", allow_cidrs=["10.0.0.0/8"]).argv(Dialect.of("1.27.0"))
 
 
 @pytest.mark.parametrize("option", [name for name, row in CREATE.items() if row.policy])
-def test_a_network_policy_always_brings_net(option: str) -> None:
-    """Without --net some engines record neither a network nor the policy."""
+def test_a_network_policy_adds_net(option: str) -> None:
+    """A network policy always adds --net, without which some engines record neither network nor policy."""
     assert "--net" in create("m", **{option: CREATE_OPTIONS[option]}).argv(NEWEST)
 
 
-def test_the_options_that_are_typed_are_the_options_there_are() -> None:
-    """MachineOptions and PackOptions, which type checkers read, and the tables, which build argv, name the same."""
+def test_typed_options_match_the_tables() -> None:
+    """MachineOptions and PackOptions have the same options as the tables that build argv."""
     assert {*CREATE, "env", "command", "secrets"} == set(MachineOptions.__annotations__) == set(CREATE_OPTIONS)
     assert {*PACK} - {"image"} == set(PackOptions.__annotations__) == set(PACK_OPTIONS)
 
 
 def test_every_option_is_explained() -> None:
-    """The docstring of MachineOptions has each option by name."""
+    """The docstring of MachineOptions explains each option."""
     text = f"{MachineOptions.__doc__}{PackOptions.__doc__}"
 
     assert [] == [name for name in {*MachineOptions.__annotations__, *PackOptions.__annotations__} if name not in text]
 
 
 @pytest.mark.parametrize("option", ["cpus", "memory", "ports", "net", "labels", "env", "command"])
-def test_none_is_not_given(option: str) -> None:
-    """An option that is None leaves the engine's default."""
+def test_none_leaves_the_default(option: str) -> None:
+    """An option that is None is not passed to the engine."""
     assert MachineSpec() == MachineSpec.of({option: None})
 
 
 def test_commands_are_values() -> None:
-    """Equal commands are equal and hash alike; all of them can be made twice."""
+    """Commands with equal fields are equal and hash alike."""
     assert commands() == commands()
     assert len(commands()) == len(set(commands()))
     assert hash(create("a", cpus=1)) == hash(create("a", cpus=1))

@@ -1,4 +1,4 @@
-"""What one does with the async twin, under asyncio and trio."""
+"""The async client in use, under asyncio and trio."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Each of the event loops."""
+    """Each event loop."""
     return str(request.param)
 
 
 @pytest.fixture
 def pretend(tmp_path: Path) -> PretendEngine:
-    """An engine of real processes."""
+    """A pretend engine of real processes."""
     return PretendEngine(tmp_path / "engine")
 
 
 async def at_once(number: int, work: Callable[[int], Any]) -> None:
-    """So many of these in a task group."""
+    """Run this many in a task group."""
     async with create_task_group() as group:
         for each in range(number):
             group.start_soon(work, each)
 
 
 async def test_a_life(tmp_path: Path) -> None:
-    """Create, start, commands, files, a branch, and the end."""
+    """A machine is created, started, used, branched and deleted."""
     fake = FakeSmolvm()
     client = AsyncSmolvm(runner=fake)
     (tmp_path / "here").write_text("from here")
@@ -68,8 +68,8 @@ async def test_a_life(tmp_path: Path) -> None:
     assert ("1.32.2", True) == ((await client.engine).version, client.is_available())
 
 
-async def test_the_machines_of_the_dead_are_reaped() -> None:
-    """As on the sync side."""
+async def test_machines_of_dead_owners_are_reaped() -> None:
+    """reap removes machines of dead owners, as on the sync side."""
     fake = FakeSmolvm()
     client = AsyncSmolvm(runner=fake)
     machine = client.machine("old", lifetime=10)
@@ -82,7 +82,7 @@ async def test_the_machines_of_the_dead_are_reaped() -> None:
 
 
 async def test_several_branches() -> None:
-    """They are twins too."""
+    """branch_many returns async machines."""
     fake = FakeSmolvm()
     async with AsyncSmolvm(runner=fake).machine(branchable=True) as source:
         both = await source.branch_many(2, "b")
@@ -92,7 +92,7 @@ async def test_several_branches() -> None:
 
 
 async def test_200_lives_at_once() -> None:
-    """Each has its own machine, all are gone at the end, and their calls take turns."""
+    """200 lives at once each have their own machine, take turns for their calls, and leave nothing."""
     fake = FakeSmolvm()
     client = AsyncSmolvm(runner=fake)
     most = 0
@@ -109,7 +109,7 @@ async def test_200_lives_at_once() -> None:
 
 
 async def test_commands_at_once_on_one_machine(pretend: PretendEngine) -> None:
-    """They run side by side, by real processes, and no thread is made for them."""
+    """Commands run at once on one machine, as real processes and without new threads."""
     threads = set()
     met = f"echo >>{pretend.folder}/met; while [ $(wc -l <{pretend.folder}/met) -lt 20 ]; do sleep 0.02; done"
     async with AsyncSmolvm(pretend.program).machine("agent") as m:
@@ -124,8 +124,8 @@ async def test_commands_at_once_on_one_machine(pretend: PretendEngine) -> None:
     assert {threading.active_count()} == threads
 
 
-class Visits:
-    """A command that writes down when it comes and goes; it goes only once so many are there, and the test lets them.
+class Gathering:
+    """A command that counts its starts and ends, and ends only when enough of them run and the test allows it.
 
     Attributes:
         command: It.
@@ -137,72 +137,72 @@ class Visits:
         self.command = ["sh", "-c", f"echo + >>{self._log}; until {full}; do sleep 0.01; done; echo - >>{self._log}"]
 
     @property
-    def came(self) -> int:
-        """How many have come."""
+    def started(self) -> int:
+        """The number of commands that have started."""
         return self._log.read_text().count("+") if self._log.exists() else 0
 
     @property
-    def full(self) -> bool:
-        """Whether so many are there, or more."""
-        return self.came >= self._number
+    def complete(self) -> bool:
+        """True if as many run as were waited for."""
+        return self.started >= self._number
 
-    def go(self) -> None:
-        """Let them go."""
+    def release(self) -> None:
+        """Let the commands end."""
         self._go.touch()
 
     @property
     def most_at_once(self) -> int:
-        """How many were there at the same time, at the most."""
+        """The highest number that ran at once."""
         signs = self._log.read_text().split()
         return max(signs[:end].count("+") - signs[:end].count("-") for end in range(len(signs) + 1))
 
 
 @pytest.mark.parametrize("number", [1, 3])
-async def test_no_more_processes_than_one_wants(pretend: PretendEngine, number: int) -> None:
-    """`max_processes`: the others wait for their turn, live ones count, and a cancelled one takes no turn."""
-    visits = Visits(pretend.folder, number)
+async def test_max_processes(pretend: PretendEngine, number: int) -> None:
+    """`max_processes` bounds calls and followed commands, and a cancelled waiter takes no place."""
+    gathering = Gathering(pretend.folder, number)
     async with AsyncSmolvm(pretend.program, max_processes=number).machine("agent") as m:
 
         async def command(each: int) -> None:
             if each % 2:
-                await m.exec(visits.command)
+                await m.exec(gathering.command)
             else:
-                async with await m.popen(visits.command):
+                async with await m.popen(gathering.command):
                     pass
 
         with anyio.fail_after(LONGEST):
             async with create_task_group() as group:
                 for each in range(6 + number):
                     group.start_soon(command, each)
-                await anyio.to_thread.run_sync(until, lambda: visits.full)
+                await anyio.to_thread.run_sync(until, lambda: gathering.complete)
                 with anyio.move_on_after(0.1) as scope:
-                    await m.exec(visits.command)
-                assert (True, number) == (scope.cancelled_caught, visits.came)
-                visits.go()
-    assert (number, 6 + number) == (visits.most_at_once, visits.came)
+                    await m.exec(gathering.command)
+                assert (True, number) == (scope.cancelled_caught, gathering.started)
+                gathering.release()
+    assert (number, 6 + number) == (gathering.most_at_once, gathering.started)
 
 
 def test_max_processes_holds_for_threads_too(pretend: PretendEngine) -> None:
-    """The same bound, on the sync side."""
+    """`max_processes` bounds threads of the sync client too."""
     client = Smolvm(pretend.program, max_processes=2)
-    visits = Visits(pretend.folder, 2)
+    gathering = Gathering(pretend.folder, 2)
     with client.machine("agent") as m:
-        threads = [threading.Thread(target=m.exec, args=(visits.command,)) for _ in range(8)]
+        threads = [threading.Thread(target=m.exec, args=(gathering.command,)) for _ in range(8)]
         for thread in threads:
             thread.start()
-        until(lambda: visits.full)
-        visits.go()
+        until(lambda: gathering.complete)
+        gathering.release()
         for thread in threads:
             thread.join()
-    assert (2, 8) == (visits.most_at_once, visits.came)
-    with pytest.raises(TypeError, match="give max_processes to the runner"):
+    assert (2, 8) == (gathering.most_at_once, gathering.started)
+    with pytest.raises(TypeError, match="pass max_processes to the runner"):
         Smolvm(runner=FakeRunner(), max_processes=2)
     with pytest.raises(ValueError, match="max_processes"):
         Smolvm(max_processes=0)
 
 
 async def test_threads_and_tasks_wait_for_the_same_turns(pretend: PretendEngine) -> None:
-    """One runner, one bound: a thread's turn ends, and a task of an event loop goes on; and the other way round."""
+    """Threads and tasks wait for the same places of one runner, and free them for each other."""
     client = Smolvm(pretend.program, max_processes=1)
     with client.machine("agent") as m:
         done: list[str] = []
@@ -225,7 +225,7 @@ async def test_threads_and_tasks_wait_for_the_same_turns(pretend: PretendEngine)
 
 
 async def test_a_command_is_followed(pretend: PretendEngine) -> None:
-    """Lines come as they are written; one task writes while another one reads."""
+    """Lines arrive as they are written, and one task writes while another reads."""
     async with AsyncSmolvm(pretend.program).machine("agent") as m:
         process = await m.popen(["sh", "-c", "while read line; do echo got $line; done; exit 7"], stdin=True, text=True)
         lines: list[tuple[str, str]] = []
@@ -251,7 +251,7 @@ async def test_a_command_is_followed(pretend: PretendEngine) -> None:
 
 
 async def test_a_process_that_is_ended(pretend: PretendEngine) -> None:
-    """By terminate, by kill, by the end of its block; a wait may have a bound."""
+    """A process is ended by terminate, by kill or by the end of its block, and wait takes a timeout."""
     async with AsyncSmolvm(pretend.program).machine("agent") as m:
         process = await m.popen(["sleep", "60"])
         with pytest.raises(TimeoutError):
@@ -267,8 +267,8 @@ async def test_a_process_that_is_ended(pretend: PretendEngine) -> None:
         assert -9 == process.returncode
 
 
-async def test_a_reading_that_was_given_up_goes_on(pretend: PretendEngine) -> None:
-    """A cancelled iteration loses nothing: the next one has the rest."""
+async def test_a_cancelled_iteration_loses_no_output(pretend: PretendEngine) -> None:
+    """A cancelled iteration loses no output: the next one continues where it stopped."""
     async with AsyncSmolvm(pretend.program).machine("agent") as m:
         script = f"echo one; until [ -e {pretend.folder}/go ]; do sleep 0.01; done; echo two"
         process = await m.popen(["sh", "-c", script], text=True)
@@ -282,7 +282,7 @@ async def test_a_reading_that_was_given_up_goes_on(pretend: PretendEngine) -> No
 
 
 async def test_a_spawned_command() -> None:
-    """It knows its machine, and is asked for."""
+    """A spawned command knows its machine, and tells if it is running."""
     fake = FakeSmolvm()
     async with AsyncSmolvm(runner=fake).machine("agent") as m:
         spawned = await m.spawn(["sleep", "100"])
@@ -293,7 +293,7 @@ async def test_a_spawned_command() -> None:
 
 
 async def test_timeouts_of_the_guest() -> None:
-    """They are errors of smolkit's, as on the sync side."""
+    """Timeouts in the guest raise the same errors as on the sync side."""
     fake = FakeSmolvm()
     async with AsyncSmolvm(runner=fake).machine("agent") as m:
         with pytest.raises(ExecTimeoutError):
@@ -301,7 +301,7 @@ async def test_timeouts_of_the_guest() -> None:
 
 
 class Pieces(Live):
-    """Output that comes by and by."""
+    """A Live whose output comes in pieces."""
 
     def __init__(self, invocation: Invocation) -> None:
         self.invocation, self.left = invocation, [b"one ", b"two"]
@@ -312,26 +312,26 @@ class Pieces(Live):
         return ("stdout", self.left.pop(0)) if self.left else None
 
     def write(self, data: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        """Nothing is taken."""
+        """Discard the data."""
         raise BrokenPipeError(data)
 
     def close_stdin(self) -> None:
-        """Nothing to close."""
+        """No-op."""
 
     def poll(self) -> int | None:
-        """Ended, once all is read."""
+        """0 once all output is read."""
         return None if self.left else 0
 
     def end(self, *, kill: bool = False) -> None:
-        """It ends by itself."""
+        """No-op: it ends by itself."""
 
     def close(self) -> Completed:
-        """How it ended."""
+        """The completed call."""
         return Completed(self.invocation.argv, 0)
 
 
-class Far(AsyncRunner):
-    """An engine behind a connection."""
+class AsyncEngine(AsyncRunner):
+    """An async runner."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -339,19 +339,19 @@ class Far(AsyncRunner):
         self.live = False
 
     async def execute(self, invocation: Invocation) -> Completed:
-        """Says its version, or hi."""
+        """Answer with the version, or `hi`."""
         self.asked.append(invocation.argv)
         await anyio.sleep(0.001)
         return Completed(invocation.argv, 0, b"smolvm 1.32.2" if invocation.argv == ("--version",) else b"hi\n")
 
     def open(self, invocation: Invocation, *, stdin: bool) -> Live:
-        """Live, if it is to be."""
+        """Follow the call with `Pieces`."""
         return Pieces(invocation) if self.live else super().open(invocation, stdin=stdin)
 
 
-async def test_a_runner_of_ones_own() -> None:
-    """An AsyncRunner supplies `execute`, and what it follows live waits by `wait_for`."""
-    runner = Far()
+async def test_a_custom_runner() -> None:
+    """An AsyncRunner supplies `execute`, and its `Live` waits with `wait_for`."""
+    runner = AsyncEngine()
     m = AsyncSmolvm(runner=runner).machine("agent")
     assert "hi\n" == (await m.exec(["true"])).stdout
     for live, expected in ((False, b"hi\n"), (True, b"one two")):
@@ -361,8 +361,8 @@ async def test_a_runner_of_ones_own() -> None:
     assert ("--version",) == runner.asked[0]
 
 
-async def test_the_engine_is_asked_once_by_many() -> None:
-    """The first one asks, the others wait for its answer."""
+async def test_many_tasks_ask_the_version_once() -> None:
+    """Many tasks ask for the engine's version once, and wait for the one answer."""
     fake = FakeRunner()
     fake._smolkit.version = None
     fake.answer(["--version"], stdout="smolvm 1.32.2")
@@ -373,8 +373,8 @@ async def test_the_engine_is_asked_once_by_many() -> None:
     assert 1 == fake.argvs.count(("--version",))
 
 
-async def test_sync_code_of_ones_own() -> None:
-    """`in_loop` runs a function that uses the sync handles, without blocking the loop."""
+async def test_in_loop_runs_sync_code() -> None:
+    """`in_loop` runs a function that uses sync handles without blocking the event loop."""
     fake = FakeSmolvm()
     seen: list[str] = []
     other = anyio.Event()
@@ -394,7 +394,7 @@ async def test_sync_code_of_ones_own() -> None:
 
 
 async def test_a_handler_of_a_fake_may_wait() -> None:
-    """So tests of async programs decide when a command ends."""
+    """A fake's handler may wait with `wait_for`, so that a test decides when a command ends."""
     fake, go = FakeSmolvm(), anyio.Event()
 
     @fake.on("agent")
@@ -412,7 +412,7 @@ async def test_a_handler_of_a_fake_may_wait() -> None:
 
 
 async def test_a_cassette_is_recorded_and_played(tmp_path: Path) -> None:
-    """Both ways, on the async side."""
+    """Recorder and Replayer work with the async client."""
     fake = FakeSmolvm()
     with Recorder(fake, tmp_path / "tape.json") as recorder:
         async with AsyncSmolvm(runner=recorder).machine("agent") as m:
@@ -422,7 +422,7 @@ async def test_a_cassette_is_recorded_and_played(tmp_path: Path) -> None:
 
 
 async def test_observers_and_dry_runs() -> None:
-    """As on the sync side; an observer runs in the caller's context."""
+    """Observers and dry runs work as on the sync side, and an observer runs in the caller's context."""
     calls: list[str] = []
     fake = FakeSmolvm()
     span: ContextVar[str] = ContextVar("span", default="none")
@@ -437,7 +437,7 @@ async def test_observers_and_dry_runs() -> None:
 
 
 async def test_a_machine_that_dies() -> None:
-    """Its errors are the same."""
+    """A machine that dies raises the same errors as on the sync side."""
     fake = FakeSmolvm()
     fake.fail("exec", "dies")
     async with AsyncSmolvm(runner=fake).machine("agent") as m:

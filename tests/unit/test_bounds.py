@@ -1,4 +1,4 @@
-"""A timeout bounds its call, whatever the call waits for; and no call holds what others wait for longer than it must."""
+"""A timeout bounds its call, whatever the call waits for, and no call blocks others longer than it must."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from tests.unit.test_popen import in_thread, until
 
 @pytest.fixture
 def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretendEngine:
-    """An engine of real processes, on a host that is new to it."""
+    """A pretend engine of real processes, on a host where no machine was ever started."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return PretendEngine(tmp_path / "engine")
 
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """The block takes no longer."""
+    """Fail if the block takes longer."""
     started = time.monotonic()
     yield
     assert time.monotonic() - started < seconds
 
 
 def lock_file(tmp_path: Path) -> int:
-    """The lock of a host's first start, taken as by another program."""
+    """The lock of the host's first start, held as if by another program."""
     (tmp_path / "cache/smolkit").mkdir(parents=True)
     lock = os.open(tmp_path / "cache/smolkit/first-start.lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -43,7 +43,7 @@ def lock_file(tmp_path: Path) -> int:
 
 
 def test_a_start_waits_for_the_lock_within_its_timeout(pretend: PretendEngine, tmp_path: Path) -> None:
-    """Another program's first start is on its way: this one gives up in time, having run nothing."""
+    """A start that waits for another program's first start gives up within its timeout, having run nothing."""
     machine = Smolvm(pretend.program).machine("m")
     machine.create()
     lock = lock_file(tmp_path)
@@ -57,7 +57,7 @@ def test_a_start_waits_for_the_lock_within_its_timeout(pretend: PretendEngine, t
 
 @pytest.mark.parametrize("option", ["max_starts", "max_processes"])
 def test_a_start_waits_for_others_within_its_timeout(pretend: PretendEngine, option: str) -> None:
-    """Where another one has the only place, of starts or of processes."""
+    """A start that waits for a place (of starts or processes) gives up within its timeout."""
     runner = SubprocessRunner(pretend.program, version="1.32.2", **{option: 1})  # type: ignore[arg-type]
     client = Smolvm(runner=runner)
     with client.machine("slow") as slow:
@@ -71,7 +71,7 @@ def test_a_start_waits_for_others_within_its_timeout(pretend: PretendEngine, opt
 
 @pytest.mark.parametrize("what", ["version", "exec", "data-dir"])
 def test_wait_until_ends_in_its_time_on_an_engine_that_hangs(tmp_path: Path, what: str) -> None:
-    """Whatever it hangs in: the version, the look, or the search for logs. 151 s it took."""
+    """wait_until ends within its timeout if the engine hangs in any call (version, look, logs). It took 151 s."""
     program = tmp_path / "smolvm"
     hangs = "--version" if what == "version" else what
     program.write_text(
@@ -86,8 +86,8 @@ def test_wait_until_ends_in_its_time_on_an_engine_that_hangs(tmp_path: Path, wha
         machine.wait_until(log="never", timeout=1)
 
 
-def test_an_exec_that_waited_has_what_is_left(tmp_path: Path) -> None:
-    """Its host's bound counts from the beginning; one that smolkit sets counts from its turn."""
+def test_the_host_timeout_of_exec_includes_its_wait(tmp_path: Path) -> None:
+    """exec's host timeout includes the wait for a place, while the default one starts after it."""
     seen: list[float | None] = []
 
     class Seen(SubprocessRunner):
@@ -107,8 +107,8 @@ def test_an_exec_that_waited_has_what_is_left(tmp_path: Path) -> None:
         assert [None, None, 120, None] == seen
 
 
-def test_a_command_in_a_machine_of_its_own_lets_others_start(pretend: PretendEngine, tmp_path: Path) -> None:
-    """`client.run`: once its first output says that the VM is up, others may boot, in this program and in others."""
+def test_run_lets_others_start_once_its_vm_is_up(pretend: PretendEngine, tmp_path: Path) -> None:
+    """`client.run` lets others boot, in all processes, once its first output shows that its VM is up."""
     go = tmp_path / "go"
     program = tmp_path / "runs"
     program.write_text(
@@ -129,23 +129,32 @@ def test_a_command_in_a_machine_of_its_own_lets_others_start(pretend: PretendEng
     assert not client.runner._smolkit.starts._line
 
 
-def test_a_silent_one_lets_others_start_after_a_while(
-    pretend: PretendEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It says nothing of its boot; that the first start of the host has succeeded is not taken for known."""
-    monkeypatch.setattr("smolkit.runners.local.pump._BOOT", 0.3)
+class Ahead(SubprocessRunner):
+    """A runner whose clock can be set forward."""
+
+    ahead = 0.0  # seconds
+
+    def clock(self) -> float:
+        """As in Runner."""
+        return super().clock() + self.ahead
+
+
+def test_a_silent_run_lets_others_start_after_a_while(pretend: PretendEngine, tmp_path: Path) -> None:
+    """A silent `client.run` lets others boot after a while, without taking the host's first start for successful."""
     program = tmp_path / "runs"
-    go = tmp_path / "go"
+    begun, go = tmp_path / "begun", tmp_path / "go"
     program.write_text(
-        f'#!/bin/sh\ncase "$*" in *" run "*) while [ ! -e {go} ]; do sleep 0.02; done;;\n'
+        f'#!/bin/sh\ncase "$*" in *" run "*) touch {begun}; while [ ! -e {go} ]; do sleep 0.02; done;;\n'
         f'*) exec {pretend.program} "$@";; esac\n'
     )
     program.chmod(0o755)
-    runner = SubprocessRunner(program, version="1.32.2", max_starts=1, state_dir=tmp_path / "state")
+    runner = Ahead(program, version="1.32.2", max_starts=1, state_dir=tmp_path / "state")
     client = Smolvm(runner=runner)
     thread, _ = in_thread(lambda: client.run(["sleep", "infinity"]))
     try:
-        until(lambda: runner._smolkit.starts._line)
+        until(begun.exists)
+        assert runner._smolkit.starts._line
+        runner.ahead = 61
         until(lambda: not runner._smolkit.starts._line)
         assert [] == list(tmp_path.glob("state/.cache/smolvm/.smolkit-started-*"))
         with client.machine("m"):
@@ -157,7 +166,7 @@ def test_a_silent_one_lets_others_start_after_a_while(
 
 
 def test_a_forked_child_does_not_keep_the_lock(pretend: PretendEngine, tmp_path: Path) -> None:
-    """Forked in the middle of a first start, it outlives its parent's: another program may start all the same."""
+    """A child forked during a first start does not keep the lock after its parent has ended."""
     code = (
         "import os, sys, threading, time; from smolkit import Smolvm\n"
         "m = Smolvm(sys.argv[1]).machine('m'); m.create()\n"

@@ -1,4 +1,4 @@
-"""Observing calls, and planning them without running any."""
+"""Observers of calls, and dry runs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.recorded import as_json
 from tests.samples import commands
 
 
-def test_each_call_is_told(fake: FakeRunner) -> None:
-    """Command, redacted argv, duration and outcome, in order; live processes too."""
+def test_observers_get_each_call(fake: FakeRunner) -> None:
+    """An observer gets each call's command, redacted argv, duration and outcome in order, of followed processes too."""
     calls: list[Call] = []
     client = Smolvm(runner=fake, on_call=calls.append)
     fake.answer(Exec, returncode=3, times=1)
@@ -42,8 +42,8 @@ def test_each_call_is_told(fake: FakeRunner) -> None:
     assert all(call.duration >= 0 for call in calls)
 
 
-def test_an_observer_that_raises_harms_nobody(fake: FakeRunner, caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged."""
+def test_an_observer_that_raises_is_logged(fake: FakeRunner, caplog: pytest.LogCaptureFixture) -> None:
+    """An observer's exception is logged, and the call goes on."""
 
     def broken(call: Call) -> None:
         raise KeyError("observer")
@@ -56,8 +56,8 @@ def test_an_observer_that_raises_harms_nobody(fake: FakeRunner, caplog: pytest.L
 
 
 @pytest.mark.parametrize("version", ["1.8.3", "1.32.2"])
-def test_a_dry_run_harms_no_handle(version: str) -> None:
-    """What would have been deleted in it is still deleted at the end of its `with`."""
+def test_a_dry_run_changes_no_handle(version: str) -> None:
+    """A delete in a dry run does not keep a later `with` from deleting its machine."""
     fake = FakeSmolvm(version)
     client = Smolvm(runner=fake)
     with client.machine("agent") as machine:
@@ -70,7 +70,7 @@ def test_a_dry_run_harms_no_handle(version: str) -> None:
 
 
 def test_a_dry_run_runs_nothing(fake: FakeRunner, client: Smolvm, capsys: pytest.CaptureFixture[str]) -> None:
-    """Commands as values and as shell lines, which are printed; secrets are not; afterwards all is as before."""
+    """A dry run records and prints commands as shell lines without secrets, runs nothing, and leaves no trace."""
     with client.dry_run() as plan, client.machine("m", env={"K": "hidden"}, secrets={"S": "hidden"}) as machine:
         assert machine.exec(["sh", "-c", "echo $K"], input="data").ok
         assert [] == client.ls()
@@ -91,7 +91,7 @@ def test_a_dry_run_runs_nothing(fake: FakeRunner, client: Smolvm, capsys: pytest
 
 
 def test_a_dry_run_writes_no_files(tmp_path: Path) -> None:
-    """Neither in the guest nor here."""
+    """A dry run writes no files, in the guest or on the host."""
     (tmp_path / "smolvm").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "smolvm").chmod(0o755)
     client = Smolvm(runner=SubprocessRunner(tmp_path / "smolvm", version="1.32.2"))
@@ -108,7 +108,7 @@ def test_a_dry_run_writes_no_files(tmp_path: Path) -> None:
 
 
 def test_every_command_has_an_answer_in_a_dry_run(client: Smolvm) -> None:
-    """Whatever a program asks, it can go on."""
+    """Every command has an answer in a dry run, so that the program can go on."""
     with client.dry_run(echo=False) as plan:
         for command in commands():
             client.runner.run(command)
@@ -117,7 +117,7 @@ def test_every_command_has_an_answer_in_a_dry_run(client: Smolvm) -> None:
 
 
 def test_a_dry_run_without_an_engine(tmp_path: Path) -> None:
-    """The newest is spoken; afterwards its absence is an error again."""
+    """A dry run without an engine assumes the newest version, and afterwards the missing engine is an error again."""
     client = Smolvm(tmp_path / "none")
     with client.dry_run(echo=False) as plan:
         client.machine("m").start()
@@ -127,7 +127,7 @@ def test_a_dry_run_without_an_engine(tmp_path: Path) -> None:
 
 
 def test_machines_by_their_labels(client: Smolvm, fake: FakeRunner) -> None:
-    """All of the labels given must be theirs."""
+    """ls(labels=...) returns the machines that have all of the labels."""
     fake.answer(
         ["machine", "ls"],
         stdout='[{"name": "a", "labels": {"team": "ci", "x": "1"}}, {"name": "b", "labels": {"team": "ci"}}, '
@@ -140,7 +140,7 @@ def test_machines_by_their_labels(client: Smolvm, fake: FakeRunner) -> None:
 
 
 def test_free_ports(client: Smolvm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is another, nobody listens on it, and another process does not get it while this one lives."""
+    """Free ports differ, are not in use, and are not given to another process while this one lives."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     ports = [client.free_port() for _ in range(20)]
 
@@ -154,8 +154,18 @@ def test_free_ports(client: Smolvm, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "BlockingIOError" in done.stderr
 
 
-def test_a_live_process_that_fails_is_told_so(fake: FakeRunner) -> None:
-    """Its outcome is the error that its reader sees."""
+def test_a_free_port_is_one_of_the_engines_host() -> None:
+    """free_port is the runner's, whose engine may be on another host."""
+
+    class Elsewhere(FakeRunner):
+        def free_port(self) -> int:
+            return 4711
+
+    assert 4711 == Smolvm(runner=Elsewhere()).free_port()
+
+
+def test_observers_get_the_failure_of_a_process(fake: FakeRunner) -> None:
+    """An observer of a process that fails gets the error that its reader gets."""
     calls: list[Call] = []
     fake.answer(Exec, returncode=1, stderr=as_json("NOT_FOUND", "vm not found: m"))
     with pytest.raises(errors.MachineNotFoundError) as caught:
@@ -164,15 +174,15 @@ def test_a_live_process_that_fails_is_told_so(fake: FakeRunner) -> None:
     assert [caught.value] == [call.error for call in calls]
 
 
-def test_a_dry_run_hands_no_terminal_over(client: Smolvm) -> None:
-    """A shell is planned like everything else."""
+def test_a_dry_run_starts_no_shell(client: Smolvm) -> None:
+    """A dry run records a shell without giving it the terminal."""
     with client.dry_run(echo=False) as plan:
         assert 0 == client.machine("m").shell()
     assert ["smolvm --error-format json machine shell --name m"] == plan.lines
 
 
 def test_a_dry_run_in_a_dry_run_does_not_end_it(fake: FakeRunner) -> None:
-    """After the inner block nothing is run either; each has the commands of its own block."""
+    """A dry run inside another one does not end it, and each has the commands of its own block."""
     client = Smolvm(runner=fake)
     with client.dry_run(echo=False) as outer:
         client.machine("a").create()

@@ -1,4 +1,4 @@
-"""Cancelling the async twin: wherever it strikes, nothing is left, and it is not lost either."""
+"""Cancellation of the async client: wherever it strikes, it leaves nothing and is not lost."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Work = Callable[[], Coroutine[Any, Any, object]]
 
 @pytest.fixture
 def pretend(tmp_path: Path) -> PretendEngine:
-    """An engine of real processes."""
+    """A pretend engine of real processes."""
     return PretendEngine(tmp_path / "engine")
 
 
 async def by_task_cancel(work: Work, wait: Callable[[], Coroutine[Any, Any, object]], times: int) -> bool:
-    """Runs it as a task of asyncio's, and cancels that after a wait, so often. Whether it was."""
+    """Run as an asyncio task and cancel it this many times after a wait. Returns True if it was cancelled."""
     task = asyncio.ensure_future(work())
     await wait()
     for _ in range(times):
@@ -47,7 +47,7 @@ async def by_task_cancel(work: Work, wait: Callable[[], Coroutine[Any, Any, obje
 
 
 async def by_scope(work: Work, wait: Callable[[], Coroutine[Any, Any, object]], times: int) -> bool:
-    """Runs it in a cancel scope of anyio's, which cancels at every wait from then on. Whether it did."""
+    """Run in an anyio cancel scope that cancels every wait from some point on. Returns True if it was cancelled."""
     async with anyio.create_task_group() as group:
 
         async def cancel() -> None:
@@ -71,7 +71,7 @@ WAYS = [
 
 @pytest.mark.parametrize(("backend", "cancelled", "times"), WAYS)
 def test_cancelled_at_every_await_of_a_life(backend: str, cancelled: Any, times: int) -> None:
-    """On the fake, where each call of the engine is a moment: no machine, no half-booted VM, no hang."""
+    """A life on the fake that is cancelled at any await leaves no machine and no half-booted VM, and does not hang."""
 
     async def after(steps: int) -> bool:
         fake = FakeSmolvm()
@@ -106,7 +106,7 @@ def test_cancelled_at_every_await_of_a_life(backend: str, cancelled: Any, times:
 
 @pytest.mark.parametrize(("backend", "cancelled", "times"), WAYS)
 def test_cancelled_at_any_time_of_a_life_with_processes(backend: str, cancelled: Any, times: int, tmp_path: Path) -> None:
-    """Real processes, which take their time: each is over, the guest's too, and no machine is left."""
+    """A life with real processes that is cancelled at any time leaves no process, of engine or guest, and no machine."""
     pretend = PretendEngine(tmp_path / "engine")
 
     async def after(seconds: float) -> bool:
@@ -130,7 +130,7 @@ def test_cancelled_at_any_time_of_a_life_with_processes(backend: str, cancelled:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_cancelled_command_is_killed_in_the_guest(backend: str, pretend: PretendEngine) -> None:
-    """By a timeout of anyio's or of asyncio's; the machine lives on."""
+    """A command cancelled by a timeout of anyio or asyncio is killed in the guest, and the machine runs on."""
 
     async def main() -> None:
         async with AsyncSmolvm(pretend.program).machine("agent") as m:
@@ -157,8 +157,8 @@ def test_a_cancelled_command_is_killed_in_the_guest(backend: str, pretend: Prete
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_one_that_fails_ends_the_others(backend: str, pretend: PretendEngine) -> None:
-    """A task group: an exception in one block tears down the machines of all."""
+def test_a_failed_block_ends_its_task_group(backend: str, pretend: PretendEngine) -> None:
+    """An exception in one block of a task group tears down the machines of all blocks."""
 
     async def main() -> None:
         client = AsyncSmolvm(pretend.program)
@@ -183,7 +183,7 @@ def test_one_that_fails_ends_the_others(backend: str, pretend: PretendEngine) ->
 def test_asyncios_cancellation_in_a_teardown_comes_out_after_it(
     pretend: PretendEngine, cancels: int, body_fails: bool
 ) -> None:
-    """The machine is gone, also where the delete had to be tried again, and the task knows that it was cancelled."""
+    """An asyncio cancellation during teardown comes out after the machine is gone, also if the delete is tried again."""
 
     async def main() -> None:
         torn = asyncio.Event()
@@ -210,8 +210,8 @@ def test_asyncios_cancellation_in_a_teardown_comes_out_after_it(
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_teardown_that_fails_under_a_cancellation_is_told(backend: str) -> None:
-    """As a note, on what comes out."""
+def test_a_teardown_that_fails_under_a_cancellation_is_a_note(backend: str) -> None:
+    """A teardown that fails during a cancellation is a note on the exception."""
     fake = FakeSmolvm()
     fake.fail("delete", "locked", times=99)
     notes: list[str] = []
@@ -231,14 +231,14 @@ def test_a_teardown_that_fails_under_a_cancellation_is_told(backend: str) -> Non
 
 
 def test_a_coroutine_that_is_dropped_still_tears_down(pretend: PretendEngine) -> None:
-    """Its event loop is gone: the cleaning up blocks the thread instead."""
+    """A dropped coroutine whose event loop is gone still tears down, and blocks the thread for it."""
 
     async def life() -> None:
         async with AsyncSmolvm(pretend.program).machine("agent") as m:
             await m.exec(["sleep", "0.05"])
 
     async def drive(coroutine: Any, seconds: float) -> bool:
-        """Does as an event loop would, for so long. Whether it came to its end."""
+        """Run a coroutine like an event loop, for a limited time. Returns True if it ended."""
         until, go_on = time.monotonic() + seconds, partial(coroutine.send, None)
         with suppress(StopIteration):
             while True:
@@ -267,8 +267,8 @@ def test_a_coroutine_that_is_dropped_still_tears_down(pretend: PretendEngine) ->
 
 
 @pytest.mark.parametrize(("backend", "cancelled", "times"), WAYS)
-def test_a_runner_of_ones_own_is_not_cancelled_in_what_has_to_end(backend: str, cancelled: Any, times: int) -> None:
-    """Its `execute` of a create or a delete always comes to its end, and is then undone."""
+def test_a_custom_runner_is_not_cancelled_in_create_and_delete(backend: str, cancelled: Any, times: int) -> None:
+    """`execute` of a runner of one's own is not cancelled during create and delete, which are then undone."""
     fake = FakeSmolvm()
 
     class Slow(AsyncRunner):
@@ -302,7 +302,7 @@ def test_a_runner_of_ones_own_is_not_cancelled_in_what_has_to_end(backend: str, 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_start_that_is_cancelled_is_undone(backend: str, pretend: PretendEngine) -> None:
-    """`async with` deletes; `start` alone lets it come to its end."""
+    """A cancelled start is undone by `async with`, and completes on its own."""
 
     async def main() -> AsyncMachine:
         machine = AsyncSmolvm(pretend.program).machine("agent")
@@ -319,7 +319,7 @@ def test_a_start_that_is_cancelled_is_undone(backend: str, pretend: PretendEngin
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_cancelled_shell_is_ended(backend: str, tmp_path: Path) -> None:
-    """A terminal that was handed over is taken back."""
+    """A cancelled shell is ended, and gives the terminal back."""
     program = tmp_path / "smolvm"
     program.write_text(f"#!/bin/sh\nexec sleep {LONG}\n")
     program.chmod(0o755)
@@ -339,7 +339,7 @@ def test_a_cancelled_shell_is_ended(backend: str, tmp_path: Path) -> None:
 def test_a_coroutine_that_is_closed_in_another_thread_leaves_nothing(
     pretend: PretendEngine, where: str, limit: int | None
 ) -> None:
-    """Its loop and its thread are gone: what it was in the middle of is removed by the thread that closes it."""
+    """A coroutine closed in another thread, its own loop and thread gone, is torn down by that thread."""
     if where in {"create", "start"}:
         pretend.fault(where, "hang-late")
 
@@ -371,11 +371,11 @@ def test_a_coroutine_that_is_closed_in_another_thread_leaves_nothing(
     loop.close()
     assert [] == pretend.left
     for pid in [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if is_of(path, pretend, LONG)]:
-        os.kill(pid, signal.SIGKILL)  # what hung, and the pretend guest's: a real VM would have ended with its machine
+        os.kill(pid, signal.SIGKILL)  # hung processes, and the pretend guest's: a real VM's end with their machine
 
 
 def is_of(path: Path, pretend: PretendEngine, word: str) -> bool:
-    """Whether this process is the pretend engine's, or its guest's."""
+    """True if this process belongs to the pretend engine or its guest."""
     with suppress(OSError):
         words = path.read_bytes()
         return str(pretend.folder).encode() in words or word.encode() in words

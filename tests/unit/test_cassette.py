@@ -1,4 +1,4 @@
-"""Calls that are recorded once, and replayed."""
+"""Recording calls and replaying them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from smolkit.testing.scrubbing import Scrubber
 
 
 def session(client: Smolvm, folder: Path) -> list[object]:
-    """What is recorded, and replayed."""
+    """The calls that are recorded and replayed."""
     (folder / "in").write_bytes(b"\xff\0")
     with client.machine(env={"BASE": "hidden-base"}) as machine:
         found: list[object] = [machine.exec(["echo", "out"]).stdout, machine.sh("echo err >&2; exit 3").returncode]
@@ -61,7 +61,7 @@ def tape(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("ordered", [False, True])
 def test_a_session_is_replayed(tape: Path, tmp_path: Path, ordered: bool) -> None:
-    """In another folder, with a machine of another fresh name: the same answers, the same errors, the same files."""
+    """A replayed session gives the same answers, errors and files, in another directory and with another fresh name."""
     (tmp_path / "b").mkdir()
     replayer = Replayer(tape, ordered=ordered)
     assert "1.32.2" == replayer.engine.version
@@ -72,8 +72,8 @@ def test_a_session_is_replayed(tape: Path, tmp_path: Path, ordered: bool) -> Non
     assert b"" == replayer.read_log("/nowhere", 0)
 
 
-def test_no_secret_is_on_tape(tape: Path) -> None:
-    """Neither a secret, wherever it was heard, nor a variable's value; the rest can be read."""
+def test_no_secret_is_recorded(tape: Path) -> None:
+    """A cassette has no secret, wherever it occurred, and no variable's value, and is readable otherwise."""
     text = tape.read_text()
     assert "s3cr3t-value" not in text
     assert "hidden-base" not in text
@@ -83,8 +83,8 @@ def test_no_secret_is_on_tape(tape: Path) -> None:
     assert ["--error-format", "json", "machine", "create", "-e", "BASE=***"] == whole["calls"][0]["argv"][:6]
 
 
-def test_what_is_not_on_tape(tape: Path) -> None:
-    """It is told, with what there is; so is what was not asked for."""
+def test_an_unrecorded_call_raises(tape: Path) -> None:
+    """A call that was not recorded raises with a list of those that were, and so does an unused one at the end."""
     replayer = Replayer(tape)
     with pytest.raises(UnexpectedCommandError, match=r"has no such call: smolvm .*machine ls[^$]*machine create"):
         Smolvm(runner=replayer).ls()
@@ -92,8 +92,8 @@ def test_what_is_not_on_tape(tape: Path) -> None:
         replayer.assert_done()
 
 
-def test_order_is_strict_where_asked(tmp_path: Path) -> None:
-    """Else any order will do; input counts."""
+def test_order_is_strict_if_ordered(tmp_path: Path) -> None:
+    """With ordered=True the order must match, otherwise any order works, and stdin must match in both."""
     fake = FakeSmolvm()
     with Recorder(fake, tmp_path / "tape.json") as runner, Smolvm(runner=runner).machine("m") as machine:
         machine.exec(["cat"], input="one")
@@ -116,7 +116,7 @@ def test_order_is_strict_where_asked(tmp_path: Path) -> None:
 
 
 def test_a_secret_in_a_command_hides_only_itself(tmp_path: Path) -> None:
-    """The rest of the word counts."""
+    """A secret in an argument hides only itself, and the rest of the argument must match."""
     fake = FakeSmolvm()
     fake.on("deploy", "done\n")
     with Recorder(fake, tmp_path / "tape.json") as runner, Smolvm(runner=runner).machine("m") as machine:
@@ -130,7 +130,7 @@ def test_a_secret_in_a_command_hides_only_itself(tmp_path: Path) -> None:
 
 
 def test_waiting_takes_no_time(tmp_path: Path) -> None:
-    """The clock goes on by what is waited and what the calls took."""
+    """Replaying takes no time: the clock advances by waits and recorded durations."""
     fake = FakeSmolvm()
     with Recorder(fake, tmp_path / "tape.json") as runner, Smolvm(runner=runner).machine("m") as machine:
         machine.exec(["sleep", "5"])
@@ -142,14 +142,14 @@ def test_waiting_takes_no_time(tmp_path: Path) -> None:
 
 
 def test_not_a_cassette(tmp_path: Path) -> None:
-    """Nor one of a later smolkit."""
+    """A file that is not a cassette, or of a later version, is refused."""
     (tmp_path / "x.json").write_text('{"smolkit cassette": 99}')
     with pytest.raises(ValueError, match="not a cassette"):
         Replayer(tmp_path / "x.json")
 
 
 def recorded(path: Path, said: str | bytes, **options: Any) -> str:
-    """The tape of a command that says this."""
+    """The cassette of a command with this output."""
     fake = FakeSmolvm()
     fake.on("say", said)
     with Recorder(fake, path) as runner, Smolvm(runner=runner).machine("m") as machine:
@@ -158,23 +158,23 @@ def recorded(path: Path, said: str | bytes, **options: Any) -> str:
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_secrets_that_have_a_part_in_common_are_gone_whole(tmp_path: Path, order: int) -> None:
-    """One begins like another, is in it, or ends as the other begins."""
+def test_overlapping_secrets_are_removed_completely(tmp_path: Path, order: int) -> None:
+    """Secrets that overlap or contain each other are removed completely."""
     secrets = dict(list({"A": "s3cr3t", "B": "s3cr3t-and-more", "C": "more-and", "D": "xs3cr3t"}.items())[::order])
     text = recorded(tmp_path / "tape", "s3cr3t-and-more s3cr3t-and-more-and xs3cr3t-and-more s3cr3t", secrets=secrets)
 
     assert '"stdout": "*** *** *** ***"' in text
 
 
-def test_short_secrets_are_gone_where_they_stand_by_themselves(tmp_path: Path) -> None:
-    """They are part of other words as well, which are kept."""
+def test_short_secrets_are_removed_as_whole_words(tmp_path: Path) -> None:
+    """Short secrets are removed as whole words, and kept inside other words."""
     text = recorded(tmp_path / "tape", "pin=7q;7q 7qx x7q '7q'", secrets={"A": "7q"})
 
     assert '"stdout": "pin=***;*** 7qx x7q \'***\'"' in text
 
 
-def test_values_of_variables_are_gone_wherever_they_were_heard(tmp_path: Path) -> None:
-    """Of the command, the machine, the runner and files; but for such short ones as all answers have."""
+def test_values_of_variables_are_removed_everywhere(tmp_path: Path) -> None:
+    """Values of variables of command, machine, runner and files are removed everywhere, except very short ones."""
     (tmp_path / "file").write_text("f1le-secret\n")
     fake = FakeSmolvm(env={"HOST": "h0st-value", "PROXY": "http://me:p%40ss-word@proxy:1"})
     fake.on("say", "mach1ne-value c0mmand-value h0st-value f1le-secret 1 on true root p@ss-word p%40ss-word")
@@ -191,7 +191,7 @@ def shell_quoted(text: str) -> str:
 
 
 def backslashed(text: str) -> str:
-    """As bash's `printf %q` has it, but for line ends."""
+    """Quoted like bash's `printf %q`, except for line ends."""
     return "".join(c if c.isalnum() or c == "\n" else f"\\{c}" for c in text)
 
 
@@ -234,8 +234,8 @@ SECRETS = [
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("secret", SECRETS)
-def test_a_secret_is_gone_in_whatever_form(form: str, secret: str) -> None:
-    """Nothing of it is left; what stands around it is."""
+def test_a_secret_is_removed_in_each_form(form: str, secret: str) -> None:
+    """A secret is removed in each of its forms, and the text around it stays."""
     found = Scrubber([secret]).text(f"before [{FORMS[form](secret)}] after")
     left = found.removeprefix("before [").removesuffix("] after")
 
@@ -248,8 +248,8 @@ def test_a_secret_is_gone_in_whatever_form(form: str, secret: str) -> None:
 @pytest.mark.parametrize("after", ["", "\n", "and more text after it"])
 @pytest.mark.parametrize("secret", [*SECRETS, "x" * 100 + "?" * 30])
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes])
-def test_a_secret_is_gone_in_base64(before: str, after: str, secret: str, encode: Callable[[bytes], bytes]) -> None:
-    """By itself or in the middle of other text, at each of its three places, in either alphabet, in lines or in one."""
+def test_a_secret_is_removed_in_base64(before: str, after: str, secret: str, encode: Callable[[bytes], bytes]) -> None:
+    """A secret is removed in base64 of both alphabets, at each offset, alone, inside other text and across lines."""
     data = (before + secret + after).encode()
     text = encode(data).decode()
     for form in (text, text.rstrip("="), text.replace("\n", "\r\n"), json.dumps(text), urllib.parse.quote(text)):
@@ -262,25 +262,25 @@ def test_a_secret_is_gone_in_base64(before: str, after: str, secret: str, encode
 @settings(derandomize=True, deadline=None)
 @given(st.text(min_size=4).filter(lambda text: len(text.strip()) >= 4), st.text(), st.text())
 def test_no_secret_survives(secret: str, before: str, after: str) -> None:
-    """Whatever it is, and whatever stands around it; in text and in bytes that are none."""
+    """Any secret is removed from any text and from bytes that are not text."""
     scrub = Scrubber([secret])
     for data in (f"{before}{secret}{after}".encode(), b"\xff" + f"{before}{secret}{after}".encode() + b"\0"):
         assert secret.strip().encode() not in scrub.data(data)
 
 
-def test_a_hostile_guest_does_not_keep_a_recorder_busy() -> None:
-    """What nearly is a secret, without end."""
+def test_scrubbing_takes_linear_time() -> None:
+    """Output that nearly matches a secret, without end, is scrubbed in linear time."""
     scrub = Scrubber(['\\\\ "\'quoted" \\ \n\t secret\\\\', "aaaa"])
     runs = [b"\\", b" ", b"a", b"%255c", b"\\n", b"\\ \n", b'\\\\ "\'quoted" ']
     started = time.process_time()
     for piece in (*runs, *(b'quoted"' + run * 500 for run in runs)):
         scrub.data(piece * (2**16 // len(piece)))
 
-    assert time.process_time() - started < 60  # seconds, of about one: what does not grow as its input does takes hours
+    assert time.process_time() - started < 60  # seconds; it takes about one, and hours if it is not linear
 
 
 def test_the_engines_json_stays_json(tmp_path: Path) -> None:
-    """Also where a secret is a number that it has."""
+    """The engine's JSON stays valid, also if a secret is one of its numbers."""
     fake = FakeSmolvm()
     secrets = {"PID": "4242", "MEM": "8192"}
     with Recorder(fake, tmp_path / "tape") as runner, Smolvm(runner=runner).machine("m", secrets=secrets) as machine:
@@ -292,7 +292,7 @@ def test_the_engines_json_stays_json(tmp_path: Path) -> None:
 
 
 def test_a_tree_with_a_secret_in_it_is_replayed(tmp_path: Path) -> None:
-    """What is no text keeps its length without it."""
+    """Binary data keeps its length when a secret is removed from it."""
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "key").write_text("the s3cr3t-value and more")
     secrets = {"A": "s3cr3t-value"}
@@ -310,8 +310,8 @@ def test_a_tree_with_a_secret_in_it_is_replayed(tmp_path: Path) -> None:
     assert "the ************ and more" == (tmp_path / "again" / "key").read_text()
 
 
-def test_words_that_are_no_text_are_recorded(tmp_path: Path) -> None:
-    """Byte by byte."""
+def test_arguments_that_are_not_utf8_are_recorded(tmp_path: Path) -> None:
+    """Arguments that are not UTF-8 are recorded byte by byte."""
     fake = FakeRunner()
     fake.answer(["machine"], "done\n")
     with Recorder(fake, tmp_path / "tape") as runner:
@@ -323,10 +323,10 @@ def test_words_that_are_no_text_are_recorded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("block_fails", [False, True])
-def test_a_tape_that_cannot_be_written_costs_neither_the_old_one_nor_the_error(
+def test_a_cassette_that_cannot_be_written_keeps_the_old_one_and_the_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_fails: bool
 ) -> None:
-    """The exception of the block comes out, and says so; without one the failure does."""
+    """A cassette that cannot be written keeps the old file, and adds a note to the block's exception or raises its own."""
     recorded(tmp_path / "tape", "old")
     (tmp_path / "tape").chmod(0o600)
     old = (tmp_path / "tape").read_text()
@@ -348,5 +348,5 @@ def test_a_tape_that_cannot_be_written_costs_neither_the_old_one_nor_the_error(
 
 
 def no_space(*_: object) -> None:
-    """The disk is full."""
+    """Fail as on a full disk."""
     raise OSError(28, "No space left on device")

@@ -1,4 +1,4 @@
-"""Child processes that cannot be lost, mistaken for another, or said to have succeeded."""
+"""Child processes are never lost, mistaken for another or wrongly successful."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from typing import Any
 import pytest
 
 from smolkit import Machine, Smolvm, SubprocessRunner
-from smolkit.runners.local.capture import Call
-from smolkit.runners.local.child import Child
+from smolkit.runners.local.capture import CapturedCall
+from smolkit.runners.local.child import LiveChild
 from smolkit.runners.local.posix import LOST, ChildProcess
+from smolkit.runners.local.watchdog import Watchdog
 from smolkit.testing import PretendEngine
+from tests.processes import until
 
 SLEEP = ("/bin/sleep", ("sleep", "60"))
 
 
 @pytest.fixture
 def child() -> Iterator[ChildProcess]:
-    """One that sleeps for a minute."""
+    """A child that sleeps for a minute."""
     child = ChildProcess()
     child.open_pipes(stdin=False)
     child.start(*SLEEP, {})
@@ -38,7 +40,7 @@ def child() -> Iterator[ChildProcess]:
 
 
 def run_true() -> None:
-    """Another child, from its start to its end."""
+    """Run another child from start to end."""
     child = ChildProcess()
     child.start("/bin/true", ("true",), {})
     child.wait()
@@ -47,12 +49,12 @@ def run_true() -> None:
 
 
 def children(states: str = "RSDTtZ") -> set[int]:
-    """The processes that are this one's, dead ones too."""
+    """The children of this process, zombies included."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-        except OSError:  # gone by now
+        except OSError:  # it has ended
             continue
         if int(parent) == os.getpid() and state in states:
             found.add(int(stat.parent.name))
@@ -60,7 +62,7 @@ def children(states: str = "RSDTtZ") -> set[int]:
 
 
 def living() -> set[int]:
-    """Those that live, and go on living."""
+    """The children that are alive, and stay so."""
     deadline = time.monotonic() + 0.8
     while (found := children("RSDTt")) and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -68,7 +70,7 @@ def living() -> set[int]:
 
 
 def interrupted_at(point: int, codes: set[CodeType]) -> Callable[[FrameType, str, Any], Any]:
-    """A trace function that is a Ctrl-C before the so manieth instruction in these functions."""
+    """A trace function that raises KeyboardInterrupt before the nth instruction in these functions."""
     seen = 0
 
     def instruction(frame: FrameType, event: str, arg: Any) -> Any:
@@ -82,7 +84,7 @@ def interrupted_at(point: int, codes: set[CodeType]) -> Callable[[FrameType, str
     def call(frame: FrameType, event: str, arg: Any) -> Any:
         if frame.f_code not in codes:
             return None
-        frame.f_trace = instruction  # 3.13 wants it first
+        frame.f_trace = instruction  # Python 3.13 needs this before the next event
         frame.f_trace_opcodes = True
         return instruction
 
@@ -90,38 +92,38 @@ def interrupted_at(point: int, codes: set[CodeType]) -> Callable[[FrameType, str
 
 
 def create(machine: Machine) -> None:
-    """It is undone."""
+    """A create, which is undone."""
     machine.create()
 
 
 def command(machine: Machine) -> None:
-    """It is ended, before its time."""
+    """A command, which is ended early."""
     machine.exec(["sleep", "1"])
 
 
 def followed(machine: Machine) -> None:
-    """Likewise."""
+    """A followed command, which is ended early."""
     with machine.popen(["sleep", "1"]) as process:
         process.wait()
 
 
-START = [ChildProcess.open_pipes, ChildProcess.start, Call.run]
+START = [ChildProcess.open_pipes, ChildProcess.start, CapturedCall.run_to_end]
 
 
 @pytest.mark.parametrize(
     ("work", "functions"),
-    [(create, START), (command, START), (followed, [*START[:2], Child.__init__, SubprocessRunner.open])],
+    [(create, START), (command, START), (followed, [*START[:2], LiveChild.__init__, SubprocessRunner.open])],
 )
 def test_an_interrupt_at_any_instruction_of_a_start(
     tmp_path: Path, work: Callable[[Machine], None], functions: list[Any]
 ) -> None:
-    """There is never a child that nobody knows, nor a machine."""
+    """An interrupt at any instruction of a start leaves no unknown child and no machine."""
     engine = PretendEngine(tmp_path)
     machine = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2")).machine("m")
     if work is not create:
         machine.create()
         machine.start()
-    sys._getframe().f_trace_opcodes = True  # from 3.12 on no frame has them, unless this one does
+    sys._getframe().f_trace_opcodes = True  # from Python 3.12 on, opcode events need it in the calling frame
     others = children()
     expected, codes, point, over = (engine.left, living()), {function.__code__ for function in functions}, 0, False
     while not over:
@@ -139,12 +141,55 @@ def test_an_interrupt_at_any_instruction_of_a_start(
             machine.delete()
         assert expected == (engine.left, living()), f"instruction {point}"
     assert point > 100
-    run_true()  # reaps what had only just been killed
+    run_true()  # reaps a child that was just killed
     assert set() == children("Z") - others
 
 
-def test_a_dead_child_keeps_its_number_until_it_is_reaped(child: ChildProcess) -> None:
-    """Its end is seen and waited for as often as one likes, and signals meet nobody else."""
+def waiting_shells(place: Path) -> list[str]:
+    """The watchdogs of this test, which has a PATH of its own."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            argv, env = ((folder / name).read_bytes() for name in ("cmdline", "environ"))
+        except OSError:  # gone by now
+            continue
+        if b"\0smolkit-watchdog\0" in argv and f"PATH={place}:".encode() in env:
+            found.append(folder.name)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket")  # which was made and had no name yet: Python closes it
+def test_an_interrupt_at_any_instruction_of_a_watchdogs_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watchdog works or is replaced with the next machine; none outlives its socket, and no child process is left."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    functions: list[Any] = [Watchdog._start, Watchdog._start_shell, ChildProcess.open_session, ChildProcess.start]
+    sys._getframe().f_trace_opcodes = True  # as above
+    others, codes, point, over = living(), {function.__code__ for function in functions}, 0, False
+    while not over:
+        point += 1
+        watchdog, machine = Watchdog(), [("host", "m")]
+        before = sys.gettrace()
+        sys.settrace(interrupted_at(point, codes))
+        try:
+            watchdog.begin_making(machine, "{}")
+            over = True
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        if not over:
+            watchdog.begin_making(machine, "{}")
+        assert waiting_shells(tmp_path)
+        watchdog.end_making(machine, made=False)
+        assert "0" == watchdog._sent_state
+        watchdog.close()
+        assert others == living(), f"instruction {point}"
+    assert point > 100
+    until(lambda: not waiting_shells(tmp_path))
+
+
+def test_a_dead_child_keeps_its_pid_until_it_is_reaped(child: ChildProcess) -> None:
+    """A dead child keeps its PID until it is reaped, so that waits repeat its status and signals reach no other process."""
     child.signal(signal.SIGTERM)
 
     assert -signal.SIGTERM == child.wait() == child.poll() == child.wait(0)
@@ -154,8 +199,8 @@ def test_a_dead_child_keeps_its_number_until_it_is_reaped(child: ChildProcess) -
     assert not Path(f"/proc/{child.pid}").exists()
 
 
-def test_no_signal_is_sent_to_a_number_that_was_given_back(child: ChildProcess, mocker: Any) -> None:
-    """Not after it was reaped by us; nor by others, who did not say so."""
+def test_no_signal_is_sent_to_a_reaped_pid(child: ChildProcess, mocker: Any) -> None:
+    """No signal is sent to a PID that was reaped, by this code or by other code."""
     other = ChildProcess()
     other.start("/bin/true", ("true",), {})
     os.waitpid(other.pid, 0)
@@ -170,8 +215,8 @@ def test_no_signal_is_sent_to_a_number_that_was_given_back(child: ChildProcess, 
     assert (LOST, True) == (other.poll(), other.lost)
 
 
-def test_a_signal_handler_that_meets_a_reap_signals_nobody(child: ChildProcess, mocker: Any) -> None:
-    """It may kill what it likes in the very moment in which the number is given back."""
+def test_a_signal_handler_during_a_reap_signals_no_other_process(child: ChildProcess, mocker: Any) -> None:
+    """A signal handler that kills the child while it is being reaped signals no other process."""
     child.signal(signal.SIGKILL)
     child.wait()
     kill, waitpid = mocker.patch("os.killpg"), os.waitpid
@@ -187,7 +232,7 @@ def test_a_signal_handler_that_meets_a_reap_signals_nobody(child: ChildProcess, 
 
 
 def test_a_child_that_is_dropped_is_killed() -> None:
-    """And reaped, now or when the next one starts."""
+    """A dropped child is killed and reaped, at once or when the next one starts."""
     child = ChildProcess()
     child.open_pipes(stdin=True)
     child.start(*SLEEP, {})
@@ -199,8 +244,8 @@ def test_a_child_that_is_dropped_is_killed() -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_child_is_waited_for_in_time(child: ChildProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the system's way to wait for one, and without."""
+def test_a_wait_for_a_child_has_a_timeout(child: ChildProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child is waited for with a timeout, with and without pidfd."""
     with pytest.raises(TimeoutError):
         child.wait(0.05)
     child.close()
@@ -209,7 +254,7 @@ def test_a_child_is_waited_for_in_time(child: ChildProcess, monkeypatch: pytest.
 
 
 def test_where_python_cannot_look_without_reaping(child: ChildProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On macOS, before 3.13: the status is as exact, and there is no signal after it."""
+    """Without os.waitid (macOS before Python 3.13) the status is exact, and no signal is sent after it."""
     monkeypatch.delattr(os, "waitid")
     assert child.poll() is None
     child.signal(signal.SIGTERM)
@@ -220,7 +265,7 @@ def test_where_python_cannot_look_without_reaping(child: ChildProcess, monkeypat
 
 
 def test_what_a_child_inherits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three files, no blocked signals, and none ignored that it is ended by or needs; the others as they are."""
+    """A child inherits three files, no blocked signals and no ignored ones that it needs, and the other signal settings."""
     script = "ls /dev/fd/ | wc -l; cat /proc/self/status | grep -E 'SigBlk|SigIgn'; cat"
     extra = os.dup(2)
     os.set_inheritable(extra, True)  # noqa: FBT003  (as it is)
@@ -242,14 +287,14 @@ def test_what_a_child_inherits(monkeypatch: pytest.MonkeyPatch) -> None:
     child.reap()
     child.close()
 
-    assert 4 == int(files)  # with the one that ls reads
+    assert 4 == int(files)  # three, and the directory that ls reads
     assert 0 == int(blocked.split()[1], 16)
     ours = int(ignoring.split()[1], 16)
     assert [False, False, False, True] == [bool(ours & (1 << (number - 1))) for number in ignored]
 
 
 def test_a_limit_below_an_open_descriptor_keeps_no_child_from_starting() -> None:
-    """A program may lower its limit of descriptors while it has higher ones that children inherit: of another library."""
+    """A limit lowered below an open descriptor that children inherit does not keep a child from starting."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     high = fcntl.fcntl(2, fcntl.F_DUPFD, 200)
     try:

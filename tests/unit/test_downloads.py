@@ -1,4 +1,4 @@
-"""Downloads from machines whose guest attacks, or is only strange."""
+"""Downloads from machines whose guest attacks, or is only unusual."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.test_hostile_archives import MIB
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A machine whose guest's files are this host's, and whose guest's programs are those in `bin`, if it has them."""
+    """A machine whose guest uses this host's files, and the programs in `bin` if there are some."""
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin/smolvm"
     script = f'PATH={tmp_path}/bin:$PATH; while [ "$1" != -- ]; do shift; done; shift; exec "$@"'
@@ -27,14 +27,14 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def says(folder: Path, name: str, script: str) -> None:
-    """Replaces one of the guest's programs."""
+    """Replace one of the guest's programs."""
     (folder / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
     (folder / "bin" / name).chmod(0o755)
 
 
 @pytest.mark.parametrize("program", ["tar", "tar --format=posix", "busybox tar", "bsdtar"])
-def test_a_tree_comes_out_as_it_is(machine: Machine, tmp_path: Path, program: str) -> None:
-    """To the last bit, by whatever the guest has for a tar: names, contents, modes, times and links; 10,000 files."""
+def test_a_tree_is_downloaded_exactly(machine: Machine, tmp_path: Path, program: str) -> None:
+    """A tree of 10,000 files keeps names, contents, modes, times and symlinks, whatever tar the guest has."""
     if shutil.which(program.split(maxsplit=1)[0]) is None:
         pytest.skip(f"this host has no {program}")
     guest = nasty(tmp_path / "guest", 10_000 if program == "tar" else 100)
@@ -49,7 +49,7 @@ def test_a_tree_comes_out_as_it_is(machine: Machine, tmp_path: Path, program: st
 
 @pytest.mark.parametrize("name", ["文" * 80, "n" * 255, "x" * 60 + "é" * 90], ids=["CJK", "longest", "mixed"])
 def test_a_target_with_a_long_name(machine: Machine, tmp_path: Path, name: str) -> None:
-    """As long as the file system has it: bytes count, and what is made beside it has a name that fits."""
+    """A target may have the longest name that the file system allows, in bytes, also for the temporary file beside it."""
     (tmp_path / "folders").mkdir()
     (tmp_path / "files").mkdir()
     machine.download(tmp_path / "folders", tmp_path / "folders" / name)
@@ -59,16 +59,16 @@ def test_a_target_with_a_long_name(machine: Machine, tmp_path: Path, name: str) 
 
 
 def answered(folder: Path, name: str, answer: bytes) -> None:
-    """Has one of the guest's programs, or its shell, answer like this."""
+    """Let one of the guest's programs, or its shell, answer like this."""
     (folder / "answer").write_bytes(answer)
     says(folder, name, f"exec cat {folder}/answer")
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/b", "a/", "/", ".", ".."])
-def test_names_that_are_none(machine: Machine, tmp_path: Path, name: str) -> None:
-    """A guest's listing has no dots and no slashes: a program that joins its names to a path would leave it."""
+def test_invalid_names_are_refused(machine: Machine, tmp_path: Path, name: str) -> None:
+    """A guest's listing with `.`, `..` or slashes is refused, since callers join names to paths."""
     answered(tmp_path, "sh", b"fine\0..fine\0..." + b"\0" + name.encode() + b"\0")
-    with pytest.raises(errors.GuestFileError, match="the guest's list of '/d' has") as caught:
+    with pytest.raises(errors.GuestFileError, match="the guest sent an invalid directory entry of '/d'") as caught:
         machine.listdir("/d")
 
     assert "/d" == caught.value.filename
@@ -80,11 +80,11 @@ SIZES = [b"", b"\n", b"x", b"-1", b"1e9", b"1 2", b"\xff", b"0x10", b"1_0", b"9"
 
 
 @pytest.mark.parametrize("said", SIZES)
-def test_sizes_that_are_none(client: Smolvm, fake: FakeRunner, tmp_path: Path, said: bytes) -> None:
-    """A guest that is asked how much there is (for `progress`) and says nonsense: a typed error, and nothing is made."""
+def test_invalid_sizes_are_refused(client: Smolvm, fake: FakeRunner, tmp_path: Path, said: bytes) -> None:
+    """A malformed total size from a guest (asked for `progress`) is a typed error, and nothing is made."""
     fake.answer(["machine", "exec"], stdout="41ed 1 0 0 1\n", times=1)
     fake.answer(["machine", "exec"], stdout=said, times=1)
-    with pytest.raises(errors.GuestFileError, match="the guest's size of '/x' has"):
+    with pytest.raises(errors.GuestFileError, match="the guest sent an invalid size of '/x'"):
         client.machine("m").download("/x", tmp_path / "new", progress=lambda done, total: None)
 
     assert [] == os.listdir(tmp_path)
@@ -101,15 +101,15 @@ STATS = [
 
 
 @pytest.mark.parametrize("said", STATS)
-def test_numbers_that_no_file_has(client: Smolvm, fake: FakeRunner, said: bytes) -> None:
-    """A guest's stat has no number for which Python's own functions of files would raise an OverflowError."""
+def test_impossible_stat_numbers_are_refused(client: Smolvm, fake: FakeRunner, said: bytes) -> None:
+    """A guest's stat with numbers beyond what Python's own file functions take is refused."""
     fake.answer(["machine", "exec"], stdout=said)
-    with pytest.raises(errors.GuestFileError, match="the guest's stat of '/x' has"):
+    with pytest.raises(errors.GuestFileError, match="the guest sent an invalid stat of '/x'"):
         client.machine("m").stat("/x")
 
 
-def test_answers_that_do_not_end(machine: Machine, tmp_path: Path) -> None:
-    """A guest that is asked for a line, or names, and never stops: ended soon, whatever the runner takes of others."""
+def test_endless_answers_are_cut_off(machine: Machine, tmp_path: Path) -> None:
+    """An answer of one line or of names that never ends is cut off early, whatever limit the runner has."""
     says(tmp_path, "sh", "exec cat /dev/zero")
     with pytest.raises(errors.OutputLimitError):
         machine.listdir("/x")
@@ -121,29 +121,27 @@ def test_answers_that_do_not_end(machine: Machine, tmp_path: Path) -> None:
         assert peak() - before < 16 * MIB
 
 
-def test_files_that_do_not_end(machine: Machine, tmp_path: Path) -> None:
-    """An endless or growing file ends at the limit, and nothing is kept; so does a guest that never stops to complain."""
+def test_endless_files_stop_at_the_limit(machine: Machine, tmp_path: Path) -> None:
+    """A file that never ends or grows stops at the limit and keeps nothing, and so does an endless stderr."""
     (tmp_path / "out").mkdir()
-    with pytest.raises(errors.UnsafeArchiveError, match="more than was to be taken"):
+    with pytest.raises(errors.UnsafeArchiveError, match="more bytes than the limit"):
         machine.download("/dev/zero", tmp_path / "out/x", limit=MIB)
     (tmp_path / "file").write_bytes(b"x" * 1000)
     says(tmp_path, "cat", "exec yes")
-    with pytest.raises(errors.UnsafeArchiveError, match="more than was to be taken"):
+    with pytest.raises(errors.UnsafeArchiveError, match="more bytes than the limit"):
         machine.download(tmp_path / "file", tmp_path / "out/x", limit=1000)
     says(tmp_path, "cat", "exec yes >&2")
     says(tmp_path, "tar", "exec yes >&2")
     for source in (tmp_path / "file", tmp_path):
-        with pytest.raises(errors.GuestFileError, match="say too much"):
+        with pytest.raises(errors.GuestFileError, match="write too many messages"):
             machine.download(source, tmp_path / "out/x")
 
     assert [] == os.listdir(tmp_path / "out")
 
 
 @pytest.mark.parametrize(("limit", "seconds"), [(4 * 2**30, 7696), (0, 3600), (2**63 - 1, 1_000_000)])
-def test_a_guest_that_sends_nothing_has_to_end(
-    client: Smolvm, fake: FakeRunner, tmp_path: Path, limit: int, seconds: int
-) -> None:
-    """An hour and a second for each MiB that it may send: bounded in the guest, and here."""
+def test_a_download_has_a_timeout(client: Smolvm, fake: FakeRunner, tmp_path: Path, limit: int, seconds: int) -> None:
+    """A download's timeout is an hour and a second for each MiB, in the guest and on the host."""
     fake.answer(["machine", "exec"], stdout="81a4 1 0 0 1\n", times=1)
     fake.answer(["machine", "exec"], "")
     client.machine("m").download("/x", tmp_path / "new", limit=limit)
@@ -153,16 +151,16 @@ def test_a_guest_that_sends_nothing_has_to_end(
 
 
 @pytest.mark.parametrize("limit", [-1, 1.5, "1", None, 2**63])
-def test_limits_that_are_none(client: Smolvm, fake: FakeRunner, limit: object) -> None:
-    """The caller's mistake, before anything runs."""
-    with pytest.raises((TypeError, ValueError), match="limit is "):
+def test_invalid_limits_are_refused(client: Smolvm, fake: FakeRunner, limit: object) -> None:
+    """Invalid limits are refused before anything runs."""
+    with pytest.raises((TypeError, ValueError), match="limit must be "):
         client.machine("m").download("/x", "/tmp/never", limit=limit)  # type: ignore[arg-type]
 
     assert [] == fake.argvs
 
 
-def test_the_guests_own_error_says_more_than_a_cut_archive(machine: Machine, tmp_path: Path) -> None:
-    """A `tar` that fails says why. One that says it did well, and sent no whole archive, is refused."""
+def test_the_guests_own_error_takes_precedence(machine: Machine, tmp_path: Path) -> None:
+    """A failing `tar` gives the error's reason, and a truncated archive is refused also if `tar` succeeds."""
     (tmp_path / "out").mkdir()
     says(tmp_path, "tar", "echo half; echo gone away >&2; exit 3")
     with pytest.raises(errors.GuestFileError, match="gone away"):

@@ -1,4 +1,4 @@
-"""The errors: their tree, text and pickles."""
+"""The errors: their tree, their text, their pickles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if is
 
 
 def make(kind: type[SmolvmError]) -> SmolvmError:
-    """An error of this class, with all it can hold."""
+    """An error of this class with everything it can hold."""
     special: dict[type, tuple[Any, ...]] = {
         errors.UnsupportedByEngineError: ("machine create --label", "1.8.0", "1.0.2"),
         errors.CommandFailedError: (ExecResult(("false",), 1, b"out", b"err"),),
@@ -32,7 +32,7 @@ def make(kind: type[SmolvmError]) -> SmolvmError:
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_errors_pickle(kind: type[SmolvmError]) -> None:
-    """Every error survives a pickle with its text, its evidence and its notes."""
+    """Every error keeps its text, evidence and notes when pickled."""
     error = make(kind)
     error.add_note("a note")
     copy = pickle.loads(pickle.dumps(error))
@@ -44,8 +44,8 @@ def test_errors_pickle(kind: type[SmolvmError]) -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_no_error_shows_what_env_held(kind: type[SmolvmError]) -> None:
-    """Neither text, repr, attributes nor pickle."""
+def test_no_error_shows_values_of_env(kind: type[SmolvmError]) -> None:
+    """No error shows values of env in its text, repr, attributes or pickle."""
     error = make(kind)
 
     assert "s3cr3t" not in f"{error} {error!r} {error.argv} {vars(error)}"
@@ -54,15 +54,15 @@ def test_no_error_shows_what_env_held(kind: type[SmolvmError]) -> None:
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_one_tree_and_no_builtins_names(kind: type[SmolvmError]) -> None:
-    """All have one root, a name of their own, and a place in the tree at the top of the module."""
+    """All errors have one root, no builtin's name, and a place in the tree at the top of the module."""
     assert issubclass(kind, SmolvmError)
     assert not hasattr(builtins, kind.__name__)
     assert re.search(rf"\b{kind.__name__}\b", str(errors.__doc__))
     assert inspect.getdoc(kind)
 
 
-def test_an_errors_text_is_what_why_where_and_what_next() -> None:
-    """Message, command line, exit status, the end of stderr without what the message said, and a hint."""
+def test_the_parts_of_an_errors_text() -> None:
+    """An error's text is the message, command line, exit status, end of stderr without repetition, and a hint."""
     expected = """\
 it broke
   command: smolvm machine exec -e 'TOKEN=***' -- true
@@ -76,15 +76,15 @@ it broke
 
 
 def test_an_error_from_before_any_process() -> None:
-    """No command line, no status."""
+    """An error from before any process has no command line and no status."""
     error = errors.EngineNotFoundError("no smolvm")
 
     assert ("", "", None, ()) == (error.stdout, error.stderr, error.returncode, error.argv)
     assert str(error).startswith("no smolvm\n  hint: install smolvm")
 
 
-def test_what_a_hostile_guest_wrote_is_bounded_and_harmless() -> None:
-    """A terminal's escapes come out as text, and a flood as its last lines."""
+def test_a_guests_output_is_bounded_and_escaped() -> None:
+    """A guest's output in an error is escaped and cut to its last lines."""
     flood = b"".join(b"line %d\x1b]0;title\x07\n" % number for number in range(100_000))
     text = str(errors.UnknownEngineError("x" * 100_000, Completed((), 1, stderr=flood)))
 
@@ -93,7 +93,7 @@ def test_what_a_hostile_guest_wrote_is_bounded_and_harmless() -> None:
     assert "line 99999\\x1b]0;title\\x07" in text
 
 
-def test_a_failed_commands_text_is_the_end_of_what_it_said() -> None:
-    """stderr, or stdout where that is empty."""
+def test_the_text_of_a_failed_command_is_the_end_of_its_output() -> None:
+    """The text of CommandFailedError is the end of stderr, or of stdout if that is empty."""
     assert "status 1: false\n    err" in str(errors.CommandFailedError(ExecResult(("false",), 1, b"out", b"err\n")))
     assert "status 1: false\n    out" in str(errors.CommandFailedError(ExecResult(("false",), 1, b"out", b"")))

@@ -1,4 +1,4 @@
-"""Teardown at the exit of the interpreter: no thread can be started then, and in the end nothing imported."""
+"""Teardown at the interpreter's exit, when no thread can start and finally nothing can be imported."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ WAYS = {
     "ExitStack": "stack = contextlib.ExitStack(); stack.enter_context(client.machine('m')); atexit.register(stack.close)",
     "finalize": "machine = client.machine('m'); machine.create(); weakref.finalize(block, machine.delete)",
     "a generator": "blocks = block(lambda machine: machine.exec(['true'])); next(blocks)",
-    "a generator beside the async side": "import smolkit.aio; blocks = block(lambda machine: None); next(blocks)",
+    "a generator beside the async side": "import smolkit.aio.handles; blocks = block(lambda machine: None); next(blocks)",
     "a generator that is observed": "client.runner.observe(print); blocks = block(lambda machine: None); next(blocks)",
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_the_exit_of_the_interpreter_ends_is_removed(way: str, tmp_path: Path) -> None:
-    """By whatever Python still calls then; and it says nothing."""
+def test_machines_are_removed_at_the_interpreters_exit(way: str, tmp_path: Path) -> None:
+    """A machine whose block is ended by the interpreter's exit is removed without output, whatever Python still calls."""
     engine = PretendEngine(tmp_path)
     code = PROGRAM + WAYS[way]
     done = subprocess.run([sys.executable, "-c", code, engine.program], capture_output=True, text=True, check=True)

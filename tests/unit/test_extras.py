@@ -1,4 +1,4 @@
-"""smolkit with attrs alone, as `pip install smolkit` has it."""
+"""smolkit with attrs alone, as after `pip install smolkit`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import smolkit
 
 
 def run(code: str) -> str:
-    """What the last line of a program's stderr is, without the extras."""
+    """The last line of stderr of a program that runs without the extras."""
     done = subprocess.run([sys.executable, "-c", BEGIN + code], capture_output=True, text=True, check=False)
     return (done.stderr.splitlines() or [""])[-1]
 
@@ -32,11 +32,17 @@ def run(code: str) -> str:
         "inspect.getmembers(smolkit)",
         "assert hasattr(smolkit, 'AsyncSmolvm') and 'AsyncSmolvm' in dir(smolkit)",
         "import smolkit.testing, smolkit.otel, smolkit.commands, smolkit.progress, smolkit.values, smolkit.pytest_plugin",
+        "smolkit.testing.FakeSmolvm, smolkit.otel.spans, smolkit.commands.Branch, smolkit.options.ExecOptions",
+        "smolkit.progress.bar, smolkit.values.Secret, smolkit.errors.ConfigError, smolkit.aio.in_loop",
+        "from smolkit.aio import *",
+        "pydoc.render_doc(smolkit.aio)",
+        "assert all(hasattr(smolkit, name) for name in dir(smolkit))",
+        "assert not hasattr(smolkit.aio, 'nonsense')",
         "assert not hasattr(smolkit, 'AsyncSmolvn')",
     ],
 )
-def test_nothing_is_imported_that_is_not_used(code: str) -> None:
-    """A look at smolkit from all sides asks for no extra."""
+def test_importing_needs_no_extra(code: str) -> None:
+    """Importing, listing and inspecting smolkit needs no extra."""
     assert run(code) == ""
 
 
@@ -45,10 +51,13 @@ def test_nothing_is_imported_that_is_not_used(code: str) -> None:
     [
         ("smolkit.AsyncSmolvm()", "async"),
         ("smolkit.AsyncRunner(version='1.32.2')", "async"),
+        ("class Own(smolkit.AsyncRunner): pass\nOwn()", "async"),
+        ("smolkit.aio.in_loop(print)", "async"),
+        ("smolkit.Smolvm('/no/such/smolvm').machine('a').to_async()", "async"),
         ("import smolkit.otel; smolkit.otel.spans()", "otel"),
         ("import smolkit.progress; smolkit.progress.bar('x').__enter__()", "progress"),
     ],
 )
-def test_what_lacks_its_extra_names_it_when_it_is_used(code: str, extra: str) -> None:
-    """And the command that installs it."""
+def test_a_missing_extra_is_named_when_it_is_used(code: str, extra: str) -> None:
+    """Using what needs an extra raises an error with the command that installs it."""
     assert f"pip install 'smolkit[{extra}]'" in run(code)

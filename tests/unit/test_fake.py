@@ -1,4 +1,4 @@
-"""FakeSmolvm beyond what the contract tests hold: handlers, faults, time, threads, and what it refuses."""
+"""FakeSmolvm beyond the contract tests: handlers, faults, time, threads and refusals."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from smolkit.testing import FakeSmolvm, GuestCall, GuestResult, UnexpectedComman
 
 @pytest.fixture
 def smolvm() -> FakeSmolvm:
-    """An engine in memory."""
+    """A fake engine."""
     return FakeSmolvm()
 
 
 @pytest.fixture
 def client(smolvm: FakeSmolvm) -> Client:
-    """Its client."""
+    """A client of the fake."""
     return Client(runner=smolvm)
 
 
 @pytest.fixture
 def machine(client: Client) -> Iterator[Machine]:
-    """A machine that runs."""
+    """A running machine of the fake."""
     with client.machine("m", env={"BASE": "1"}) as made:
         yield made
 
 
-def test_answers_in_short(smolvm: FakeSmolvm, machine: Machine) -> None:
-    """Text is stdout, an int the status; all at once; a class of OSError is a program that cannot be started."""
+def test_forms_of_a_handlers_answer(smolvm: FakeSmolvm, machine: Machine) -> None:
+    """A handler may be stdout, an exit status, a GuestResult, or an OSError for a program that cannot be started."""
     smolvm.on("uname", "Linux\n")
     smolvm.on("fails", 3)
     smolvm.on("both", GuestResult(4, b"out", "err"))
@@ -55,7 +55,7 @@ def test_answers_in_short(smolvm: FakeSmolvm, machine: Machine) -> None:
 
 
 def test_image_machines_fail_in_their_own_words(smolvm: FakeSmolvm, client: Client) -> None:
-    """Crun's, with status 255."""
+    """Image machines report a program that cannot be started in crun's words, with status 255."""
     smolvm.on("missing", FileNotFoundError)
     smolvm.on("forbidden", PermissionError)
     with client.machine(image="alpine") as machine:
@@ -66,8 +66,8 @@ def test_image_machines_fail_in_their_own_words(smolvm: FakeSmolvm, client: Clie
     assert 255 == caught.value.returncode
 
 
-def test_the_last_handler_counts_and_words_are_compared(smolvm: FakeSmolvm, machine: Machine) -> None:
-    """By the first words of the command; also below the fake's own programs and its shell."""
+def test_the_last_matching_handler_is_used(smolvm: FakeSmolvm, machine: Machine) -> None:
+    """The last handler registered for the first words of a command is used, also for built-in programs and in the shell."""
     smolvm.on(["git", "clone"], 128)
     smolvm.on("git", "any\n")
     smolvm.on(["git", "status"], "clean\n")
@@ -78,7 +78,7 @@ def test_the_last_handler_counts_and_words_are_compared(smolvm: FakeSmolvm, mach
 
 
 def test_handlers_see_everything(smolvm: FakeSmolvm, machine: Machine) -> None:
-    """Command, variables, folder, user, input and files."""
+    """A handler gets the command, environment, working directory, user, input and files."""
     seen: list[GuestCall] = []
 
     @smolvm.on("build")
@@ -98,7 +98,7 @@ def test_handlers_see_everything(smolvm: FakeSmolvm, machine: Machine) -> None:
 
 
 def test_slow_output_and_timeouts_take_no_time(smolvm: FakeSmolvm, machine: Machine) -> None:
-    """A generator's pieces come as they are read; the fake's clock makes timeouts true."""
+    """A generator's pieces arrive as they are read, and the fake's clock makes timeouts happen without waiting."""
 
     @smolvm.on("slow")
     def slow(call: GuestCall) -> Iterator[Any]:
@@ -122,8 +122,8 @@ def test_slow_output_and_timeouts_take_no_time(smolvm: FakeSmolvm, machine: Mach
 
 
 @pytest.mark.parametrize("passed", [1.001, 0.1 + 0.2, 7.3, 1234.567])
-def test_a_timeout_is_one_at_whatever_time(smolvm: FakeSmolvm, machine: Machine, passed: float) -> None:
-    """Also where the clock's reading less its start is a little less than what was added."""
+def test_a_timeout_is_detected_at_any_clock_reading(smolvm: FakeSmolvm, machine: Machine, passed: float) -> None:
+    """A timeout is detected also where floating-point rounding makes the elapsed time slightly less than it."""
     for timeout in (0.1, 0.7, 4, 300.3):
         smolvm.sleep(passed)
         with pytest.raises(errors.ExecTimeoutError):
@@ -133,7 +133,7 @@ def test_a_timeout_is_one_at_whatever_time(smolvm: FakeSmolvm, machine: Machine,
 
 
 def test_a_process_may_be_waited_for_ended_and_fed(smolvm: FakeSmolvm, machine: Machine) -> None:
-    """As a real one."""
+    """A process of the fake can be waited for, ended and written to."""
 
     @smolvm.on("long")
     def late(call: GuestCall) -> str:
@@ -173,7 +173,7 @@ FAULTS: list[tuple[str, str, Callable[[Machine], object], type[SmolvmError]]] = 
 
 @pytest.mark.parametrize("row", FAULTS, ids=[f"{verb} {fault}" for verb, fault, _, _ in FAULTS])
 def test_faults(smolvm: FakeSmolvm, client: Client, row: tuple[str, Any, Callable[[Machine], object], Any]) -> None:
-    """Each is the error that the real engine's words make, so often as it was asked for."""
+    """Each fault raises the error of the real engine's message, as many times as requested."""
     verb, fault, call, error = row
     machine = client.machine("m")
     machine.create()
@@ -185,7 +185,7 @@ def test_faults(smolvm: FakeSmolvm, client: Client, row: tuple[str, Any, Callabl
 
 
 def test_the_nth_call_fails(smolvm: FakeSmolvm, client: Client) -> None:
-    """The others do not, and a `with` leaves nothing."""
+    """Only the nth call fails, and a `with` leaves nothing."""
     smolvm.fail("start", "boot timeout", nth=2)
     with client.machine("a"):
         pass
@@ -201,8 +201,8 @@ def test_the_nth_call_fails(smolvm: FakeSmolvm, client: Client) -> None:
             smolvm.fail(verb, fault)  # type: ignore[arg-type]
 
 
-def test_what_is_busy_is_tried_again(smolvm: FakeSmolvm, client: Client) -> None:
-    """A lock that is taken twice."""
+def test_a_locked_machine_is_tried_again(smolvm: FakeSmolvm, client: Client) -> None:
+    """A call is tried again while a lock is taken."""
     smolvm.fail("create", "locked", times=2)
     smolvm.fail("delete", "not empty", times=2)
     with client.machine("a"):
@@ -210,8 +210,8 @@ def test_what_is_busy_is_tried_again(smolvm: FakeSmolvm, client: Client) -> None
     assert {} == smolvm.machines
 
 
-def test_a_vm_that_was_left_behind_is_known(smolvm: FakeSmolvm, client: Client) -> None:
-    """A start that timed out leaves one; only stop ends it."""
+def test_a_leaked_vm_is_listed(smolvm: FakeSmolvm, client: Client) -> None:
+    """A start that times out leaves a VM, which only stop ends, and the fake lists it if the machine is deleted instead."""
     smolvm.fail("start", "boot timeout", times=2)
     for name in ("a", "b"):
         machine = client.machine(name)
@@ -226,7 +226,7 @@ def test_a_vm_that_was_left_behind_is_known(smolvm: FakeSmolvm, client: Client) 
 
 
 def test_a_vm_that_dies_under_a_command(smolvm: FakeSmolvm, machine: Machine) -> None:
-    """What was written comes out; the machine does not run any more, and can be started again."""
+    """A VM that dies during a command delivers the output so far, and can be started again."""
     smolvm.fail("exec", "dies")
     smolvm.on("works", lambda call: iter_pieces())
 
@@ -243,7 +243,7 @@ def test_a_vm_that_dies_under_a_command(smolvm: FakeSmolvm, machine: Machine) ->
 
 
 def test_a_machine_that_is_stopped_under_a_process(machine: Machine) -> None:
-    """The connection is lost."""
+    """A process loses its connection when its machine is stopped."""
     process = machine.popen(["sh", "-c", "echo one; echo two"])
     assert ("stdout", b"one\n") == next(iter(process))
     machine.stop()
@@ -252,7 +252,7 @@ def test_a_machine_that_is_stopped_under_a_process(machine: Machine) -> None:
 
 
 def test_the_output_cap_of_older_engines() -> None:
-    """Those that have one without -i."""
+    """Output of a non-interactive exec is capped on older engines."""
     fake = FakeSmolvm("1.20.2")
     fake.on("flood", b"x" * 12_000_000)
     with Client(runner=fake).machine() as machine:
@@ -263,7 +263,7 @@ def test_the_output_cap_of_older_engines() -> None:
 
 
 def test_the_classic_grammar() -> None:
-    """Names by their place, created_at of old, no labels."""
+    """A classic engine takes names as positional arguments, and has no labels."""
     fake = FakeSmolvm("0.8.0")
     with Client(runner=fake).machine("old") as machine:
         assert ("machine", "create", "old") == fake.argvs[0]
@@ -274,7 +274,7 @@ def test_the_classic_grammar() -> None:
 
 
 def test_time_and_reap(smolvm: FakeSmolvm, client: Client) -> None:
-    """A lifetime passes when the test says so."""
+    """reap removes a machine whose lifetime is over by the fake's clock."""
     client.machine("brief", lifetime=60).create()
     client.machine("kept", keep=True).create()
     assert [] == client.reap()
@@ -285,7 +285,7 @@ def test_time_and_reap(smolvm: FakeSmolvm, client: Client) -> None:
 
 
 def test_spawned_commands_run_for_as_long_as_they_sleep(smolvm: FakeSmolvm, machine: Machine) -> None:
-    """And are ended by kill."""
+    """A spawned command runs for as long as it sleeps, and can be killed."""
     spawned, other = machine.spawn(["sleep", "100"]), machine.spawn(["sleep", "100"])
     other.kill()
     assert (True, False) == (spawned.is_running(), other.is_running())
@@ -294,7 +294,7 @@ def test_spawned_commands_run_for_as_long_as_they_sleep(smolvm: FakeSmolvm, mach
 
 
 def test_waits(smolvm: FakeSmolvm, machine: Machine) -> None:
-    """Ports, logs and time, without waiting."""
+    """wait_until finds ports, logs and files without waiting."""
     with pytest.raises(errors.WaitTimeoutError):
         machine.wait_until(port=8080, timeout=30)
     assert smolvm.clock() >= 30
@@ -308,8 +308,8 @@ def test_waits(smolvm: FakeSmolvm, machine: Machine) -> None:
     assert [("stdout", "listening on 8080\n"), ("stdout", "next\n")] == list(machine.follow_logs())
 
 
-def test_branches_go_their_own_ways(smolvm: FakeSmolvm, client: Client) -> None:
-    """A batch of them; a source that is to go is refused, on engines that do so."""
+def test_branches_are_independent(smolvm: FakeSmolvm, client: Client) -> None:
+    """A batch of branches is independent, and their source cannot be deleted on engines that refuse it."""
     with client.machine("golden", branchable=True) as golden:
         golden.write_text("/root/seed", "1")
         twigs = golden.branch_many(2, "twig", no_wait_ready=True)
@@ -343,30 +343,30 @@ def test_branches_go_their_own_ways(smolvm: FakeSmolvm, client: Client) -> None:
         ("echo $SPLIT", "$SPLIT"),
     ],
 )
-def test_what_the_shell_does_not_know(machine: Machine, script: str, what: str) -> None:
-    """It is refused, with what to register: nothing is guessed."""
+def test_unsupported_shell_syntax_is_refused(machine: Machine, script: str, what: str) -> None:
+    """The shell refuses what it does not implement, and names it."""
     with pytest.raises(UnexpectedCommandError) as caught:
         machine.sh(script, env={"SPLIT": "a b"})
-    assert f"does not know {what!r}" in str(caught.value)
+    assert f"does not support {what!r}" in str(caught.value)
     assert "fake.on(['sh', '-c']" in str(caught.value)
 
 
-def test_what_the_guest_does_not_know(smolvm: FakeSmolvm, machine: Machine, client: Client) -> None:
-    """A program, a way to test, and a verb."""
-    with pytest.raises(UnexpectedCommandError, match=r"does not know 'python3'[^$]*it knows: cat, echo"):
+def test_unknown_programs_and_subcommands_are_refused(smolvm: FakeSmolvm, machine: Machine, client: Client) -> None:
+    """A program, a `test` operator or a subcommand that the fake lacks is refused, with what to register."""
+    with pytest.raises(UnexpectedCommandError, match=r"no handler for 'python3'[^$]*known: cat, echo"):
         machine.exec(["python3", "-c", "1"])
     with pytest.raises(UnexpectedCommandError, match="-e, -f, -d"):
         machine.exec(["test", "-x", "/root"])
     with pytest.raises(UnexpectedCommandError, match=r"fake.answer\(\['machine', 'images'\]"):
         machine.images()
-    with pytest.raises(UnexpectedCommandError, match="does not do `smolvm config show`"):
+    with pytest.raises(UnexpectedCommandError, match="does not implement `smolvm config show`"):
         client.config_show()
     smolvm.answer(["config", "show"], "scripted\n")
     assert "scripted\n" == client.config_show()
 
 
 def test_a_command_line_that_is_wrong(client: Client) -> None:
-    """The fake's parser is as strict as the engine's."""
+    """A wrong command line is refused as strictly as by the engine."""
     with pytest.raises(errors.UsageError, match="unexpected argument '--nonsense' found"):
         client.cli("machine", "ls", "--nonsense")
     with pytest.raises(errors.UsageError, match="unrecognized subcommand 'branch'"):
@@ -375,13 +375,13 @@ def test_a_command_line_that_is_wrong(client: Client) -> None:
         client.cli("machine", "cp", "a", "b")
 
 
-def test_files_may_be_looked_at_from_outside(smolvm: FakeSmolvm, machine: Machine, tmp_path: Path) -> None:
-    """The machine's own, with links and permissions."""
+def test_tests_may_change_files(smolvm: FakeSmolvm, machine: Machine, tmp_path: Path) -> None:
+    """A test may read and change the machine's files, with symlinks and permissions."""
     files = smolvm.machines["m"].files
     files.mkdir("/srv/data", parents=True)
     files.write("/srv/data/x", b"1", mode=0o600)
-    files.link("/srv/link", "data/x")
-    files.link("/srv/round", "round")
+    files.symlink("/srv/link", "data/x")
+    files.symlink("/srv/round", "round")
     files.chmod("/srv/data/x", 0o400)
 
     assert "1" == machine.read_text("/srv/link")
@@ -392,7 +392,7 @@ def test_files_may_be_looked_at_from_outside(smolvm: FakeSmolvm, machine: Machin
     with pytest.raises(FileExistsError):
         files.mkdir("/srv/data")
     with pytest.raises(FileExistsError):
-        files.link("/srv/link", "elsewhere")
+        files.symlink("/srv/link", "elsewhere")
     with pytest.raises(FileNotFoundError):
         files.mkdir("/a/b")
     with pytest.raises(FileNotFoundError):
@@ -405,7 +405,7 @@ def test_files_may_be_looked_at_from_outside(smolvm: FakeSmolvm, machine: Machin
 
 
 def test_scripts_fail_as_the_guests_own(machine: Machine) -> None:
-    """An archive that is cut off, a file in the way, a user that is not there."""
+    """smolkit's scripts fail as in a real guest, for a truncated archive, a file in the way and an unknown user."""
     script = __import__("smolkit.commands.guest_scripts", fromlist=["script"])
     machine.write_text("/root/file", "x")
     cut_off = machine.exec(script.words(script.UNPACK, "/root/new", ".part", "", "755", "@0"), input=b"\0" * 1024)
@@ -419,7 +419,7 @@ def test_scripts_fail_as_the_guests_own(machine: Machine) -> None:
 
 
 def test_two_hundred_lifecycles_at_once(smolvm: FakeSmolvm, client: Client) -> None:
-    """In twenty threads: nobody sees another's machine."""
+    """Two hundred lifecycles in twenty threads do not see each other's machines."""
     wrong: list[object] = []
 
     def live(number: int) -> None:
@@ -437,8 +437,8 @@ def test_two_hundred_lifecycles_at_once(smolvm: FakeSmolvm, client: Client) -> N
     assert ([], {}) == (wrong, smolvm.machines)
 
 
-def test_what_was_run_is_recorded(smolvm: FakeSmolvm, machine: Machine, client: Client) -> None:
-    """As with FakeRunner; a dry run runs nothing, and observers are told."""
+def test_commands_are_recorded(smolvm: FakeSmolvm, machine: Machine, client: Client) -> None:
+    """Commands are recorded, dry runs run nothing, and observers are called."""
     machine.exec(["true"])
     assert Exec("m", ["true"]) == smolvm.commands[-1]
     machine.popen(["true"]).wait()

@@ -1,4 +1,4 @@
-"""What is written to a fake's commands while they run: they wait for it, as real ones do."""
+"""Input of a fake's commands that is written while they run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smolkit.testing import FakeSmolvm, GuestCall, PretendEngine, UnexpectedComm
 
 @pytest.fixture
 def smolvm() -> FakeSmolvm:
-    """An engine in memory, whose `upper` answers line by line."""
+    """A fake whose program `upper` answers line by line."""
     fake = FakeSmolvm(patience=60)
 
     @fake.on("upper")
@@ -30,7 +30,7 @@ def smolvm() -> FakeSmolvm:
 
 @pytest.fixture
 def machine(smolvm: FakeSmolvm) -> Iterator[Machine]:
-    """A machine of it."""
+    """A running machine of the fake."""
     with Smolvm(runner=smolvm).machine("agent") as m:
         yield m
 
@@ -45,13 +45,13 @@ def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
 
 
 def fed(process: Process[bytes], data: str) -> None:
-    """Writes to its stdin."""
+    """Write to the stdin of a process."""
     assert process.stdin is not None
     process.stdin.write(data)
 
 
 def received(process: Process[bytes], length: int) -> bytes:
-    """So much of its stdout."""
+    """Read this many bytes of stdout."""
     found, pieces = b"", iter(process)
     while len(found) < length:
         found += next(pieces)[1]
@@ -60,7 +60,7 @@ def received(process: Process[bytes], length: int) -> bytes:
 
 @pytest.mark.parametrize("command", [["cat"], ["sh", "-c", "cat; exit 3"]])
 def test_a_conversation(either: Machine, command: list[str]) -> None:
-    """What is written after the first answer is answered too, and the end of the input is the end of the command."""
+    """Input written after the first answer is answered too, and the command ends when its stdin is closed."""
     with either.popen(command, stdin=True) as process:
         for word in ("one", "two", "three"):
             fed(process, word)
@@ -72,8 +72,8 @@ def test_a_conversation(either: Machine, command: list[str]) -> None:
     assert (3 if command[0] == "sh" else 0) == process.returncode
 
 
-def test_a_reader_waits_for_who_writes_later(machine: Machine) -> None:
-    """One thread reads, and another one writes once the reader waits."""
+def test_a_reader_waits_for_a_later_writer(machine: Machine) -> None:
+    """A reader waits for a thread that writes later."""
     process = machine.popen(["cat"], stdin=True)
     found: list[bytes] = []
     reader = threading.Thread(target=lambda: found.extend(data for _, data in process), daemon=True)
@@ -89,26 +89,26 @@ def test_a_reader_waits_for_who_writes_later(machine: Machine) -> None:
 
 
 def until(condition: object) -> None:
-    """Waits until it is true, a minute at most."""
+    """Wait until the condition is true, for a minute at most."""
     assert callable(condition)
     tick = threading.Event()
     for _ in range(6000):
         if condition():
             return
         tick.wait(0.01)
-    raise AssertionError("it did not come true")
+    raise AssertionError("the condition did not become true")
 
 
-def test_a_command_that_is_over_takes_no_more(either: Machine) -> None:
-    """BrokenPipeError, as a program's pipe has it."""
+def test_writing_to_an_ended_command_raises(either: Machine) -> None:
+    """Writing to a command that has ended raises BrokenPipeError."""
     with either.popen(["true"], stdin=True) as process:
         assert [] == list(process)
         with pytest.raises(BrokenPipeError):
             fed(process, "more")
 
 
-def test_the_time_of_who_reads_is_over(either: Machine) -> None:
-    """`wait(timeout=...)` of a command that waits for input raises, and leaves it to run on."""
+def test_a_wait_times_out(either: Machine) -> None:
+    """`wait(timeout=...)` raises for a command that waits for input, and lets it run on."""
     with either.popen(["cat"], stdin=True) as process:
         with pytest.raises(TimeoutError):
             process.wait(timeout=0.2)
@@ -119,7 +119,7 @@ def test_the_time_of_who_reads_is_over(either: Machine) -> None:
 
 
 def test_a_command_that_waits_is_ended_by_another_thread(either: Machine) -> None:
-    """The reader sees its end."""
+    """A reader sees the end of a waiting command that another thread ends."""
     process = either.popen(["cat"], stdin=True)
     reader = threading.Thread(target=process.wait, daemon=True)
     reader.start()
@@ -129,8 +129,8 @@ def test_a_command_that_waits_is_ended_by_another_thread(either: Machine) -> Non
 
 
 @pytest.mark.parametrize("command", ["cat", "upper", "sort"])
-def test_a_command_is_out_of_time(machine: Machine, smolvm: FakeSmolvm, command: str) -> None:
-    """A timeout ends a command that waits for input; the fake's clock is then where it would be."""
+def test_a_timeout_ends_a_waiting_command(machine: Machine, smolvm: FakeSmolvm, command: str) -> None:
+    """A timeout ends a command that waits for input, and advances the fake's clock by as much."""
     smolvm.patience = 0.05
     with pytest.raises(errors.ExecTimeoutError):
         machine.popen([command], stdin=True, timeout=300).wait()
@@ -138,8 +138,8 @@ def test_a_command_is_out_of_time(machine: Machine, smolvm: FakeSmolvm, command:
 
 
 @pytest.mark.parametrize("command", ["cat", "upper", "sort"])
-def test_what_would_wait_for_ever_is_said(machine: Machine, smolvm: FakeSmolvm, command: str) -> None:
-    """A guest that reads its stdin, and nobody who writes to it."""
+def test_an_endless_wait_is_an_error(machine: Machine, smolvm: FakeSmolvm, command: str) -> None:
+    """A command that reads a stdin to which nobody writes raises UnexpectedCommandError."""
     smolvm.patience = 0.05
     with (
         pytest.raises(UnexpectedCommandError, match=rf"\['{command}'\] reads its stdin, and nobody writes to it"),
@@ -149,7 +149,7 @@ def test_what_would_wait_for_ever_is_said(machine: Machine, smolvm: FakeSmolvm, 
 
 
 def test_a_handler_answers_line_by_line(machine: Machine) -> None:
-    """`lines()` has them as they come, whole; the last one may lack its end."""
+    """`lines()` yields complete lines as they are written, the last one possibly without a newline."""
     with machine.popen(["upper"], stdin=True, text=True) as process:
         pieces = iter(process)
         assert process.stdin is not None
@@ -162,8 +162,8 @@ def test_a_handler_answers_line_by_line(machine: Machine) -> None:
     assert ["A\n", "B"] == machine.exec(["upper"], input="a\nb").stdout.splitlines(keepends=True)
 
 
-def test_a_handler_that_wants_all_waits_for_the_end(machine: Machine, smolvm: FakeSmolvm) -> None:
-    """`stdin` is all of it, of several writes; and stays to be looked at."""
+def test_stdin_waits_for_the_end(machine: Machine, smolvm: FakeSmolvm) -> None:
+    """`stdin` waits for the end of the input, and can be read again."""
     with machine.popen(["sort"], stdin=True) as process:
         fed(process, "b\n")
         fed(process, "a\n")
@@ -173,22 +173,22 @@ def test_a_handler_that_wants_all_waits_for_the_end(machine: Machine, smolvm: Fa
     assert b"b\na\n" == smolvm.machines["agent"].calls[-1].stdin
 
 
-def test_a_handler_that_was_left_in_the_middle_cannot_go_on(machine: Machine, smolvm: FakeSmolvm) -> None:
-    """It says so; and it can be ended."""
+def test_an_interrupted_handler_cannot_be_resumed(machine: Machine, smolvm: FakeSmolvm) -> None:
+    """A handler interrupted while waiting for stdin cannot be resumed, and can be ended."""
     smolvm.patience = 0.05
     with machine.popen(["sort"], stdin=True) as process:
         with pytest.raises(TimeoutError):
             process.wait(timeout=600)
         assert 600 <= smolvm.clock() < 601
         fed(process, "late")
-        with pytest.raises(UnexpectedCommandError, match="was left in the middle, as it waited for stdin"):
+        with pytest.raises(UnexpectedCommandError, match="was waiting for stdin when a read timed out"):
             process.wait()
         process.kill()
         assert -9 == process.wait()
 
 
-def test_a_program_reads_on_where_the_one_before_it_stopped(machine: Machine) -> None:
-    """The commands of a script share one stdin, and a pipe is another one's."""
+def test_commands_of_a_script_share_stdin(machine: Machine) -> None:
+    """Commands of a script share one stdin, and the commands of a pipe have one of their own."""
     assert "one" == machine.sh("cat; cat", input="one").stdout
     with machine.popen(["sh", "-c", "cat | upper"], stdin=True) as process:
         fed(process, "one\n")
@@ -199,7 +199,7 @@ def test_a_program_reads_on_where_the_one_before_it_stopped(machine: Machine) ->
 
 
 async def conversation(smolvm: FakeSmolvm) -> list[tuple[str, str]]:
-    """One task writes while another reads."""
+    """Write in one task while reading in another."""
     async with AsyncSmolvm(runner=smolvm).machine("tasks") as m, await m.popen(["upper"], stdin=True, text=True) as process:
         answers: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
 
@@ -219,5 +219,5 @@ async def conversation(smolvm: FakeSmolvm) -> list[tuple[str, str]]:
 
 
 def test_tasks_talk_with_a_command(smolvm: FakeSmolvm) -> None:
-    """The reader's wait leaves the event loop to the writer."""
+    """A task that reads a command's output lets the writing task run."""
     assert [("stdout", f"N{number}\n") for number in range(3)] == asyncio.run(conversation(smolvm))

@@ -1,4 +1,4 @@
-"""The fault matrix: each step of a lifecycle meets each fault, with a real process as the engine. Nothing may be left."""
+"""The fault matrix: every fault at every step of a lifecycle, with real processes as the engine, leaves nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.conftest import Table
 from tests.processes import until_idle
 
 STEPS = ("create", "start", "stop", "exec", "delete")
-# What happens, as the pretend engine's two files have it: the signals to the program that owns the machine, or the fault.
+# The faults: signals for the program that owns the machine (`strike`), or a fault of the pretend engine (`fault`).
 STRIKES = {
     "Ctrl-C": "INT",
     "SIGTERM": "TERM",
@@ -45,9 +45,9 @@ with Smolvm(runner=Impatient(sys.argv[1], version="1.32.2")).machine("m") as mac
 
 
 def cell(folder: Path, step: str, fault: str) -> tuple[str, str]:
-    """What is left after this fault in this step: when its program has ended, and when somebody has reaped."""
+    """Run one fault at one step, and return what is left when the program has ended and after a reap."""
     engine = PretendEngine(folder)
-    if step == "stop":  # only a start that failed is stopped
+    if step == "stop":  # stop is called only after a failed start
         engine.fault("start", "fail")
     if fault in STRIKES:
         engine.strike(step, *STRIKES[fault].split())
@@ -55,13 +55,13 @@ def cell(folder: Path, step: str, fault: str) -> tuple[str, str]:
         engine.fault(step, fault)  # type: ignore[arg-type]
     code = OWNER.format(hangs="hang" in fault)
     subprocess.run([sys.executable, "-c", code, engine.program], check=False, stderr=subprocess.DEVNULL)
-    until_idle(engine)  # its call outlives a caller that is killed
+    until_idle(engine)  # a call of the engine outlives its killed caller
     first = engine.left
     Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2")).reap()
     return " ".join(first), " ".join(engine.left)
 
 
-# Where a program cannot end its machine any more: it is killed, its user does not let it, or the engine refuses to.
+# Cells in which the program cannot remove its machine: it is killed, interrupted twice, or the engine refuses.
 MAY_LEAVE = {
     *(("kill -9 of the owner", step) for step in STEPS),
     *(("Ctrl-C until it ends", step) for step in STEPS),
@@ -72,7 +72,7 @@ MAY_LEAVE = {
 
 
 def test_the_fault_matrix(tmp_path: Path, table: Table) -> None:
-    """Nothing is left at the end of the program; of one that could not see to it, nothing after another one's reap()."""
+    """A program leaves nothing when it ends, or where it cannot remove its machine, nothing after another's reap."""
     faults = (*STRIKES, *FAULTS)
     cells = [(fault, step) for fault in faults for step in STEPS]
     with ThreadPoolExecutor(8) as pool:

@@ -1,4 +1,4 @@
-"""Files of the guest: the scripts run on this host, as an engine that pretends would run them in a guest."""
+"""Files of the guest: smolkit's scripts run on this host, by a pretend engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.recorded import as_json
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A machine of a pretend engine; its guest's files are this host's."""
+    """A machine of a pretend engine, whose files are this host's."""
     (tmp_path / "host").mkdir()
     (tmp_path / "guest").mkdir()
     program = tmp_path / "host/smolvm"
@@ -34,7 +34,7 @@ def machine(tmp_path: Path) -> Machine:
 
 @pytest.fixture
 def guest(tmp_path: Path) -> Path:
-    """Where its files are."""
+    """The directory of the machine's files."""
     return tmp_path / "guest"
 
 
@@ -54,7 +54,7 @@ NAMES: list[str | bytes] = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_of_any_name(machine: Machine, guest: Path, name: str | bytes) -> None:
-    """Written, found, listed, measured, read, renamed and removed: every byte of its name and content counts."""
+    """A file is written, listed, inspected, read, renamed and removed, whatever bytes its name and content have."""
     path = os.path.join(guest, os.fsdecode(name))
     content = bytes(range(256)) * 300
 
@@ -73,7 +73,7 @@ def test_a_file_of_any_name(machine: Machine, guest: Path, name: str | bytes) ->
 
 
 def test_text(machine: Machine, guest: Path) -> None:
-    """UTF-8 unless told otherwise; a path can be built with `/`."""
+    """Text is UTF-8 by default, and a path is built with `/`."""
     path = machine.path(guest) / "sub" / "file"
     machine.mkdir(path.parent)
     machine.write_text(path, "grün\n")
@@ -84,8 +84,8 @@ def test_text(machine: Machine, guest: Path) -> None:
     assert "gr\ufffdn" == machine.read_text(guest / "latin", errors="replace")
 
 
-def test_writing_keeps_what_it_is_not_told(machine: Machine, guest: Path) -> None:
-    """Mode of a file that was there, and what a link leads to; nothing else is left beside it."""
+def test_writing_keeps_what_is_not_given(machine: Machine, guest: Path) -> None:
+    """Writing keeps an existing file's mode, follows a symlink, and leaves no other file."""
     (guest / "file").write_text("old")
     (guest / "file").chmod(0o751)
     (guest / "link").symlink_to("file")
@@ -125,10 +125,10 @@ FAILURES: list[tuple[str, Act, type[OSError], int]] = [
 
 
 @pytest.mark.parametrize(("name", "act", "kind", "number"), FAILURES)
-def test_what_python_people_expect(  # noqa: PLR0917  (a row of the table)
+def test_failures_are_builtin_errors(  # noqa: PLR0917  (a row of the table)
     machine: Machine, guest: Path, name: str, act: Act, kind: type[OSError], number: int
 ) -> None:
-    """The builtin error, which is a SmolvmError too, with errno and filename; it pickles; nothing was changed."""
+    """A failure raises the builtin error, also a SmolvmError, with errno and filename, pickles, and changes nothing."""
     (guest / "file").write_text("old")
     (guest / "folder").mkdir()
     (guest / "folder/x").write_text("x")
@@ -145,8 +145,8 @@ def test_what_python_people_expect(  # noqa: PLR0917  (a row of the table)
     assert "old" == (guest / "file").read_text()
 
 
-def test_folders(machine: Machine, guest: Path) -> None:
-    """Made with those on the way, with a mode; removed when empty, or with all that is in them, never through a link."""
+def test_directories(machine: Machine, guest: Path) -> None:
+    """Directories are made with parents and a mode, and removed empty or with contents, without following symlinks."""
     machine.mkdir(guest / "a/b/c", parents=True, mode=0o700)
     machine.mkdir(guest / "a/b/c", exist_ok=True)
     assert 0o700 == stat.S_IMODE((guest / "a/b/c").stat().st_mode)
@@ -166,15 +166,15 @@ def test_folders(machine: Machine, guest: Path) -> None:
 
 
 def test_a_path_of_another_machine(machine: Machine) -> None:
-    """And one that is not absolute: refused before anything runs."""
+    """A path of another machine, or one that is not absolute, is refused before anything runs."""
     with pytest.raises(ValueError, match="another machine"):
         machine.read_bytes(GuestPath("other", "/x", machine._runner.host))
-    with pytest.raises(ValueError, match="not absolute"):
+    with pytest.raises(ValueError, match="must be an absolute path"):
         machine.write_bytes("x", b"")
 
 
 def tree(folder: Path) -> dict[str, tuple[int, object]]:
-    """Every name in a folder, with its mode and content."""
+    """Every name in a directory, with its mode and content."""
     found: dict[str, tuple[int, object]] = {}
     for path in folder.rglob("*"):
         info = path.lstat()
@@ -185,7 +185,7 @@ def tree(folder: Path) -> dict[str, tuple[int, object]]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A tree with a bit of everything."""
+    """A tree with files of each kind."""
     folder = tmp_path / "source"
     (folder / "deep/er/empty").mkdir(parents=True)
     (folder / "deep/read-only").mkdir()
@@ -205,8 +205,8 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def test_trees_go_in_and_come_out_whole(machine: Machine, guest: Path, source: Path, tmp_path: Path) -> None:
-    """Modes, links, empty folders, names of any bytes; progress counts to the whole; times too."""
+def test_trees_are_copied_both_ways(machine: Machine, guest: Path, source: Path, tmp_path: Path) -> None:
+    """A tree is copied both ways with modes, times, symlinks and empty directories, and progress counts all bytes."""
     seen: list[tuple[int, int]] = []
     os.utime(source / "tool", (1_000_000_000, 1_000_000_000))
     machine.upload(source, guest / "new/target", progress=lambda done, total: seen.append((done, total)))
@@ -225,8 +225,8 @@ def test_trees_go_in_and_come_out_whole(machine: Machine, guest: Path, source: P
     assert {"host", "guest", "source", "back"} == {path.name for path in tmp_path.iterdir()}
 
 
-def test_a_tree_goes_into_a_folder_that_is_there(machine: Machine, guest: Path, source: Path) -> None:
-    """Over files of the same names; others stay."""
+def test_a_tree_is_merged_into_an_existing_directory(machine: Machine, guest: Path, source: Path) -> None:
+    """A tree uploaded into an existing directory replaces files of the same names and keeps the others."""
     (guest / "target").mkdir()
     (guest / "target/other").write_text("stays")
     (guest / "target/tool").write_text("goes")
@@ -237,7 +237,7 @@ def test_a_tree_goes_into_a_folder_that_is_there(machine: Machine, guest: Path, 
 
 
 def test_single_files(machine: Machine, guest: Path, source: Path, tmp_path: Path) -> None:
-    """With their mode; an old one on the host is replaced at once."""
+    """Single files are copied with their mode, and an existing file of the host is replaced atomically."""
     seen: list[int] = []
     machine.upload(source / "tool", guest / "tool", progress=lambda done, _: seen.append(done))
     assert (0o755, "#!/bin/sh\n") == (stat.S_IMODE((guest / "tool").stat().st_mode), (guest / "tool").read_text())
@@ -248,10 +248,10 @@ def test_single_files(machine: Machine, guest: Path, source: Path, tmp_path: Pat
     assert "#!/bin/sh\n" == (tmp_path / "got").read_text()
 
 
-def test_what_the_host_refuses(machine: Machine, guest: Path, source: Path, tmp_path: Path) -> None:
-    """Before anything is moved: what is not there, what is no file, what would be overwritten."""
+def test_refusals_before_anything_is_copied(machine: Machine, guest: Path, source: Path, tmp_path: Path) -> None:
+    """A missing source, a wrong file type or an existing target is refused before anything is copied."""
     os.mkfifo(source / "fifo")
-    with pytest.raises(ValueError, match="neither a file, a folder nor a link"):
+    with pytest.raises(ValueError, match="must hold only regular files"):
         machine.upload(source, guest / "x")
     assert [] == os.listdir(guest)
     with pytest.raises(FileNotFoundError):
@@ -260,7 +260,7 @@ def test_what_the_host_refuses(machine: Machine, guest: Path, source: Path, tmp_
     for target in (tmp_path / "source", tmp_path / "source/tool"):
         with pytest.raises(FileExistsError):
             machine.download(guest / "folder", target)
-    with pytest.raises(errors.UnsafeArchiveError, match="more than was to be taken"):
+    with pytest.raises(errors.UnsafeArchiveError, match="more bytes than the limit"):
         machine.download(source / "tool", tmp_path / "new", limit=9)
     assert not (tmp_path / "new").exists()
 
@@ -285,26 +285,26 @@ HOSTILE: list[tuple[str, bytes]] = [
     ("link that leads outside", member("a/l", tarfile.SYMTYPE, "../../x")),
     ("link that leads outside", member("a/b/up", tarfile.SYMTYPE, "../..") + member("a/b/l", tarfile.SYMTYPE, "up/..")),
     ("link that leads outside", member("l", tarfile.SYMTYPE, "")),
-    ("through a link", member("l", tarfile.SYMTYPE, "d") + member("l/x", content=b"x")),
-    ("through a link", member("d", tarfile.DIRTYPE) + member("l", tarfile.SYMTYPE, "d") + member("l/x", content=b"x")),
+    ("through a symlink", member("l", tarfile.SYMTYPE, "d") + member("l/x", content=b"x")),
+    ("through a symlink", member("d", tarfile.DIRTYPE) + member("l", tarfile.SYMTYPE, "d") + member("l/x", content=b"x")),
     ("twice", member("x", content=b"x") + member("x", content=b"y")),
     ("twice", member("l", tarfile.SYMTYPE, "x") + member("l", content=b"y")),
     ("leads outside", member("h", tarfile.LNKTYPE, "../../etc/passwd")),
     ("link to no file", member("h", tarfile.LNKTYPE, "none")),
     ("link to no file", member("l", tarfile.SYMTYPE, "x") + member("h", tarfile.LNKTYPE, "l")),
-    ("no file, folder or link", member("z", tarfile.CHRTYPE)),
-    ("no file, folder or link", member("z", tarfile.BLKTYPE)),
-    ("no file, folder or link", member("z", tarfile.FIFOTYPE)),
-    ("no tar|only a part", member("x", content=b"x", size=10**6)),
-    ("no tar", b"this is no tar at all" * 100),
-    ("more than was to be taken", member("x", content=b"x" * 20_000)),
-    ("more than was to be taken", b"".join(member(f"d{number}", tarfile.DIRTYPE) for number in range(100))),
+    ("no file, directory or link", member("z", tarfile.CHRTYPE)),
+    ("no file, directory or link", member("z", tarfile.BLKTYPE)),
+    ("no file, directory or link", member("z", tarfile.FIFOTYPE)),
+    ("malformed tar", member("x", content=b"x", size=10**6)),
+    ("malformed tar", b"this is no tar at all" * 100),
+    ("more bytes than the limit", member("x", content=b"x" * 20_000)),
+    ("more bytes than the limit", b"".join(member(f"d{number}", tarfile.DIRTYPE) for number in range(100))),
 ]
 
 
 @pytest.mark.parametrize(("reason", "archive"), HOSTILE)
 def test_a_hostile_archive_is_refused(tmp_path: Path, reason: str, archive: bytes) -> None:
-    """Whatever a guest sends stays in the folder, or is refused; nothing outside is touched."""
+    """A hostile archive is refused, and touches nothing outside of the target directory."""
     folder = tmp_path / "folder"
     folder.mkdir()
     with pytest.raises(errors.UnsafeArchiveError, match=reason):
@@ -313,15 +313,15 @@ def test_a_hostile_archive_is_refused(tmp_path: Path, reason: str, archive: byte
     assert ["folder"] == os.listdir(tmp_path)
 
 
-def test_setuid_bits_do_not_arrive(tmp_path: Path) -> None:
-    """Nor sticky ones: a guest's root is nobody here."""
+def test_setuid_bits_are_dropped(tmp_path: Path) -> None:
+    """Setuid, setgid and sticky bits are dropped."""
     Unpacker(str(tmp_path), 10_000, lambda _: None).unpack(io.BytesIO(member("x", content=b"x") + b"\0" * 1024))
 
     assert 0o777 == stat.S_IMODE((tmp_path / "x").stat().st_mode)
 
 
 def test_a_download_that_is_refused_leaves_nothing(tmp_path: Path, client: Smolvm, fake: FakeRunner) -> None:
-    """Not even the folder that was to be; the guest's error wins over what it sent."""
+    """A refused download leaves no target directory, and the guest's own error takes precedence."""
     fake.answer(["machine", "exec"], stdout="41ed 1 0 0 1\n", times=1)
     fake.answer(["machine", "exec"], stdout=member("../x", content=b"x") + b"\0" * 1024, times=1)
     with pytest.raises(errors.UnsafeArchiveError):
@@ -330,7 +330,7 @@ def test_a_download_that_is_refused_leaves_nothing(tmp_path: Path, client: Smolv
 
 
 def test_a_guest_without_the_programs(client: Smolvm, fake: FakeRunner) -> None:
-    """The error names what is missing."""
+    """A guest without the needed programs raises an error that names what is missing."""
     fake.answer(["machine", "exec"], returncode=87, stderr="tar\n", times=1)
     fake.answer(
         ["machine", "exec"],
@@ -346,8 +346,8 @@ def test_a_guest_without_the_programs(client: Smolvm, fake: FakeRunner) -> None:
         client.machine("m").read_bytes("/x")
 
 
-def test_a_stat_that_says_nonsense(client: Smolvm, fake: FakeRunner) -> None:
-    """Hostile guests: an error of ours, no traceback."""
+def test_a_malformed_stat_raises(client: Smolvm, fake: FakeRunner) -> None:
+    """Malformed output of a guest's stat raises a typed error."""
     for said in ("", "zzz 1 2 3 4", "41ed 1 2", "41ed a b c d"):
         fake.answer(["machine", "exec"], stdout=said, times=1)
         with pytest.raises(errors.GuestFileError):
@@ -355,10 +355,10 @@ def test_a_stat_that_says_nonsense(client: Smolvm, fake: FakeRunner) -> None:
 
 
 @pytest.mark.parametrize(("target", "woken"), [("/tmp/x", True), ("/run/x", True), ("/root/x", False)])
-def test_a_copy_to_what_an_image_mounts_late(
+def test_a_copy_to_a_directory_that_is_mounted_late(
     client: Smolvm, fake: FakeRunner, tmp_path: Path, target: str, *, woken: bool
 ) -> None:
-    """The machine's first exec comes first: what was there before is lost. Once it ran, it is not asked again."""
+    """cp to a directory that an image machine mounts late first runs a command in it, once."""
     (tmp_path / "f").touch()
     fake.answer(["machine"])
     machine = client.machine("m")
@@ -368,16 +368,16 @@ def test_a_copy_to_what_an_image_mounts_late(
     kinds = [type(command) for command in fake.commands]
     assert [*([Exec] if woken else []), Cp, Cp] == kinds
     assert ("machine", "cp", "--mode", "600", "--uid", "1", "--gid", "2") == fake.argvs[-1][:8]
-    with pytest.raises(ValueError, match="for files that go into the guest"):
+    with pytest.raises(ValueError, match="must be left out"):
         machine.cp(machine.path("/x"), tmp_path / "x", mode=0o600)
 
 
-def test_a_guest_that_floods_an_upload(tmp_path: Path) -> None:
-    """Its programs are hostile too: they never read, and never stop to write."""
+def test_a_guest_that_floods_or_blocks_an_upload(tmp_path: Path) -> None:
+    """An upload to guest programs that never read, or never stop writing, ends with a typed error."""
     (tmp_path / "smolvm").write_text("#!/bin/sh\nexec cat /dev/zero\n")
     (tmp_path / "smolvm").chmod(0o755)
     machine = Smolvm(runner=SubprocessRunner(tmp_path / "smolvm", version="1.32.2")).machine("m")
     (tmp_path / "large").write_bytes(b"x" * 1_000_000)
 
-    with pytest.raises(errors.GuestFileError, match="say too much"):
+    with pytest.raises(errors.GuestFileError, match="write too many messages"):
         machine.upload(tmp_path / "large", "/x")

@@ -1,4 +1,4 @@
-"""Where the engine is looked for, in which order, and what the host lacks."""
+"""The search for the engine, its order, and the checks of doctor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Program = Callable[..., Path]
 
 @pytest.fixture
 def program(tmp_path: Path) -> Program:
-    """Makes an executable file."""
+    """Create an executable file."""
 
     def make(*parts: str, mode: int = 0o755) -> Path:
         path = tmp_path.joinpath(*parts)
@@ -31,7 +31,7 @@ def program(tmp_path: Path) -> Program:
 
 @pytest.fixture(autouse=True)
 def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A host that has no engine: none named, none on PATH, none installed."""
+    """A host without an engine: none named, on PATH or installed."""
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -39,7 +39,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def bundle(monkeypatch: pytest.MonkeyPatch, program: Program) -> Path:
-    """The smolmachines package as pip lays it out, its program not executable."""
+    """The smolmachines package as pip installs it, its program not executable."""
     engine = program("site", "smol", "smol-vmm", mode=0o644)
     program("site", "smol", "libkrun.so", mode=0o644)
     spec = type("Spec", (), {"origin": str(engine.with_name("__init__.py"))})()
@@ -47,8 +47,8 @@ def bundle(monkeypatch: pytest.MonkeyPatch, program: Program) -> Path:
     return engine
 
 
-def test_the_order(program: Program, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The argument, then the variable, then PATH, then the package."""
+def test_the_search_order(program: Program, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine is searched by argument, then SMOLKIT_SMOLVM, then PATH, then package."""
     assert str(bundle) == find().path
     on_path = program("bin", "smolvm")
     assert str(on_path) == find().path
@@ -58,8 +58,8 @@ def test_the_order(program: Program, bundle: Path, monkeypatch: pytest.MonkeyPat
     assert str(on_path) == find("smolvm").path
 
 
-def test_a_program_that_was_named_and_is_not_there(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other is taken for it."""
+def test_a_named_program_that_does_not_exist(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A named program that does not exist is an error, and no other is used."""
     program("bin", "smolvm")
 
     with pytest.raises(errors.EngineNotFoundError, match="no program /no/such/smolvm"):
@@ -71,7 +71,7 @@ def test_a_program_that_was_named_and_is_not_there(program: Program, monkeypatch
 
 
 def test_no_engine_at_all(tmp_path: Path) -> None:
-    """The error says where it was looked for, and what to install; making a client is no error."""
+    """Without an engine a client can be made, and its use raises an error with the places searched and what to install."""
     client = Smolvm()
 
     assert not client.is_available()
@@ -82,7 +82,7 @@ def test_no_engine_at_all(tmp_path: Path) -> None:
 
 
 def test_the_bundled_engine(bundle: Path) -> None:
-    """It is made executable if the install was not, and told where its libraries are."""
+    """A bundled engine is made executable if necessary, and gets the path of its libraries."""
     found = find()
 
     assert {"SMOLVM_LIB_DIR": str(bundle.parent)} == found.env
@@ -91,24 +91,24 @@ def test_the_bundled_engine(bundle: Path) -> None:
 
 
 def test_a_bundled_engine_that_cannot_be_made_executable(bundle: Path, mocker: object) -> None:
-    """The error names the file."""
+    """The error for a bundled engine that cannot be made executable names the file."""
     mocker.patch("pathlib.Path.chmod", side_effect=PermissionError("read-only"))  # type: ignore[attr-defined]
     mocker.patch("os.access", return_value=False)  # type: ignore[attr-defined]
 
-    with pytest.raises(errors.EngineNotFoundError, match="smol-vmm is not executable, and cannot be made so: read-only"):
+    with pytest.raises(errors.EngineNotFoundError, match="smol-vmm is not executable, and chmod failed: read-only"):
         find()
 
 
 def test_a_package_without_the_engine(bundle: Path) -> None:
-    """Another package called smol."""
+    """Another package named smol is ignored."""
     bundle.unlink()
 
     with pytest.raises(errors.EngineNotFoundError):
         find()
 
 
-def test_a_program_stays_the_one_that_was_meant(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative path, a relative entry of PATH, a prefix: another working directory later on makes no difference."""
+def test_a_program_is_resolved_once(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative program, PATH entry or prefix is resolved once, and a later change of directory does not matter."""
     program("here", "engine"), program("here", "smolvm")
     there = program("there", "here", "engine").parent
     for name in ("engine", "smolvm"):
@@ -126,7 +126,7 @@ def test_a_program_stays_the_one_that_was_meant(program: Program, tmp_path: Path
 
 
 def test_available_runs_nothing(program: Program) -> None:
-    """It asks whether there is a program, not which."""
+    """is_available looks for the program, and runs nothing."""
     path = program("bin", "smolvm")
     path.write_text("#!/bin/sh\ntouch $0.ran\n")
 
@@ -135,7 +135,7 @@ def test_available_runs_nothing(program: Program) -> None:
 
 
 def test_a_healthy_host(tmp_path: Path) -> None:
-    """KVM there and open, state writable, room on the disk: nothing to do, so no hints."""
+    """A healthy host passes every check, without hints."""
     (tmp_path / "kvm").touch(mode=0o666)
     checks = host_checks({"SMOLVM_DATA_DIR": str(tmp_path)}, tmp_path / "kvm")
 
@@ -143,8 +143,8 @@ def test_a_healthy_host(tmp_path: Path) -> None:
     assert all(check.ok and not check.hint for check in checks)
 
 
-def test_a_host_that_lacks_everything(tmp_path: Path, mocker: object) -> None:
-    """Each check that fails has a hint."""
+def test_failed_checks_have_hints(tmp_path: Path, mocker: object) -> None:
+    """Each failed check has a hint."""
     mocker.patch("os.access", return_value=False)  # type: ignore[attr-defined]
     mocker.patch("shutil.disk_usage").return_value.free = 10  # type: ignore[attr-defined]
     checks = host_checks({"HOME": str(tmp_path)}, tmp_path / "no-kvm")
@@ -156,8 +156,8 @@ def test_a_host_that_lacks_everything(tmp_path: Path, mocker: object) -> None:
     assert all(check.hint for check in bad)
 
 
-def test_a_check_that_cannot_be_made_is_one_that_fails(tmp_path: Path, mocker: object) -> None:
-    """doctor never raises."""
+def test_a_check_that_raises_fails(tmp_path: Path, mocker: object) -> None:
+    """A check that raises counts as failed, and doctor does not raise."""
     mocker.patch("shutil.disk_usage", side_effect=OSError("stale handle"))  # type: ignore[attr-defined]
     checks = host_checks({"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data")})
 
@@ -165,7 +165,7 @@ def test_a_check_that_cannot_be_made_is_one_that_fails(tmp_path: Path, mocker: o
 
 
 def test_the_doctor_of_a_whole_client(program: Program) -> None:
-    """The engine first, then the host."""
+    """A client's doctor checks the engine first, then the host."""
     names = [check.name for check in SubprocessRunner(program("smolvm")).doctor()]
 
     assert ["program", "version"] == names[:2]

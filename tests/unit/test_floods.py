@@ -1,4 +1,4 @@
-"""Floods of a guest: refused early, and in little memory."""
+"""Endless output of a guest is refused early and in little memory."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ LIMIT = 2 * MIB
 
 
 def extension(kind: bytes, size: int) -> bytes:
-    """The header of a long name or pax header, whatever follows."""
+    """The header of a long name or pax header, with this content."""
     info = tarfile.TarInfo("@")
     info.type, info.size = kind, size
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
 def forever(piece: bytes) -> Iterator[bytes]:
-    """The same again and again."""
+    """The same bytes again and again."""
     return itertools.repeat(piece * (2**16 // len(piece) + 1))
 
 
 def pax_of(*records: bytes) -> bytes:
-    """A pax header as large as one may be."""
+    """The largest pax header."""
     content = b"".join(records)[: MIB - 1]
     return extension(b"x", len(content)) + content + b"\0" * (-len(content) % 512)
 
 
-# Streams without an end, or longer than anybody wants, and how many bytes of each may be taken.
+# Endless or very long streams, and how many bytes of each may be read.
 FLOODS: dict[str, tuple[Callable[[], Iterable[bytes]], int]] = {
     "a long name": (lambda: [extension(b"L", 600 * MIB), *itertools.islice(forever(b"n"), 9600)], 2 * MIB),
     "a long target": (lambda: itertools.chain([extension(b"K", 8**11 - 1)], forever(b"n")), 2 * MIB),
@@ -59,7 +59,7 @@ FLOODS: dict[str, tuple[Callable[[], Iterable[bytes]], int]] = {
     "directories": (lambda: (member(f"{n}", DIR) for n in itertools.count()), LIMIT + 2**17),
     "links": (lambda: (member(f"{n}", SYM, "x/" * 49) for n in itertools.count()), LIMIT + 2**17),
     "doubtful links": (lambda: (member(f"{n}", SYM, "x/" * 40 + "..") for n in itertools.count()), MIB),
-    "links through links": (  # each through the one before it, and back, twelve times
+    "links through links": (  # each through the one before it and back, twelve times
         lambda: itertools.chain(
         [deep("d"), member("0", SYM, "d")],
         (member(f"{n}", SYM, "/".join([f"{n - 1}/../{n - 1}"] * 6))
@@ -69,22 +69,22 @@ FLOODS: dict[str, tuple[Callable[[], Iterable[bytes]], int]] = {
 
 
 def peak() -> int:
-    """The most memory that this process has had since `forget`, in bytes."""
+    """The peak memory of this process since `forget`, in bytes."""
     if not os.path.exists("/proc/self/clear_refs"):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # of macOS, where it is bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # on macOS the unit is bytes
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found
     return int(found[1]) * 1024
 
 
 def forget() -> None:
-    """Lets `peak` begin anew: a child begins with its parent's on Linux, which is pytest's."""
+    """Reset `peak`, since on Linux a child starts with its parent's."""
     with suppress(FileNotFoundError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def flood(name: str, place: Path, limit: int = LIMIT) -> None:
-    """Lets a flood in: it is refused, early, with nothing left; prints how much memory and time that took."""
+    """Download endless output: it is refused early and leaves nothing. Prints memory and time."""
     pieces, bound = FLOODS[name]
     stream = Endless(pieces())
     with suppress(errors.UnsafeArchiveError):
@@ -109,7 +109,7 @@ def flood(name: str, place: Path, limit: int = LIMIT) -> None:
 
 @pytest.mark.parametrize("name", FLOODS)
 def test_floods_take_no_memory(tmp_path: Path, name: str) -> None:
-    """Less than 16 MiB over the start, whatever a guest sends; and it is not listened to for long."""
+    """Endless output of any kind takes less than 16 MiB of memory, and is cut off early."""
     code = f"from tests.unit.test_floods import *; flood({name!r}, Path({str(tmp_path)!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     more, in_time, left, _, said = done.stdout.rstrip("\n").split("\t")

@@ -1,4 +1,4 @@
-"""Followed commands whose block is left, or whose caller is interrupted, at a moment that nobody chose."""
+"""Followed commands whose block ends, or whose caller is interrupted, at any moment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STUBBORN = ["sh", "-c", "trap '' TERM; while :; do echo x; sleep 0.01; done"]
 
 @pytest.fixture
 def m(engine: PretendEngine) -> Machine:
-    """A machine that runs, of a client with one place for processes."""
+    """A running machine of a client with max_processes=1."""
     machine = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2", max_processes=1)).machine("m")
     machine.create()
     machine.start()
@@ -36,7 +36,7 @@ def m(engine: PretendEngine) -> Machine:
 
 @pytest.fixture
 def no_garbage() -> Iterator[None]:
-    """Nothing is collected: what goes does so because nobody refers to it."""
+    """Disable garbage collection, so that an object is freed only by its reference count."""
     gc.disable()
     yield
     gc.enable()
@@ -44,7 +44,7 @@ def no_garbage() -> Iterator[None]:
 
 @pytest.mark.parametrize("fails", [True, False])
 def test_a_block_is_left_while_another_thread_reads(m: Machine, fails: bool) -> None:
-    """The reader comes to the end, and what comes out is the block's exception."""
+    """A block that ends while another thread reads lets the reader finish, and raises the block's exception."""
     began = threading.Event()
     ends: list[int | None] = []
 
@@ -69,7 +69,7 @@ def test_a_block_is_left_while_another_thread_reads(m: Machine, fails: bool) -> 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_block_fails_while_another_task_reads(backend: str, m: Machine, engine: PretendEngine) -> None:
-    """The block's exception comes out, and the command is gone."""
+    """A block that fails while another task reads raises its exception, and the command is gone."""
 
     async def read(process: Any, began: anyio.Event) -> None:
         async for _ in process:
@@ -96,14 +96,14 @@ def test_a_block_fails_while_another_task_reads(backend: str, m: Machine, engine
 
 @pytest.mark.usefixtures("no_garbage")
 def test_a_process_with_an_input_ends_when_it_is_dropped(m: Machine) -> None:
-    """Without waiting for a collection of garbage: `cat` would hold its place until then."""
+    """A dropped process is ended by its reference count, without garbage collection."""
     with pytest.warns(ResourceWarning, match="was left without waiting for its end"):
         m.popen(["cat"], stdin=True)
     assert m.exec(["true"], timeout=30).ok
 
 
 def interrupted_at(moment: int, function: Callable[[], object]) -> BaseException | None:
-    """What comes out if a SIGINT comes at the so many-th point at which Python looks for signals in smolkit's code."""
+    """Send a SIGINT at the nth point at which Python checks for signals in smolkit's code, and return the exception."""
     points = 0
     source = str(Path(smolkit.__file__).parent)
 
@@ -132,7 +132,7 @@ def interrupted_at(moment: int, function: Callable[[], object]) -> BaseException
 
 @pytest.mark.filterwarnings("ignore:.*was left without waiting for its end:ResourceWarning")
 def test_an_interrupt_while_a_command_is_started_leaves_none(m: Machine) -> None:
-    """At whatever point it strikes: also while somebody holds its traceback the one place is free."""
+    """An interrupt at any point of popen leaves no command, and frees its place even while the traceback is alive."""
     moment, left = 1, []
     with suppress(EOFError):
         while True:
@@ -146,13 +146,13 @@ def test_an_interrupt_while_a_command_is_started_leaves_none(m: Machine) -> None
             except errors.QueueTimeoutError:
                 left.append(moment)
             del interrupt
-            moment += 3  # not each: for speed
+            moment += 3  # every third moment, for speed
     assert [] == left
     assert moment > 100
 
 
-def test_a_fakes_command_that_writes_on_and_on_can_be_left() -> None:
-    """It takes no time, and the grace is over all the same."""
+def test_an_endless_command_of_a_fake_can_be_left() -> None:
+    """A fake's command that writes endlessly, in no time, is ended after the grace period."""
     fake = FakeSmolvm()
 
     @fake.on("yes")
@@ -172,8 +172,8 @@ def test_a_fakes_command_that_writes_on_and_on_can_be_left() -> None:
         process.wait()
 
 
-def test_a_bound_holds_while_output_comes_faster_than_it_is_thrown_away() -> None:
-    """Each look finds some, and the time is over none the less."""
+def test_a_timeout_holds_against_a_flood_of_output() -> None:
+    """A timeout holds also while output arrives faster than it is discarded."""
 
     class Endless(Replayed):
         def read(self, timeout: float | None) -> tuple[str, bytes] | None:  # noqa: ARG002
@@ -193,8 +193,8 @@ def test_a_bound_holds_while_output_comes_faster_than_it_is_thrown_away() -> Non
     assert 0 == process.wait()
 
 
-def test_a_log_handler_that_raises_harms_nobody(engine: PretendEngine) -> None:
-    """Nor one whose own call could only wait for the one that is told of."""
+def test_a_log_handler_that_raises_affects_no_call(engine: PretendEngine) -> None:
+    """A log handler that raises, or whose own call would deadlock, does not affect a call."""
     client = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2", max_processes=1))
 
     class Broken(logging.Handler):

@@ -1,4 +1,4 @@
-"""Files of the guest as Python would have them: the same done by Python, in real shells, and by FakeSmolvm."""
+"""File operations give the same results in Python, in real shells and on FakeSmolvm."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from smolkit import Smolvm
 from smolkit.testing import FakeSmolvm
 from tests.guests import KINDS, guest
 
-# What is there: a directory (None), a file (bytes), or a symlink (str).
+# The initial files: a directory (None), a file (bytes) or a symlink (str).
 THERE: dict[str, bytes | str | None] = {
     "file": b"content",
     "other": b"other",
@@ -81,7 +81,7 @@ NAMED = (
 
 
 class Python:
-    """Python's own functions, under the names of Machine's."""
+    """Python's own functions, under the names of Machine's methods."""
 
     def read_bytes(self, path: str) -> bytes:
         """As Path.read_bytes."""
@@ -104,7 +104,7 @@ class Python:
         return os.stat(path, follow_symlinks=follow_symlinks)
 
     def mkdir(self, path: str, *, parents: bool = False, exist_ok: bool = False) -> None:
-        """As Path.mkdir; as os.makedirs, with parents."""
+        """As Path.mkdir, or with parents as os.makedirs."""
         if parents:
             os.makedirs(path, exist_ok=exist_ok)
         else:
@@ -147,7 +147,7 @@ ACTS: dict[str, Callable[[Any, str], object]] = {
 
 
 def fill(folder: Path, inside: str) -> None:
-    """Makes what is there at first, and nothing else."""
+    """Create the initial files, and remove everything else."""
     for entry in os.scandir(folder):
         shutil.rmtree(entry) if entry.is_dir(follow_symlinks=False) else os.unlink(entry)
     for name, content in THERE.items():
@@ -159,8 +159,8 @@ def fill(folder: Path, inside: str) -> None:
             (folder / name).symlink_to(content.replace("{w}", inside))
 
 
-def seen(folder: Path, inside: str) -> dict[str, tuple[int, object]]:
-    """Every name below a directory, with its mode and what it holds."""
+def listing(folder: Path, inside: str) -> dict[str, tuple[int, object]]:
+    """Every name below a directory, with its mode and content."""
     found: dict[str, tuple[int, object]] = {}
     for above, names, files in os.walk(folder):
         for name in names + files:
@@ -186,7 +186,7 @@ PRISTINE = {
 
 
 def outcome(act: Callable[[], object]) -> object:
-    """What came of it: the answer, or the kind of error."""
+    """The result of an operation: its return value or the type of its error."""
     try:
         return act()
     except OSError as error:
@@ -195,14 +195,14 @@ def outcome(act: Callable[[], object]) -> object:
 
 
 def on_files(machine: Any, folder: Path, inside: str, act: Callable[[Any, str], object]) -> tuple[object, object]:
-    """What comes of an act on real files, and what is there then."""
-    if seen(folder, inside) != PRISTINE:
+    """The result of an operation on real files, and the files after it."""
+    if listing(folder, inside) != PRISTINE:
         fill(folder, inside)
-    return outcome(lambda: act(machine, inside)), seen(folder, inside)
+    return outcome(lambda: act(machine, inside)), listing(folder, inside)
 
 
 def on_fake(act: Callable[[Any, str], object]) -> tuple[object, object]:
-    """The same of FakeSmolvm."""
+    """The result of an operation on FakeSmolvm, and the files after it."""
     fake = FakeSmolvm()
     with Smolvm(runner=fake).machine("m") as machine:
         files = fake.machines["m"].files
@@ -213,7 +213,7 @@ def on_fake(act: Callable[[Any, str], object]) -> tuple[object, object]:
             elif isinstance(content, bytes):
                 files.write(f"/guest-files/{name}", content)
             else:
-                files.link(f"/guest-files/{name}", content.replace("{w}", "/guest-files"))
+                files.symlink(f"/guest-files/{name}", content.replace("{w}", "/guest-files"))
         came = outcome(lambda: act(machine, "/guest-files"))
         held: dict[str, tuple[int, object]] = {}
         for name, node in files.walk("/guest-files"):
@@ -246,7 +246,7 @@ CASES = {"one": _cases(), "renames": _renames()}
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[object, object]]:
-    """What Python does."""
+    """The result in Python."""
     folder, mask = tmp_path_factory.mktemp("python"), os.umask(0o022)
     try:
         return {
@@ -259,7 +259,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[object
 def differences(
     cases: Cases, expected: dict[str, Any], do: Callable[[Callable[[Any, str], object]], Any]
 ) -> dict[str, object]:
-    """Where it is otherwise than with Python: the outcomes, and what only one of them has then."""
+    """The operations whose results differ from Python's, with both results and files."""
     found: dict[str, object] = {}
     for name, act in cases.items():
         (came, held), (wanted, left) = do(act), expected[name]
@@ -277,7 +277,7 @@ def differences(
 
 @pytest.mark.parametrize("which", CASES)
 def test_the_fake_is_as_python(which: str, expected: dict[str, tuple[object, object]]) -> None:
-    """FakeSmolvm gives the same answers, raises the same errors, and has the same files then."""
+    """FakeSmolvm gives the same answers, errors and files as Python."""
     assert {} == differences(CASES[which], expected, on_fake)
 
 
@@ -286,7 +286,7 @@ def test_the_fake_is_as_python(which: str, expected: dict[str, tuple[object, obj
 def test_real_shells_are_as_python(
     kind: str, which: str, expected: dict[str, tuple[object, object]], tmp_path: Path
 ) -> None:
-    """So do the guest's shells and programs, whoever made them."""
+    """Real shells and programs give the same answers, errors and files as Python."""
     there = guest(kind, tmp_path)
 
     assert {} == differences(CASES[which], expected, lambda act: on_files(there.machine, there.folder, there.inside, act))

@@ -1,4 +1,4 @@
-"""Faults of this host: descriptors, processes and exit statuses that are not to be had. Nothing is left, nothing masked."""
+"""Lack of descriptors, processes or exit statuses on this host leaves nothing and masks no exception."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.samples import stays_ours
 
 @contextmanager
 def no_descriptors() -> Iterator[None]:
-    """This process can open nothing."""
+    """Exhaust the descriptors of this process."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, limits[0]), limits[1]))
     used: list[int] = []
@@ -42,7 +42,7 @@ def no_descriptors() -> Iterator[None]:
 
 
 def test_a_program_without_descriptors_removes_its_machine(engine: PretendEngine, pretend: Smolvm) -> None:
-    """Those that were kept for it serve; the body's own exception comes out, with nothing to add; and so again."""
+    """A program without descriptors removes its machine with those kept in reserve, and raises the body's exception."""
     for _ in range(3):
         with ExitStack() as stack, pytest.raises(ValueError, match="mine") as caught, pretend.machine("m") as machine:
             stack.enter_context(no_descriptors())
@@ -58,7 +58,7 @@ def test_a_program_without_descriptors_removes_its_machine(engine: PretendEngine
 def test_an_async_program_without_descriptors_removes_its_machine(
     engine: PretendEngine, pretend: Smolvm, backend: str
 ) -> None:
-    """Likewise, where an event loop waits for the engine."""
+    """An async program without descriptors removes its machine, too."""
 
     async def main() -> None:
         machine = AsyncSmolvm(runner=pretend.runner).machine("m")
@@ -71,7 +71,7 @@ def test_an_async_program_without_descriptors_removes_its_machine(
 
 
 def failing(times: int, number: int, verbs: Collection[str] = ()) -> Callable[..., int]:
-    """posix_spawn that fails so often, as where there are too many processes; or so often for each of these verbs."""
+    """posix_spawn that fails this many times, as with too many processes, or this many times for each of these verbs."""
     spawn, seen = os.posix_spawn, Counter[str]()
 
     def fail(program: str, argv: tuple[str, ...], env: dict[str, str], **options: Any) -> int:
@@ -85,10 +85,10 @@ def failing(times: int, number: int, verbs: Collection[str] = ()) -> Callable[..
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
-def test_a_fault_that_passes_is_tried_again(
+def test_a_passing_fault_is_tried_again(
     engine: PretendEngine, pretend: Smolvm, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """In the delete at a block's end, in the stop and delete of a rollback, and in create: it had no effect."""
+    """A spawn that fails for a moment is tried again in delete, in a rollback's stop and delete, and in create."""
     monkeypatch.setattr("os.posix_spawn", failing(2, number))
     with pretend.machine("m"):
         monkeypatch.setattr("os.posix_spawn", failing(2, number))
@@ -103,8 +103,10 @@ def test_a_fault_that_passes_is_tried_again(
     assert [] == engine.left
 
 
-def test_a_fault_that_stays_masks_nothing(engine: PretendEngine, pretend: Smolvm, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The body's exception has a note of the machine that is left; without one it is a CleanupError."""
+def test_a_lasting_fault_masks_no_exception(
+    engine: PretendEngine, pretend: Smolvm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A spawn that keeps failing is a note on the body's exception, or without one a CleanupError."""
     monkeypatch.setattr(pretend.runner, "pause", lambda seconds: None)
     spawn = os.posix_spawn
     with pytest.raises(ValueError, match="mine") as caught, pretend.machine("m"):
@@ -120,8 +122,8 @@ def test_a_fault_that_stays_masks_nothing(engine: PretendEngine, pretend: Smolvm
 
 
 @pytest.mark.parametrize("kind", [errno.EMFILE, errno.EAGAIN])
-def test_any_runners_faults_are_such(client: Smolvm, fake: FakeRunner, kind: int) -> None:
-    """A runner of one's own raises what the system raises: it is named, and tried again where that is harmless."""
+def test_a_custom_runners_host_faults_are_recognised(client: Smolvm, fake: FakeRunner, kind: int) -> None:
+    """A host's error that a custom runner raises is a HostLimitError, and tried again where that is harmless."""
     fault = OSError(kind, "used up")
     fake.answer(Create, [fault, ""])
     fake.answer(Delete, [fault, ""])
@@ -136,8 +138,8 @@ def test_any_runners_faults_are_such(client: Smolvm, fake: FakeRunner, kind: int
     assert [Delete("m")] * 2 == fake.commands[-2:]
 
 
-def test_what_is_no_smolvm_error_masks_nothing(client: Smolvm, fake: FakeRunner) -> None:
-    """A runner of one's own that breaks in the teardown: the rules hold for that too."""
+def test_another_exception_in_teardown_masks_no_exception(client: Smolvm, fake: FakeRunner) -> None:
+    """A custom runner's own exception during teardown does not mask the body's exception."""
     fake.answer(Delete, OSError("the transport broke"))
     stays_ours(fake)
     fake.answer(["machine"])
@@ -151,24 +153,24 @@ def test_what_is_no_smolvm_error_masks_nothing(client: Smolvm, fake: FakeRunner)
 
 @dataclass(frozen=True)
 class FrozenError(Exception):
-    """It takes no attribute, and so no note."""
+    """An exception without assignable attributes, and so without notes."""
 
     number: int = 1
 
 
 class RefusingError(Exception):
-    """Likewise, with words of its own."""
+    """An exception whose add_note raises."""
 
     def add_note(self, text: str) -> NoReturn:  # noqa: ARG002
-        """Refused."""
+        """Refuse the note."""
         raise RuntimeError("no notes, please")
 
 
 @pytest.mark.parametrize("error", [FrozenError(), RefusingError()])
-def test_an_exception_that_takes_no_notes_comes_out(
+def test_an_exception_without_notes_comes_out(
     engine: PretendEngine, pretend: Smolvm, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was to be noted on it is logged."""
+    """An exception that cannot take notes comes out, and what would have been noted is logged."""
     engine.fault("delete", "fail")
     with pytest.raises(type(error)) as caught, pretend.machine("m"):
         raise error
@@ -181,7 +183,7 @@ def test_an_exception_that_takes_no_notes_comes_out(
 
 
 def test_the_output_limit_in_create_leaves_nothing(tmp_path: Path) -> None:
-    """The engine is ended in the middle, whatever it had done: it is looked up, and undone."""
+    """A create whose engine is ended for too much output is looked up and undone."""
     engine = PretendEngine(tmp_path)
     text = engine.program.read_text()
     engine.program.write_text(text.replace('>"m-$name" ;;', '>"m-$name"; [ "$verb" = create ] && exec yes ;;', 1))
@@ -213,10 +215,8 @@ except SmolvmError as error:
 
 @pytest.mark.parametrize("handler", ["signal.SIG_IGN", "reap"])
 @pytest.mark.parametrize(("taken", "expected"), [(True, "MachineExistsError []\n"), (False, "StatusLostError []\n")])
-def test_a_status_that_nobody_gave_is_no_success(
-    engine: PretendEngine, handler: str, expected: str, *, taken: bool
-) -> None:
-    """Where other code takes the statuses of all children: another's machine is not touched, and none of ours is left."""
+def test_a_lost_status_is_no_success(engine: PretendEngine, handler: str, expected: str, *, taken: bool) -> None:
+    """A lost exit status (other code reaps all children) is an error that leaves no machine and touches no other's."""
     if taken:
         (engine.folder / "state/m-m").touch()
     code = LOST.format(handler=handler)
@@ -225,8 +225,8 @@ def test_a_status_that_nobody_gave_is_no_success(
     assert (expected, ["m-m"] if taken else []) == (done.stdout, engine.left)
 
 
-def test_sigchld_that_is_ignored_from_the_block_on(engine: PretendEngine, pretend: Smolvm) -> None:
-    """The teardown does what it can without statuses, which is all; a command's status is an error, not 0."""
+def test_sigchld_ignored_during_a_block(engine: PretendEngine, pretend: Smolvm) -> None:
+    """With SIGCHLD ignored, teardown works without statuses, and a command's lost status is an error rather than 0."""
     before = signal.getsignal(signal.SIGCHLD)
     try:
         with pretend.machine("m") as machine:
@@ -265,7 +265,7 @@ print("end", flush=True)
 
 @pytest.mark.parametrize("ends", ["raise ValueError('mine')", "sys.exit('mine')"])
 def test_a_fork_that_leaves_the_block_leaves_the_machine(engine: PretendEngine, ends: str) -> None:
-    """And its parent's commands: it has the handle as it would have a pickled one."""
+    """A fork that leaves the block leaves machine and commands to its parent, like an unpickled handle."""
     code = FORKED.format(ends=ends)
     done = subprocess.run([sys.executable, "-c", code, engine.program], capture_output=True, text=True, check=False)
 

@@ -1,4 +1,4 @@
-"""Archives of a guest that attacks: what it sends is refused, or stays inside; nothing is kept that is refused."""
+"""Archives of an attacking guest are refused, or stay inside the target; what is refused leaves nothing."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ import pytest
 
 from smolkit import errors
 from smolkit.handles.archive import Unpacker
-from smolkit.handles.host_tree import fresh_folder
+from smolkit.handles.host_tree import fresh_directory
 from tests.nasty import state
-from tests.unit.test_archive_fuzz import put
+from tests.unit.test_archive_fuzz import with_field
 from tests.unit.test_files import member
 
 DIR, SYM, LNK = tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
@@ -30,13 +30,13 @@ MIB = 2**20
 
 
 class Endless:
-    """A guest that sends pieces for as long as it is read; counts the bytes that were taken."""
+    """A guest that sends endlessly, and counts the bytes taken."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces, self._rest, self.taken = iter(pieces), b"", 0
 
     def read(self, size: int) -> bytes:
-        """So many bytes, or fewer; none at the end."""
+        """Up to this many bytes, or none at the end."""
         self._rest = self._rest or next(self._pieces, b"")
         chunk, self._rest = self._rest[:size], self._rest[size:]
         self.taken += len(chunk)
@@ -44,7 +44,7 @@ class Endless:
 
 
 def deep(*names: str) -> bytes:
-    """Directories in each other."""
+    """Directories inside one another."""
     return b"".join(member("/".join(names[:count]), DIR) for count in range(1, len(names) + 1))
 
 
@@ -56,16 +56,16 @@ def long(name: str, target: str = "") -> bytes:
 
 
 def download(place: Path, stream: object, limit: int = 4 * 2**30) -> Path:
-    """Unpacks what a guest sends, as `Machine.download` does."""
+    """Unpack an archive as `Machine.download` does."""
     target = place / "target"
-    with fresh_folder(str(target)) as part:
+    with fresh_directory(str(target)) as part:
         Unpacker(part, limit, lambda _: None).unpack(stream)
     return target
 
 
 @contextmanager
 def nobody(place: Path) -> Iterator[Path]:
-    """Another user than root, in a directory that is theirs; by a relative path, since those above may be root's."""
+    """Become a user other than root, in a directory of theirs: a relative path, as its parents may be root's."""
     before = Path.cwd()
     os.chdir(place)
     if os.geteuid() == 0:
@@ -80,26 +80,26 @@ def nobody(place: Path) -> Iterator[Path]:
 
 
 ESCAPES: list[tuple[str, bytes]] = [
-    # `...` is a name like any other, which a strip of "./" eats.
+    # `...` is an ordinary name, which a careless lstrip("./") would remove.
     ("outside", deep("a", "b", "c") + member("a/b/c/...", SYM, "../../..")
      + member("a/b/c/key", SYM, ".../../../home/id_rsa")),
     ("outside", member("...", SYM, ".") + member("key", SYM, ".../../etc/passwd")),
     ("outside", deep(*"abcdefgh" * 5) + member("/".join("abcdefgh" * 5) + "/l", SYM, "../" * 40 + "../etc/passwd")),
-    # A link that is fine by itself, and one through it that is not, in both orders.
+    # A link that stays inside, and one through it that does not, in both orders.
     ("outside", deep("d", "e") + member("d/e/top", SYM, "../..") + member("l", SYM, "d/e/top/../x")),
     ("outside", member("l", SYM, "d/e/top/../x") + deep("d", "e") + member("d/e/top", SYM, "../..")),
     ("outside", member("one", SYM, "two/../..") + member("two", SYM, "d") + deep("d")),
     ("outside", deep("d") + b"".join(member(f"d/{n}", SYM, f"{n - 1}" if n else "..") for n in range(9))
      + member("l", SYM, "d/8/..")),
-    # What is not there may be made later by the next download.
+    # A dangling link may become a way out with the next download.
     ("outside", member("l", SYM, "later/x/../../..")),
     ("outside", member("loop", SYM, "loop") + member("l", SYM, "loop/..")),
     ("outside", member("x", content=b"x") + member("l", SYM, "x/..")),
-    # Members named like a link, or through one: its target would get the mode and the time.
-    ("through a link", member("l", SYM, ".") + member("l", DIR)),
-    ("through a link", deep("a", "b", "c") + member("a/b/c/...", SYM, "../../..") + member("a/b/c/...", DIR)),
-    ("through a link", deep("d") + member("l", SYM, "d") + member("l/x", DIR)),
-    ("through a link", deep("d") + member("l", SYM, "d") + member("d/x", content=b"x") + member("h", LNK, "l/x")),
+    # Members named like a link, or below one: the link's target would get their mode and time.
+    ("through a symlink", member("l", SYM, ".") + member("l", DIR)),
+    ("through a symlink", deep("a", "b", "c") + member("a/b/c/...", SYM, "../../..") + member("a/b/c/...", DIR)),
+    ("through a symlink", deep("d") + member("l", SYM, "d") + member("l/x", DIR)),
+    ("through a symlink", deep("d") + member("l", SYM, "d") + member("d/x", content=b"x") + member("h", LNK, "l/x")),
     ("through a file", member("x", content=b"x") + member("x/y", content=b"y")),
     ("through a file", member("x", content=b"x") + member("x", DIR)),
     ("twice", deep("d") + member("d", DIR)),
@@ -111,16 +111,16 @@ ESCAPES: list[tuple[str, bytes]] = [
     ("name of a directory", member(".", content=b"x")),
     ("name of a directory", member("x/", content=b"x")),
     ("name of a directory", member("./", SYM, "x")),
-    ("cannot be here", tarfile.TarInfo("n" * 256).tobuf(tarfile.GNU_FORMAT)),
-    ("cannot be here", long("l", "n" * 256)),
-    ("cannot be here", long("l", "x/" * 2500)),
+    ("cannot be made here", tarfile.TarInfo("n" * 256).tobuf(tarfile.GNU_FORMAT)),
+    ("cannot be made here", long("l", "n" * 256)),
+    ("cannot be made here", long("l", "x/" * 2500)),
     ("a name of 5000 bytes", tarfile.TarInfo("n/" * 2500).tobuf(tarfile.GNU_FORMAT)),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("reason", "archive"), ESCAPES)
 def test_no_member_reaches_outside(tmp_path: Path, reason: str, archive: bytes) -> None:
-    """Links are resolved as the kernel would, against what is there; nothing is left, and what is around is as it was."""
+    """No member reaches outside: links are resolved as by the kernel, and a refused archive changes nothing."""
     tmp_path.chmod(0o700)
     before = tmp_path.stat()
     with pytest.raises(errors.UnsafeArchiveError, match=reason):
@@ -143,7 +143,7 @@ HARMLESS = {
 
 
 def test_links_that_stay_inside_are_kept(tmp_path: Path) -> None:
-    """Also such as dangle, go in circles, or go up from what comes only later."""
+    """Symlinks that stay inside are kept, also dangling or circular ones and those that go up from later directories."""
     links = b"".join(member(name, SYM, target) for name, target in HARMLESS.items())
     made = download(tmp_path, io.BytesIO(deep("d", "e") + links + deep("later") + deep("...") + END))
 
@@ -152,8 +152,8 @@ def test_links_that_stay_inside_are_kept(tmp_path: Path) -> None:
     assert (made / "d").samefile(made / "ahead")
 
 
-def test_many_links_that_go_up_from_what_comes_later(tmp_path: Path) -> None:
-    """512 of them are kept in mind, more are refused; others are not counted."""
+def test_links_that_go_up_from_later_directories_are_limited(tmp_path: Path) -> None:
+    """Up to 512 links that go up from later directories are kept, more are refused, and others do not count."""
     later = [member(f"{n}", SYM, "later/../d") for n in range(513)]
     others = b"".join(member(f"o{n}", SYM, "none") for n in range(9))
     made = download(tmp_path, io.BytesIO(b"".join(later[:512]) + others + deep("later") + deep("d") + END))
@@ -163,12 +163,12 @@ def test_many_links_that_go_up_from_what_comes_later(tmp_path: Path) -> None:
         download(tmp_path, io.BytesIO(b"".join(later) + deep("later") + deep("d") + END))
 
 
-def test_modes_and_times_are_the_guests(tmp_path: Path) -> None:
-    """Of files, directories, symlinks and of the top; hard links are links; setuid, setgid and sticky bits stay behind."""
+def test_modes_and_times_are_kept(tmp_path: Path) -> None:
+    """Modes and times are kept for files, directories and symlinks, except setuid, setgid and sticky bits."""
     times = itertools.count(10**9)
 
     def timed(*args: str | bytes, mode: int = 0o7750) -> bytes:
-        return put(put(member(*args), 136, 12, b"%011o" % next(times)), 100, 8, b"%07o" % mode)  # type: ignore[arg-type]
+        return with_field(with_field(member(*args), 136, 12, b"%011o" % next(times)), 100, 8, b"%07o" % mode)  # type: ignore[arg-type]
 
     archive = timed("./", DIR, mode=0o7711) + timed("d", DIR, mode=0o555) + timed("d/x", mode=0) + timed("d/e", DIR, mode=0)
     archive += timed("l", SYM, "d") + timed("d/e/y", mode=0o4755) + member("h", LNK, "d/x")
@@ -194,11 +194,13 @@ def test_modes_and_times_are_the_guests(tmp_path: Path) -> None:
 
 
 def closed(name: str, mode: bytes = b"0000000") -> bytes:
-    """A directory that nobody may enter, or write to."""
-    return put(member(name, DIR), 100, 8, mode)
+    """A directory that nobody may enter or write to."""
+    return with_field(member(name, DIR), 100, 8, mode)
 
 
-LAST = member("last", content=b"x") + member("../x")  # what leaves all directories before it, and what is refused
+LAST = member("last", content=b"x") + member(
+    "../x"
+)  # a member outside of all directories before it, and one that is refused
 HOSTILE_TREES = {
     "513 deep": b"".join(long("d/" * n) for n in range(1, 1800)),
     "unreadable": closed("d") + closed("d/e") + closed("d/e/f") + member("d/e/f/x") + LAST,
@@ -211,25 +213,25 @@ HOSTILE_TREES = {
 
 
 @pytest.mark.parametrize("name", HOSTILE_TREES)
-def test_nothing_is_kept_of_what_is_refused(tmp_path: Path, name: str) -> None:
-    """However deep it is nested and whatever the modes of its directories, also for a user who is not root."""
+def test_a_refused_archive_leaves_nothing(tmp_path: Path, name: str) -> None:
+    """A refused archive leaves nothing, however deep it is and whatever its modes, also for a user who is not root."""
     with nobody(tmp_path) as place, pytest.raises(errors.UnsafeArchiveError):
         download(place, io.BytesIO(HOSTILE_TREES[name] + END))
 
     assert [] == os.listdir(tmp_path)
 
 
-def test_what_cannot_become_the_target_is_removed(tmp_path: Path) -> None:
-    """A tree that is whole, and may be neither read nor written, where the target is something else by then."""
-    with nobody(tmp_path), pytest.raises(OSError, match="target"), fresh_folder("target") as part:
+def test_a_tree_that_cannot_become_the_target_is_removed(tmp_path: Path) -> None:
+    """A tree that cannot become the target, since that is something else by now, is removed even if unreadable."""
+    with nobody(tmp_path), pytest.raises(OSError, match="target"), fresh_directory("target") as part:
         Unpacker(part, MIB, lambda _: None).unpack(io.BytesIO(closed("./") + closed("d") + member("d/x") + END))
         (Path("target/in") / "the").mkdir(parents=True)
 
     assert ["target"] == os.listdir(tmp_path)
 
 
-def test_read_only_trees_arrive_for_any_user(tmp_path: Path) -> None:
-    """What is in a directory of mode 0555 or 0 is made, in whatever order it comes, and the mode is right in the end."""
+def test_read_only_trees_are_created_by_any_user(tmp_path: Path) -> None:
+    """The content of read-only directories is created in any order, and their modes are right in the end."""
     order = [closed(n) for n in ("d", "d/e", "f")]
     files = [member(f"{folder}/{n}", content=b"x") for n in range(3) for folder in ("d", "f", "d/e")]
     with nobody(tmp_path) as place:
@@ -240,8 +242,8 @@ def test_read_only_trees_arrive_for_any_user(tmp_path: Path) -> None:
     assert 9 == sum(kept == b"x" for _, _, _, kept in found.values())
 
 
-def test_a_deep_tree_that_is_taken(tmp_path: Path) -> None:
-    """512 directories in each other, with few descriptors."""
+def test_a_deep_tree_is_accepted(tmp_path: Path) -> None:
+    """A tree of 512 nested directories is accepted with few descriptors."""
     archive = b"".join(long("d/" * n) for n in range(1, 513))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(
@@ -256,7 +258,7 @@ def test_a_deep_tree_that_is_taken(tmp_path: Path) -> None:
 
 
 def test_pieces_of_any_size(tmp_path: Path) -> None:
-    """What is read a byte at a time is what is read at once."""
+    """An archive read one byte at a time gives the same tree as read at once."""
     archive = deep("d") + member("d/x", content=b"x" * 700) + long("y" * 150) + member("l", SYM, "d/x") + END
     made = download(tmp_path, Endless(archive[place : place + 1] for place in range(len(archive))))
 
@@ -264,11 +266,11 @@ def test_pieces_of_any_size(tmp_path: Path) -> None:
     assert {"d", "l", "y" * 150} == set(os.listdir(made))
 
 
-PLACES = {"os.symlink": (1,), "os.link": (0, 1)}  # which arguments of an audit event are paths; the first one of others
+PLACES = {"os.symlink": (1,), "os.link": (0, 1)}  # the path arguments of these audit events; other events have it first
 
 
 def audited(place: Path) -> None:
-    """Prints the paths that the kernel is given while a tree is made, and while another is refused and removed."""
+    """Print the paths given to the kernel while one tree is created and another is refused and removed."""
     seen: set[str] = set()
 
     def hook(event: str, args: tuple[object, ...]) -> None:
@@ -284,8 +286,8 @@ def audited(place: Path) -> None:
     print({"d", "x", "l", "h", ".."} <= seen, [path for path in seen if "/" in path.removeprefix(f"{place}/")])
 
 
-def test_the_kernel_is_given_one_name_at_a_time(tmp_path: Path) -> None:
-    """By Python's audit events: no path of several names is in any call, so that no symlink can be on the way."""
+def test_system_calls_get_one_name_at_a_time(tmp_path: Path) -> None:
+    """No system call gets a path of several names (by Python's audit events), so that no symlink can be on the way."""
     code = f"from tests.unit.test_hostile_archives import *; audited(Path({str(tmp_path)!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
@@ -293,7 +295,7 @@ def test_the_kernel_is_given_one_name_at_a_time(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
-    """Wherever in a download it comes."""
+    """An interrupt at any point of a download leaves nothing."""
     archive = deep("d", "e") + member("d/e/x", content=b"x" * 5000) + member("l", SYM, "d") + END
 
     def interrupted(at: int) -> Iterator[bytes]:
@@ -306,8 +308,8 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
         assert [] == os.listdir(tmp_path)
 
 
-def test_an_interrupt_while_it_is_removed_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is refused is gone when the interrupt comes out."""
+def test_an_interrupt_during_a_removal_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt during the removal of a refused tree comes out after the tree is gone."""
     remove, strikes = os.unlink, iter([KeyboardInterrupt])
 
     def struck(*args: Any, **kwargs: Any) -> None:
@@ -322,9 +324,9 @@ def test_an_interrupt_while_it_is_removed_waits(tmp_path: Path, monkeypatch: pyt
     assert [] == os.listdir(tmp_path)
 
 
-def test_what_cannot_be_removed_is_told(tmp_path: Path) -> None:
-    """A note on the error has the name of what is left."""
-    with pytest.raises(RuntimeError, match="stop") as caught, fresh_folder(str(tmp_path / "x")) as part:
+def test_a_tree_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
+    """A refused tree that cannot be removed is named in a note on the error."""
+    with pytest.raises(RuntimeError, match="stop") as caught, fresh_directory(str(tmp_path / "x")) as part:
         os.rename(part, f"{part}.away")
         os.symlink("nowhere", part)
         raise RuntimeError("stop")

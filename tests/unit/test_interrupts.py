@@ -1,4 +1,4 @@
-"""Interrupts at every step of a lifecycle, with a real process that pretends to be the engine: nothing is left."""
+"""Interrupts at every step of a lifecycle, with real processes as the engine, leave nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from smolkit.testing import PretendEngine
 
 
 class AlarmError(Exception):
-    """What a program's own signal handler may raise."""
+    """The exception of a program's own signal handler."""
 
 
 KINDS: dict[str, type[BaseException]] = {"INT": KeyboardInterrupt, "TERM": SystemExit, "USR1": AlarmError}
@@ -22,13 +22,13 @@ KINDS: dict[str, type[BaseException]] = {"INT": KeyboardInterrupt, "TERM": Syste
 
 @pytest.fixture
 def engine(tmp_path: Path) -> PretendEngine:
-    """A program that pretends."""
+    """A pretend engine."""
     return PretendEngine(tmp_path)
 
 
 @pytest.fixture
 def pretend(engine: PretendEngine) -> Iterator[Smolvm]:
-    """A client of it, in a program whose signal handlers raise."""
+    """A client of the pretend engine, in a program whose signal handlers raise."""
 
     def raising(kind: type[BaseException]) -> Callable[[int, FrameType | None], None]:
         def handler(number: int, frame: FrameType | None) -> None:
@@ -43,13 +43,13 @@ def pretend(engine: PretendEngine) -> Iterator[Smolvm]:
 
 
 def lifecycle(client: Smolvm) -> None:
-    """What is interrupted."""
+    """The lifecycle that is interrupted."""
     with client.machine("m") as machine:
         machine.exec(["true"])
 
 
 ALL = ["create", "start", "exec", "delete"]
-LOOKED = ["create", "start", "exec", "status", "delete"]  # whether it is still the same machine
+LOOKED = ["create", "start", "exec", "status", "delete"]  # status: a look at whether it is still the same machine
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -65,7 +65,7 @@ LOOKED = ["create", "start", "exec", "status", "delete"]  # whether it is still 
 def test_an_interrupt_leaves_nothing(
     engine: PretendEngine, pretend: Smolvm, verb: str, expected: list[str], name: str
 ) -> None:
-    """Ctrl-C, SIGTERM, an exception of the program's own: the step ends, what was made is removed, and it comes out."""
+    """Ctrl-C, SIGTERM or a handler's exception lets the step end, removes what was made, and comes out."""
     engine.strike(verb, name)
 
     with pytest.raises(KINDS[name]) as caught:
@@ -78,7 +78,7 @@ def test_an_interrupt_leaves_nothing(
 @pytest.mark.parametrize(
     ("verb", "expected", "remains"),
     [
-        ("create", ["create", "ls"], []),  # whether it was made all the same
+        ("create", ["create", "ls"], []),  # ls: a look at whether it was made
         ("start", ["create", "start", "stop", "delete"], []),
         ("delete", ALL, ["m-m", "running-m"]),
     ],
@@ -86,7 +86,7 @@ def test_an_interrupt_leaves_nothing(
 def test_a_second_interrupt_ends_the_step_at_once(
     engine: PretendEngine, pretend: Smolvm, verb: str, expected: list[str], remains: list[str]
 ) -> None:
-    """It gets out without waiting for the engine, and says what may be left."""
+    """A second interrupt ends the step at once, and a note says what may be left."""
     engine.strike(verb, "INT", "INT", "INT")
 
     with pytest.raises(KeyboardInterrupt) as caught:
@@ -97,7 +97,7 @@ def test_a_second_interrupt_ends_the_step_at_once(
 
 
 def test_a_second_interrupt_during_the_look_at_the_machine(engine: PretendEngine, pretend: Smolvm) -> None:
-    """Ctrl-C in the block and another one right after it: the machine is deleted all the same."""
+    """A second Ctrl-C during the look at the machine does not keep it from being deleted."""
     for verb in ("exec", "status"):
         engine.strike(verb, "INT")
 
@@ -107,7 +107,7 @@ def test_a_second_interrupt_during_the_look_at_the_machine(engine: PretendEngine
 
 
 def test_an_interrupt_during_a_rollback(engine: PretendEngine, pretend: Smolvm) -> None:
-    """A Ctrl-C during stop or delete, after one during start: both end, nothing is left."""
+    """A Ctrl-C during a rollback, after one during start, lets stop and delete end and leaves nothing."""
     for verb in ("start", "stop", "delete"):
         engine.strike(verb, "INT")
 
@@ -118,7 +118,7 @@ def test_an_interrupt_during_a_rollback(engine: PretendEngine, pretend: Smolvm) 
 
 
 def test_an_interrupt_during_the_create_of_a_name_that_is_taken(engine: PretendEngine, pretend: Smolvm) -> None:
-    """It is known not to be ours: it is not touched."""
+    """An interrupted create of a name that is taken does not touch the existing machine."""
     (engine.folder / "state/m-m").touch()
     engine.strike("create", "INT")
 
@@ -129,7 +129,7 @@ def test_an_interrupt_during_the_create_of_a_name_that_is_taken(engine: PretendE
 
 
 def test_an_interrupt_during_a_single_step(engine: PretendEngine, pretend: Smolvm) -> None:
-    """create() alone undoes itself; stop() alone has happened; the exception comes out of both."""
+    """An interrupt undoes create() and lets stop() complete, and comes out of both."""
     machine = pretend.machine("m")
     engine.strike("create", "INT")
     with pytest.raises(KeyboardInterrupt):
@@ -144,8 +144,8 @@ def test_an_interrupt_during_a_single_step(engine: PretendEngine, pretend: Smolv
     assert ["m-m"] == engine.left
 
 
-def test_an_interrupted_body_keeps_its_machine_if_told_so(engine: PretendEngine, pretend: Smolvm) -> None:
-    """keep="on_error", with the line that gets one in."""
+def test_an_interrupted_body_keeps_its_machine_on_error(engine: PretendEngine, pretend: Smolvm) -> None:
+    """With keep="on_error" an interrupted block keeps its machine, and a note has the command line for a shell."""
     engine.strike("exec", "INT")
 
     with pytest.raises(KeyboardInterrupt) as caught, pretend.machine("m", keep="on_error") as machine:

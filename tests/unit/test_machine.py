@@ -1,4 +1,4 @@
-"""Machine and Smolvm over the fake: names, order, intent, and input that cannot be right."""
+"""Machine and Smolvm on the fake runner: calls, their order, and invalid input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_FOUND = as_json("NOT_FOUND", "vm not found: agent")
 
 
 def test_the_quickstarts_calls(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
-    """create, start, cp, exec, delete: one engine call each, and no other."""
+    """create, start, cp, exec and delete make one engine call each, and no other."""
     fake.answer(Exec, stdout="hi\n")
     fake.answer(["machine"])
     (tmp_path / "job.sh").write_text("echo hi")
@@ -42,7 +42,7 @@ def test_the_quickstarts_calls(client: Smolvm, fake: FakeRunner, tmp_path: Path)
 
 
 def test_a_block_of_one_exec_makes_four_calls(client: Smolvm, fake: FakeRunner) -> None:
-    """Engine calls are the cost: each is a process."""
+    """A block with one exec makes four engine calls."""
     fake.answer(["machine"])
     with client.machine() as m:
         m.exec(["true"])
@@ -51,7 +51,7 @@ def test_a_block_of_one_exec_makes_four_calls(client: Smolvm, fake: FakeRunner) 
 
 
 def test_each_verb_is_one_call(client: Smolvm, fake: FakeRunner) -> None:
-    """The handle says what it is told, in order. (One that made the machine looks first, before it stops or deletes it.)"""
+    """Each verb of a handle that did not make its machine is one engine call."""
     fake.answer(Status, stdout='{"name": "agent", "state": "running"}')
     fake.answer(["machine"])
     client.machine("agent").create()
@@ -72,8 +72,8 @@ def test_each_verb_is_one_call(client: Smolvm, fake: FakeRunner) -> None:
     ] == fake.commands
 
 
-def test_exec_gives_a_result_whatever_the_status(client: Smolvm, fake: FakeRunner) -> None:
-    """`false` failing is no failure of the engine."""
+def test_exec_returns_a_result_for_any_status(client: Smolvm, fake: FakeRunner) -> None:
+    """exec returns a result whatever the guest's exit status."""
     fake.answer(Exec, returncode=1, stdout="out", stderr="err", duration=0.25)
     result = client.machine("agent").exec(["false"])
 
@@ -82,7 +82,7 @@ def test_exec_gives_a_result_whatever_the_status(client: Smolvm, fake: FakeRunne
 
 @pytest.mark.parametrize("verb", ["create", "start", "stop", "delete"])
 def test_every_other_verb_raises_on_non_zero(client: Smolvm, fake: FakeRunner, verb: str) -> None:
-    """SmolvmError, with the status and the engine's words."""
+    """Every other verb raises SmolvmError with the status and the engine's message if the engine fails."""
     fake.answer(["machine", "ls"], stdout='[{"name": "agent"}]')
     fake.answer(["machine"], returncode=1, stderr="Error: something unheard of\n")
 
@@ -92,7 +92,7 @@ def test_every_other_verb_raises_on_non_zero(client: Smolvm, fake: FakeRunner, v
 
 
 def test_check_and_sh(client: Smolvm, fake: FakeRunner) -> None:
-    """sh names the shell; check makes the status an error that has the result."""
+    """sh runs a shell, and check=True raises an error with the result for a non-zero status."""
     fake.answer(Exec, returncode=3, stderr="no")
     m = client.machine("agent")
 
@@ -103,7 +103,7 @@ def test_check_and_sh(client: Smolvm, fake: FakeRunner) -> None:
 
 
 def test_the_hosts_bounds(client: Smolvm, fake: FakeRunner) -> None:
-    """exec: the guest's bound and 30 s of grace, or none; start: its own; the rest a generous one."""
+    """The host timeout is the guest's plus 30 s for exec, start's own for start, and a generous one for the rest."""
     fake.answer(["machine"])
     m = client.machine("agent")
     m.exec(["true"])
@@ -116,7 +116,7 @@ def test_the_hosts_bounds(client: Smolvm, fake: FakeRunner) -> None:
 
 
 def test_a_machine_without_a_name_has_a_fresh_one(client: Smolvm) -> None:
-    """No two are alike."""
+    """Machines without a name get different names."""
     names = {client.machine().name for _ in range(100)}
 
     assert 100 == len(names)
@@ -124,7 +124,7 @@ def test_a_machine_without_a_name_has_a_fresh_one(client: Smolvm) -> None:
 
 
 def test_handles_are_values_and_pickle(client: Smolvm) -> None:
-    """Equal by name and engine; the copy is the same machine and owns nothing; env stays behind."""
+    """Handles compare by name and engine, and an unpickled one is the same machine, without owning it or having its env."""
     assert client.machine("a") == client.machine("a", cpus=2)
     assert client.machine("a") != client.machine("b")
     assert client.machine("a") != Smolvm(runner=FakeRunner()).machine("a")
@@ -136,12 +136,12 @@ def test_handles_are_values_and_pickle(client: Smolvm) -> None:
     data = pickle.dumps(machine)
     assert pickle.loads(data) == machine
     assert b"s3cr3t" not in data
-    with pytest.raises(ValueError, match="give env, secrets and proxy again"):
+    with pytest.raises(ValueError, match="env, secrets and proxy are not pickled"):
         Smolvm(runner=pickle.loads(pickle.dumps(runner))).machine("a").stop()
 
 
 def test_status_asks_old_engines_by_ls() -> None:
-    """Before 1.15.0 a status could create a 20 GiB disk: ls is asked. A failing ls is an error, not an absence."""
+    """status asks by ls before 1.15.0, where status could create a 20 GiB disk, and raises if ls fails."""
     fake = FakeRunner("1.14.2")
     fake.answer(Ls(), stdout='[{"name": "b"}, {"name": "agent", "state": "stopped"}]', times=2)
     fake.answer(Ls(), returncode=1, stderr="Error: database error: disk I/O error\n")
@@ -170,7 +170,7 @@ LS = json.dumps(
 
 
 def test_ls_is_lenient_and_sorted(client: Smolvm, fake: FakeRunner) -> None:
-    """Unknown states and keys are kept, missing keys and wrong types are None; the order is by name."""
+    """ls keeps unknown states and keys, reads missing or wrong ones as None, and sorts by name."""
     fake.answer(Ls(), stdout=LS)
     a, b = client.ls()
 
@@ -180,7 +180,7 @@ def test_ls_is_lenient_and_sorted(client: Smolvm, fake: FakeRunner) -> None:
 
 
 def test_unreachable_is_not_dead(client: Smolvm, fake: FakeRunner) -> None:
-    """It can be one failed probe: it is reported, and nothing is started or stopped behind one's back."""
+    """An unreachable machine is reported as such, since one probe may fail, and is neither started nor stopped."""
     fake.answer(Status, stdout='{"name": "agent", "state": "unreachable"}')
     fake.answer(Exec, stdout="alive")
     m = client.machine("agent")
@@ -191,7 +191,7 @@ def test_unreachable_is_not_dead(client: Smolvm, fake: FakeRunner) -> None:
 
 
 def test_ls_of_an_engine_that_logs_on_stdout() -> None:
-    """Up to 0.7.2 log lines came before the answer."""
+    """ls ignores log lines before the answer, as engines up to 0.7.2 wrote them."""
     fake = FakeRunner("0.7.2")
     fake.answer(Ls(), stdout=f"\x1b[2m2026-01-01T00:00:00Z\x1b[0m WARN something\n{LS}\n")
 
@@ -199,8 +199,8 @@ def test_ls_of_an_engine_that_logs_on_stdout() -> None:
 
 
 @pytest.mark.parametrize("answer", ["", "{}", "[", "null", '[{"state": "x"}]', "[1]", "[" * 50_000, "No machines"])
-def test_an_answer_that_is_no_list_is_an_error(client: Smolvm, fake: FakeRunner, answer: str) -> None:
-    """Never "no machines", never a traceback from a parser."""
+def test_an_answer_that_is_not_a_list_is_an_error(client: Smolvm, fake: FakeRunner, answer: str) -> None:
+    """An answer of ls that is not a list is an error."""
     fake.answer(Ls(), stdout=answer)
 
     with pytest.raises(errors.UnknownEngineError):
@@ -208,7 +208,7 @@ def test_an_answer_that_is_no_list_is_an_error(client: Smolvm, fake: FakeRunner,
 
 
 def test_pack_create(client: Smolvm, fake: FakeRunner) -> None:
-    """An image, or a machine that does not run, to a file, with or without the pack's suffix; its path comes out."""
+    """pack_create packs an image or a stopped machine, with or without the suffix, and returns the pack's path."""
     fake.answer(PackCreate)
     fake.answer(Status, stdout='{"name": "agent", "state": "stopped"}', times=1)
     fake.answer(Status, stdout='{"name": "agent", "state": "running"}')
@@ -225,12 +225,12 @@ def test_pack_create(client: Smolvm, fake: FakeRunner) -> None:
     with pytest.raises(errors.MachineRunningError, match="only a stopped machine can be packed"):
         client.pack_create(None, "out", from_machine="agent")
     for image, options in ((None, {}), ("alpine", {"from_machine": "agent"})):
-        with pytest.raises(ValueError, match="name one of them"):
+        with pytest.raises(ValueError, match="and only one of them"):
             client.pack_create(image, "out", **options)  # type: ignore[arg-type]
 
 
 def test_cp_out(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
-    """The engine's own spelling of the guest's side works too."""
+    """cp from the guest accepts NAME:/path, too."""
     fake.answer(Cp)
     m = client.machine("agent")
     m.cp(m.path("/root/x"), tmp_path / "x")
@@ -240,7 +240,7 @@ def test_cp_out(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
 
 
 def test_cp_of_an_empty_path_runs_nothing(client: Smolvm, fake: FakeRunner) -> None:
-    """Either side."""
+    """cp with an empty path on either side runs nothing."""
     m = client.machine("agent")
     m.cp("", m.path("/x"))
     m.cp(m.path("/x"), "")
@@ -249,7 +249,7 @@ def test_cp_of_an_empty_path_runs_nothing(client: Smolvm, fake: FakeRunner) -> N
 
 
 def test_cp_of_a_file_with_a_colon(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
-    """The engine would take what stands before the colon for a machine: it gets a name without one."""
+    """cp of a host file with a colon in its name goes by a name without one, as the engine would see a machine."""
     file = tmp_path / "a:b"
     file.write_text("content")
     seen = []
@@ -266,20 +266,20 @@ def test_cp_of_a_file_with_a_colon(client: Smolvm, fake: FakeRunner, tmp_path: P
 Bad = Callable[[Machine], Any]
 BAD_INPUT: list[tuple[type[Exception], str, Bad]] = [
     (TypeError, r"write \['uname', '-r'\]", lambda m: m.exec("uname -r")),
-    (TypeError, "list of words", lambda m: m.exec(b"true")),  # type: ignore[arg-type]
-    (TypeError, "list of words", lambda m: m.exec(5)),  # type: ignore[arg-type]
-    (TypeError, "this word is int", lambda m: m.exec(["sleep", 5])),  # type: ignore[list-item]
-    (ValueError, "command is empty", lambda m: m.exec([])),
-    (ValueError, "which program", lambda m: m.exec([""])),
+    (TypeError, "list of arguments", lambda m: m.exec(b"true")),  # type: ignore[arg-type]
+    (TypeError, "list of arguments", lambda m: m.exec(5)),  # type: ignore[arg-type]
+    (TypeError, "an argument is int", lambda m: m.exec(["sleep", 5])),  # type: ignore[list-item]
+    (ValueError, "command must not be empty", lambda m: m.exec([])),
+    (ValueError, "must begin with the name of a program", lambda m: m.exec([""])),
     (ValueError, "NUL", lambda m: m.exec(["a\0b"])),
-    (ValueError, "not UTF-8", lambda m: m.exec(["\ud800"])),
+    (ValueError, "must be valid UTF-8", lambda m: m.exec(["\ud800"])),
     (ValueError, "NUL", lambda m: m.exec(["true"], env={"A": "b\0c"})),
-    (ValueError, "key of env is empty", lambda m: m.exec(["true"], env={"": "x"})),
-    (ValueError, "holds '='", lambda m: m.exec(["true"], env={"A=B": "x"})),
-    (ValueError, "not UTF-8", lambda m: m.exec(["true"], env={"A": "\ud800"})),
-    (TypeError, "is a str, not int", lambda m: m.exec(["true"], env={"A": 1})),  # type: ignore[dict-item]
-    (TypeError, "env is a mapping", lambda m: m.exec(["true"], env=["A=1"])),  # type: ignore[arg-type]
-    (ValueError, "holds '='", lambda m: m.exec(["true"], secrets={"A=B": "x"})),
+    (ValueError, "key of env must not be empty", lambda m: m.exec(["true"], env={"": "x"})),
+    (ValueError, "must not contain '='", lambda m: m.exec(["true"], env={"A=B": "x"})),
+    (ValueError, "must be valid UTF-8", lambda m: m.exec(["true"], env={"A": "\ud800"})),
+    (TypeError, "must be a str, not int", lambda m: m.exec(["true"], env={"A": 1})),  # type: ignore[dict-item]
+    (TypeError, "env must be a mapping", lambda m: m.exec(["true"], env=["A=1"])),  # type: ignore[arg-type]
+    (ValueError, "must not contain '='", lambda m: m.exec(["true"], secrets={"A=B": "x"})),
     (ValueError, "positive", lambda m: m.exec(["true"], timeout=-1)),
     (ValueError, "positive", lambda m: m.exec(["true"], timeout=0)),
     (ValueError, "positive", lambda m: m.exec(["true"], timeout=math.nan)),
@@ -288,10 +288,10 @@ BAD_INPUT: list[tuple[type[Exception], str, Bad]] = [
     (TypeError, "number of seconds", lambda m: m.exec(["true"], timeout="5s")),  # type: ignore[arg-type]
     (TypeError, "number of seconds", lambda m: m.exec(["true"], timeout=True)),
     (ValueError, "positive", lambda m: m.start(timeout=-1)),
-    (ValueError, "not absolute", lambda m: m.exec(["true"], workdir="root")),
-    (ValueError, "user is empty", lambda m: m.exec(["true"], user="")),
-    (TypeError, "input is bytes or str", lambda m: m.exec(["true"], input=5)),  # type: ignore[arg-type]
-    (ValueError, "script is empty", lambda m: m.sh("")),
+    (ValueError, "must be an absolute path", lambda m: m.exec(["true"], workdir="root")),
+    (ValueError, "user must not be empty", lambda m: m.exec(["true"], user="")),
+    (TypeError, "input must be bytes or str", lambda m: m.exec(["true"], input=5)),  # type: ignore[arg-type]
+    (ValueError, "script must not be empty", lambda m: m.sh("")),
     (FileNotFoundError, "no-such-file", lambda m: m.cp("no-such-file", m.path("/x"))),
     (IsADirectoryError, "one file", lambda m: m.cp("/tmp", m.path("/x"))),
     (ValueError, "neither", lambda m: m.cp("a", "b")),
@@ -301,14 +301,14 @@ BAD_INPUT: list[tuple[type[Exception], str, Bad]] = [
     (ValueError, "another machine", lambda m: m.cp(Machine(m._runner, "other").path("/a"), "b")),
     (ValueError, "NUL", lambda m: m.cp("a\0b", m.path("/x"))),
     (ValueError, "NUL", lambda m: m.path("/a\0b")),
-    (ValueError, "not absolute", lambda m: m.path("root")),
-    (TypeError, "a str or a path", lambda m: m.cp(5, m.path("/x"))),  # type: ignore[arg-type]
+    (ValueError, "must be an absolute path", lambda m: m.path("root")),
+    (TypeError, "must be a str or os.PathLike", lambda m: m.cp(5, m.path("/x"))),  # type: ignore[arg-type]
 ]
 
 
 @pytest.mark.parametrize(("error", "words", "call"), BAD_INPUT)
 def test_bad_input_runs_nothing(client: Smolvm, fake: FakeRunner, error: type[Exception], words: str, call: Bad) -> None:
-    """A clear error, before any process starts."""
+    """Invalid input is a clear error, before any process starts."""
     with pytest.raises(error, match=words):
         call(client.machine("agent"))
 
@@ -318,8 +318,8 @@ def test_bad_input_runs_nothing(client: Smolvm, fake: FakeRunner, error: type[Ex
 @pytest.mark.parametrize(
     "name", ["-x", ".x", "/x", "a/b", "a b", "a.b", "é", "a\n", "", "a" * 129, "a--b", "a-", "_a", "a\0", "a:b", "\uff11"]
 )
-def test_names_that_no_engine_takes(client: Smolvm, name: str) -> None:
-    """Refused before a handle exists, as SmolvmError and as ValueError."""
+def test_invalid_names_are_refused(client: Smolvm, name: str) -> None:
+    """An invalid name is refused before a handle exists, as SmolvmError and ValueError."""
     with pytest.raises(errors.InvalidNameError):
         client.machine(name)
     with pytest.raises(ValueError, match="not a machine name"):
@@ -329,45 +329,45 @@ def test_names_that_no_engine_takes(client: Smolvm, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "0", "A_b-9", "a_", "a" * 128])
-def test_names_that_the_engine_takes(client: Smolvm, name: str) -> None:
-    """The rule is not narrower than the engine's."""
+def test_valid_names_are_accepted(client: Smolvm, name: str) -> None:
+    """Every name that the engine accepts is accepted."""
     assert name == client.machine(name).name
 
 
 BAD_OPTIONS: list[tuple[type[Exception], str, dict[str, Any]]] = [
     (TypeError, "did you mean 'memory'", {"mem": 512}),
     (TypeError, "no option 'xyzzy'$", {"xyzzy": 1}),
-    (ValueError, "cpus is from 1 to 255", {"cpus": 0}),
-    (TypeError, "cpus is an int", {"cpus": "2"}),
-    (TypeError, "cpus is an int", {"cpus": True}),
-    (ValueError, "memory is from 64", {"memory": 63}),
-    (ValueError, "image is empty", {"image": ""}),
+    (ValueError, "cpus must be from 1 to 255", {"cpus": 0}),
+    (TypeError, "cpus must be an int", {"cpus": "2"}),
+    (TypeError, "cpus must be an int", {"cpus": True}),
+    (ValueError, "memory must be from 64", {"memory": 63}),
+    (ValueError, "image must not be empty", {"image": ""}),
     (ValueError, "one of them", {"image": "a", "from_path": "b"}),
     (TypeError, r"write \['8080'\]", {"ports": "8080"}),
-    (ValueError, r"a port of ports\[0\] is from 1 to 65535", {"ports": [0]}),
-    (TypeError, "volumes is a list", {"volumes": "/a:/b"}),
-    (ValueError, r"volumes\[0\] is empty", {"volumes": [""]}),
+    (ValueError, r"a port of ports\[0\] must be from 1 to 65535", {"ports": [0]}),
+    (TypeError, "volumes must be a list", {"volumes": "/a:/b"}),
+    (ValueError, r"volumes\[0\] must not be empty", {"volumes": [""]}),
     (ValueError, "does not appear to be", {"allow_cidrs": ["nonsense"]}),
-    (ValueError, "allow_cidrs is empty, and no list at all restricts nothing", {"net": True, "allow_cidrs": []}),
-    (ValueError, "allow_hosts is empty", {"allow_hosts": ()}),
+    (ValueError, "allow_cidrs must not be empty, which would restrict nothing", {"net": True, "allow_cidrs": []}),
+    (ValueError, "allow_hosts must not be empty", {"allow_hosts": ()}),
     (ValueError, "leave one of them out", {"allow_cidrs": ["10.0.0.0/8"], "net": False}),
-    (TypeError, "net is True or False", {"net": "yes"}),
-    (ValueError, "block_io is one of 'sync', 'async'", {"block_io": "fast"}),
-    (TypeError, "labels is a mapping", {"labels": ["a=b"]}),
-    (ValueError, "holds '='", {"labels": {"a=b": "c"}}),
-    (ValueError, "workdir is not absolute", {"workdir": "x"}),
-    (ValueError, "stop_timeout is from 1 to 300", {"stop_timeout": 301}),
-    (TypeError, "command is a list of words", {"command": "sleep 60"}),
-    (ValueError, "key of env is empty", {"env": {"": "x"}}),
-    (ValueError, "max_image_size is from 1", {"max_image_size": 0}),
+    (TypeError, "net must be True or False", {"net": "yes"}),
+    (ValueError, "block_io must be one of 'sync', 'async'", {"block_io": "fast"}),
+    (TypeError, "labels must be a mapping", {"labels": ["a=b"]}),
+    (ValueError, "must not contain '='", {"labels": {"a=b": "c"}}),
+    (ValueError, "workdir must be an absolute path", {"workdir": "x"}),
+    (ValueError, "stop_timeout must be from 1 to 300", {"stop_timeout": 301}),
+    (TypeError, "command must be a list of arguments", {"command": "sleep 60"}),
+    (ValueError, "key of env must not be empty", {"env": {"": "x"}}),
+    (ValueError, "max_image_size must be from 1", {"max_image_size": 0}),
 ]
 
 
 @pytest.mark.parametrize(("error", "words", "options"), BAD_OPTIONS)
-def test_options_that_cannot_be_right(
+def test_invalid_options_are_refused(
     client: Smolvm, fake: FakeRunner, error: type[Exception], words: str, options: dict[str, Any]
 ) -> None:
-    """A clear error when the handle is made: nothing is created."""
+    """Invalid options are refused when the handle is made."""
     with pytest.raises(error, match=words):
         client.machine("agent", **options)
 
@@ -375,13 +375,13 @@ def test_options_that_cannot_be_right(
 
 
 def test_a_client_takes_a_program_or_a_runner() -> None:
-    """Both would leave open which one counts."""
-    with pytest.raises(TypeError, match="give program to the runner"):
+    """A client given both a program and a runner is refused."""
+    with pytest.raises(TypeError, match="pass program to the runner"):
         Smolvm("/bin/smolvm", runner=FakeRunner())
 
 
 def test_data_dir_and_unknown_answers(fake: FakeRunner) -> None:
-    """The last line is the folder; none is an error."""
+    """data_dir is the last line of the answer, and an empty answer is an error."""
     fake.answer(DataDir("a"), stdout="/state/vms/1\n", times=1)
     fake.answer(DataDir("a"))
 
@@ -391,7 +391,7 @@ def test_data_dir_and_unknown_answers(fake: FakeRunner) -> None:
 
 
 def test_engine_and_doctor_of_a_custom_runner(client: Smolvm) -> None:
-    """What any runner can tell."""
+    """engine and doctor work with a custom runner."""
     assert "1.32.2" == client.engine.version
     assert client.is_available()
     assert [("program", True), ("version", True)] == [(check.name, check.ok) for check in client.doctor()]
@@ -399,7 +399,7 @@ def test_engine_and_doctor_of_a_custom_runner(client: Smolvm) -> None:
 
 
 def test_a_doctor_never_raises(fake: FakeRunner) -> None:
-    """Whatever happens to the runner it looks at."""
+    """doctor does not raise, whatever its runner does."""
 
     class Broken(FakeRunner):
         def look(self) -> list[Check]:
@@ -410,13 +410,13 @@ def test_a_doctor_never_raises(fake: FakeRunner) -> None:
 
 
 def test_a_spec_is_a_value() -> None:
-    """Options given in another order are the same spec."""
+    """Specs with the same options in another order are equal."""
     assert MachineSpec.of({"net": True, "cpus": 1}) == MachineSpec.of({"cpus": 1, "net": True, "gpu": False})
 
 
 @pytest.mark.parametrize(("version", "noted"), [("1.9.1", True), ("1.32.2", False)])
-def test_what_a_timeout_may_leave_running(version: str, *, noted: bool) -> None:
-    """Engines that end only the command itself are named on the error."""
+def test_a_timeout_names_engines_that_leave_children(version: str, *, noted: bool) -> None:
+    """A timeout's error has a note on engines that end only the command itself, and not its children."""
     fake = FakeRunner(version)
     fake.answer(Exec, returncode=124, duration=2.5)
     with pytest.raises(errors.ExecTimeoutError) as caught:

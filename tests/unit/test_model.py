@@ -1,4 +1,4 @@
-"""Seeded schedules of several handles on the same names: faults, interrupts at any moment, others who replace machines.
+"""Seeded schedules of several handles on the same names, with faults, interrupts at any moment and replaced machines.
 
 500 schedules in the suite; many more by hand: `python -m tests.unit.test_model 20000` (and a first seed after it).
 """
@@ -22,48 +22,48 @@ VERBS = ["create", "start", "stop", "delete", "status", "ls", "exec"]
 
 
 class StrikeError(BaseException):
-    """What a signal handler of the program's own raises."""
+    """The exception of the program's own signal handler."""
 
 
 class BodyError(Exception):
-    """What fails in a block."""
+    """The exception of a block's body."""
 
 
 class Engine:
-    """A fake that signals strike in, and whose machines others replace."""
+    """A fake in which signals strike, and whose machines others replace."""
 
     def __init__(self, random: Random) -> None:
         self.random = random
         self.fake = FakeSmolvm(random.choice(VERSIONS))
-        self.strikes = 0  # that are still to come
+        self.strikes = 0  # signals still to send
         self.struck = 0
-        self.bodies = 0  # that raised an exception of their own
-        self.others: dict[str, FakeMachine] = {}  # machines of other programs, by name: each is to stay as it is
+        self.bodies = 0  # bodies that raised an exception of their own
+        self.others: dict[str, FakeMachine] = {}  # machines of other programs, which must not change, by name
         self._execute, self.fake.execute = self.fake.execute, self.execute  # type: ignore[method-assign]
         self.fake.observe(lambda _: self.strike(0.1))
 
     def handle(self, *_: object) -> None:
-        """The program's handler of the signal."""
+        """The program's signal handler."""
         self.struck += 1
         raise StrikeError
 
     def execute(self, invocation: Invocation) -> Completed:
-        """As the fake; a signal may come before the engine's work, or after it: then a naive runner loses the answer."""
+        """Run a call, perhaps with a signal before its work, or after it, where a naive runner loses the answer."""
         self.strike(0.1)
         done = self._execute(invocation)
         self.strike(0.1)
         return done
 
     def strike(self, chance: float) -> None:
-        """A signal comes, perhaps."""
+        """Perhaps send a signal."""
         if self.strikes and self.random.random() < chance:
             self.strikes -= 1
             signal.raise_signal(signal.SIGUSR1)
 
     def replace(self, name: str) -> None:
-        """Another program removes what has the name, if anything, and makes a machine of its own."""
+        """Act as another program that removes the machine of this name, if any, and makes its own."""
         with self.quiet():
-            self.fake.sleep(100)  # engines without labels tell machines apart by their age
+            self.fake.sleep(100)  # for engines without labels, where only the age tells machines apart
             self.fake.machines.pop(name, None)
             Smolvm(runner=self.fake).machine(name).create()
             self.fake.sleep(100)
@@ -71,7 +71,7 @@ class Engine:
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """No signals, no faults."""
+        """Send no signals and inject no faults in this block."""
         strikes, self.strikes = self.strikes, 0
         faults, self.fake._faults = self.fake._faults, []
         yield
@@ -79,7 +79,7 @@ class Engine:
 
 
 def act(engine: Engine, handle: Machine) -> None:
-    """One thing that a program does with a handle."""
+    """One operation of a program on a handle."""
     what = engine.random.choice(["with", "with", "create", "delete", "stop", "fail", "fail"])
     if what in {"with", "fail"}:
         with handle:
@@ -91,12 +91,12 @@ def act(engine: Engine, handle: Machine) -> None:
                 raise BodyError
     elif what == "create":
         handle.create()
-    elif handle._known.made is not None:  # one that made nothing takes what there is, and is meant to
+    elif handle._known.made is not None:  # a handle that made nothing acts on any machine of the name
         getattr(handle, what)()
 
 
 def play(engine: Engine, handle: Machine) -> BaseException | None:
-    """The same, with faults and signals before and in it. What came out."""
+    """The same operation with faults and signals before and during it. Returns the exception that came out."""
     random = engine.random
     engine.strikes, engine.struck, engine.bodies = random.choice([0, 1, 1, 2, 3]), 0, 0
     if random.random() < 0.5:
@@ -113,8 +113,8 @@ def play(engine: Engine, handle: Machine) -> BaseException | None:
     return None
 
 
-def said(error: BaseException | None) -> tuple[list[BaseException], str]:
-    """An exception with all that it came from, and its words."""
+def chain_and_text(error: BaseException | None) -> tuple[list[BaseException], str]:
+    """An exception with all its causes and contexts, and their text and notes."""
     chain: list[BaseException] = []
     todo: list[BaseException | None] = [error]
     while todo:
@@ -126,7 +126,7 @@ def said(error: BaseException | None) -> tuple[list[BaseException], str]:
 
 
 def schedule(seed: int) -> str:
-    """Plays one. What did not hold, or ""."""
+    """Run one schedule, and return the broken promise or ""."""
     engine = Engine(Random(seed))  # noqa: S311  (a test's)
     names = [engine.random.choice(["a", "b"]) for _ in range(engine.random.randint(2, 4))]
     client = Smolvm(runner=engine.fake)
@@ -135,7 +135,7 @@ def schedule(seed: int) -> str:
     try:
         for _ in range(engine.random.randint(1, 6)):
             error = play(engine, engine.random.choice(handles))
-            chain, more = said(error)
+            chain, more = chain_and_text(error)
             words += more
             if wrong := judge(engine, error, chain) or left(engine, handles, words):
                 return f"seed {seed}, {engine.fake.engine.version}: {wrong}, {error!r}"
@@ -145,33 +145,33 @@ def schedule(seed: int) -> str:
 
 
 def judge(engine: Engine, error: BaseException | None, chain: list[BaseException]) -> str:
-    """What of it is wrong, or ""."""
+    """Check a schedule's result, and return the broken promise or ""."""
     if engine.struck and not isinstance(error, StrikeError):
         return "an interrupt was swallowed"
-    seen = [error] if not engine.struck else chain  # an interrupt comes out in its place, and has it as its context
+    seen = [error] if not engine.struck else chain  # an interrupt replaces the body's exception, and has it as its context
     if engine.bodies and not any(isinstance(each, BodyError) for each in seen):
         return "the body's exception was lost"
     for name, machine in engine.others.items():
         if engine.fake.machines.get(name) is not machine or machine.state != "created":
             return f"machine {name!r} of another was touched"
     if engine.fake._smolkit.starts._line or engine.fake._smolkit.probing._line:
-        return "a gate has lost a place"
+        return "a place at a gate was lost"
     if signal.getsignal(signal.SIGUSR1) != engine.handle:
-        return "the program's signal handler was not given back"
+        return "the program's signal handler was not restored"
     return ""
 
 
 def left(engine: Engine, handles: list[Machine], words: str) -> str:
-    """What is left of ours that no handle has and nothing was said of."""
+    """A message about machines of ours that are left without a handle and unmentioned, or ""."""
     kept = {handle.name for handle in handles if handle._known.made is not None}
     ours = {name for name, machine in engine.fake.machines.items() if machine is not engine.others.get(name)}
     found = (ours - kept) | set(engine.fake.leaked)
     silent = sorted(name for name in found if f"machine {name!r}" not in words)
-    return f"left without a word: {silent}" if silent else ""
+    return f"left unmentioned: {silent}" if silent else ""
 
 
 def test_no_schedule_breaks_a_promise() -> None:
-    """Nobody else's machine is touched, nothing of ours is left in silence, no exception is lost, no gate's place."""
+    """No schedule touches another's machine, leaves one unmentioned, loses an exception or keeps a place at a gate."""
     assert [] == [wrong for seed in range(500) if (wrong := schedule(seed))]
 
 

@@ -1,4 +1,4 @@
-"""A machine that is looked after: health and restarts as the engine tells of them."""
+"""Monitoring of a machine: health and restarts as the engine reports them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smolkit.testing import FakeRunner
 from smolkit.values.observed import MonitorEvent
 from tests.recorded import as_json
 
-# As the engine writes it (the source of 1.9.3).
+# Lines as in the engine's source, 1.9.3.
 SAID = """\
 Machine 'm' is not running, starting...
 Monitoring machine 'm' (policy: always, interval: 5s)
@@ -58,12 +58,12 @@ EXPECTED = [
 
 
 def shown(event: MonitorEvent) -> tuple[str, int | None, int | None]:
-    """Its parts but for the text."""
+    """The event without its text."""
     return event.kind, event.returncode, event.count
 
 
 def machine(folder: Path, script: str) -> Machine:
-    """One whose engine is this shell script."""
+    """A machine whose engine is this shell script."""
     program = folder / "smolvm"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
@@ -71,12 +71,12 @@ def machine(folder: Path, script: str) -> Machine:
 
 
 def is_gone(pid: Path) -> bool:
-    """Whether the process that wrote this file has ended."""
+    """True once the process that wrote this file has ended."""
     return not Path(f"/proc/{pid.read_text().strip()}").exists()
 
 
-def test_what_the_engine_says(client: Smolvm, fake: FakeRunner) -> None:
-    """Each of its lines is an event, whose text is the line."""
+def test_each_line_is_an_event(client: Smolvm, fake: FakeRunner) -> None:
+    """Each line of the engine's output is an event with the line as its text."""
     fake.answer(Monitor, stdout=SAID)
     monitoring = client.machine("m").monitor(restart="always", health_command="test -e /x", health_retries=2)
     events = list(monitoring)
@@ -87,7 +87,7 @@ def test_what_the_engine_says(client: Smolvm, fake: FakeRunner) -> None:
 
 
 def test_events_come_as_they_happen(tmp_path: Path) -> None:
-    """While the engine runs, which is ended with the block; the machine is not touched."""
+    """Events arrive as they happen, the engine ends with the block, and the machine is not touched."""
     script = f"echo $$ >{tmp_path}/pid; echo '  machine restarted'; exec sleep 4711"
     with machine(tmp_path, script).monitor() as monitoring:
         assert MonitorEvent("restarted", "machine restarted") == next(iter(monitoring))
@@ -98,8 +98,8 @@ def test_events_come_as_they_happen(tmp_path: Path) -> None:
     monitoring.stop()
 
 
-def test_a_block_that_fails_ends_it_too(tmp_path: Path) -> None:
-    """Its exception comes out as it is."""
+def test_a_failed_block_ends_the_engine(tmp_path: Path) -> None:
+    """A block that fails ends the engine, and raises its exception unchanged."""
     script = f"echo $$ >{tmp_path}/pid; echo '  machine restarted'; exec sleep 4711"
     with pytest.raises(KeyError), machine(tmp_path, script).monitor() as monitoring:
         next(iter(monitoring))
@@ -109,8 +109,8 @@ def test_a_block_that_fails_ends_it_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("look", [list, lambda monitoring: monitoring.__exit__(None, None, None)])
-def test_an_engine_that_cannot_is_an_error(tmp_path: Path, look: object) -> None:
-    """Where the events end, or at the end of the block; what it said before is given."""
+def test_an_engine_failure_is_raised(tmp_path: Path, look: object) -> None:
+    """A failure of the engine is raised after its events, or at the end of the block."""
     (tmp_path / "said").write_text(as_json("NOT_FOUND", "vm not found: m"))
     monitoring = machine(tmp_path, f"cat '{tmp_path}/said' >&2; trap '' TERM; touch {tmp_path}/on; exit 1").monitor()
     while not (tmp_path / "on").exists():
@@ -122,7 +122,7 @@ def test_an_engine_that_cannot_is_an_error(tmp_path: Path, look: object) -> None
 
 
 async def watch(folder: Path) -> tuple[list[str], bool]:
-    """The same in an event loop, which goes on meanwhile."""
+    """Monitor in an event loop, which runs on meanwhile."""
     m = machine(folder, f"echo $$ >{folder}/pid; echo '  machine restarted'; exec sleep 4711").to_async()
     kinds, turns = [], 0
 
@@ -141,7 +141,7 @@ async def watch(folder: Path) -> tuple[list[str], bool]:
     return kinds, turns > 0
 
 
-def test_tasks_watch(tmp_path: Path) -> None:
-    """The twin has the same events, and ends with its block."""
+def test_the_async_monitor(tmp_path: Path) -> None:
+    """The async client gives the same events, and ends the engine with its block."""
     assert (["restarted"], True) == asyncio.run(watch(tmp_path))
     assert is_gone(tmp_path / "pid")

@@ -1,4 +1,4 @@
-"""Runners of a user's own: what the base class sees to, so that none can get it wrong."""
+"""Custom runners: the base class takes care of what they could get wrong."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from tests.recorded import as_json
 
 
 class Careless(Runner):
-    """Gives back only what came, and argv of its own."""
+    """A runner that returns only the output, and an argv of its own."""
 
     def __init__(self, returncode: int, stderr: bytes = b"", seconds: float = 0.0) -> None:
         super().__init__(version="1.32.2")
         self._returncode, self._stderr, self._seconds, self._time = returncode, stderr, seconds, 0.0
 
     def clock(self) -> float:
-        """Of the test."""
+        """The test's clock."""
         return self._time
 
     def execute(self, invocation: Invocation) -> Completed:
-        """It took so long."""
+        """Advance the clock by the call's duration."""
         self._time += self._seconds
         return Completed(("ssh", "host", *invocation.argv[:1]), self._returncode, stderr=self._stderr)
 
 
-def test_a_timeout_of_the_guest_is_one_for_any_runner() -> None:
-    """Also for one that does not say how long its call took. A status of 124 before that time is the command's own."""
+def test_a_guest_timeout_needs_no_duration_of_the_runner() -> None:
+    """A guest's timeout is detected for a runner that gives no duration, and status 124 before it is a result."""
     with pytest.raises(errors.ExecTimeoutError):
         Smolvm(runner=Careless(124, seconds=5.5)).machine("m").exec(["sleep", "9"], timeout=5)
     result = Smolvm(runner=Careless(124, seconds=1)).machine("m").exec(["false"], timeout=5)
@@ -48,8 +48,8 @@ def test_a_timeout_of_the_guest_is_one_for_any_runner() -> None:
     assert (124, 1) == (result.returncode, result.duration)
 
 
-def test_a_failure_of_the_engine_is_one_for_any_runner() -> None:
-    """Also for one that gives back words of its own: whose error it is stands on the words that were said."""
+def test_an_engine_failure_needs_no_argv_of_the_runner() -> None:
+    """An engine's failure is detected for a runner that returns another argv than it was given."""
     failed = Careless(1, as_json("NOT_FOUND", "vm not found: m").encode())
     with pytest.raises(errors.MachineNotFoundError) as caught:
         Smolvm(runner=failed).machine("m").exec(["true"])

@@ -1,4 +1,4 @@
-"""The pytest plugin, in a pytest of its own."""
+"""The pytest plugin, run in a pytest of its own."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.inner_pytest import run_pytest
 def run(
     folder: Path, code: str, *options: str, plugins: tuple[str, ...] = (), env: dict[str, str] | None = None
 ) -> tuple[int, str]:
-    """A pytest run of this test module: exit status and output."""
+    """Run pytest on this module, and return its exit status and output."""
     (folder / "test_it.py").write_text(code)
     (folder / "pytest.ini").write_text("[pytest]\n")
     return run_pytest(folder, *options, plugins=plugins, env=env)
 
 
 def test_machines_are_fixtures(tmp_path: Path) -> None:
-    """Fake ones, new for each test, made of what the mark says, gone at the end."""
+    """Machines are fixtures, new and fake for each test, made with the mark's options and gone at the end."""
     code = """
 import pytest
 from smolkit.testing import FakeSmolvm
@@ -47,7 +47,7 @@ def test_two(machine, smolvm, x):
 
 
 def test_a_failed_test_shows_the_console(tmp_path: Path) -> None:
-    """Of its machine; nothing is kept."""
+    """A failed test's report has its machine's console, and its machine is deleted."""
     code = """
 def test_fails(machine, fake_smolvm):
     fake_smolvm.machines[machine.name].console = b"kernel says hello"
@@ -65,7 +65,7 @@ def test_fails(machine, fake_smolvm):
     ("option", "names"), [("never", []), ("on-failure", ["m-test-fails"]), ("always", ["m-test-fails", "m-test-passes"])]
 )
 def test_machines_may_be_kept(tmp_path: Path, option: str, names: list[str]) -> None:
-    """Of failed tests, or of all; a note says how to get in."""
+    """--keep-machines keeps machines of failed tests or of all, and a note has the command line for a shell."""
     engine = PretendEngine(tmp_path / "engine")
     code = """
 import pytest
@@ -97,12 +97,12 @@ def test_flaky(machine):
 
 
 def kept(engine: PretendEngine) -> list[str]:
-    """The machines that are left, without what is random in their names."""
+    """The machines that are left, without the random part of their names."""
     return sorted(name.rpartition("-")[0] for name in engine.left if name.startswith("m-"))
 
 
 def test_a_rerun_that_passes_keeps_nothing(tmp_path: Path) -> None:
-    """Only the machine of the try that failed stays."""
+    """A test that passes when rerun leaves only the machine of the failed run."""
     engine = PretendEngine(tmp_path / "engine")
     env = {"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)}
     status, said = run(
@@ -120,7 +120,7 @@ def test_a_rerun_that_passes_keeps_nothing(tmp_path: Path) -> None:
 
 
 def test_what_was_kept_outlives_later_sessions(tmp_path: Path) -> None:
-    """Their reap takes what killed sessions left, not what somebody wants to look at."""
+    """Kept machines outlive later sessions, whose reap removes only what killed sessions left."""
     engine = PretendEngine(tmp_path / "engine")
     env = {"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)}
     for _ in range(3):  # the first fails, the others pass
@@ -131,7 +131,7 @@ def test_what_was_kept_outlives_later_sessions(tmp_path: Path) -> None:
 
 
 def test_a_test_whose_setup_fails_keeps_its_machine(tmp_path: Path) -> None:
-    """It failed with a machine, whichever fixture it was."""
+    """A failed setup keeps the machine, whichever fixture failed."""
     engine = PretendEngine(tmp_path / "engine")
     code = """
 import pytest
@@ -149,7 +149,7 @@ def test_it(prepared): pass
 
 
 def test_the_session_ends_with_a_reap(tmp_path: Path) -> None:
-    """What a killed session left on the real engine goes; a failure of that is told, and fails nothing."""
+    """A session ends with a reap of what killed sessions left, whose failure is reported and fails no test."""
     engine = PretendEngine(tmp_path / "engine")
     env = {"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)}
     code = "import os\ndef test_dies(machine): os._exit(9)\n"
@@ -164,7 +164,7 @@ def test_the_session_ends_with_a_reap(tmp_path: Path) -> None:
 
 
 def test_auto_takes_the_fake_where_nothing_boots(tmp_path: Path) -> None:
-    """No engine: the fake."""
+    """--smolvm=auto uses the fake where no engine boots."""
     code = "def test_fake(fake_smolvm): pass\n"
     status, said = run(tmp_path, code, "--smolvm=auto", env={"SMOLKIT_SMOLVM": "/no/such/smolvm"})
 
@@ -173,7 +173,7 @@ def test_auto_takes_the_fake_where_nothing_boots(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_async_tests_have_the_same_fixtures(tmp_path: Path, backend: str) -> None:
-    """With whatever plugin runs them: here anyio's."""
+    """Async tests have the same fixtures, with any async plugin (here anyio's)."""
     code = f"""
 import pytest
 pytestmark = pytest.mark.anyio
@@ -192,7 +192,7 @@ async def test_it(async_smolvm, async_machine, fake_smolvm):
 
 
 def test_it_costs_nothing_unless_used(tmp_path: Path) -> None:
-    """A pytest that uses none of it imports none of smolkit's modules but the plugin."""
+    """A pytest that uses none of the fixtures imports only the plugin's module."""
     code = """
 import sys
 def test_nothing():

@@ -1,4 +1,4 @@
-"""Followed commands between threads, tasks and processes: who may do what at once, and what is left when they go."""
+"""Followed commands shared by threads, tasks and processes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from smolkit import AsyncSmolvm, Machine, Smolvm, errors
+from smolkit import AsyncSmolvm, Machine, Smolvm, SubprocessRunner, errors
+from smolkit.commands import Exec
 from smolkit.handles.process import Process
-from smolkit.testing import PretendEngine
+from smolkit.testing import FakeRunner, PretendEngine
 
 MIB = 2**20
 
 
 @pytest.fixture
 def pretend(tmp_path: Path) -> PretendEngine:
-    """An engine of real processes."""
+    """A pretend engine of real processes."""
     return PretendEngine(tmp_path / "engine")
 
 
 @pytest.fixture
 def m(pretend: PretendEngine) -> Machine:
-    """A machine that runs, of a client with one place for processes."""
+    """A running machine of a client with max_processes=1."""
     machine = Smolvm(pretend.program, max_processes=1).machine("m")
     machine.create()
     machine.start()
@@ -41,7 +42,7 @@ def m(pretend: PretendEngine) -> Machine:
 
 
 def in_thread(function: Callable[[], object]) -> tuple[threading.Thread, list[Any]]:
-    """Runs it in another thread; what it gives or raises comes into the list."""
+    """Run a function in another thread, and collect its result or exception in the list."""
     results: list[Any] = []
 
     def work() -> None:
@@ -56,7 +57,7 @@ def in_thread(function: Callable[[], object]) -> tuple[threading.Thread, list[An
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Waits until something is so."""
+    """Wait until the condition is true."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
@@ -64,13 +65,13 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def received(process: Process[bytes]) -> bytes:
-    """All that it writes on stdout."""
+    """All of the process's stdout."""
     return b"".join(chunk for stream, chunk in process if stream == "stdout")
 
 
 @pytest.mark.parametrize("reader_first", [True, False])
 def test_one_thread_feeds_and_another_one_reads(m: Machine, reader_first: bool) -> None:
-    """The usual pattern of subprocess: every byte arrives, whoever comes late."""
+    """One thread writes and another reads, as with subprocess, and every byte arrives whoever starts first."""
     data = bytes(range(256)) * 4096 * 8
     with m.popen(["cat"], stdin=True) as process:
         assert process.stdin is not None
@@ -90,8 +91,8 @@ def test_one_thread_feeds_and_another_one_reads(m: Machine, reader_first: bool) 
     assert [True] == [data == found for found in results]
 
 
-def test_what_nobody_reads_slows_the_writer_down(m: Machine) -> None:
-    """64 MiB to `cat`: no more than the bound is in memory until somebody reads; then all of it comes."""
+def test_unread_output_blocks_the_writer(m: Machine) -> None:
+    """64 MiB to `cat` that nobody reads block the writer with bounded memory, and arrive completely once read."""
     process = m.popen(["cat"], stdin=True)
     live: Any = process._live
     assert process.stdin is not None
@@ -121,8 +122,8 @@ def test_what_nobody_reads_slows_the_writer_down(m: Machine) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024
 
 
-def test_a_second_reader_or_writer_is_refused_in_words(m: Machine) -> None:
-    """Neither disturbs the first one."""
+def test_a_second_reader_or_writer_is_refused(m: Machine) -> None:
+    """A second reader or writer is refused, and the first one is not disturbed."""
     with m.popen(["sh", "-c", "read a; head -c 100000 /dev/zero; sleep 60"], stdin=True) as process:
         assert process.stdin is not None
         live: Any = process._live
@@ -144,7 +145,7 @@ def test_a_second_reader_or_writer_is_refused_in_words(m: Machine) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_one_task_feeds_and_another_one_reads(backend: str, pretend: PretendEngine) -> None:
-    """The same on the async side; a second one of either is refused."""
+    """One task writes and another reads on the async side, and a second one of either is refused."""
 
     async def main() -> None:
         async with AsyncSmolvm(pretend.program).machine("m") as m, await m.popen(["cat"], stdin=True) as process:
@@ -171,8 +172,8 @@ def test_one_task_feeds_and_another_one_reads(backend: str, pretend: PretendEngi
     anyio.run(main, backend=backend)
 
 
-def test_pieces_that_are_awaited_by_tasks_of_their_own(pretend: PretendEngine) -> None:
-    """`wait_for(anext(...))` makes a task for each: the process may be waited for by any other."""
+def test_pieces_are_awaited_by_different_tasks(pretend: PretendEngine) -> None:
+    """Tasks may take turns to read pieces, as `wait_for(anext(...))` makes a task for each, and any of them may wait."""
 
     async def next_of(pieces: Any) -> Any:
         return await anext(pieces)
@@ -190,30 +191,51 @@ def test_pieces_that_are_awaited_by_tasks_of_their_own(pretend: PretendEngine) -
     asyncio.run(main())
 
 
-def test_a_timeout_bounds_writes_too(m: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes nothing is ended after the command's time and the grace; the error is that of `exec`."""
-    monkeypatch.setattr("smolkit.handles.process.GRACE", 0.1)
-    with pytest.raises(errors.ExecTimeoutError), m.popen(["sleep", "60"], stdin=True, timeout=0.2) as process:
+class Hasty(SubprocessRunner):
+    """A runner whose clock is a hundred times as fast: half a minute is over in 0.3 s."""
+
+    def clock(self) -> float:
+        """As in Runner."""
+        return 100 * time.monotonic()
+
+
+@pytest.fixture
+def hasty(m: Machine, pretend: PretendEngine) -> Machine:
+    """The running machine of `m`, on a client whose timeouts are soon over."""
+    return Smolvm(runner=Hasty(pretend.program, version="1.32.2")).machine(m.name)
+
+
+def test_a_timeout_bounds_writes_too(hasty: Machine) -> None:
+    """A write to a command that reads nothing is ended by its timeout and the grace, with exec's error."""
+    with pytest.raises(errors.ExecTimeoutError), hasty.popen(["sleep", "600"], stdin=True, timeout=0.2) as process:
         assert process.stdin is not None
         process.stdin.write(bytes(MIB))
 
 
+def test_the_error_of_a_followed_command_has_the_end_of_its_output() -> None:
+    """Of each stream, as far as it was read."""
+    fake = FakeRunner()
+    fake.answer(Exec, stdout="out", stderr="error\n", returncode=-15, ended_by="timeout")
+    process = Smolvm(runner=fake).machine("m").popen(["make"], timeout=1)
+    with pytest.raises(errors.ExecTimeoutError) as caught:
+        process.wait()
+
+    assert ("out", "error\n") == (caught.value.stdout, caught.value.stderr)
+
+
 @pytest.mark.parametrize("command", ["trap '' TERM; exec >&- 2>&-; while :; do sleep 0.1; done"])
-def test_a_bound_holds_for_an_engine_that_closed_its_pipes_and_ignores_signals(
-    m: Machine, command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`wait(timeout)` raises, and at the command's own time it is killed."""
-    monkeypatch.setattr("smolkit.handles.process.GRACE", 0.1)
-    process = m.popen(["sh", "-c", command], timeout=1)
+def test_a_timeout_holds_for_an_engine_that_ignores_signals(hasty: Machine, command: str) -> None:
+    """`wait(timeout)` raises for an engine that closes its pipes and ignores signals, which its own timeout kills."""
+    process = hasty.popen(["sh", "-c", command], timeout=1)
     with pytest.raises(TimeoutError, match=r"did not end within 0\.2 s"):
         process.wait(0.2)
     with pytest.raises(errors.ExecTimeoutError):
-        process.wait(30)
+        process.wait(6000)
     assert -9 == process.returncode
 
 
-def test_leaving_the_block_ends_what_writes_on(m: Machine) -> None:
-    """Told to, after the grace; the next command has its place."""
+def test_leaving_the_block_ends_an_endless_writer(m: Machine) -> None:
+    """The end of a block ends a command that writes endlessly, after the grace, and frees its place."""
     for grace in (0, 0.2):
         started = time.monotonic()
         with m.popen(["yes"], grace=grace) as process:
@@ -224,16 +246,16 @@ def test_leaving_the_block_ends_what_writes_on(m: Machine) -> None:
         assert m.exec(["true"], timeout=30).ok
 
 
-def test_leaving_the_block_kills_what_does_not_go(m: Machine) -> None:
-    """SIGTERM may be ignored; SIGKILL may not."""
+def test_leaving_the_block_kills_a_command_that_ignores_sigterm(m: Machine) -> None:
+    """The end of a block kills a command that ignores SIGTERM."""
     with m.popen(["sh", "-c", "trap '' TERM; echo; while :; do sleep 0.1; done"], grace=0) as process:
         for _ in process:
             break
     assert -signal.SIGKILL == process.returncode
 
 
-def test_what_reads_its_input_to_the_end_ends_with_the_block(m: Machine) -> None:
-    """It is closed there; None waits as long as it takes."""
+def test_leaving_the_block_closes_stdin(m: Machine) -> None:
+    """The end of a block closes stdin, and with grace=None waits as long as it takes."""
     with m.popen(["sh", "-c", "cat >/dev/null; sleep 0.3; exit 3"], stdin=True, grace=None) as process:
         assert process.stdin is not None
         process.stdin.write("x")
@@ -242,8 +264,8 @@ def test_what_reads_its_input_to_the_end_ends_with_the_block(m: Machine) -> None
         m.popen(["true"], grace=-1)
 
 
-def test_a_place_comes_free_however_a_process_goes(m: Machine) -> None:
-    """With one place: ended by itself, killed, dropped, and left in a loop; none of them was waited for."""
+def test_a_place_is_freed_however_a_process_ends(m: Machine) -> None:
+    """A process frees its place without a wait, however it ends: by itself, killed, dropped, or left in a loop."""
     kept = m.popen(["true"])
     assert m.exec(["true"], timeout=30).ok
     killed = m.popen(["sleep", "60"])
@@ -259,8 +281,8 @@ def test_a_place_comes_free_however_a_process_goes(m: Machine) -> None:
     assert m.exec(["true"], timeout=30).ok
 
 
-def test_a_place_that_is_held_bounds_who_waits_by_their_own_timeout(m: Machine, pretend: PretendEngine) -> None:
-    """A process that runs has it; the call that wants it gives up in its time, having run nothing."""
+def test_a_call_waits_for_a_place_within_its_timeout(m: Machine, pretend: PretendEngine) -> None:
+    """A call that waits for a process's place gives up within its own timeout, having run nothing."""
     with m.popen(["sleep", "60"], grace=0):
         for call in (lambda: m.exec(["true"], timeout=0.1), lambda: m.popen(["true"], timeout=0.1)):
             with pytest.raises(errors.QueueTimeoutError, match="nothing was run"):
@@ -268,8 +290,8 @@ def test_a_place_that_is_held_bounds_who_waits_by_their_own_timeout(m: Machine, 
     assert ["create", "start", "exec"] == pretend.calls
 
 
-def test_a_signal_handler_that_waits_for_what_it_interrupted_is_told(m: Machine) -> None:
-    """All places are the interrupted call's: an error instead of a hang, and the call goes on."""
+def test_a_signal_handler_that_waits_for_its_interrupted_call_gets_an_error(m: Machine) -> None:
+    """A signal handler whose call waits for the interrupted call's place gets DeadlockError, and that call goes on."""
     seen: list[BaseException] = []
 
     def handler(number: int, frame: object) -> None:
@@ -290,7 +312,7 @@ def test_a_signal_handler_that_waits_for_what_it_interrupted_is_told(m: Machine)
 
 
 def forked(function: Callable[[], int]) -> int:
-    """What it gives in a forked child."""
+    """Run a function in a forked child, and return its result."""
     child = os.fork()
     if not child:
         with suppress(BaseException):
@@ -300,7 +322,7 @@ def forked(function: Callable[[], int]) -> int:
 
 
 def test_a_forked_child_has_no_part_in_an_open_process(m: Machine) -> None:
-    """It neither holds the command's input open, nor ends it, nor finds its place taken."""
+    """A forked child neither keeps a command's stdin open, nor ends the command, nor finds its place taken."""
     process = m.popen(["cat"], stdin=True)
     assert process.stdin is not None
     ready, go = os.pipe(), os.pipe()
@@ -321,7 +343,7 @@ def test_a_forked_child_has_no_part_in_an_open_process(m: Machine) -> None:
     with m.popen(["cat"], stdin=True) as process:
 
         def use() -> int:
-            with process, pytest.raises(RuntimeError, match="a forked child has no part in it"):
+            with process, pytest.raises(RuntimeError, match="a fork of that must not use it"):
                 next(iter(process))
             process.kill()
             return 5 if m.exec(["true"], timeout=30).ok else 1
@@ -333,8 +355,8 @@ def test_a_forked_child_has_no_part_in_an_open_process(m: Machine) -> None:
         assert ("stdout", b"still") == next(iter(process))
 
 
-def test_a_command_that_is_fed_while_another_thread_forks_sees_its_end(m: Machine, tmp_path: Path) -> None:
-    """exec(input=...) too: the forked child does not hold its pipe."""
+def test_a_fork_in_another_thread_does_not_keep_stdin_open(m: Machine, tmp_path: Path) -> None:
+    """A forked child does not keep open the pipe of an exec(input=...) in another thread."""
     mark = tmp_path / "mark"
     thread, results = in_thread(lambda: m.exec(["sh", "-c", f"echo >{mark}; sleep 0.3; wc -c"], input=b"x" * 500_000))
     until(mark.exists)
@@ -353,7 +375,7 @@ def test_a_command_that_is_fed_while_another_thread_forks_sees_its_end(m: Machin
 
 @pytest.mark.parametrize("how", ["exec", "popen"])
 def test_a_program_with_sigpipes_default_action_lives(m: Machine, how: str) -> None:
-    """As command line tools set it: what the command does not read is no signal, and no other mask is left."""
+    """With SIGPIPE's default action, as command line tools set it, a command that does not read kills nobody."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     before = signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
@@ -371,7 +393,7 @@ def test_a_program_with_sigpipes_default_action_lives(m: Machine, how: str) -> N
 
 
 def test_without_a_pidfd_it_is_the_same(m: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the platform has none: the end of a writer's command, and of a waited for one, are seen all the same."""
+    """Without pidfd, the end of a command is seen by a writer and by a waiter, too."""
     monkeypatch.setattr("os.pidfd_open", lambda pid: (_ for _ in ()).throw(OSError(38, "no such call")))
     with m.popen(["sh", "-c", "exec 3<&0; sleep 4321 <&3 >/dev/null 2>&1 & echo $!"], stdin=True) as process:
         assert process.stdin is not None

@@ -1,4 +1,4 @@
-"""Locks on files of this user's own: others cannot lay them."""
+"""Lock files that other users cannot tamper with."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from smolkit.runners.local.first_boot import first_start_alone, state_folders
+from smolkit.runners.local.first_boot import first_start_alone, state_directories
 from smolkit.runners.local.ports import free_port
 from smolkit.runners.local.private_files import open_lock, private_directory
 
 ROOT = os.geteuid() == 0
 
 
-def test_a_directory_of_ones_own_is_made_and_closed_to_others(tmp_path: Path) -> None:
-    """With its parents; one that is open to others is closed."""
+def test_the_lock_directory_is_closed_to_others(tmp_path: Path) -> None:
+    """The directory of locks is made with its parents, and closed if it is open to others."""
     (tmp_path / "open").mkdir(mode=0o777)
     (tmp_path / "open").chmod(0o777)
     for path in (tmp_path / "a/b", tmp_path / "open"):
@@ -26,8 +26,8 @@ def test_a_directory_of_ones_own_is_made_and_closed_to_others(tmp_path: Path) ->
         assert 0o700 == stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_symlink_is_no_directory_of_ones_own(tmp_path: Path) -> None:
-    """Nor is a file; the next one is taken, and without any there is an error."""
+def test_a_symlink_is_no_lock_directory(tmp_path: Path) -> None:
+    """A symlink or file in place of the directory is skipped for the next candidate, and without any an error is raised."""
     (tmp_path / "target").mkdir(mode=0o755)
     (tmp_path / "link").symlink_to("target")
     (tmp_path / "file").touch()
@@ -38,24 +38,24 @@ def test_a_symlink_is_no_directory_of_ones_own(tmp_path: Path) -> None:
     assert 0o755 == stat.S_IMODE((tmp_path / "target").stat().st_mode)
 
 
-@pytest.mark.skipif(not ROOT, reason="only root can give files away")
+@pytest.mark.skipif(not ROOT, reason="only root may change a file's owner")
 def test_another_users_directory_or_file_is_not_used(tmp_path: Path) -> None:
-    """Who owns it could put anything in its place."""
+    """A directory or lock file of another user is not used, since its owner could replace it."""
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     os.chown(theirs, 12345, 12345)
-    with pytest.raises(PermissionError, match="another user's"):
+    with pytest.raises(PermissionError, match="belongs to another user"):
         private_directory(theirs)
     directory = private_directory(tmp_path / "ours")
     (tmp_path / "ours/lock").touch()
     os.chown(tmp_path / "ours/lock", 12345, 12345)
-    with pytest.raises(PermissionError, match="another user's"):
+    with pytest.raises(PermissionError, match="belongs to another user"):
         open_lock(directory, "lock")
     os.close(directory)
 
 
-def test_a_lock_is_never_what_a_symlink_leads_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not for a first start, nor for a port, nor for the mark of a start that succeeded: the target stays as it is."""
+def test_locks_do_not_follow_symlinks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks of first starts and ports, and the mark of a successful start, do not follow symlinks."""
     target = tmp_path / "target"
     target.write_text("precious")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -68,7 +68,7 @@ def test_a_lock_is_never_what_a_symlink_leads_to(tmp_path: Path, monkeypatch: py
         (ports / str(port)).symlink_to(target)
     with first_start_alone(sys.executable, {"SMOLVM_DATA_DIR": str(tmp_path / "state")}):
         info = Path(sys.executable).stat()
-        cache = state_folders({"SMOLVM_DATA_DIR": str(tmp_path / "state")})[1]
+        cache = state_directories({"SMOLVM_DATA_DIR": str(tmp_path / "state")})[1]
         cache.mkdir(parents=True)
         mark = cache / f".smolkit-started-{info.st_ino:x}-{info.st_mtime_ns:x}"
         mark.symlink_to(tmp_path / "made")
@@ -83,7 +83,7 @@ def test_a_lock_is_never_what_a_symlink_leads_to(tmp_path: Path, monkeypatch: py
 def test_a_port_is_found_whatever_the_runtime_directory_is(
     given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Missing, another user's, or no directory at all: no raw error; two are never the same."""
+    """free_port works, and never returns the same port twice, whatever the runtime directory is."""
     (tmp_path / "file").touch()
     (tmp_path / "theirs").mkdir()
     theirs = tmp_path / "theirs" / f"smolkit-ports-{os.geteuid()}"
@@ -95,12 +95,12 @@ def test_a_port_is_found_whatever_the_runtime_directory_is(
     assert 20 == len({free_port() for _ in range(20)})
 
 
-def test_a_user_without_a_home_has_a_lock_all_the_same() -> None:
-    """Neither HOME nor the user database names a directory: state folders are still told, and a start is let through."""
+def test_a_user_without_a_home_has_a_lock() -> None:
+    """Without HOME and a user database entry a start still has a lock and a state directory."""
     code = (
-        "import os, pathlib, sys; from smolkit.runners.local.first_boot import _locked, state_folders\n"
+        "import os, pathlib, sys; from smolkit.runners.local.first_boot import _locked, state_directories\n"
         "pathlib.Path.expanduser = lambda self: (_ for _ in ()).throw(RuntimeError('no home'))\n"
-        "print(state_folders({})[0])\n"
+        "print(state_directories({})[0])\n"
         "with _locked(5): print('in')"
     )
     env = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": "/proc/none"}

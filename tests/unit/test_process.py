@@ -1,4 +1,4 @@
-"""Commands that are followed while they run: with the fake, and with real processes that pretend to be the engine."""
+"""Followed commands, on the fake and with real processes as the engine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.recorded import as_json
 
 @pytest.fixture
 def said(tmp_path: Path) -> Machine:
-    """A machine of a pretend engine; its guest's command is what comes after `--`, run here."""
+    """A machine of a pretend engine that runs the guest's command on this host."""
     program = tmp_path / "smolvm"
     program.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift; exec "$@"\n')
     program.chmod(0o755)
@@ -32,7 +32,7 @@ def said(tmp_path: Path) -> Machine:
 
 
 def test_pieces_come_as_they_are_written(said: Machine, tmp_path: Path) -> None:
-    """Each with its stream, before the command goes on; the end of the iteration has the status."""
+    """Pieces arrive with their stream as they are written, and the exit status at the end of the iteration."""
     wait = f"until [ -e {tmp_path}/%s ]; do sleep 0.01; done"
     process = said.popen(["sh", "-c", f"printf one; {wait % 1}; printf two >&2; {wait % 2}; exit 3"])
     pieces = []
@@ -46,22 +46,22 @@ def test_pieces_come_as_they_are_written(said: Machine, tmp_path: Path) -> None:
 
 
 def test_lines_of_text(said: Machine) -> None:
-    """Characters and lines that come in parts are put together; what is no UTF-8 is replaced; a last line needs no end."""
+    """Split characters and lines are joined, invalid UTF-8 is replaced, and a last line may lack its newline."""
     script = r"printf 'gr\303'; sleep 0.1; printf '\274n\nx\377y'; printf 'e\n' >&2"
     process = said.popen(["sh", "-c", script], text=True)
 
     assert [("stderr", "e\n"), ("stdout", "grün\n"), ("stdout", "x\ufffdy")] == sorted(process)
 
 
-def test_a_line_without_end_is_given_in_parts(said: Machine) -> None:
-    """A guest cannot fill the host's memory by never ending its line."""
+def test_an_endless_line_arrives_in_parts(said: Machine) -> None:
+    """A line that never ends arrives in parts of bounded size."""
     process = said.popen(["sh", "-c", "head -c 5000000 /dev/zero"], text=True)
 
     assert max(len(line) for _, line in process) < 2**20 + 2**17
 
 
 def test_an_input_to_write_to(said: Machine) -> None:
-    """Answers come before it is closed; text is UTF-8."""
+    """Answers arrive before stdin is closed, and text is UTF-8."""
     with said.popen(["cat"], stdin=True) as process:
         assert process.stdin is not None
         pieces = iter(process)
@@ -77,7 +77,7 @@ def test_an_input_to_write_to(said: Machine) -> None:
 
 
 def test_without_an_input_there_is_none(said: Machine) -> None:
-    """A command that reads its stdin sees its end."""
+    """Without stdin=True the command sees the end of its stdin at once."""
     process = said.popen(["cat"])
 
     assert process.stdin is None
@@ -86,7 +86,7 @@ def test_without_an_input_there_is_none(said: Machine) -> None:
 
 @pytest.mark.parametrize(("end", "code"), [("terminate", -15), ("kill", -9)])
 def test_a_process_can_be_ended(said: Machine, end: str, code: int) -> None:
-    """As with subprocess: the status is the signal's, and nothing is raised."""
+    """A process can be terminated and killed as with subprocess: the status is the signal's, and nothing is raised."""
     process = said.popen(["sleep", "60"])
     assert process.poll() is None
     getattr(process, end)()
@@ -96,8 +96,8 @@ def test_a_process_can_be_ended(said: Machine, end: str, code: int) -> None:
     assert f"<Process ['sleep', '60'] in 'm': returncode={code}>" == repr(process)
 
 
-def test_waiting_has_a_bound(said: Machine) -> None:
-    """The command goes on after it."""
+def test_wait_takes_a_timeout(said: Machine) -> None:
+    """wait takes a timeout, and the command runs on after it."""
     with pytest.raises(KeyError), said.popen(["sh", "-c", "echo x; sleep 60"]) as process:
         with pytest.raises(TimeoutError, match=r"did not end within 0\.1 s"):
             process.wait(0.1)
@@ -106,15 +106,15 @@ def test_waiting_has_a_bound(said: Machine) -> None:
     assert -9 == process.returncode
 
 
-def test_a_block_that_ends_well_waits(said: Machine) -> None:
-    """What was not read is thrown away, however much it is."""
+def test_a_successful_block_waits(said: Machine) -> None:
+    """A block that succeeds waits for its command, and discards unread output of any size."""
     with said.popen(["sh", "-c", "head -c 3000000 /dev/zero; exit 4"]) as process:
         pass
     assert 4 == process.returncode
 
 
 def test_a_process_that_is_dropped(said: Machine) -> None:
-    """A ResourceWarning, as from subprocess."""
+    """A dropped process gives a ResourceWarning, as in subprocess."""
     process = said.popen(["sleep", "60"])
     live = process._live
     with pytest.warns(ResourceWarning, match="was left without waiting for its end"):
@@ -124,18 +124,18 @@ def test_a_process_that_is_dropped(said: Machine) -> None:
 
 
 class Stuck(FakeRunner):
-    """A fake whose calls do not end by themselves."""
+    """A fake whose calls never end by themselves."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now_is = 0.0
 
     def clock(self) -> float:
-        """A clock that goes on with each wait."""
+        """A clock that advances with each wait."""
         return self.now_is
 
     def open(self, invocation: Invocation, *, stdin: bool) -> Live:
-        """Such a call."""
+        """Follow a call that never ends."""
         runner = self
 
         class Call(Replayed):
@@ -152,7 +152,7 @@ class Stuck(FakeRunner):
 
 
 def test_a_timeout_ends_it(fake: FakeRunner, client: Smolvm) -> None:
-    """The guest's own timer first; if the engine does not answer it is ended after the grace."""
+    """A timeout is the guest's first, and after the grace the engine is ended."""
     fake.answer(Exec, stdout="part", stderr="\ncommand timed out after 2000ms", returncode=124, duration=2.1)
     pieces = []
     with pytest.raises(errors.ExecTimeoutError) as caught:
@@ -168,8 +168,8 @@ def test_a_timeout_ends_it(fake: FakeRunner, client: Smolvm) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 3, 20])
-def test_the_engines_failure_is_raised_and_not_given_as_the_guests(said: Machine, cut: int) -> None:
-    """Its JSON line is the engine's, also after output and in parts; the guest's own last words come out."""
+def test_the_engines_failure_is_raised(said: Machine, cut: int) -> None:
+    """The engine's JSON error line raises, also after output and in parts, and the guest's last output is delivered."""
     line = as_json("SMOLVM_ERROR", "io operation failed: connection closed").strip()
     script = f"printf out; printf 'mine ' >&2; printf %s '{line[:cut]}' >&2; sleep 0.1; echo '{line[cut:]}' >&2; exit 1"
     process = said.popen(["sh", "-c", script])
@@ -182,8 +182,8 @@ def test_the_engines_failure_is_raised_and_not_given_as_the_guests(said: Machine
     assert 1 == process.returncode
 
 
-def test_a_guest_that_only_seems_to_be_the_engine(said: Machine) -> None:
-    """Such a line in the middle, or with status 0, is the guest's, every byte of it."""
+def test_an_error_line_in_the_middle_is_the_guests(said: Machine) -> None:
+    """An error line in the middle of the output, or with status 0, is the guest's output unchanged."""
     line = as_json("X", "y").strip()
     script = f"printf '%s\n' '{line}' >&2; printf '{{' >&2; sleep 0.1; printf 'more\n%s\n' '{line}' >&2"
     process = said.popen(["sh", "-c", script])
@@ -192,7 +192,7 @@ def test_a_guest_that_only_seems_to_be_the_engine(said: Machine) -> None:
 
 
 def test_a_renamed_engines_note_is_not_the_guests(tmp_path: Path) -> None:
-    """Its first line is taken away, also where it comes in parts; a guest's own such line is not."""
+    """The note of a renamed engine is removed, also if split, and a guest's own such line is kept."""
     program = tmp_path / "smol-vmm"
     program.write_text(
         "#!/bin/sh\nprintf 'note: no pack' >&2; sleep 0.1\n"
@@ -204,8 +204,8 @@ def test_a_renamed_engines_note_is_not_the_guests(tmp_path: Path) -> None:
     assert [("stderr", b"mine\n")] == list(machine.popen(["x"]))
 
 
-def test_a_background_child_that_holds_the_pipe_hangs_nobody(said: Machine) -> None:
-    """The engine has ended; whoever else has its pipes open is not waited for."""
+def test_a_background_child_that_holds_the_pipe_is_not_waited_for(said: Machine) -> None:
+    """A background child that holds the engine's pipes open is not waited for."""
     nap = f"9{os.getpid()}"
     process = said.popen(["sh", "-c", f"sleep {nap} & echo $!"])
     ((_, pid),) = process
@@ -215,7 +215,7 @@ def test_a_background_child_that_holds_the_pipe_hangs_nobody(said: Machine) -> N
 
 
 def test_a_slow_reader_slows_the_writer_down_and_memory_stays_flat(said: Machine, tmp_path: Path) -> None:
-    """200 MB go through; what waits is in the pipe."""
+    """A slow reader of 200 MB slows the writer down, and memory stays flat."""
     code = (
         "import sys; from smolkit import Smolvm, SubprocessRunner\n"
         "machine = Smolvm(runner=SubprocessRunner(sys.argv[1], version='1.32.2')).machine('m')\n"
@@ -240,13 +240,13 @@ def test_a_slow_reader_slows_the_writer_down_and_memory_stays_flat(said: Machine
 
 
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:
-    """The same error as for every call."""
+    """A missing program raises the same error as for exec."""
     with pytest.raises(errors.EngineNotFoundError):
         Smolvm(tmp_path / "none").machine("m").popen(["true"])
 
 
-def test_every_word_of_exec_is_said(client: Smolvm, fake: FakeRunner) -> None:
-    """Options are those of exec, and the engine speaks live; a fake takes for input what came before the first read."""
+def test_popen_passes_all_options_of_exec(client: Smolvm, fake: FakeRunner) -> None:
+    """popen passes all options of exec, and a fake takes what is written before the first read as input."""
     fake.answer(Exec, stdout="answer")
     process = client.machine("m").popen(["cat"], stdin=True, env={"A": "b"}, workdir="/tmp", timeout=5)
     assert process.stdin is not None
@@ -258,8 +258,8 @@ def test_every_word_of_exec_is_said(client: Smolvm, fake: FakeRunner) -> None:
     assert (words, b"question") == (fake.argvs[0], fake.invocations[0].stdin)
 
 
-def test_what_a_scripted_answer_cannot_take_is_not_lost_in_silence(client: Smolvm, fake: FakeRunner) -> None:
-    """Once the answer is given, a write is refused."""
+def test_a_write_after_a_scripted_answer_is_refused(client: Smolvm, fake: FakeRunner) -> None:
+    """A write after a scripted answer was given is refused."""
     fake.answer(Exec, stdout="answer")
     with client.machine("m").popen(["cat"], stdin=True) as process:
         assert [("stdout", b"answer")] == list(process)
@@ -268,8 +268,8 @@ def test_what_a_scripted_answer_cannot_take_is_not_lost_in_silence(client: Smolv
             process.stdin.write("too late")
 
 
-def test_commands_that_are_left_to_run(client: Smolvm, fake: FakeRunner) -> None:
-    """They carry a mark of their own, by which they and all that they started are found."""
+def test_spawned_commands_have_a_mark(client: Smolvm, fake: FakeRunner) -> None:
+    """Spawned commands have a mark in their environment, by which they and all their children are found."""
     fake.answer(Spawn, stdout="615\n", times=1)
     fake.answer(Spawn, stdout="", times=1)
     fake.answer(Exec, stdout="/proc/615/environ\n", times=1)
@@ -287,14 +287,14 @@ def test_commands_that_are_left_to_run(client: Smolvm, fake: FakeRunner) -> None
     assert [f"SMOLKIT_MARK={spawned.mark}", "SMOLKIT_SIGNAL=TERM"] == [
         word for word in fake.argvs[3] if "SMOLKIT_" in word
     ][:2]
-    with pytest.raises(ValueError, match="not the name of a signal"):
+    with pytest.raises(ValueError, match="signal must be the name of a signal"):
         spawned.kill("; reboot")
-    with pytest.raises(errors.UnknownEngineError, match="gave no number"):
+    with pytest.raises(errors.UnknownEngineError, match="gave no PID"):
         machine.spawn(["x"])
 
 
 def test_a_mark_finds_a_whole_family(said: Machine) -> None:
-    """Also what has left its process group: found, and killed, on this host's own processes."""
+    """A mark finds and kills real processes, also one in another process group."""
     from smolkit.handles.spawned import FIND, KILL  # the guest's side
 
     child = subprocess.Popen(
@@ -311,7 +311,7 @@ def test_a_mark_finds_a_whole_family(said: Machine) -> None:
 
 
 def terminal(folder: Path, script: str, version: str = "1.32.2", **options: Any) -> Machine:
-    """A machine whose engine is this shell script, under another name than its own."""
+    """A machine whose engine is this shell script, under another name than smolvm."""
     program = folder / "other-name"
     program.write_text(f"#!/bin/sh\necho \"note: no packed assets found for 'other-name' (...)\" >&2\n{script}\n")
     program.chmod(0o755)
@@ -319,8 +319,8 @@ def terminal(folder: Path, script: str, version: str = "1.32.2", **options: Any)
 
 
 @pytest.mark.parametrize("status", [0, 1, 7])
-def test_the_terminal_is_handed_over(tmp_path: Path, capfd: pytest.CaptureFixture[str], status: int) -> None:
-    """The engine runs in the foreground, with the machine's secrets; the guest's status comes back, 1 too."""
+def test_the_engine_gets_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str], status: int) -> None:
+    """A terminal runs the engine in the foreground with the machine's secrets, and returns the guest's status."""
     machine = terminal(tmp_path, f'echo "$* $SMOLKIT_MACHINE_SECRET_KEY"; exit {status}', secrets={"KEY": "k"})
 
     assert status == machine.shell()
@@ -344,7 +344,7 @@ def test_a_terminal_that_the_engine_cannot_give(
     version: str,
     said: str,
 ) -> None:
-    """The engine's failure is an error, not the guest's status; nothing of it is printed."""
+    """An engine's failure to give a terminal raises, and prints nothing."""
     (tmp_path / "said").write_text(said)
     calls: list[Call] = []
     machine = terminal(tmp_path, f"cat '{tmp_path}/said' >&2; exit 1", version)
@@ -357,14 +357,14 @@ def test_a_terminal_that_the_engine_cannot_give(
     assert [(1, caught.value)] == [(call.returncode, call.error) for call in calls]
 
 
-def test_what_an_engine_says_beside_a_terminal_is_passed_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A warning of an engine that succeeds is printed, without the note of a renamed program."""
+def test_warnings_beside_a_terminal_are_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A warning of an engine that succeeds beside a terminal is printed, without the note of a renamed program."""
     assert 3 == terminal(tmp_path, "echo warning >&2; exit 3").shell()
     assert ("", "warning\n") == capfd.readouterr()
 
 
 def test_logs_are_followed(tmp_path: Path) -> None:
-    """Line by line, until one has enough; failures are those of the engine."""
+    """Logs are followed line by line until the reader stops, and failures are the engine's."""
     program = tmp_path / "smolvm"
     program.write_text('#!/bin/sh\necho "$*"; echo two; exec sleep 60\n')
     program.chmod(0o755)
@@ -382,8 +382,8 @@ def test_logs_are_followed(tmp_path: Path) -> None:
         list(Smolvm(runner=fake).machine("m").follow_logs())
 
 
-def test_a_command_that_writes_before_it_reads_stops_nobody(said: Machine) -> None:
-    """Its output is kept while input is written, within a bound; a flood beyond it, which nobody reads, breaks the pipe."""
+def test_output_is_buffered_while_input_is_written(said: Machine) -> None:
+    """Output is buffered while input is written, within a limit; a flood beyond it, which nobody reads, breaks the pipe."""
     script = "head -c 1000000 /dev/zero; wc -c >&2"
     with said.popen(["sh", "-c", script], stdin=True) as process:
         assert process.stdin is not None

@@ -1,4 +1,4 @@
-"""Properties that hold for any input, tried with many."""
+"""Properties of all inputs, tested with random ones."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 
 from smolkit import errors
 from smolkit.commands import Exec
+from smolkit.commands.converters import machine_name
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.guest_scripts import encode
-from smolkit.commands.names import machine_name
 from smolkit.handles import archive
 from smolkit.values.shown import redact
 from tests.unit.test_files import tree
 
 NEWEST = Dialect.of("1.32.2")
-# The same examples in every run: a gate that fails by chance teaches to try again.
+# Derandomized: a gate that fails at random teaches people to rerun it.
 settings.register_profile("gate", derandomize=True, deadline=None)
 settings.load_profile("gate")
 PARTS = st.binary(min_size=1, max_size=40).filter(
@@ -34,8 +34,8 @@ WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 
 @given(st.text(max_size=140))
-def test_names_are_the_engines_or_an_error(text: str) -> None:
-    """What is taken can be no flag, no path and no second name; everything else is refused before anything runs."""
+def test_names_are_safe_or_refused(text: str) -> None:
+    """A name is refused before anything runs, or can be no flag, path or second argument."""
     try:
         name = machine_name(text)
     except errors.InvalidNameError:
@@ -48,8 +48,8 @@ def test_names_are_the_engines_or_an_error(text: str) -> None:
 
 
 @given(st.lists(WORDS, max_size=5), st.dictionaries(WORDS.filter(lambda key: key and "=" not in key), WORDS, max_size=4))
-def test_the_guests_words_stay_the_guests(words: list[str], env: dict[str, str]) -> None:
-    """Everything after the first `--` is the command, whatever it looks like; no value of env survives redaction."""
+def test_the_guests_command_stays_the_guests(words: list[str], env: dict[str, str]) -> None:
+    """Everything after the first `--` is the guest's command, and no value of env survives redaction."""
     command = Exec("m", ["program", *words], env=env)
     argv = command.argv(NEWEST)
     place = argv.index("--") if "--" in argv else -1
@@ -66,7 +66,7 @@ def test_the_guests_words_stay_the_guests(words: list[str], env: dict[str, str])
 @given(st.binary(min_size=1, max_size=60).filter(lambda path: b"\0" not in path))
 @settings(max_examples=30)
 def test_paths_reach_the_guest_byte_by_byte(path: bytes) -> None:
-    """Through the engine, which takes only UTF-8, and the guest's sh."""
+    """Paths of any bytes reach the guest's sh through the engine, which takes only UTF-8."""
     word = encode(os.fsdecode(path))
     assert word.isascii()
     script = """decoded=$(printf '%b.' "$1"); printf %s "${decoded%.}\""""
@@ -75,8 +75,8 @@ def test_paths_reach_the_guest_byte_by_byte(path: bytes) -> None:
 
 @given(st.dictionaries(PARTS, st.binary(max_size=2000), max_size=6), st.sets(PARTS, max_size=3))
 @settings(max_examples=40)
-def test_trees_survive_the_way(files: dict[bytes, bytes], folders: set[bytes]) -> None:
-    """Names of any bytes and contents, packed here and unpacked here."""
+def test_trees_survive_packing(files: dict[bytes, bytes], folders: set[bytes]) -> None:
+    """Trees with names and contents of any bytes survive packing and unpacking."""
     with tempfile.TemporaryDirectory() as place:
         source, target = Path(place, "source"), Path(place, "target")
         for folder in (source, target):
@@ -107,14 +107,14 @@ KINDS = [
 NAMES = st.lists(st.sampled_from(["a", "b", "..", ".", "", "c"]), min_size=1, max_size=4).map("/".join)
 
 
-# Of a link that leads to itself by `//` Python's realpath (3.11) says nonsense.
+# Python 3.11's realpath gives a wrong answer for a link that leads to itself by `//`.
 LINKS = NAMES.map(lambda name: "/".join(filter(None, name.split("/"))) if not name.startswith("/") else name)
 
 
 @given(st.lists(st.tuples(st.sampled_from(KINDS), NAMES, LINKS, st.binary(max_size=20)), max_size=8))
 @settings(max_examples=300)
 def test_nothing_leaves_the_folder(members: list[tuple[bytes, str, str, bytes]]) -> None:
-    """Whatever an archive holds: what was made is below the folder, and every link in it leads there."""
+    """Whatever an archive holds, what it creates is below the target, and every symlink leads there."""
     stream = b""
     for kind, name, link, content in members:
         info = tarfile.TarInfo(name)
@@ -132,7 +132,7 @@ def test_nothing_leaves_the_folder(members: list[tuple[bytes, str, str, bytes]])
 
 
 @given(st.binary(max_size=3000))
-def test_noise_is_no_archive(noise: bytes) -> None:
-    """Refused, or empty; never another error."""
+def test_random_bytes_are_no_archive(noise: bytes) -> None:
+    """Random bytes are refused as an archive, or empty, without any other error."""
     with tempfile.TemporaryDirectory() as place, suppress(errors.UnsafeArchiveError):
         archive.Unpacker(place, 10**5, lambda _: None).unpack(io.BytesIO(noise))

@@ -1,4 +1,4 @@
-"""The interrupt protocol of smolkit.flows.steps: what an interrupt meets, what it leaves, and what comes out."""
+"""The interrupt protocol of smolkit.flows.steps: the moments of an interrupt, what it leaves, and what comes out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from smolkit.testing import FakeSmolvm, PretendEngine
 
 @pytest.fixture(autouse=True)
 def interruptible() -> Iterator[None]:
-    """SIGINT raises, however the tests were started."""
+    """Let SIGINT raise KeyboardInterrupt, even if the tests were started with it ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -30,7 +30,7 @@ def interruptible() -> Iterator[None]:
 
 
 def interrupt(*_: object) -> None:
-    """Ctrl-C, now."""
+    """Send Ctrl-C to this process."""
     signal.raise_signal(signal.SIGINT)
 
 
@@ -39,7 +39,7 @@ def interrupt(*_: object) -> None:
 def test_an_interrupt_of_a_delete_that_fails(
     engine: PretendEngine, pretend: Smolvm, fault: Any, body: Exception | None
 ) -> None:
-    """The rest of the teardown is done; the interrupt comes out, and has the body's exception."""
+    """An interrupt of a failing delete lets teardown finish, and comes out with the body's exception as its context."""
     with pytest.raises(KeyboardInterrupt) as caught, pretend.machine("m"):
         engine.fault("delete", fault)
         engine.strike("delete", "INT")
@@ -53,7 +53,7 @@ def test_an_interrupt_of_a_delete_that_fails(
 
 @pytest.mark.parametrize("verb", ["stop", "delete"])
 def test_an_interrupt_of_a_rollback_comes_out(engine: PretendEngine, pretend: Smolvm, verb: str) -> None:
-    """A start fails, Ctrl-C while it is undone: the interrupt, from the start's failure, and nothing is left."""
+    """An interrupt while a failed start is undone comes out with the start's failure as its context, and leaves nothing."""
     engine.fault("start", "fail")
     engine.strike(verb, "INT")
 
@@ -64,7 +64,7 @@ def test_an_interrupt_of_a_rollback_comes_out(engine: PretendEngine, pretend: Sm
 
 
 def test_an_interrupt_in_a_pause(engine: PretendEngine, pretend: Smolvm) -> None:
-    """It ends the pause, the delete is tried again, and it comes out then."""
+    """An interrupt ends a pause, the delete is tried again, and then the interrupt comes out."""
     runner = pretend.runner
     pause, paused = runner.pause, []
 
@@ -81,7 +81,7 @@ def test_an_interrupt_in_a_pause(engine: PretendEngine, pretend: Smolvm) -> None
 
 @pytest.mark.parametrize("verb", ["Create", "Start", "Delete"])
 def test_an_interrupt_in_an_observer(verb: str) -> None:
-    """What the call did is known by then."""
+    """An interrupt in an observer comes out once the call's result is known."""
     fake = FakeSmolvm()
     client = Smolvm(runner=fake, on_call=lambda call: interrupt() if type(call.command).__name__ == verb else None)
 
@@ -91,8 +91,8 @@ def test_an_interrupt_in_an_observer(verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["create", "start", "delete"])
-def test_an_answer_that_an_interrupt_lost(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A runner that knows no InterruptedCall: a create is looked up by its marks and undone, a delete is repeated."""
+def test_an_interrupt_that_loses_the_answer(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If an interrupt loses the answer (no InterruptedCall), a create is looked up and undone, a delete repeated."""
     fake, struck = FakeSmolvm(), Counter[str]()
     execute = fake.execute
 
@@ -110,7 +110,7 @@ def test_an_answer_that_an_interrupt_lost(verb: str, monkeypatch: pytest.MonkeyP
 
 
 def points(life: Callable[[], object], strike: Callable[[FrameType], bool]) -> int:
-    """Lives, with a signal at each function call of smolkit's in turn; how often `strike` was asked."""
+    """Run lives with `strike` called at each function call of smolkit's. Returns the number of calls."""
     count = 0
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:
@@ -132,23 +132,23 @@ def points(life: Callable[[], object], strike: Callable[[FrameType], bool]) -> i
 
 
 class Strike:
-    """A signal at the so-and-so-many-th call; not where no line of ours could bear it."""
+    """Send a signal at the nth call, except where no code of smolkit could handle it."""
 
-    # At the very entry of a block's end; in a finalizer, whose exceptions Python drops.
-    BARE = frozenset({"__exit__", "__aexit__", "leave", "__del__"})
+    # The first line of a block's end, and finalizers, whose exceptions Python drops.
+    BARE = frozenset({"__exit__", "__aexit__", "drive_exit", "__del__"})
 
     def __init__(self, at: int) -> None:
         self.at, self.asked, self.done = at, 0, False
 
     def __call__(self, frame: FrameType) -> bool:
-        """Whether it comes now."""
+        """Return True when the signal is due."""
         self.asked += 1
         self.done = self.done or (self.asked == self.at and frame.f_code.co_name not in self.BARE)
         return self.done and self.asked == self.at
 
 
 def struck_life(fake: FakeSmolvm, strike: Strike) -> bool:
-    """A life with this signal. Whether it came out."""
+    """Run a life with this signal. Returns True if the interrupt came out."""
 
     def life() -> None:
         with Smolvm(runner=fake).machine("m"):
@@ -164,8 +164,8 @@ def struck_life(fake: FakeSmolvm, strike: Strike) -> bool:
 
 
 @pytest.mark.parametrize("fault", [None, ("delete", "locked"), ("start", "boot timeout"), ("create", "killed")])
-def test_a_signal_at_each_call_of_a_life(fault: tuple[Any, Any] | None) -> None:
-    """Ctrl-C wherever Python looks for signals in smolkit: it comes out, nothing is left, gates have their places."""
+def test_a_signal_at_each_function_call_of_a_life(fault: tuple[Any, Any] | None) -> None:
+    """Ctrl-C at any function call of a life comes out, leaves nothing, and frees all places at the gates."""
     wrong, at, strike = [], 0, Strike(0)
     while strike.asked >= at:
         at += 1
@@ -180,7 +180,7 @@ def test_a_signal_at_each_call_of_a_life(fault: tuple[Any, Any] | None) -> None:
 
 
 def test_an_interrupt_at_a_gate_loses_no_place() -> None:
-    """Before it has a place, while it has it, and after."""
+    """An interrupt before, while and after a call has a place at a gate loses no place."""
     gate, at, strike = Gate(2), 0, Strike(0)
     while strike.asked >= at:
         at += 1
@@ -192,14 +192,14 @@ def test_an_interrupt_at_a_gate_loses_no_place() -> None:
 
 
 class Cancelling(AsyncRunner):
-    """A runner of one's own, on a fake, whose scope is cancelled while it creates."""
+    """A custom runner on a fake, whose scope is cancelled during create."""
 
     def __init__(self, fake: FakeSmolvm, scope: anyio.CancelScope) -> None:
         super().__init__(version="1.32.2")
         self.fake, self.scope = fake, scope
 
     async def execute(self, invocation: Invocation) -> Completed:
-        """The fake's answer, after a moment."""
+        """Give the fake's answer, after an await."""
         done = self.fake.execute(invocation)
         if "create" in invocation.argv:
             self.scope.cancel()
@@ -209,7 +209,7 @@ class Cancelling(AsyncRunner):
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_create_that_a_scope_cancels_is_undone(backend: str) -> None:
-    """Its `execute` comes to its end; the cancellation is not lost for that."""
+    """A create cancelled by its scope runs to its end and is undone, and the cancellation comes out."""
     fake, after = FakeSmolvm(), []
 
     async def main() -> None:
@@ -224,7 +224,7 @@ def test_a_create_that_a_scope_cancels_is_undone(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_cancellation_in_a_closing_generator_comes_out(backend: str, engine: PretendEngine) -> None:
-    """Its `finally` uses a machine and is cancelled there: no sign that the task was dropped."""
+    """A cancellation in the `finally` of a closing generator comes out, and is not taken for a dropped task."""
     after = []
 
     async def main() -> None:
@@ -247,7 +247,7 @@ def test_a_cancellation_in_a_closing_generator_comes_out(backend: str, engine: P
 
 
 def test_asyncios_cancellation_of_a_rollback_is_not_lost(engine: PretendEngine) -> None:
-    """A start fails, and the task is cancelled while that is undone: it ends as cancelled, from the start's failure."""
+    """An asyncio cancellation while a failed start is undone comes out, with the start's failure as its context."""
     engine.fault("start", "fail")
     engine.fault("stop", "busy")
 
@@ -265,7 +265,7 @@ def test_asyncios_cancellation_of_a_rollback_is_not_lost(engine: PretendEngine) 
 
 
 def test_a_second_interrupt_in_an_event_loop() -> None:
-    """asyncio.run cancels at the first Ctrl-C and raises at the second, in whatever runs: nothing is left in silence."""
+    """A second Ctrl-C under asyncio.run, which raises in whatever runs, leaves nothing unmentioned."""
     wrong, at, strike = [], 0, Strike(0)
     while strike.asked >= at:
         at += 1

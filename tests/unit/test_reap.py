@@ -1,4 +1,4 @@
-"""Whose machines are they, and which may go: the judgement, and owners that are killed at every step."""
+"""Ownership of machines, reap, and owners that are killed at every step."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ GONE = evolve(ME, pid=300)
 EARLIER = evolve(GONE, boot="cccccccc")  # an owner of another boot
 
 
-def judged(owner: Owner | str, name: str = "m", *, labels: bool = True, **marks: str | int) -> str:
-    """Why the machine of this owner may go. Labels of it, and what else is on record, by keyword."""
+def reap_reason(owner: Owner | str, name: str = "m", *, labels: bool = True, **marks: str | int) -> str:
+    """The reason to reap a machine of this owner, with these labels by keyword, or ""."""
     found = {MACHINE: name, OWNER: str(owner), **{f"smolkit.{key}": str(mark) for key, mark in marks.items()}}
     return HERE.reason_to_reap(MachineInfo(name, labels=found, created_at=499_999), labels=labels)
 
@@ -45,8 +45,8 @@ def judged(owner: Owner | str, name: str = "m", *, labels: bool = True, **marks:
     [
         (ME, ""),
         (evolve(ME, pid=200, started=7000), ""),
-        (GONE, "process 300 made it, and is gone"),
-        (evolve(ME, pid=200, started=6999), "process 200 made it, and is gone"),
+        (GONE, "process 300, which created it, is gone"),
+        (evolve(ME, pid=200, started=6999), "process 200, which created it, is gone"),
         (evolve(GONE, place="dddddddd"), ""),
         (evolve(EARLIER, place="dddddddd"), ""),
         ("somebody-else", ""),
@@ -56,41 +56,41 @@ def judged(owner: Owner | str, name: str = "m", *, labels: bool = True, **marks:
         ("", ""),
     ],
 )
-def test_only_machines_of_dead_processes_of_this_place_may_go(owner: Owner | str, reason: str) -> None:
-    """A number that is used again, another host or container, another product: each is told apart."""
-    assert reason == judged(owner)
+def test_only_machines_of_dead_processes_of_this_host_are_reaped(owner: Owner | str, reason: str) -> None:
+    """Only machines of dead processes of this host are reaped: not with a reused PID, of another host or product."""
+    assert reason == reap_reason(owner)
 
 
 @pytest.mark.parametrize(
     ("owner", "created_at", "booted", "reason"),
     [
-        (EARLIER, 499_999, 500_000.0, "process 300 made it before the host was booted"),
-        (EARLIER, 500_000, 500_000.0, ""),  # since this boot, by who takes it for another one: in a container
+        (EARLIER, 499_999, 500_000.0, "process 300 created it before the last boot of this host"),
+        (EARLIER, 500_000, 500_000.0, ""),  # made since this boot, by a container that has a boot id of its own
         (EARLIER, None, 500_000.0, ""),
         (EARLIER, 499_999, None, ""),
-        (evolve(EARLIER, pid=200), 499_999, 500_000.0, ""),  # a process of that number is there
+        (evolve(EARLIER, pid=200), 499_999, 500_000.0, ""),  # a process with this PID exists
     ],
 )
-def test_a_boot_that_is_over(owner: Owner, created_at: int | None, booted: float | None, reason: str) -> None:
-    """Another boot's id alone proves nothing, since containers have their own: the machine is older than this boot."""
+def test_a_machine_of_an_earlier_boot(owner: Owner, created_at: int | None, booted: float | None, reason: str) -> None:
+    """Another boot's id proves death only if the machine is older than this boot: containers have their own."""
     machine = MachineInfo("m", labels={MACHINE: "m", OWNER: str(owner)}, created_at=created_at)
 
     assert reason == evolve(HERE, booted=booted).reason_to_reap(machine, labels=True)
 
 
-def test_a_host_that_tells_nothing_of_itself_judges_nobody() -> None:
-    """Without /proc there is no telling a container from another."""
+def test_a_host_without_proc_reaps_nothing() -> None:
+    """Without /proc a host reaps nothing, since it cannot tell a container from another."""
     machine = MachineInfo("m", labels={MACHINE: "m", OWNER: str(GONE)}, created_at=1)
 
     assert "" == evolve(HERE, me=None).reason_to_reap(machine, labels=True)
 
 
-def test_a_machine_whose_time_is_up_may_go() -> None:
-    """Whoever lives, or has none; a time that is none is not one that is up."""
-    assert "its time was up 10 s ago" == judged(ME, expires=999_990)
-    assert "its time was up 10 s ago" == judged("none", expires=999_990)
-    assert "" == judged(ME, expires=1_000_001)
-    assert "" == judged(ME, expires="soon")
+def test_a_machine_past_its_lifetime_is_reaped() -> None:
+    """A machine whose lifetime is over is reaped whoever owns it, and an invalid lifetime is ignored."""
+    assert "its lifetime ended 10 s ago" == reap_reason(ME, expires=999_990)
+    assert "its lifetime ended 10 s ago" == reap_reason("none", expires=999_990)
+    assert "" == reap_reason(ME, expires=1_000_001)
+    assert "" == reap_reason(ME, expires="soon")
 
 
 @pytest.mark.parametrize(
@@ -108,60 +108,60 @@ def test_a_machine_whose_time_is_up_may_go() -> None:
         ("c-0", "c", False),
     ],
 )
-def test_labels_are_believed_of_no_other_machine_than_they_name(name: str, machine: str, own: bool) -> None:
-    """A branch inherits its source's, whoever makes it and however: neither owner nor time is its own."""
-    assert own == bool(judged(GONE, name, machine=machine))
-    assert own == bool(judged("none", name, machine=machine, expires=1))
+def test_labels_inherited_by_a_branch_are_ignored(name: str, machine: str, own: bool) -> None:
+    """A branch inherits its source's labels, and its owner and lifetime are not taken from them."""
+    assert own == bool(reap_reason(GONE, name, machine=machine))
+    assert own == bool(reap_reason("none", name, machine=machine, expires=1))
 
 
 @pytest.mark.parametrize("suffix", ["", "-0", "-17"])
 @pytest.mark.parametrize(
     ("owner", "reason"),
     [
-        (GONE, "process 300 made it, and is gone"),
+        (GONE, "process 300, which created it, is gone"),
         (ME, ""),
-        (evolve(ME, pid=200, started=6999), "process 200 made it, and is gone"),
+        (evolve(ME, pid=200, started=6999), "process 200, which created it, is gone"),
         (evolve(GONE, place="dddddddd"), ""),
         (None, ""),
     ],
 )
-def test_names_that_were_made_up_tell_the_owner_where_labels_do_not(owner: Owner | None, reason: str, suffix: str) -> None:
-    """On engines without labels, and of branches that have their source's. It is proved as by a label, or not at all."""
+def test_generated_names_tell_the_owner(owner: Owner | None, reason: str, suffix: str) -> None:
+    """A generated name tells the owner where labels do not (older engines, branches), with the same proof."""
     name = fresh_name(owner) + suffix
 
-    assert reason == judged("none", name, labels=False)
-    assert reason == judged(ME, name, machine="golden")
-    assert "" == judged("none", name)
+    assert reason == reap_reason("none", name, labels=False)
+    assert reason == reap_reason(ME, name, machine="golden")
+    assert "" == reap_reason("none", name)
 
 
 @pytest.mark.parametrize(
     "name", ["mine", "smolkit-x-1", "smolkit-300-0a1b2c3d4e5f", f"smolkit-{GONE}", f"{GONE}-0a1b2c3d4e5f"]
 )
-def test_other_names_tell_nothing(name: str) -> None:
-    """Whatever they look like."""
-    assert "" == judged("none", name, labels=False)
+def test_other_names_tell_no_owner(name: str) -> None:
+    """Other names say nothing about an owner."""
+    assert "" == reap_reason("none", name, labels=False)
 
 
 def test_owners_are_written_and_read() -> None:
-    """As a label's value, and as a part of a name that every engine takes."""
+    """An owner survives a label's value, and a part of a name that every engine accepts."""
     assert ME == Owner.parse(str(ME))
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,100}", fresh_name(evolve(ME, pid=2**32, started=2**63)))
 
 
 def me() -> Owner:
-    """This process."""
+    """This process as an owner."""
     found = here().me
     assert found is not None
     return found
 
 
 def started(pid: int) -> int:
-    """When a process started, in ticks since the boot."""
+    """A process's start time, in ticks since the boot."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
 def test_this_process_is_alive_and_an_ended_one_is_not() -> None:
-    """By number and by start."""
+    """This process is alive and an ended one is dead, by PID and start time."""
     child = subprocess.Popen(["sleep", "60"])
     since = started(child.pid)
 
@@ -176,7 +176,7 @@ def test_this_process_is_alive_and_an_ended_one_is_not() -> None:
 
 
 def test_a_zombie_is_dead() -> None:
-    """It ended, and its parent has not asked: it holds nothing any more."""
+    """A zombie is dead, since it holds nothing any more."""
     child = subprocess.Popen(["sleep", "60"])
     since = started(child.pid)
     child.kill()
@@ -187,7 +187,7 @@ def test_a_zombie_is_dead() -> None:
 
 
 def test_a_process_whose_first_thread_ended_is_alive() -> None:
-    """The kernel shows it as a zombie, and its other threads go on."""
+    """A process whose first thread has ended is alive, although the kernel shows it as a zombie."""
     code = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start()"
     code += "; ctypes.CDLL(None).pthread_exit(0)"
     with subprocess.Popen([sys.executable, "-c", code]) as child:
@@ -205,8 +205,8 @@ WHO = "from smolkit.runners.local.identity import here; print(here().me, here().
 
 
 @contextmanager
-def elsewhere(*unshare: str) -> Iterator[str]:
-    """A living process in namespaces of its own: what it calls itself. Skips where this user may not make them."""
+def process_elsewhere(*unshare: str) -> Iterator[str]:
+    """A living process in namespaces of its own, and its identity there. Skips where namespaces are not allowed."""
     argv = ["unshare", *unshare, sys.executable, "-c", WHO]
     with subprocess.Popen(argv, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True) as process:
         assert process.stdout is not None
@@ -223,16 +223,16 @@ def elsewhere(*unshare: str) -> Iterator[str]:
     "unshare",
     [
         ["--user", "--map-root-user", "--pid", "--fork", "--mount-proc"],
-        ["--user", "--map-root-user", "--pid", "--fork"],  # with the host's /proc, which counts otherwise
+        ["--user", "--map-root-user", "--pid", "--fork"],  # with the host's /proc, whose PIDs differ
         ["--user", "--map-root-user", "--time", "--boottime", "100000"],
         ["--user", "--map-root-user", "--uts", "sh", "-c", 'hostname other; exec "$@"', "sh"],
     ],
     ids=["pids", "pids with the host's proc", "time", "hostname"],
 )
 @pytest.mark.parametrize("labels", [True, False])
-def test_a_living_process_of_another_place_keeps_its_machines(unshare: list[str], labels: bool) -> None:
-    """Containers, and clocks of their own: its number or its start is another here."""
-    with elsewhere(*unshare) as owner:
+def test_a_living_process_in_other_namespaces_keeps_its_machines(unshare: list[str], labels: bool) -> None:
+    """A living process in another PID or time namespace keeps its machines, although its PID or start time differs here."""
+    with process_elsewhere(*unshare) as owner:
         name = "m" if labels else f"smolkit-{owner}-0a1b2c3d4e5f"
         machine = MachineInfo(name, created_at=1, labels={MACHINE: name, OWNER: owner})
 
@@ -240,10 +240,10 @@ def test_a_living_process_of_another_place_keeps_its_machines(unshare: list[str]
 
 
 def test_a_container_with_a_boot_id_of_its_own_keeps_its_machines(tmp_path: Path) -> None:
-    """As systemd-nspawn gives them: what it makes is made since the boot that it does not know of."""
+    """A container with a boot id of its own (systemd-nspawn) keeps its machines."""
     (tmp_path / "id").write_text("00000000-0000-0000-0000-000000000000")
     script = f'mount --bind {tmp_path}/id /proc/sys/kernel/random/boot_id && exec "$@"'
-    with elsewhere("--user", "--map-root-user", "--mount", "sh", "-c", script, "sh") as owner:
+    with process_elsewhere("--user", "--map-root-user", "--mount", "sh", "-c", script, "sh") as owner:
         machine = MachineInfo("m", created_at=int(time.time()), labels={MACHINE: "m", OWNER: owner})
 
         assert me().boot not in owner
@@ -252,12 +252,12 @@ def test_a_container_with_a_boot_id_of_its_own_keeps_its_machines(tmp_path: Path
 
 
 def record(name: str, **labels: str) -> dict[str, object]:
-    """A machine as ls has it."""
+    """A machine's record in ls."""
     return {"name": name, "created_at": 1, "labels": {MACHINE: name, **labels}}
 
 
-def test_reap_says_what_it_does_and_does_it(client: Smolvm, fake: FakeRunner) -> None:
-    """First dry, then stop and delete for each; what changed in between is left alone."""
+def test_reap_does_what_its_dry_run_lists(client: Smolvm, fake: FakeRunner) -> None:
+    """reap stops and deletes what its dry run listed, except for machines that changed in between."""
     gone = str(evolve(me(), pid=2**22 + 1))
     machines = [record("a", **{OWNER: gone}), record("b"), record("c", **{OWNER: gone}), record("d", **{OWNER: gone})]
     fake.answer(Ls(), stdout=json.dumps(machines))
@@ -269,13 +269,13 @@ def test_reap_says_what_it_does_and_does_it(client: Smolvm, fake: FakeRunner) ->
     found = client.reap(dry_run=True)
     assert [Ls()] == fake.commands
     assert ["a", "c", "d"] == [item.machine.name for item in found]
-    assert f"process {2**22 + 1} made it, and is gone" == found[0].reason
+    assert f"process {2**22 + 1}, which created it, is gone" == found[0].reason
     assert found == client.reap()
     assert [Ls(), Status("a"), Stop("a"), Delete("a"), Status("c"), Status("d")] == fake.commands[1:]
 
 
-def test_reap_spares_what_living_machines_were_branched_from(client: Smolvm, fake: FakeRunner) -> None:
-    """Their disks depend on it, through all generations; of a whole family that may go, branches go first."""
+def test_reap_keeps_sources_of_living_branches(client: Smolvm, fake: FakeRunner) -> None:
+    """reap keeps all ancestors of living branches, and deletes branches before their sources."""
     gone = {OWNER: str(evolve(me(), pid=2**22 + 1))}
     family = [("a", None), ("b", "a"), ("c", "b"), ("x", None), ("y", "x"), ("z", "y"), ("loop", "loop")]
     machines = [record(name, **gone) | {"parent_machine": parent} for name, parent in family]
@@ -286,7 +286,7 @@ def test_reap_spares_what_living_machines_were_branched_from(client: Smolvm, fak
 
 
 def test_reap_tries_every_machine(client: Smolvm, fake: FakeRunner) -> None:
-    """The first failure is raised, the others are notes on it."""
+    """reap tries every machine, raises the first failure, and adds the others as notes."""
     gone = str(evolve(me(), pid=2**22 + 1))
     machines = [record("a", **{OWNER: gone}), record("b", **{OWNER: gone})]
     fake.answer(Ls(), stdout=json.dumps(machines))
@@ -302,7 +302,7 @@ def test_reap_tries_every_machine(client: Smolvm, fake: FakeRunner) -> None:
 
 
 def test_a_create_whose_outcome_is_not_known(client: Smolvm, fake: FakeRunner) -> None:
-    """The name is looked up: what this create made is removed, anything else is not, and the error is the same."""
+    """A create of unknown outcome is looked up: its own machine is removed, any other stays, the error is kept."""
     made: list[dict[str, str]] = []
 
     def answered(command: Command[Any]) -> bool:
@@ -335,18 +335,18 @@ def test_a_create_whose_outcome_is_not_known(client: Smolvm, fake: FakeRunner) -
     assert "was not touched" in said[2]
 
 
-def test_a_create_of_which_nothing_can_be_known(client: Smolvm, fake: FakeRunner) -> None:
-    """An ls that fails too is a note on the error."""
+def test_a_create_whose_look_fails_too(client: Smolvm, fake: FakeRunner) -> None:
+    """A failing ls after a create of unknown outcome is a note on the error."""
     fake.answer(Create, returncode=-9)
     fake.answer(Ls(), returncode=1, stderr=as_json("X", "ls broke"))
 
     with pytest.raises(errors.EngineDiedError) as caught:
         client.machine("m").create()
-    assert "whether machine 'm' was created is not known either: ls broke" in caught.value.__notes__[0]
+    assert "and it could not be looked up whether machine 'm' was created: ls broke" in caught.value.__notes__[0]
 
 
 def test_a_delete_whose_outcome_is_not_known_is_repeated(client: Smolvm, fake: FakeRunner) -> None:
-    """It does no harm twice; gone by then is success."""
+    """A delete of unknown outcome is repeated, and a machine that is gone by then is a success."""
     fake.answer(Delete, returncode=-9, times=1)
     fake.answer(Delete, returncode=1, stderr=as_json("NOT_FOUND", "vm not found: m"), times=1)
     fake.answer(["machine"])
@@ -356,14 +356,14 @@ def test_a_delete_whose_outcome_is_not_known_is_repeated(client: Smolvm, fake: F
 
 
 def labels_of(argv: tuple[str, ...]) -> dict[str, str]:
-    """The labels in a command line, without their `smolkit.`"""
+    """The labels in a command line, without their `smolkit.` prefix."""
     pairs = [argv[at + 1].partition("=") for at, word in enumerate(argv) if word == "--label"]
     return {key.removeprefix("smolkit."): value for key, _, value in pairs}
 
 
 @pytest.mark.parametrize("keep", [True, "on_error"])
-def test_machines_to_be_kept_have_no_owner(client: Smolvm, fake: FakeRunner, keep: bool | Literal["on_error"]) -> None:
-    """They are smolkit's, and nobody's to reap, by label or by name, also when another process makes them."""
+def test_kept_machines_have_no_owner(client: Smolvm, fake: FakeRunner, keep: bool | Literal["on_error"]) -> None:
+    """Kept machines have no owner in label or name, also when an unpickled handle makes them, and are not reaped."""
     fake.answer(["machine"])
     made = client.machine("m", keep=keep)
     made.create()
@@ -380,18 +380,18 @@ def test_machines_to_be_kept_have_no_owner(client: Smolvm, fake: FakeRunner, kee
 
 
 def test_a_kept_machine_may_have_a_lifetime(client: Smolvm, fake: FakeRunner) -> None:
-    """It outlives its block and its process, and not that."""
+    """A kept machine with a lifetime outlives its block and process, and is reaped after its lifetime."""
     fake.answer(["machine"])
     client.machine("m", keep=True, lifetime=60).create()
 
     assert NONE == labels_of(fake.argvs[0])["owner"]
     assert 0 <= int(labels_of(fake.argvs[0])["expires"]) - time.time() <= 61
-    with pytest.raises(ValueError, match="lifetime is a positive number"):
+    with pytest.raises(ValueError, match="lifetime must be a positive number"):
         client.machine("m", lifetime=0)
 
 
-def test_a_copy_makes_what_the_handle_would_make() -> None:
-    """Another process that unpickles a handle keeps what is to be kept, for as long."""
+def test_an_unpickled_handle_keeps_its_options() -> None:
+    """An unpickled handle makes machines with the same keep and lifetime."""
     machine = Smolvm("/no/such/smolvm").machine("m", keep="on_error", lifetime=60)
     copy = pickle.loads(pickle.dumps(machine))
 
@@ -402,7 +402,7 @@ def test_a_copy_makes_what_the_handle_would_make() -> None:
 @pytest.mark.parametrize("version", ["1.7.9", "1.14.0", "1.28.1", "1.29.0", "1.32.2"])
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_branch_is_reaped_as_its_own_machine_and_no_other(version: str, keep: bool) -> None:
-    """Not because its source's owner is gone or its source's time is up: by its own labels, or by its own name."""
+    """A branch is reaped by its own labels or name, and not by its source's owner or lifetime."""
     fake = FakeSmolvm(version)
     client = Smolvm(runner=fake)
     golden = client.machine("golden", lifetime=60)
@@ -420,12 +420,12 @@ def test_a_branch_is_reaped_as_its_own_machine_and_no_other(version: str, keep: 
     assert (set() if keep else able - {"golden"}) == found - {"golden"}
 
 
-AFTER = Here(here().me, time.time(), lambda pid, started: False)  # when all processes of this place are gone
+AFTER = Here(here().me, time.time(), lambda pid, started: False)  # a host on which every process has ended
 
 
 @pytest.mark.parametrize(("version", "found"), [("1.7.9", []), ("1.13.1", []), ("1.14.0", ["golden"])])
-def test_what_may_have_branches_stays_where_the_engine_does_not_tell(version: str, found: list[str]) -> None:
-    """Engines that name no parents would delete it from under them."""
+def test_machines_with_unknown_branches_are_kept(version: str, found: list[str]) -> None:
+    """A machine that may have branches is not reaped on engines that do not report parents."""
     fake = FakeRunner(version)
     name = fresh_name(GONE) if version == "1.7.9" else "golden"
     golden = {"name": name, "state": "frozen", "forkable": True, "labels": {MACHINE: name, OWNER: str(GONE)}}
@@ -436,7 +436,7 @@ def test_what_may_have_branches_stays_where_the_engine_does_not_tell(version: st
 
 
 def test_engines_without_labels_are_not_given_any() -> None:
-    """Their parser would not take them."""
+    """Engines without labels get none."""
     fake = FakeRunner("1.7.9")
     fake.answer(["machine"])
     Smolvm(runner=fake).machine("m").create()
@@ -452,14 +452,14 @@ with Smolvm(runner=SubprocessRunner(sys.argv[1], version="1.32.2")).machine("m")
 
 
 @pytest.mark.parametrize("verb", ["create", "start", "exec", "delete"])
-def test_an_owner_that_is_killed_leaves_nothing_that_reap_does_not_find(tmp_path: Path, verb: str) -> None:
-    """kill -9 at each step, then reap from another process: nothing is left, and a foreign machine is untouched."""
+def test_reap_finds_what_a_killed_owner_left(tmp_path: Path, verb: str) -> None:
+    """After kill -9 at any step, reap from another process leaves nothing, and does not touch another machine."""
     engine = PretendEngine(tmp_path)
     (tmp_path / "state/m-foreign").write_text('"team":"ci"')
     engine.strike(verb, "KILL")
     owner = subprocess.run([sys.executable, "-c", OWNER_PROGRAM, str(engine.program)], check=False)
     assert -9 == owner.returncode
-    until_idle(engine)  # its call outlives its caller
+    until_idle(engine)  # a call of the engine outlives its killed caller
 
     client = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2"))
     expected = [] if verb == "delete" else ["m"]

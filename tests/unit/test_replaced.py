@@ -1,4 +1,4 @@
-"""Handles whose machine is gone, and whose name is another machine's."""
+"""Handles whose machine is gone, and whose name belongs to another machine."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from tests.recorded import as_json
 
 
 class Aging(FakeRunner):
-    """A fake whose time can be set on."""
+    """A fake whose time can be advanced."""
 
     age = 0.0
 
     def now(self) -> float:
-        """The time, so much later."""
+        """The real time plus this many seconds."""
         return super().now() + self.age
 
 
 @pytest.fixture
 def fake() -> Aging:
-    """As in all tests."""
+    """The fake of these tests."""
     return Aging()
 
 
-def made(fake: FakeRunner) -> dict[str, Any]:
+def last_record(fake: FakeRunner) -> dict[str, Any]:
     """The record of the machine that was created last."""
     created = [command for command in fake.commands if isinstance(command, Create)]
     return {"name": "m", "created_at": int(fake.now()), "labels": dict(created[-1].marks)}
 
 
-def recorded(fake: FakeRunner, record: dict[str, Any] | None) -> None:
-    """What the engine has on record under the name from now on; all else succeeds."""
+def put_on_record(fake: FakeRunner, record: dict[str, Any] | None) -> None:
+    """Let the engine have this record under the name, and let all other calls succeed."""
     if record is None:
         fake.answer(
             Status,
@@ -52,7 +52,7 @@ def recorded(fake: FakeRunner, record: dict[str, Any] | None) -> None:
 
 @pytest.fixture
 def machine(client: Smolvm, fake: Aging) -> Machine:
-    """A handle that made the machine."""
+    """A handle that made its machine."""
     fake.answer(lambda command: not isinstance(command, (Status, Ls)))
     machine = client.machine("m")
     machine.create()
@@ -63,13 +63,13 @@ OTHER = {"name": "m", "labels": {CREATION: "another"}}
 
 
 def verbs(fake: FakeRunner) -> list[type[Command[Any]]]:
-    """What was called, after create."""
+    """The verbs that were called after create."""
     return [type(command) for command in fake.commands[1:]]
 
 
 def test_a_machine_that_was_made_anew_by_another_is_not_harmed(machine: Machine, fake: Aging) -> None:
-    """stop() and delete() look first, and say how to get at the new one."""
-    recorded(fake, OTHER)
+    """stop and delete of a machine that another made anew raise, leave it alone, and say how to reach it."""
+    put_on_record(fake, OTHER)
 
     harms: list[Callable[[], object]] = [
         machine.stop,
@@ -87,16 +87,16 @@ def test_a_machine_that_was_made_anew_by_another_is_not_harmed(machine: Machine,
 
 
 def test_a_handle_that_made_nothing_takes_what_there_is(client: Smolvm, machine: Machine, fake: Aging) -> None:
-    """It is by the name alone; one that deleted its machine is such a handle again."""
-    recorded(fake, OTHER)
+    """A handle that made nothing, or deleted its machine, acts on whatever has the name."""
+    put_on_record(fake, OTHER)
     client.machine("m").delete()
 
     assert [Delete] == verbs(fake)
 
 
 def test_the_machine_that_was_made_is_stopped_and_deleted(machine: Machine, fake: Aging) -> None:
-    """The look sees that it is the same."""
-    recorded(fake, made(fake))
+    """stop and delete look first, and act on the machine that the handle made."""
+    put_on_record(fake, last_record(fake))
     machine.stop()
     machine.delete()
     machine.delete()
@@ -105,16 +105,16 @@ def test_the_machine_that_was_made_is_stopped_and_deleted(machine: Machine, fake
 
 
 def test_a_machine_that_is_gone_is_said_to_be(machine: Machine, fake: Aging) -> None:
-    """As it would be without the look."""
-    recorded(fake, None)
+    """A machine that is gone raises the same error as without the look."""
+    put_on_record(fake, None)
 
     machine.delete(missing_ok=True)
     assert [Status] == verbs(fake)
 
 
 def test_a_machine_that_is_gone_is_an_error_unless_told_not_to_be(machine: Machine, fake: Aging) -> None:
-    """For delete and for stop."""
-    recorded(fake, None)
+    """delete and stop of a missing machine raise, unless missing_ok is given."""
+    put_on_record(fake, None)
 
     with pytest.raises(errors.MachineNotFoundError):
         machine.delete()
@@ -123,9 +123,9 @@ def test_a_machine_that_is_gone_is_an_error_unless_told_not_to_be(machine: Machi
 
 
 def test_a_look_that_fails_once_is_tried_again(machine: Machine, fake: Aging) -> None:
-    """It is no sign of another machine, nor that there is none."""
+    """A look that fails once is tried again."""
     fake.answer(Status, returncode=1, stderr=as_json("X", "it broke"), times=1)
-    recorded(fake, made(fake))
+    put_on_record(fake, last_record(fake))
     machine.delete()
 
     assert [Status, Status, Delete] == verbs(fake)
@@ -134,9 +134,9 @@ def test_a_look_that_fails_once_is_tried_again(machine: Machine, fake: Aging) ->
 @pytest.mark.parametrize("broken", [Status, (Status, Ls)])
 @pytest.mark.parametrize("record", ["own", "other"])
 def test_without_a_look_nothing_is_done(machine: Machine, fake: Aging, broken: Any, record: str) -> None:
-    """Where status goes on failing `ls` is asked; where that fails too, nothing is touched, and the error says so."""
+    """If status and ls keep failing, nothing is touched, and the error says so."""
     fake.answer(lambda command: isinstance(command, broken), returncode=1, stderr=as_json("X", "it broke"))
-    recorded(fake, made(fake) if record == "own" else OTHER)
+    put_on_record(fake, last_record(fake) if record == "own" else OTHER)
     looks = [Status, Status, Status, Ls]
 
     if broken is Status and record == "own":
@@ -152,11 +152,11 @@ def test_without_a_look_nothing_is_done(machine: Machine, fake: Aging, broken: A
 
 
 def run(client: Smolvm, fake: Aging, record: dict[str, Any] | None, age: float, fails: bool) -> list[type[Command[Any]]]:
-    """A block of one exec, in which the machine became this one."""
+    """Run a block of one exec, whose machine becomes this one."""
     fake.answer(lambda command: not isinstance(command, (Status, Ls)))
     with client.machine("m") as machine:
         machine.exec(["true"])
-        recorded(fake, made(fake) if record == {} else record)
+        put_on_record(fake, last_record(fake) if record == {} else record)
         fake.age = age
         if fails:
             raise KeyError("mine")
@@ -164,12 +164,12 @@ def run(client: Smolvm, fake: Aging, record: dict[str, Any] | None, age: float, 
 
 
 def test_an_undisturbed_block_takes_four_calls(client: Smolvm, fake: Aging) -> None:
-    """The number of engine calls is what a lifecycle costs."""
+    """An undisturbed block makes four engine calls."""
     assert [Start, Exec, Delete] == run(client, fake, OTHER, age=0, fails=False)
 
 
 def test_a_long_block_looks_before_it_deletes(client: Smolvm, fake: Aging) -> None:
-    """In that time another may have taken the name; its machine stays, and the error says so."""
+    """A block longer than ten seconds looks before it deletes, and raises if another machine has the name."""
     assert [Start, Exec, Status, Delete] == run(client, fake, {}, age=11, fails=False)
     other = Aging()
     with pytest.raises(errors.MachineReplacedError):
@@ -177,12 +177,12 @@ def test_a_long_block_looks_before_it_deletes(client: Smolvm, fake: Aging) -> No
 
 
 def test_a_block_whose_machine_is_gone_ends_well(client: Smolvm, fake: Aging) -> None:
-    """There is nothing left to delete."""
+    """A block whose machine is gone ends without an error."""
     assert [Start, Exec, Status] == run(client, fake, None, age=11, fails=False)
 
 
 def test_a_block_that_fails_looks_before_it_deletes(client: Smolvm, fake: Aging) -> None:
-    """Its exception wins; that the machine is another's is a note."""
+    """A block that fails looks before it deletes, and a foreign machine is a note on its exception."""
     with pytest.raises(KeyError) as caught:
         run(client, fake, OTHER, age=0, fails=True)
 
@@ -192,13 +192,13 @@ def test_a_block_that_fails_looks_before_it_deletes(client: Smolvm, fake: Aging)
 
 @pytest.mark.parametrize(("age", "replaced"), [(0, False), (59, False), (120, True)])
 def test_engines_without_labels_have_the_time_of_creation(age: float, *, replaced: bool) -> None:
-    """A machine that is younger by more than clocks differ is another one; before that there is no use in looking."""
+    """Without labels, a machine that is younger by more than clock skew is another one."""
     fake = Aging("1.7.9")
     fake.answer(lambda command: not isinstance(command, Ls))
     machine = Smolvm(runner=fake).machine("m")
     machine.create()
     fake.age = age
-    recorded(fake, {"name": "m", "created_at": int(fake.now())})
+    put_on_record(fake, {"name": "m", "created_at": int(fake.now())})
 
     if replaced:
         with pytest.raises(errors.MachineReplacedError):
@@ -209,10 +209,10 @@ def test_engines_without_labels_have_the_time_of_creation(age: float, *, replace
 
 
 class SetBack(Aging):
-    """A fake whose time goes on, while the date that it has stands, or goes back."""
+    """A fake whose wall clock stands still or goes back while time passes."""
 
     def now(self) -> float:
-        """The time, so much earlier."""
+        """The real time less this many seconds."""
         return FakeRunner.now(self) - self.age
 
     def clock(self) -> float:
@@ -221,20 +221,20 @@ class SetBack(Aging):
 
 
 def test_a_clock_that_was_set_back_lets_no_long_block_be_trusted() -> None:
-    """How long it took is told by a monotonic clock."""
+    """A block's duration is measured by a monotonic clock, so that setting the wall clock back does not skip the look."""
     fake = SetBack()
     with pytest.raises(errors.MachineReplacedError):
         run(Smolvm(runner=fake), fake, OTHER, age=3600, fails=False)
 
 
 def test_an_older_machine_under_the_name_is_another_one() -> None:
-    """Engines without labels: the date was set back since, and another machine made."""
+    """Without labels, an older machine under the name is another one, made after the wall clock was set back."""
     fake = SetBack("1.7.9")
     fake.answer(lambda command: not isinstance(command, Ls))
     machine = Smolvm(runner=fake).machine("m")
     machine.create()
     fake.age = 3600
-    recorded(fake, {"name": "m", "created_at": int(fake.now())})
+    put_on_record(fake, {"name": "m", "created_at": int(fake.now())})
 
     with pytest.raises(errors.MachineReplacedError):
         machine.stop()
@@ -244,7 +244,7 @@ def test_an_older_machine_under_the_name_is_another_one() -> None:
 @pytest.mark.parametrize("fault", ["boot timeout", ""])
 @pytest.mark.parametrize("when", ["before", "during"])
 def test_a_start_that_fails_undoes_nobody_elses_machine(when: str, fault: str, *, keep: bool) -> None:
-    """Another replaces it before `with`, or while it starts: the other one is neither stopped nor deleted."""
+    """A failed start stops and deletes no machine that replaced the handle's before or during it."""
     fake = FakeSmolvm()
     machine = Smolvm(runner=fake).machine("m", keep=keep)
     machine.create()

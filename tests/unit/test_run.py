@@ -1,4 +1,4 @@
-"""Machines that are made for one command: in this program's terminal, or left to run."""
+"""Machines made for one command: in this program's terminal, or detached."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.recorded import as_json
 
 
 def test_a_command_that_is_left_in_a_machine_of_its_own() -> None:
-    """The handle made it: its block ends it; without one it stays. A name that is taken is not touched."""
+    """run_detached makes a machine that its block deletes, or that stays, and does not touch an existing one."""
     fake = FakeSmolvm()
     client = Smolvm(runner=fake)
     with client.run_detached(["serve", "-p", "80"], "web", cpus=2, memory=512, env={"A": "b"}) as m:
@@ -38,7 +38,7 @@ def test_a_command_that_is_left_in_a_machine_of_its_own() -> None:
 
 @pytest.mark.parametrize("recorded", ["10.0.0.0/8", "0.0.0.0/0"])
 def test_a_command_that_is_left_never_runs_without_its_policy(client: Smolvm, fake: FakeRunner, recorded: str) -> None:
-    """It is read back, as after create; and the machine goes where it is another."""
+    """run_detached reads its network policy back, and deletes the machine if it was not recorded as requested."""
     fake.answer(Ls, stdout=json.dumps([{"name": "m", "network": True, "allowed_cidrs": [recorded]}]))
     fake.answer(RunDetached, stdout="Machine 'm' running in background\n")
     if recorded == "10.0.0.0/8":
@@ -51,7 +51,7 @@ def test_a_command_that_is_left_never_runs_without_its_policy(client: Smolvm, fa
 
 
 def test_an_interrupt_while_a_command_is_left(client: Smolvm, fake: FakeRunner) -> None:
-    """The engine comes to its end, and what it made is gone."""
+    """An interrupted run_detached lets the engine finish, and removes what it made."""
     fake.answer(RunDetached, error=InterruptedCall(Completed((), 0), KeyboardInterrupt()))
     fake.answer(Delete, times=1)
     with pytest.raises(KeyboardInterrupt):
@@ -70,7 +70,7 @@ BROKEN = Completed((), 1, stderr=as_json("X", "it broke").encode())
 def test_a_terminal_in_a_machine_of_its_own(
     client: Smolvm, fake: FakeRunner, capsys: pytest.CaptureFixture[str], code: int
 ) -> None:
-    """Its status comes back once the engine has removed the machine."""
+    """A terminal in a machine of its own returns the guest's status once the engine has removed the machine."""
     fake.answer(RunTerminal, stdout="hi\n", stderr=STARTING, returncode=code)
     fake.answer(Status("vm-00c0ffee"), [EPHEMERAL, EPHEMERAL, GONE])
 
@@ -80,14 +80,14 @@ def test_a_terminal_in_a_machine_of_its_own(
 
 
 def test_a_terminal_whose_machine_does_not_start(client: Smolvm, fake: FakeRunner) -> None:
-    """The engine's failure, with a note of what it leaves; and a terminal has no other input."""
+    """A terminal whose machine does not start raises, with a note of what is left, and takes no input."""
     kvm = as_json("SMOLVM_ERROR", "agent operation failed: start machine: KvmOpen(Error(13))")
     fake.answer(RunTerminal, stderr=STARTING + kvm, returncode=1)
     fake.answer(Status("vm-00c0ffee"), EPHEMERAL)
     with pytest.raises(errors.HypervisorUnavailableError) as caught:
         client.terminal()
     assert "machine 'vm-00c0ffee' is left" in caught.value.__notes__[0]
-    with pytest.raises(TypeError, match="what is typed there"):
+    with pytest.raises(TypeError, match="the command reads the terminal"):
         client.terminal(["cat"], input="x")
 
 
@@ -95,10 +95,10 @@ def test_a_terminal_whose_machine_does_not_start(client: Smolvm, fake: FakeRunne
 def test_a_machine_that_the_engine_does_not_remove(
     client: Smolvm, fake: FakeRunner, call: Callable[[Smolvm], object]
 ) -> None:
-    """The command ran, and its machine is left: that is an error."""
+    """A machine that the engine fails to remove after its command is an error."""
     for kind in (Run, RunTerminal):
         fake.answer(kind, stderr=STARTING)
-    fake.answer(Status, [EPHEMERAL] * 6 + [BROKEN])  # a look that fails is no proof that it is gone
+    fake.answer(Status, [EPHEMERAL] * 6 + [BROKEN])  # a failed look does not prove that the machine is gone
     with pytest.raises(errors.CleanupError, match="vm-00c0ffee"):
         call(client)
 
@@ -128,7 +128,7 @@ FORGED = ["", "x\n", as_json("SMOLVM_ERROR", "agent operation failed: agent did 
 def test_a_guest_chooses_no_machine_to_be_removed(
     version: str, call: Callable[[Smolvm], object], last: str, record: str
 ) -> None:
-    """It can write the first line, where the engine writes none, and a failure's last: smolkit just looks at it."""
+    """A guest that forges the engine's first or last line makes smolkit look at a machine, and not remove it."""
     fake = FakeRunner(version)
     for kind in (Run, PackRun, RunTerminal):
         fake.answer(kind, stderr=STARTING + last, returncode=1)
@@ -142,13 +142,13 @@ def test_a_guest_chooses_no_machine_to_be_removed(
 
 
 def test_what_a_guest_of_a_pack_writes_is_its_own(client: Smolvm, fake: FakeRunner) -> None:
-    """`pack run` has no first line of the engine's (1.9.3): nothing is taken from the guest's."""
+    """`pack run` prints no first line of the engine's (1.9.3), so all output is the guest's."""
     fake.answer(PackRun, stderr=STARTING)
     assert STARTING == client.pack_run("x.smolmachine", ["sh"]).stderr
 
 
 def test_a_fakes_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """What its guest writes is this program's output; what it does not do can be scripted."""
+    """A fake's terminal prints the output of its guest, and can be scripted."""
     fake = FakeSmolvm()
     with Smolvm(runner=fake).machine("m") as m:
         assert 3 == m.terminal(["sh", "-c", "echo $A; exit 3"], env={"A": "b"})

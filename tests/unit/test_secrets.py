@@ -1,4 +1,4 @@
-"""Secrets: in the engine's environment or by name, and nowhere else."""
+"""Secrets are passed by the engine's environment or by name, and shown nowhere else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VALUE = "t0p-s3cret"
 
 
 def test_nothing_shows_a_secret(client: Smolvm, fake: FakeRunner, caplog: pytest.LogCaptureFixture) -> None:
-    """Not repr, str, pickles, logs, errors, nor what a fake has recorded."""
+    """No repr, str, pickle, log, error or recorded call shows a secret."""
     secret = Secret(VALUE)
     fake.answer(["machine"], returncode=1, stderr=as_json("CONFIG_ERROR", "config operation failed: nope"))
     machine = client.machine("m", secrets={"A": secret, "B": VALUE})
@@ -49,12 +49,12 @@ def test_nothing_shows_a_secret(client: Smolvm, fake: FakeRunner, caplog: pytest
     shown += [pickle.dumps(machine.__reduce__()[1][2]).decode("latin-1")]
 
     assert [] == [text for text in shown if VALUE in text]
-    with pytest.raises(ValueError, match="does not travel by pickle"):
+    with pytest.raises(ValueError, match="not pickled"):
         pickle.loads(pickle.dumps(secret)).text.reveal()
 
 
 def test_each_kind_is_said_as_the_engine_has_it(client: Smolvm, fake: FakeRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Values by a variable, files by their absolute path, keychain items by their name."""
+    """A secret's value is passed in a variable, a file by its absolute path, and a keychain item by its name."""
     monkeypatch.setenv("HOST_TOKEN", VALUE)
     fake.answer(["machine"])
     secrets: dict[str, str | Secret] = {
@@ -72,19 +72,19 @@ def test_each_kind_is_said_as_the_engine_has_it(client: Smolvm, fake: FakeRunner
     assert {"SMOLKIT_SECRET_A": VALUE, "SMOLKIT_SECRET_D": "plain"} == revealed(fake, 0)
     with pytest.raises(KeyError):
         Secret.env("NO_SUCH_VARIABLE")
-    with pytest.raises(TypeError, match="secrets is a mapping"):
+    with pytest.raises(TypeError, match="secrets must be a mapping"):
         client.machine("m").exec(["true"], secrets=["A"])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="NUL"):
         client.machine("m").exec(["true"], secrets={"A": Secret("a\0b")})
 
 
 def revealed(fake: FakeRunner, number: int) -> dict[str, str]:
-    """The variables that a call's engine got."""
+    """The environment variables that the engine got for a call."""
     return {key: value.reveal() for key, value in fake.invocations[number].env}
 
 
 def test_a_machines_secrets_come_with_every_start_and_command(client: Smolvm, fake: FakeRunner) -> None:
-    """The engine has only names on record, and resolves them each time."""
+    """A machine's secrets are passed with every start and command, since the engine stores only their names."""
     fake.answer(Spawn, stdout="7")
     fake.answer(["machine"])
     with client.machine("m", secrets={"TOKEN": VALUE}) as machine:
@@ -104,7 +104,7 @@ def test_a_machines_secrets_come_with_every_start_and_command(client: Smolvm, fa
 
 
 def test_variables_whose_names_are_alike_have_values_of_their_own(pretend: Smolvm) -> None:
-    """Guests take more names than a shell does."""
+    """Variables with similar names, which guests allow and shells do not, keep their own values."""
     names = ["DB.PASS", "DB_PASS", "DB-PASS", "DB PASS", "X_44", "ключ", "ключи", "É", "a" * 200]
     for kind in ("secrets", "SECRETS"):
         values = {name: f"{kind} {number}" for number, name in enumerate(names)}
@@ -121,14 +121,14 @@ def test_variables_whose_names_are_alike_have_values_of_their_own(pretend: Smolv
 @settings(derandomize=True, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_characters="=\0", exclude_categories=["Cs"]), min_size=1), unique=True))
 def test_no_two_variables_share_a_carrier(names: list[str]) -> None:
-    """Neither of one place nor of the other."""
+    """No two secrets share a carrier variable, within one mapping or across them."""
     carriers = {carrier(name, place) for name in names for place in (MACHINES, OWN)}
 
     assert 2 * len(names) == len(carriers)
 
 
 def test_a_handle_brings_its_secrets_to_a_machine_that_another_made() -> None:
-    """Whatever runs in it, what runs by itself and a terminal too; of equal names those of the command win."""
+    """A handle passes its secrets to a machine that another made, to its workload and terminal too, and a command's win."""
     fake = FakeSmolvm()
     client = Smolvm(runner=fake)
     client.machine("m").create()
@@ -151,12 +151,12 @@ def test_a_handle_brings_its_secrets_to_a_machine_that_another_made() -> None:
 
 
 def test_a_handle_that_was_not_told_a_machines_secrets_says_so() -> None:
-    """At the start, and at each command."""
+    """A handle without a machine's secrets raises SecretUnsetError, at the start and at each command."""
     fake = FakeSmolvm()
     client = Smolvm(runner=fake)
     made = client.machine("m", secrets={"TOKEN": VALUE})
     made.create()
-    with pytest.raises(errors.SecretUnsetError, match="use a handle that was made with them"):
+    with pytest.raises(errors.SecretUnsetError, match="use a handle that was made with these secrets"):
         client.machine("m").start()
     made.start()
     with pytest.raises(errors.SecretUnsetError, match="resolve secret 'TOKEN': env_unset"):
@@ -164,7 +164,7 @@ def test_a_handle_that_was_not_told_a_machines_secrets_says_so() -> None:
 
 
 def test_branches_have_their_sources_secrets() -> None:
-    """Their own commands too, and branches of them."""
+    """A branch has its source's secrets, for its own commands and branches."""
     fake = FakeSmolvm()
     client = Smolvm(runner=fake)
     with client.machine("m", secrets={"TOKEN": VALUE}, branchable=True) as machine:
@@ -177,7 +177,7 @@ def test_branches_have_their_sources_secrets() -> None:
 
 @pytest.mark.parametrize(("version", "said"), [("1.32.2", True), ("1.8.3", True), ("1.4.0", False)])
 def test_a_branch_is_told_the_secrets_where_it_can_be(version: str, said: bool) -> None:
-    """Elsewhere it has what its source has on record."""
+    """A branch gets secrets where the engine supports it, and elsewhere has those on its source's record."""
     fake = FakeRunner(version)
     fake.answer(["machine"])
     Smolvm(runner=fake).machine("m", secrets={"TOKEN": VALUE}).branch("child")
@@ -187,7 +187,7 @@ def test_a_branch_is_told_the_secrets_where_it_can_be(version: str, said: bool) 
 
 
 def test_each_secret_is_named_once() -> None:
-    """The engine refuses two of a name: a branch's own win, and of a machine's it says so."""
+    """No secret is named twice, which the engine refuses: a branch's own win, and with a machine's it is an error."""
     fake = FakeSmolvm(env={"HOST": "own"})
     client = Smolvm(runner=fake)
     source = client.machine("m", secrets={"TOKEN": VALUE, "KEY": VALUE}, branchable=True)
@@ -215,7 +215,7 @@ def test_each_secret_is_named_once() -> None:
 def test_what_may_boot_a_machine_or_look_into_it_has_its_secrets(
     client: Smolvm, fake: FakeRunner, verb: Callable[[Machine], Any]
 ) -> None:
-    """The engine resolves what it has on record."""
+    """Every call that may boot a machine, or look into it, passes its secrets, since the engine resolves them."""
     fake.answer(["machine"], stdout="{}")
     verb(client.machine("m", secrets={"TOKEN": VALUE}))
 
@@ -223,7 +223,7 @@ def test_what_may_boot_a_machine_or_look_into_it_has_its_secrets(
 
 
 def test_machines_for_one_command_have_secrets() -> None:
-    """A value or a file; one that is left has them on record, and its handle brings them."""
+    """Machines for one command have secrets, and a detached one keeps them on record for its handle to pass."""
     fake = FakeSmolvm()
     client = Smolvm(runner=fake)
     fake.on("show", lambda call: call.env["TOKEN"])
@@ -236,7 +236,7 @@ def test_machines_for_one_command_have_secrets() -> None:
 
 
 def test_a_fake_finds_secrets_as_the_engine_does(tmp_path: Path) -> None:
-    """Files are read at each command, by their rules; what is not there is refused in the engine's words."""
+    """The fake reads secret files at each command, and refuses missing sources in the engine's words."""
     fake = FakeSmolvm(env={"HOST": VALUE})
     client = Smolvm(runner=fake)
     (tmp_path / "file").write_text("from a file\n\n")
@@ -263,7 +263,7 @@ def test_a_fake_finds_secrets_as_the_engine_does(tmp_path: Path) -> None:
 
 
 def test_engines_without_a_way_for_secrets() -> None:
-    """Refused, unless the caller says that argv is acceptable."""
+    """Engines that cannot take secrets refuse them, unless the caller allows them in argv."""
     fake = FakeRunner("0.9.0")
     fake.answer(["machine"])
     machine = Smolvm(runner=fake).machine("m")
@@ -277,7 +277,7 @@ def test_engines_without_a_way_for_secrets() -> None:
 
 
 def read(path: Path) -> bytes:
-    """What the file has, if it is still there."""
+    """The file's content, if it still exists."""
     try:
         return path.read_bytes()
     except OSError:
@@ -292,7 +292,7 @@ def read(path: Path) -> bytes:
     ],
 )
 def test_a_secret_that_the_engine_cannot_find_says_how_to_pass_it(version: str, said: str) -> None:
-    """A Smolfile's `{from_env = "X"}`: the engine does not get all of this process's variables."""
+    """A secret that the engine cannot find (a Smolfile's `from_env`) raises an error that says how to pass the variable."""
     fake = FakeRunner(version)
     fake.answer(["machine", "start"], returncode=1, stderr=said)
     with pytest.raises(errors.ConfigError, match=r"SubprocessRunner\(pass_env=\['NAME'\]\)") as caught:
@@ -301,7 +301,7 @@ def test_a_secret_that_the_engine_cannot_find_says_how_to_pass_it(version: str, 
 
 
 def test_no_command_line_has_a_secret(tmp_path: Path) -> None:
-    """Seen as another user would: in /proc/*/cmdline, while the engine runs."""
+    """No /proc/*/cmdline shows a secret while the engine runs."""
     (tmp_path / "smolvm").write_text('#!/bin/sh\nuntil [ -e "${0%/*}/seen" ]; do sleep 0.01; done\n')
     (tmp_path / "smolvm").chmod(0o755)
     machine: Machine = Smolvm(runner=SubprocessRunner(tmp_path / "smolvm", version="1.32.2")).machine(
@@ -319,7 +319,7 @@ def test_no_command_line_has_a_secret(tmp_path: Path) -> None:
 
 
 def test_a_dump_of_what_a_fake_recorded() -> None:
-    """As a test's failure report would print it."""
+    """A recorded call that a failing test prints shows no secret."""
     code = (
         "from smolkit import Smolvm; from smolkit.testing import FakeRunner\n"
         "fake = FakeRunner(); fake.answer(['machine'])\n"

@@ -1,4 +1,4 @@
-"""The fake's shell against this host's: what it knows, it does the same way."""
+"""The fake's small shell compared with this host's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WORD = st.sampled_from(["a", "b c", "$X", "*", "it's", 'say "hi"', "", "x=y", "
 
 @st.composite
 def quoted(draw: st.DrawFn) -> str:
-    """A word as a script has it: quoted in one way or another."""
+    """A word, quoted in one way or another."""
     word, how = draw(_WORD), draw(st.sampled_from(["single", "double", "escaped"]))
     if how == "single" or not word:
         return "'" + word.replace("'", "'\\''") + "'"
@@ -33,9 +33,9 @@ def quoted(draw: st.DrawFn) -> str:
 
 @st.composite
 def simple(draw: st.DrawFn) -> str:
-    """One command, perhaps with redirections."""
+    """One simple command, perhaps with redirections."""
     alone = draw(st.sampled_from([""] * 6 + ["cat f", "cat nosuch 2>/dev/null", "nosuch 2>/dev/null"]))
-    if alone:  # a file that is not written to while it is read; what says its own words
+    if alone:  # reads a file that is not being written, or prints messages of its own
         return alone
     words = draw(
         st.one_of(
@@ -50,7 +50,7 @@ def simple(draw: st.DrawFn) -> str:
 
 @st.composite
 def scripts(draw: st.DrawFn) -> str:
-    """A script of what the fake's shell knows. The parts of a pipe run at once in a real one: theirs go nowhere else."""
+    """A script of supported syntax. Parts of a pipe run at once in a real shell, so theirs write nowhere else."""
     joints = st.sampled_from(["; ", " && ", " || ", " | ", "\n", " # c\n"])
     parts = draw(st.lists(st.tuples(simple(), joints), min_size=1, max_size=9))
     script, piped = "echo seed >f; echo read >g; ", False
@@ -62,8 +62,8 @@ def scripts(draw: st.DrawFn) -> str:
 
 
 @given(scripts())
-def test_the_fakes_shell_does_as_this_hosts(script: str) -> None:
-    """Status, stdout, what comes on stderr but for the shell's own words, and the file that is left."""
+def test_the_fakes_shell_agrees_with_this_hosts(script: str) -> None:
+    """Status, stdout, stderr (except the shell's own messages) and the file are the same as in this host's shell."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["sh", "-c", script]
         real = subprocess.run(
@@ -81,12 +81,12 @@ def test_the_fakes_shell_does_as_this_hosts(script: str) -> None:
 
 
 def own(stderr: bytes) -> list[bytes]:
-    """Its lines, without those of the shell."""
+    """The lines without those of the shell itself."""
     return [line for line in stderr.splitlines() if not line.startswith((b"sh: ", b"/bin/sh: ", b"cat: "))]
 
 
-def test_scripts_of_all_kinds() -> None:
-    """Each is refused, or done as this host's shell does it; `python -m tests.shells 20000` tries more."""
+def test_random_scripts() -> None:
+    """A random script is refused, or does the same in this host's shell (`python -m tests.shells 20000`: more)."""
     random, taken = Random(7), 0  # noqa: S311  (no secret)
     for _ in range(300):
         script = shells.script(random)
@@ -131,12 +131,12 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("script", REFUSED)
-def test_what_it_does_not_know_it_refuses(script: str) -> None:
-    """It never guesses, and never raises an error of its own."""
+def test_unsupported_syntax_is_refused(script: str) -> None:
+    """Unsupported syntax is refused with UnexpectedCommandError, and nothing is guessed."""
     fake = FakeSmolvm()
     with Smolvm(runner=fake).machine("m") as machine:
         machine.write_text("/root/f", "x")
-        fake.machines["m"].files.link("/root/l", "f")
+        fake.machines["m"].files.symlink("/root/l", "f")
         with pytest.raises(UnexpectedCommandError):
             machine.sh(script, workdir="/root")
 
@@ -145,7 +145,7 @@ def test_what_it_does_not_know_it_refuses(script: str) -> None:
     "command", ["sh -c", "sh", "sh f", "sleep", "sleep x", "echo -e a", "cat -n", "/bin/true", "/usr/bin/env x"]
 )
 def test_programs_refuse_too(command: str) -> None:
-    """What they do not know, without a shell."""
+    """Built-in programs refuse unsupported arguments, also without a shell."""
     with Smolvm(runner=FakeSmolvm()).machine("m") as machine, pytest.raises(UnexpectedCommandError):
         machine.exec(command.split())
 
@@ -173,8 +173,8 @@ def test_programs_refuse_too(command: str) -> None:
         ('echo "$" "a $ b"', 0, "$ a $ b\n"),
     ],
 )
-def test_what_it_knows_it_does_as_busybox(script: str, status: int, stdout: str) -> None:
-    """Statuses and words too."""
+def test_supported_scripts_agree_with_busybox(script: str, status: int, stdout: str) -> None:
+    """Statuses and messages of supported scripts are busybox's."""
     with Smolvm(runner=FakeSmolvm()).machine("m") as machine:
         result = machine.sh(script, workdir="/root")
     assert (status, stdout) == (result.returncode, result.stdout)

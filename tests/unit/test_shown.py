@@ -1,4 +1,4 @@
-"""What is shown of secrets: nothing, wherever they went in and whatever shows it."""
+"""No secret is shown, wherever it was passed and whatever shows it."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ from tests.samples import stays_ours
 CANARY = "c4n4ry/+ \"'%&=é"
 PROXY = "http://user:c4n4ry=yy@proxy:3128"
 SECRET_OPTIONS = {"env", "secrets", "proxy", "input"}
-# Everything below smolkit, and what attrs generates for it.
+# All files of smolkit, and the code that attrs generates for them.
 OURS = re.compile(r"[/\\]smolkit[/\\]|<attrs generated \w+ smolkit")
 
 
 def forms(canary: str) -> set[str]:
-    """What would give a canary away."""
+    """The encodings of a canary that would reveal it."""
     data = canary.encode()
     middles = [base64.b64encode(b" " * pad + data).decode().rstrip("=")[4:-1] for pad in range(3)]
     return {canary, repr(canary)[1:-1], shlex.quote(canary), urllib.parse.quote(canary), "c4n4ry", *middles}
 
 
-def given(option: str, kind: str = "str") -> Any:
-    """A canary as this option takes it."""
+def canary_for(option: str, kind: str = "str") -> Any:
+    """A canary in the form that this option takes."""
     if option in {"proxy", "input"}:
         return PROXY
     if option == "secrets" and kind == "Secret":
@@ -57,23 +57,23 @@ def given(option: str, kind: str = "str") -> Any:
     return {"TOKEN": CANARY}
 
 
-def told(options: str) -> set[str]:
+def secret_options(options: str) -> set[str]:
     """The options of a TypedDict that hold secrets."""
     return SECRET_OPTIONS & set(getattr(option_types, options).__annotations__)
 
 
-def taking(kind: type[Any]) -> Iterator[tuple[str, str]]:
-    """Each public method that is given secrets, and by which parameter."""
+def secret_parameters(kind: type[Any]) -> Iterator[tuple[str, str]]:
+    """Each public method that takes secrets, and the parameter."""
     for name, method in inspect.getmembers(kind, inspect.isfunction):
         for parameter in inspect.signature(method).parameters.values() if name[0] != "_" else ():
             unpacked = re.fullmatch(r"Unpack\[(\w+)\]", str(parameter.annotation))
-            found = told(unpacked[1]) if unpacked else {parameter.name} & SECRET_OPTIONS
+            found = secret_options(unpacked[1]) if unpacked else {parameter.name} & SECRET_OPTIONS
             yield from ((name, option) for option in sorted(found))
 
 
-PLACES = [(kind, name, option) for kind in (Machine, Smolvm) for name, option in taking(kind)]
-REFUSED = {("run_detached", "input"), ("terminal", "input")}  # by the method
-# What each method is given besides.
+PLACES = [(kind, name, option) for kind in (Machine, Smolvm) for name, option in secret_parameters(kind)]
+REFUSED = {("run_detached", "input"), ("terminal", "input")}  # refused by the method
+# The other arguments of each method.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("exec", "popen", "spawn", "terminal", "run", "run_detached"), (["true"],)),
     "sh": ("true",),
@@ -85,7 +85,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 
 
 def call(client: Smolvm, kind: type[Any], name: str, **options: Any) -> Any:
-    """The method, called so; what it gives is used."""
+    """Call the method, and use its result."""
     secrets: dict[str, Any] = {"M": Secret(CANARY, allow_argv=True)}
     holder = client.machine("m", secrets=secrets, env={"E": CANARY}, proxy=PROXY) if kind is Machine else client
     made = getattr(holder, name)(*ARGUMENTS.get(name, ()), **options)
@@ -99,7 +99,7 @@ def call(client: Smolvm, kind: type[Any], name: str, **options: Any) -> Any:
 
 
 def frames(error: BaseException | None) -> Iterator[FrameType]:
-    """The frames of smolkit's that a report of the error would show, those of its causes and contexts too."""
+    """smolkit's frames in a report of the error, of its causes and contexts too."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:
@@ -116,7 +116,7 @@ def frames(error: BaseException | None) -> Iterator[FrameType]:
 
 
 def shown_by(error: BaseException) -> str:
-    """All that shows an error: its text, notes and pickle, and the locals of its frames as pytest and rich have them."""
+    """Everything that shows an error: text, notes, pickle, and the locals of its frames as in pytest and rich."""
     pretty = pytest.importorskip("rich.pretty")
     said = [str(error), repr(error), *getattr(error, "__notes__", ())]
     said += [repr(vars(error)), pickle.dumps(error).decode("latin-1")] if isinstance(error, SmolvmError) else []
@@ -127,14 +127,14 @@ def shown_by(error: BaseException) -> str:
     return "\n".join(said)
 
 
-def given_away(text: str) -> list[str]:
-    """The lines that have a canary in any form."""
+def revealed(text: str) -> list[str]:
+    """The lines that contain a canary in any form."""
     return [line for line in text.splitlines() if any(form in line for form in forms(CANARY))]
 
 
 @pytest.fixture
-def caught(caplog: pytest.LogCaptureFixture) -> Callable[[Callable[[], Any]], str]:
-    """What is shown when this fails, logs too."""
+def report_of(caplog: pytest.LogCaptureFixture) -> Callable[[Callable[[], Any]], str]:
+    """Everything shown when this fails, logs included."""
 
     def catch(work: Callable[[], Any]) -> str:
         with caplog.at_level(logging.DEBUG):
@@ -149,27 +149,27 @@ def caught(caplog: pytest.LogCaptureFixture) -> Callable[[Callable[[], Any]], st
 
 @pytest.mark.parametrize(("kind", "name", "option"), PLACES)
 @pytest.mark.parametrize("secret", ["str", "Secret"])
-def test_an_engine_that_fails_gives_nothing_away(
-    kind: type[Any], name: str, option: str, secret: str, caught: Callable[..., str]
+def test_a_failing_engine_reveals_no_secret(
+    kind: type[Any], name: str, option: str, secret: str, report_of: Callable[..., str]
 ) -> None:
-    """Not the error, nor what observers, fakes and pickles have, nor any local of smolkit's frames."""
+    """A failing engine reveals no secret in error, observers, recorded calls, pickles or locals of smolkit's frames."""
     fake, calls = FakeRunner(), list[Call]()
     client = Smolvm(runner=fake, on_call=calls.append)
     stays_ours(fake)
     fake.answer(["machine", "data-dir"], "/nonexistent\n")
     fake.answer(lambda _: True, returncode=1, stderr=as_json("CONFIG_ERROR", "config operation failed: no"))
-    shown = caught(lambda: call(client, kind, name, **{option: given(option, secret)}))
+    shown = report_of(lambda: call(client, kind, name, **{option: canary_for(option, secret)}))
 
-    assert [] == given_away(shown)
-    assert [] == given_away(f"{calls}\n{fake.commands}\n{fake.invocations}\n{fake.argvs}\n{vars(fake)}")
+    assert [] == revealed(shown)
+    assert [] == revealed(f"{calls}\n{fake.commands}\n{fake.invocations}\n{fake.argvs}\n{vars(fake)}")
 
 
 @pytest.mark.parametrize(("kind", "name", "option"), PLACES)
 @pytest.mark.parametrize("version", ["0.7.2", "1.8.3", "1.32.2"])
-def test_what_is_refused_gives_nothing_away(
-    kind: type[Any], name: str, option: str, version: str, caught: Callable[..., str]
+def test_a_refused_call_reveals_no_secret(
+    kind: type[Any], name: str, option: str, version: str, report_of: Callable[..., str]
 ) -> None:
-    """A value that cannot be right beside one that can; an engine that is too old; a name that is wrong."""
+    """A refused call (invalid value, old engine, wrong name) reveals no secret."""
     fake = FakeRunner(version)
     fake.answer(lambda _: True, returncode=1, stderr="Error: config operation failed: it broke")
     client = Smolvm(runner=fake)
@@ -177,41 +177,41 @@ def test_what_is_refused_gives_nothing_away(
     bad = 7 if single else {"TOKEN": CANARY, "BAD": b"c4n4ry"}
     key = "\0c4n4ry" if single else {"TOKEN": CANARY, "BAD=c4n4ry": ""}
     for value in (bad, *([] if option == "input" else [key]), ["c4n4ry"], "\ud800c4n4ry"):
-        assert [] == given_away(caught(lambda value=value: call(client, kind, name, **{option: value})))
+        assert [] == revealed(report_of(lambda value=value: call(client, kind, name, **{option: value})))
     if version == "0.7.2":
-        assert [] == given_away(caught(lambda: call(client, kind, name, **{option: given(option)})))
+        assert [] == revealed(report_of(lambda: call(client, kind, name, **{option: canary_for(option)})))
 
 
 @pytest.mark.parametrize(("kind", "name", "option"), PLACES)
-def test_a_program_that_cannot_be_started_gives_nothing_away(
-    kind: type[Any], name: str, option: str, tmp_path: Path, caught: Callable[..., str]
+def test_a_program_that_cannot_be_started_reveals_no_secret(
+    kind: type[Any], name: str, option: str, tmp_path: Path, report_of: Callable[..., str]
 ) -> None:
-    """Nor do the frames of the system's call that fails, which have all of its environment."""
+    """A program that cannot be started reveals no secret, also in the frames of the failing system call."""
     (tmp_path / "smolvm").write_bytes(b"no program")
     (tmp_path / "smolvm").chmod(0o755)
     runner = SubprocessRunner(tmp_path / "smolvm", version="1.32.2", env={"HTTPS_PROXY": PROXY, "X": CANARY})
 
-    assert [] == given_away(caught(lambda: call(Smolvm(runner=runner), kind, name, **{option: given(option)})))
+    assert [] == revealed(report_of(lambda: call(Smolvm(runner=runner), kind, name, **{option: canary_for(option)})))
 
 
 @pytest.mark.parametrize(("kind", "name", "option"), [place for place in PLACES if place[1:] not in REFUSED])
-def test_a_dry_run_gives_nothing_away(
+def test_a_dry_run_reveals_no_secret(
     kind: type[Any], name: str, option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither its lines nor its commands."""
+    """A dry run's lines and commands reveal no secret."""
     client = Smolvm(runner=FakeRunner())
     monkeypatch.setitem(ARGUMENTS, "checkpoint", ("out",))
     monkeypatch.setitem(ARGUMENTS, "pack_create", ("image", "out"))
     with client.dry_run() as plan:
-        call(client, kind, name, **{option: given(option)})
+        call(client, kind, name, **{option: canary_for(option)})
 
     assert plan.lines
-    assert [] == given_away(f"{plan}\n{plan.commands}\n{vars(plan)}\n{capsys.readouterr().out}")
+    assert [] == revealed(f"{plan}\n{plan.commands}\n{vars(plan)}\n{capsys.readouterr().out}")
 
 
 @pytest.mark.parametrize(("kind", "name", "option"), PLACES)
-def test_the_async_twin_gives_nothing_away(kind: type[Any], name: str, option: str, caught: Callable[..., str]) -> None:
-    """Its frames hold as little."""
+def test_the_async_client_reveals_no_secret(kind: type[Any], name: str, option: str, report_of: Callable[..., str]) -> None:
+    """The async client reveals no secret."""
     import anyio
 
     fake = FakeRunner("0.7.2")
@@ -220,7 +220,7 @@ def test_the_async_twin_gives_nothing_away(kind: type[Any], name: str, option: s
 
     async def work() -> None:
         holder = client if kind is Smolvm else client.machine("m")
-        made = getattr(holder, name)(*ARGUMENTS.get(name, ()), **{option: given(option)})
+        made = getattr(holder, name)(*ARGUMENTS.get(name, ()), **{option: canary_for(option)})
         if name == "machine":
             await made.create()
             await made.start()
@@ -230,32 +230,32 @@ def test_the_async_twin_gives_nothing_away(kind: type[Any], name: str, option: s
         else:
             await made
 
-    assert [] == given_away(caught(lambda: anyio.run(work)))
+    assert [] == revealed(report_of(lambda: anyio.run(work)))
 
 
-def test_a_file_that_cannot_be_written_gives_its_content_away_to_nobody(caught: Callable[..., str]) -> None:
-    """It may be a key."""
+def test_a_file_that_cannot_be_written_reveals_no_content(report_of: Callable[..., str]) -> None:
+    """A file that cannot be written does not reveal its content, which may be a key."""
     fake = FakeRunner()
     fake.answer(["machine", "exec"], returncode=82)
     machine = Smolvm(runner=fake).machine("m")
     for work in (lambda: machine.write_text("/x", CANARY), lambda: machine.write_bytes("/x", CANARY.encode())):
-        assert [] == given_away(caught(work))
+        assert [] == revealed(report_of(work))
         assert CANARY.encode() == fake.invocations[-1].stdin
 
 
-def test_an_engine_that_repeats_a_proxy_is_not_repeated() -> None:
-    """The password of a URL is in no text of an error."""
+def test_a_proxy_printed_by_the_engine_is_hidden() -> None:
+    """An engine that prints a proxy's URL does not reveal its password in an error."""
     fake = FakeRunner()
     fake.answer(["machine"], returncode=1, stderr=as_json("CONFIG_ERROR", f"config operation failed: no {PROXY}"))
     with pytest.raises(SmolvmError) as error:
         Smolvm(runner=fake).machine("m", proxy=PROXY).start()
 
     assert "config operation failed: no http://***@proxy:3128" == error.value.message
-    assert [] == given_away(f"{error.value} {error.value!r} {error.value.args} {vars(error.value)}")
+    assert [] == revealed(f"{error.value} {error.value!r} {error.value.args} {vars(error.value)}")
 
 
-def test_handlers_of_a_fake_that_fail_give_nothing_away(caught: Callable[..., str]) -> None:
-    """What a test prints of their calls, and the fake's own frames."""
+def test_a_failing_handler_of_a_fake_reveals_no_secret(report_of: Callable[..., str]) -> None:
+    """A failing handler of a fake reveals no secret, in its call or the fake's frames."""
     fake = FakeSmolvm(env={"HOST": CANARY})
     machine = Smolvm(runner=fake).machine("m", secrets={"A": CANARY}, secret_env={"B": "HOST"}, env={"C": CANARY})
     machine.create()
@@ -269,23 +269,23 @@ def test_handlers_of_a_fake_that_fail_give_nothing_away(caught: Callable[..., st
         raise RuntimeError("it broke")
 
     for work in (lambda: machine.exec(["deploy"], secrets={"D": CANARY}), lambda: machine.sh("deploy", env={"D": CANARY})):
-        assert [] == given_away(caught(work))
-    assert [] == given_away(f"{seen} {fake.machines} {vars(fake)} {seen[0].env!r}")
+        assert [] == revealed(report_of(work))
+    assert [] == revealed(f"{seen} {fake.machines} {vars(fake)} {seen[0].env!r}")
 
 
-def test_an_interrupt_gives_nothing_away(engine: PretendEngine, pretend: Smolvm, ctrl_c: None) -> None:
-    """Ctrl-C strikes where smolkit waits for the engine, in frames that hold no secret."""
+def test_an_interrupt_reveals_no_secret(engine: PretendEngine, pretend: Smolvm, ctrl_c: None) -> None:
+    """Ctrl-C while smolkit waits for the engine reveals no secret in its frames."""
     engine.strike("exec", "INT")
     machine = pretend.machine("m", secrets={"A": CANARY}, env={"B": CANARY})
     with machine, pytest.raises(KeyboardInterrupt) as error:
         machine.exec(["sleep", "60"], secrets={"C": CANARY}, env={"D": CANARY})
 
     assert list(frames(error.value))
-    assert [] == given_away(shown_by(error.value))
+    assert [] == revealed(shown_by(error.value))
 
 
 def test_pytests_report_of_a_failed_test_has_no_secret(tmp_path: Path) -> None:
-    """With `-l`, and as verbose as it gets."""
+    """pytest's most verbose report with `-l` shows no secret."""
     test = """
         import os
         from smolkit import Secret
@@ -296,12 +296,12 @@ def test_pytests_report_of_a_failed_test_has_no_secret(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(textwrap.dedent(test))
     status, said = run_pytest(tmp_path, "-l", "-vvv", "--tb=long", "--full-trace", env={"CANARY": CANARY})
 
-    assert (1, True) == (status, "user is a str" in said)
-    assert [] == given_away(said)
+    assert (1, True) == (status, "user must be a str" in said)
+    assert [] == revealed(said)
 
 
 def test_a_crash_report_of_rich_has_no_secret(tmp_path: Path) -> None:
-    """With the locals of all frames, and of causes."""
+    """rich's traceback with locals and causes shows no secret."""
     pytest.importorskip("rich.traceback")
     (tmp_path / "smolvm").write_bytes(b"no program")
     (tmp_path / "smolvm").chmod(0o755)
@@ -330,7 +330,7 @@ def test_a_crash_report_of_rich_has_no_secret(tmp_path: Path) -> None:
 
 
 def test_a_word_that_holds_a_secret_is_a_str_in_all_but_its_repr() -> None:
-    """Programs get it whole; reprs, cuts of it and pickles have the part that may be shown."""
+    """A word that holds a secret is a str whose repr, slices and pickle show only its public part."""
     word = Word("TOKEN=s3cr3t", "TOKEN=***")
 
     assert ("TOKEN=s3cr3t", hash("TOKEN=s3cr3t"), ["TOKEN", "s3cr3t"]) == (word, hash(word), word.split("="))
@@ -353,8 +353,8 @@ def test_a_word_that_holds_a_secret_is_a_str_in_all_but_its_repr() -> None:
         (["--", "http://a:b@c"], ["--", "http://a:b@c"]),
     ],
 )
-def test_what_is_shown_of_a_command_line(words: list[str], shown: list[str]) -> None:
-    """No proxy, no value of a variable, no password of a URL; what is the guest's is as it is."""
+def test_a_displayed_command_line_hides_values(words: list[str], shown: list[str]) -> None:
+    """A displayed command line hides proxies, variables' values and URL passwords, and keeps the guest's command."""
     fake = FakeRunner()
     fake.answer(["machine"], returncode=1)
     with pytest.raises(SmolvmError) as error:
@@ -365,7 +365,7 @@ def test_what_is_shown_of_a_command_line(words: list[str], shown: list[str]) -> 
 
 
 def test_reprs_of_commands_have_no_secret() -> None:
-    """Whatever holds it."""
+    """The repr of a command shows no secret."""
     commands = [
         Run.of(None, {"proxy": PROXY, "env": {"A": CANARY}}, command=["true"]),
         Exec("m", ["true"], env={"A": CANARY}, secrets={"B": CANARY}, input=CANARY),
@@ -376,11 +376,11 @@ def test_reprs_of_commands_have_no_secret() -> None:
         Smolvm(runner=SubprocessRunner("smolvm", prefix=["env", f"HTTPS_PROXY={PROXY}"], env={"A": CANARY})),
     ]
 
-    assert [] == given_away(f"{commands} {[command.runner for command in commands[-1:]]}")  # type: ignore[attr-defined]
+    assert [] == revealed(f"{commands} {[command.runner for command in commands[-1:]]}")  # type: ignore[attr-defined]
 
 
 def test_a_proxy_reaches_the_engine(engine: PretendEngine, pretend: Smolvm, caplog: pytest.LogCaptureFixture) -> None:
-    """It is hidden, and whole."""
+    """A hidden proxy reaches the engine complete."""
     fake = FakeRunner()
     fake.answer(["machine"])
     Smolvm(runner=fake).machine("m", proxy=PROXY).start(no_proxy="localhost")
@@ -396,8 +396,8 @@ HOSTILE = "\x1b]0;owned\x07\x9b31m\r\u202e\udcff\ud800"
 SAFE = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]*")
 
 
-def test_what_a_hostile_guest_says_is_shown_escaped() -> None:
-    """Its names and output, in errors, their notes and the command line; no character of it reaches a terminal."""
+def test_a_guests_text_is_escaped() -> None:
+    """A guest's names and output are escaped in errors, notes and command lines."""
     fake = FakeRunner()
     said = HOSTILE.encode("utf-8", "surrogatepass")
     forged = b'{"error":{"code":"X","message":"\\ud800 \\u001b[31m"}}\n'
@@ -415,7 +415,7 @@ def test_what_a_hostile_guest_says_is_shown_escaped() -> None:
 @settings(derandomize=True, deadline=None)
 @given_any(st.lists(st.text(), min_size=1), st.binary(), st.text())
 def test_an_errors_text_is_safe_whatever_it_quotes(argv: list[str], stderr: bytes, message: str) -> None:
-    """Any terminal, file or logger takes it; its command line is one line."""
+    """An error's text is safe for any terminal, file or logger, and its command line is one line."""
     words = [os.fsdecode(word.encode("utf-8", "surrogatepass")) for word in argv]
     text = str(SmolvmError(message, Completed(("machine", "exec", "--", *words), 1, b"", stderr)))
 
@@ -429,7 +429,7 @@ def _failed(stderr: bytes, returncode: int = 1) -> Any:
 
 
 def test_notes_are_safe_to_print() -> None:
-    """Whatever they quote."""
+    """Notes are safe to print, whatever they quote."""
     from smolkit.errors import add_note
 
     error = ValueError()
@@ -439,7 +439,7 @@ def test_notes_are_safe_to_print() -> None:
 
 
 def test_a_line_of_the_log_is_one_line_that_a_shell_reads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With control characters, too."""
+    """A log line is one line that a shell can read, also with control characters."""
     (tmp_path / "smolvm").write_text("#!/bin/sh\nfor word; do printf '%s\\0' \"$word\"; done\n")
     (tmp_path / "smolvm").chmod(0o755)
     word = "a\n\x1b[31m\\x'\t\u202e\U000e0001$(x)"
@@ -455,7 +455,7 @@ def test_a_line_of_the_log_is_one_line_that_a_shell_reads(tmp_path: Path, caplog
 
 
 def test_a_report_of_pytest_shows_a_console_escaped(tmp_path: Path) -> None:
-    """A guest's kernel log is no way to the terminal."""
+    """A pytest report shows a guest's console escaped."""
     test = """
         def test_it(machine, fake_smolvm):
             fake_smolvm.machines[machine.name].console = b"\\x1b]0;owned\\x07 \\xc2\\x9b31m"
@@ -469,7 +469,7 @@ def test_a_report_of_pytest_shows_a_console_escaped(tmp_path: Path) -> None:
 
 
 def test_files_of_a_guest_with_hostile_names_are_shown_escaped() -> None:
-    """In the errors about them, as SmolvmErrors and as OSErrors."""
+    """Hostile file names are escaped in SmolvmErrors and OSErrors."""
     machine = Smolvm(runner=FakeSmolvm()).machine("m")
     with machine, pytest.raises(FileNotFoundError) as error:
         machine.read_bytes("/root/\x1b[31m")

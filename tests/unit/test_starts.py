@@ -1,4 +1,4 @@
-"""Many machines at once: the first start of a host is alone, and later ones are so many at a time."""
+"""Concurrent starts: a host's first start runs alone, and later ones up to max_starts at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from smolkit import Smolvm, SubprocessRunner, errors
 from smolkit.commands import Start
 
-# `start` marks that it runs, and writes down how many do; while there is a file `wanted`, none goes before so many came.
+# `start` records how many starts run. While the file `wanted` exists, none ends before that many have begun.
 PRETEND = """\
 #!/bin/sh
 cd "$(dirname "$0")" || exit 9
@@ -29,7 +29,7 @@ sleep 0.1; ls running | wc -l >>counts; rm "running/$6"
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the pretend engine, on a host that is new to it."""
+    """A directory with the pretend engine, on a host where no machine was ever started."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "running").mkdir()
     (tmp_path / "smolvm").write_text(PRETEND)
@@ -43,7 +43,7 @@ def runner(place: Path, **options: int) -> SubprocessRunner:
 
 
 def start_all(shared: SubprocessRunner, number: int, place: Path, met: int) -> None:
-    """Starts so many machines, until so many have started at once."""
+    """Start this many machines, until this many run at once."""
     (place / "wanted").write_text(str(met))
     threads = [threading.Thread(target=shared.run, args=(Start(f"m{n}"),)) for n in range(number)]
     for thread in threads:
@@ -53,14 +53,14 @@ def start_all(shared: SubprocessRunner, number: int, place: Path, met: int) -> N
 
 
 def most_at_once(place: Path) -> int:
-    """How many starts ran at the same time, at the most, since it was last asked."""
+    """The highest number of starts at once, since the last call."""
     counts = (place / "counts").read_text().split()
     (place / "counts").unlink()
     return max(map(int, counts))
 
 
 def test_the_first_start_is_alone_and_later_ones_are_not(place: Path) -> None:
-    """Until one start has succeeded; then max_starts at a time."""
+    """Starts run alone until one has succeeded, and then up to max_starts at a time."""
     shared = runner(place)
     shared.run(Start("first"))
     assert 1 == most_at_once(place)
@@ -72,13 +72,13 @@ def test_the_first_start_is_alone_and_later_ones_are_not(place: Path) -> None:
 
 
 def test_first_starts_of_several_processes_take_turns(place: Path) -> None:
-    """A lock between processes: the six that would destroy the engine's disk templates."""
+    """First starts of several processes take turns by a lock, since they would destroy the engine's disk templates."""
     code = (
         "import sys; from smolkit import SubprocessRunner; from smolkit.commands import Start\n"
         "SubprocessRunner(sys.argv[1], version='1.32.2', state_dir=sys.argv[2]).run(Start(sys.argv[3]))"
     )
     command = [sys.executable, "-c", code, str(place / "smolvm"), str(place / "state")]
-    # They all begin while the first one starts, which is slower than their own beginning.
+    # All of them begin during the first start, which takes longer than beginning.
     (place / "smolvm").write_text(PRETEND.replace("sleep 0.1", "[ -e state/.cache ] || sleep 2"))
     programs = [subprocess.Popen([*command, f"m{number}"]) for number in range(6)]
 
@@ -88,7 +88,7 @@ def test_first_starts_of_several_processes_take_turns(place: Path) -> None:
 
 
 def test_a_first_start_that_fails_is_followed_by_another(place: Path) -> None:
-    """Nothing is remembered of it, and nobody waits for ever."""
+    """A failed first start is followed by another first start, without a hang."""
     shared = runner(place)
     (place / "broken").touch()
     with pytest.raises(errors.BootFailedError):
@@ -101,7 +101,7 @@ def test_a_first_start_that_fails_is_followed_by_another(place: Path) -> None:
 
 
 def test_a_host_where_nothing_can_be_locked(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Starts go on, as they would without smolkit."""
+    """Starts work on a host where nothing can be locked."""
     (place / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "file"))
     runner(place).run(Start("m"))
@@ -109,15 +109,15 @@ def test_a_host_where_nothing_can_be_locked(place: Path, monkeypatch: pytest.Mon
     assert 1 == most_at_once(place)
 
 
-def test_an_engine_behind_a_prefix_is_not_looked_at(place: Path) -> None:
-    """Its files are on the prefix's side."""
+def test_files_of_an_engine_behind_a_prefix_are_not_looked_at(place: Path) -> None:
+    """The files of an engine behind a prefix are not looked at, since they may be on another host."""
     SubprocessRunner(place / "smolvm", prefix=["env"], version="1.32.2").run(Start("m"))
 
     assert not (place / "cache/smolkit").exists()
 
 
 def test_sixteen_threads_and_one_client(place: Path) -> None:
-    """Sixteen lifecycles, no error, four boots at a time."""
+    """Sixteen threads with one client run sixteen lifecycles without an error, four boots at a time."""
     client = Smolvm(runner=runner(place))
     failures: list[BaseException] = []
 
@@ -138,17 +138,15 @@ def test_sixteen_threads_and_one_client(place: Path) -> None:
     assert most_at_once(place) <= 4
 
 
-def test_a_state_directory_that_cannot_be_looked_at_keeps_no_machine_from_starting(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another user's HOME, say; here its name is too long."""
+def test_an_unreadable_state_directory_prevents_no_start(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state directory that cannot be inspected (here, too long a name) does not prevent a start."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / ("x" * 300)))
     SubprocessRunner(place / "smolvm", version="1.32.2").run(Start("m"))
     assert ["1", "1"] == (place / "counts").read_text().split()
 
 
-def test_a_start_without_its_program_says_so(place: Path) -> None:
-    """The engine was uninstalled after it had been found."""
+def test_an_uninstalled_engine_is_reported_as_missing(place: Path) -> None:
+    """An engine that was uninstalled after it was found is reported as missing."""
     ours = SubprocessRunner(place / "smolvm", version="1.32.2")
     ours.run(Start("m"))
     (place / "smolvm").unlink()

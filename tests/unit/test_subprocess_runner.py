@@ -1,4 +1,4 @@
-"""SubprocessRunner with real processes: programs that only pretend to be the engine."""
+"""SubprocessRunner with real processes: scripts in place of the engine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Pretend = Callable[[str], Path]
 
 @pytest.fixture
 def pretend(tmp_path: Path) -> Pretend:
-    """Makes a program called smolvm of a shell script."""
+    """Create a program named smolvm from a shell script."""
 
     def make(script: str, name: str = "smolvm") -> Path:
         program = tmp_path / name
@@ -44,7 +44,7 @@ def pretend(tmp_path: Path) -> Pretend:
 
 
 def test_bytes_and_status_are_exact(pretend: Pretend) -> None:
-    """All 256 values, streams apart, stdin given."""
+    """All 256 byte values arrive unchanged on stdin, stdout and stderr."""
     runner = SubprocessRunner(pretend("cat; printf '\\377\\0' >&2; exit 42"))
     done = runner.execute(Invocation(("x",), stdin=bytes(range(256)) * 4))
 
@@ -54,12 +54,12 @@ def test_bytes_and_status_are_exact(pretend: Pretend) -> None:
 
 
 def test_stdin_is_dev_null(pretend: Pretend) -> None:
-    """A program that reads it ends at once, whatever ours is."""
+    """stdin is /dev/null by default, whatever this program's is."""
     assert b"" == SubprocessRunner(pretend("exec cat")).execute(Invocation(())).stdout
 
 
 def test_no_deadlock_on_large_pipes(pretend: Pretend) -> None:
-    """Megabytes on all three pipes at once."""
+    """Megabytes on all three pipes at once do not deadlock."""
     runner = SubprocessRunner(pretend("cat >&2 & head -c 3000000 /dev/zero; wait"))
     data = b"y" * 3_000_000
     done = SubprocessRunner(pretend("head -c 3000000 /dev/zero; cat >&2")).execute(Invocation((), stdin=data))
@@ -69,22 +69,22 @@ def test_no_deadlock_on_large_pipes(pretend: Pretend) -> None:
 
 
 def test_a_program_that_does_not_read_its_stdin(pretend: Pretend) -> None:
-    """It may end without reading a megabyte, or close it and go on."""
+    """A program may end without reading a megabyte of stdin, or close it and go on."""
     runner = SubprocessRunner(pretend("exec <&-; sleep 0.2; echo done"))
 
     assert b"done\n" == runner.execute(Invocation((), stdin=b"x" * 10**6)).stdout
 
 
 def test_the_hosts_timeout_terminates_and_keeps_what_there_is(pretend: Pretend) -> None:
-    """SIGTERM first: the program may still say something."""
+    """A timeout sends SIGTERM first, and keeps the output, also what the program writes then."""
     runner = SubprocessRunner(pretend("trap 'echo bye; exit 3' TERM; echo hi; while :; do sleep 0.05; done"))
     done = runner.execute(Invocation((), timeout=2))
 
     assert ("timeout", b"hi\nbye\n", 3) == (done.ended_by, done.stdout, done.returncode)
 
 
-def test_the_hosts_timeout_kills_what_does_not_end(pretend: Pretend) -> None:
-    """SIGKILL after SIGTERM, the whole group; reaped."""
+def test_the_hosts_timeout_kills_a_program_that_ignores_sigterm(pretend: Pretend) -> None:
+    """A timeout sends SIGKILL to the process group after SIGTERM, and reaps the program."""
     runner = SubprocessRunner(pretend("trap '' TERM; sleep 4322 & echo $!; wait; while :; do sleep 0.1; done"))
     done = runner.execute(Invocation((), timeout=2))
 
@@ -93,8 +93,8 @@ def test_the_hosts_timeout_kills_what_does_not_end(pretend: Pretend) -> None:
 
 
 @pytest.mark.parametrize("hidden", ["", ">/dev/null 2>&1"])
-def test_the_hosts_timeout_ends_those_that_outlive_the_program(pretend: Pretend, hidden: str) -> None:
-    """It ends at SIGTERM; what it started and what ignores that does not: SIGKILL, whether it holds our pipes or not."""
+def test_the_hosts_timeout_kills_surviving_children(pretend: Pretend, hidden: str) -> None:
+    """A timeout kills children that outlive the program and ignore SIGTERM, whether they hold the pipes or not."""
     stubborn = f"trap '' TERM; echo $$ >pid; exec sleep 4328 {hidden}"
     script = f'cd "$(dirname "$0")"; sh -c "{stubborn.replace("$", chr(92) + "$")}" & echo hi; wait'
     program = pretend(script)
@@ -104,8 +104,8 @@ def test_the_hosts_timeout_ends_those_that_outlive_the_program(pretend: Pretend,
     assert gone(int((program.parent / "pid").read_text()))
 
 
-def test_a_program_that_has_ended_is_signalled_no_more(pretend: Pretend, mocker: object) -> None:
-    """Once its status was given back its number may be anybody's; until then it is a zombie's."""
+def test_a_reaped_program_is_not_signalled(pretend: Pretend, mocker: object) -> None:
+    """A program that has been reaped is not signalled, since its PID may be another process's."""
     call = SubprocessRunner(pretend("exit 3"), version="1.32.2").open(Invocation(()), stdin=False)
     while call.poll() is None:
         time.sleep(0.01)
@@ -118,8 +118,8 @@ def test_a_program_that_has_ended_is_signalled_no_more(pretend: Pretend, mocker:
     assert 0 == kill.call_count
 
 
-def test_a_child_that_holds_the_pipes_does_not_hold_us(pretend: Pretend) -> None:
-    """The call ends with the program, not with whom it left behind."""
+def test_a_call_does_not_wait_for_a_child_that_holds_the_pipes(pretend: Pretend) -> None:
+    """A call ends with its program, also if a child holds the pipes."""
     runner = SubprocessRunner(pretend("sleep 4323 & echo $!; exit 5"))
     done = runner.execute(Invocation(()))
 
@@ -129,7 +129,7 @@ def test_a_child_that_holds_the_pipes_does_not_hold_us(pretend: Pretend) -> None
 
 @contextmanager
 def looking_away(seconds: float) -> Iterator[None]:
-    """A signal handler that keeps the main thread from its wait for so long, a little after it has begun to wait."""
+    """A signal handler that keeps the main thread busy for so long, shortly after its wait begins."""
 
     def away(number: int, frame: object) -> None:
         time.sleep(seconds)
@@ -146,17 +146,15 @@ def looking_away(seconds: float) -> Iterator[None]:
 
 @pytest.fixture(params=["pidfd", "no pidfd"])
 def pidfd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the system's way to wait for a process, and on hosts that have none."""
+    """With pidfd, and on hosts without it."""
     if request.param == "no pidfd":
         monkeypatch.delattr(os, "pidfd_open", raising=False)
 
 
 @pytest.mark.parametrize("live", [False, True])
 @pytest.mark.parametrize("timeout", [None, 0.4])
-def test_what_is_written_at_the_last_moment_is_read(
-    pretend: Pretend, pidfd: None, timeout: float | None, *, live: bool
-) -> None:
-    """A program that writes and ends while nobody looks, until all the bounds on a wait have passed."""
+def test_output_just_before_the_end_is_read(pretend: Pretend, pidfd: None, timeout: float | None, *, live: bool) -> None:
+    """Output written just before a program's end is read, also after all timeouts of the wait have passed."""
     runner = SubprocessRunner(pretend("sleep 0.2; echo out; echo err >&2"), version="1.32.2")
     invocation = Invocation((), timeout=timeout)
     found = {"stdout": b"", "stderr": b""}
@@ -175,8 +173,8 @@ def test_what_is_written_at_the_last_moment_is_read(
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_what_is_left_in_the_pipes_is_read_before_others_are_cut_off(pretend: Pretend, pidfd: None, *, live: bool) -> None:
-    """A child of the program's that writes on and on, after it: the program's own output is whole, and the call ends."""
+def test_a_programs_output_is_complete_beside_an_endless_child(pretend: Pretend, pidfd: None, *, live: bool) -> None:
+    """A program's output is complete, and the call ends, although a child writes endlessly after it."""
     script = "head -c 60000 /dev/zero; echo 'the end' >&2; { sleep 0.1; exec yes; } & echo $! >&2"
     runner = SubprocessRunner(pretend(script), version="1.32.2")
     if live:
@@ -195,7 +193,7 @@ def test_what_is_left_in_the_pipes_is_read_before_others_are_cut_off(pretend: Pr
 
 
 def test_a_child_that_takes_over_the_stdin_does_not_hold_the_writer(pretend: Pretend) -> None:
-    """It never reads: what is written after the program's end is a broken pipe, as it is without such a child."""
+    """A child that takes over stdin and never reads it gives a broken pipe once the program has ended."""
     runner = SubprocessRunner(pretend("exec 3<&0; sleep 4327 <&3 >/dev/null 2>&1 & echo $!"), version="1.32.2")
     call = runner.open(Invocation(()), stdin=True)
     piece = call.read(None)
@@ -207,14 +205,14 @@ def test_a_child_that_takes_over_the_stdin_does_not_hold_the_writer(pretend: Pre
 
 
 def test_a_program_that_closes_its_pipes_is_waited_for(pretend: Pretend) -> None:
-    """Its end counts, and the bound holds for that wait too."""
+    """A program that closes its pipes is waited for, within the timeout."""
     assert 7 == SubprocessRunner(pretend("exec >&- 2>&-; sleep 0.3; exit 7")).execute(Invocation(())).returncode
     done = SubprocessRunner(pretend("exec >&- 2>&-; exec sleep 4324")).execute(Invocation((), timeout=0.3))
     assert ("timeout", -signal.SIGTERM) == (done.ended_by, done.returncode)
 
 
 def test_output_is_bounded(pretend: Pretend) -> None:
-    """A flood is cut off, its program ended, and what there is kept."""
+    """Output beyond the limit ends the program, and what was read is kept."""
     runner = SubprocessRunner(pretend("exec yes"), output_limit=1_000_000, version="1.32.2")
 
     with pytest.raises(errors.OutputLimitError) as caught:
@@ -223,7 +221,7 @@ def test_output_is_bounded(pretend: Pretend) -> None:
 
 
 def gone(pid: int) -> bool:
-    """Whether the process ends in time: what a signal began, the kernel ends in its own."""
+    """True once the process is gone, within a time that the kernel needs to end it."""
     deadline = time.monotonic() + LONGEST
     while time.monotonic() < deadline:
         try:
@@ -237,7 +235,7 @@ def gone(pid: int) -> bool:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_an_interrupt_ends_and_reaps_the_program(pretend: Pretend, tmp_path: Path, error: type[BaseException]) -> None:
-    """What a signal handler raises comes out; the program is gone by then."""
+    """An exception of a signal handler comes out after the program is ended and reaped."""
 
     def strike(number: int, frame: object) -> None:
         raise error
@@ -262,7 +260,7 @@ def test_an_interrupt_ends_and_reaps_the_program(pretend: Pretend, tmp_path: Pat
 
 @pytest.mark.parametrize("live", [False, True])
 def test_a_signal_that_came_just_before_the_wait(pretend: Pretend, *, live: bool) -> None:
-    """It does not interrupt the system call (interrupt_main never does), and is served soon all the same."""
+    """A signal just before the wait, which does not interrupt it (interrupt_main never does), is handled soon."""
     runner = SubprocessRunner(pretend("exec sleep 100"), version="1.32.2")
     before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     timer = threading.Timer(0.5, _thread.interrupt_main, (signal.SIGUSR1,))
@@ -280,14 +278,14 @@ def test_a_signal_that_came_just_before_the_wait(pretend: Pretend, *, live: bool
 
 
 def test_the_program_has_a_process_group_of_its_own(pretend: Pretend) -> None:
-    """A terminal's Ctrl-C goes to the foreground group: not to the engine."""
+    """The program has a process group of its own, so that a terminal's Ctrl-C does not reach it."""
     out = SubprocessRunner(pretend("ps -o pgid= -p $$")).execute(Invocation(())).stdout
 
     assert int(out) != os.getpgrp()
 
 
 def test_the_environment_is_an_allow_list(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the engine needs, what the caller adds, and nothing else of ours."""
+    """The engine's environment has only what it needs and what the caller adds."""
     ours = {"SECRET_OF_OURS": "1", "HTTPS_PROXY": "http://p", "no_proxy": "x", "SMOLVM_BOOT_BINARY": "/bin/evil"}
     ours |= {
         "HOME": "/home/x",
@@ -309,15 +307,15 @@ def test_the_environment_is_an_allow_list(pretend: Pretend, monkeypatch: pytest.
 
 
 def test_proxies_are_inherited_only_on_request(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engines from 1.9.1 on would use them for their own pulls."""
+    """Proxy variables are inherited only on request, since engines from 1.9.1 on use them for their own pulls."""
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
     runner = SubprocessRunner(pretend("echo $HTTPS_PROXY"), inherit_proxy=True)
 
     assert b"http://proxy\n" == runner.execute(Invocation(())).stdout
 
 
-def test_variables_pass_by_name(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the value that they have at each call, in a terminal and after a pickle too; `env` wins."""
+def test_pass_env(pretend: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pass_env passes variables with their value at each call, also to terminals and after unpickling; env wins."""
     monkeypatch.delenv("NOT_SET", raising=False)
     monkeypatch.setenv("WON", "ours")
     program = pretend('echo "$PASSED,$WON,$RUST_LOG,${NOT_SET-unset}"')
@@ -337,20 +335,20 @@ def test_variables_pass_by_name(pretend: Pretend, monkeypatch: pytest.MonkeyPatc
     ("names", "kind", "words"),
     [
         ("TOKEN", TypeError, r"write \['TOKEN'\]"),
-        (["A=b"], ValueError, "not the name of a variable: 'A=b'"),
+        (["A=b"], ValueError, "must be names of variables, and 'A=b' has an '='"),
         ([""], ValueError, "pass_env"),
         ([1], TypeError, "pass_env"),
     ],
 )
 def test_names_of_variables_are_checked(names: Any, kind: type[Exception], words: str) -> None:
-    """Before anything runs."""
+    """Invalid names of variables are refused before anything runs."""
     with pytest.raises(kind, match=words):
         SubprocessRunner(pass_env=names)
 
 
 @pytest.mark.parametrize("key", ["SMOLVM_BOOT_BINARY", "SMOLVM_MACHINE_NAME"])
 def test_variables_that_would_redirect_the_engine_are_refused(key: str) -> None:
-    """Even from the caller."""
+    """Variables that would redirect the engine are refused."""
     with pytest.raises(ValueError, match=key):
         SubprocessRunner(env={key: "x"})
     with pytest.raises(ValueError, match=key):
@@ -358,7 +356,7 @@ def test_variables_that_would_redirect_the_engine_are_refused(key: str) -> None:
 
 
 def test_one_debug_line_that_can_be_pasted(pretend: Pretend, caplog: pytest.LogCaptureFixture) -> None:
-    """One per process, with the values of env hidden."""
+    """Each process has one DEBUG line that can be pasted into a shell, with the values of env hidden."""
     caplog.set_level(logging.DEBUG, logger="smolkit")
     program = pretend("exit 0")
     SubprocessRunner(program, version="1.0.1").run(Exec("m", ["echo", "a b"], env={"K": "s3cr3t"}))
@@ -370,7 +368,7 @@ def test_one_debug_line_that_can_be_pasted(pretend: Pretend, caplog: pytest.LogC
 
 
 def test_a_prefix_stands_before_the_program(pretend: Pretend) -> None:
-    """`sudo -n smolvm ...`; the program is looked for on the prefix's side."""
+    """A prefix (`sudo -n`) precedes the program, which is then looked up by the prefix's program."""
     sudo = pretend('printf "%s " "$@"', name="sudo")  # type: ignore[call-arg]
     runner = SubprocessRunner(prefix=[str(sudo), "-n"], version="1.0.1")
 
@@ -383,7 +381,7 @@ def test_a_prefix_stands_before_the_program(pretend: Pretend) -> None:
 
 
 def test_the_version_is_asked_once_per_runner(pretend: Pretend, tmp_path: Path) -> None:
-    """One process for each call besides, from however many threads."""
+    """The version is asked once per runner, from any number of threads."""
     program = pretend(f'echo "$1" >>{tmp_path}/calls; [ "$1" = --version ] && sleep 0.2 && echo smolvm 1.0.1 || echo "[]"')
     client = Smolvm(program)
     threads = [threading.Thread(target=client.ls) for _ in range(4)]
@@ -396,7 +394,7 @@ def test_the_version_is_asked_once_per_runner(pretend: Pretend, tmp_path: Path) 
 
 
 def test_a_pinned_version_is_not_asked(pretend: Pretend) -> None:
-    """The engine is spoken to as told."""
+    """A pinned version is used without asking the engine."""
     client = Smolvm(runner=SubprocessRunner(pretend('[ "$1" = --version ] && exit 9; echo "[]"'), version="0.8.0"))
 
     assert [] == client.ls()
@@ -410,7 +408,7 @@ def test_a_pinned_version_is_not_asked(pretend: Pretend) -> None:
     ["echo smolvm 0.0.36", "echo something else", "exit 0", "echo 'smolvm version 1.2.3'"],
 )
 def test_another_products_smolvm_is_refused(pretend: Pretend, script: str) -> None:
-    """By name of the file: PyPI's `smolvm` installs a program of the same name, and answers --version in the same form."""
+    """Another product's `smolvm` (PyPI has one) is refused by its answer to --version, and the error names the file."""
     program = pretend(script)
 
     with pytest.raises(errors.ForeignProgramError, match=str(program)):
@@ -420,8 +418,8 @@ def test_another_products_smolvm_is_refused(pretend: Pretend, script: str) -> No
     assert "SMOLKIT_SMOLVM" in checks["version"].hint
 
 
-def test_another_products_smolvm_with_a_likely_version(pretend: Pretend) -> None:
-    """Then the first command shows it (the words are 0.0.36's)."""
+def test_another_products_smolvm_with_a_plausible_version(pretend: Pretend) -> None:
+    """Another product's `smolvm` with a plausible version is refused at its first usage error (as 0.0.36 writes it)."""
     program = pretend(
         "[ $1 = --version ] && echo smolvm 1.0.0 && exit\necho \"Error: No such command 'machine'.\" >&2; exit 2"
     )
@@ -431,7 +429,7 @@ def test_another_products_smolvm_with_a_likely_version(pretend: Pretend) -> None
 
 
 def test_a_program_that_cannot_run(pretend: Pretend, tmp_path: Path) -> None:
-    """An engine that is not there, or is no program, is told from one that fails."""
+    """A missing or unusable program is told from one that fails."""
     (tmp_path / "text").write_bytes(b"\x7fELF nonsense")
     (tmp_path / "text").chmod(0o755)
     with pytest.raises(errors.EngineNotFoundError, match="cannot run"):
@@ -441,7 +439,7 @@ def test_a_program_that_cannot_run(pretend: Pretend, tmp_path: Path) -> None:
 
 
 def test_the_note_of_a_renamed_engine_is_not_the_guests(pretend: Pretend) -> None:
-    """It is cut off exactly once, and only where the engine prints it."""
+    """The note of a renamed engine is removed once, and only where the engine prints it."""
     script = f"printf '%s' \"{NOTE}\" >&2; printf '%s' \"{NOTE}\" >&2"
     renamed, own = pretend(script, "smol-vmm"), pretend(script)  # type: ignore[call-arg]
 
@@ -450,14 +448,14 @@ def test_the_note_of_a_renamed_engine_is_not_the_guests(pretend: Pretend) -> Non
 
 
 def test_argv_0_is_the_engines_name() -> None:
-    """Whatever the file is called: the engine's usage texts begin with it."""
+    """argv[0] is `smolvm` whatever the file's name, since the engine's usage texts begin with it."""
     done = SubprocessRunner("/bin/cat").execute(Invocation(("/proc/self/cmdline",)))
 
     assert b"smolvm\0/proc/self/cmdline\0" == done.stdout
 
 
 def test_a_runner_that_may_not_signal_gives_up(pretend: Pretend, mocker: object) -> None:
-    """sudo's child is another user's: the call still ends, at its bound."""
+    """A call ends at its timeout although the runner may not signal sudo's child."""
     kill = mocker.patch("os.killpg", side_effect=PermissionError)  # type: ignore[attr-defined]
     runner = SubprocessRunner(pretend("echo $$; exec sleep 4326"))
     done = runner.execute(Invocation((), timeout=0.2))
@@ -466,8 +464,8 @@ def test_a_runner_that_may_not_signal_gives_up(pretend: Pretend, mocker: object)
     assert ("timeout", 2) == (done.ended_by, kill.call_count)
 
 
-def test_hosts_are_told_apart(pretend: Pretend) -> None:
-    """By program, prefix and state directory; not by secrets."""
+def test_hosts_of_runners(pretend: Pretend) -> None:
+    """Runners of different programs, prefixes or state directories have different hosts; secrets make no difference."""
     base = SubprocessRunner("/bin/a")
 
     assert base.host == SubprocessRunner("/bin/a", env={"TOKEN": "x"}).host
@@ -478,18 +476,18 @@ def test_hosts_are_told_apart(pretend: Pretend) -> None:
 
 
 def test_a_state_directory(pretend: Pretend, tmp_path: Path) -> None:
-    """The engine is told where, and one that would not listen is refused."""
+    """state_dir is passed to the engine, and refused for engines that would ignore it."""
     runner = SubprocessRunner(pretend("echo $SMOLVM_DATA_DIR"), state_dir=tmp_path, version="1.2.5")
 
     assert f"{tmp_path}\n".encode() == runner.execute(Invocation(())).stdout
-    with pytest.raises(ValueError, match="state_dir behind a prefix"):
+    with pytest.raises(ValueError, match="state_dir does not work with a prefix"):
         SubprocessRunner(prefix=["sudo"], state_dir=tmp_path)
     with pytest.raises(errors.UnsupportedByEngineError, match="state_dir"):
         SubprocessRunner(pretend("exit 0"), state_dir=tmp_path, version="1.2.4").run(Ls())
 
 
 def test_cp_targets_are_written_beside_and_renamed(tmp_path: Path) -> None:
-    """A file that is there is replaced only by a whole new one; links are followed."""
+    """cp writes to a temporary file and renames it, so that only a complete file replaces the target, through symlinks."""
     runner = SubprocessRunner("/bin/true")
     kept, link = tmp_path / "kept", tmp_path / "link"
     kept.write_text("old")
@@ -506,8 +504,8 @@ def test_cp_targets_are_written_beside_and_renamed(tmp_path: Path) -> None:
     assert kept.stat().st_mode & stat.S_IROTH
 
 
-def test_cp_targets_that_cannot_be(tmp_path: Path, mocker: object) -> None:
-    """Found out before any process starts."""
+def test_impossible_cp_targets(tmp_path: Path, mocker: object) -> None:
+    """An impossible target of cp is refused before any process starts."""
     runner = SubprocessRunner("/bin/true")
     for path, error in ((tmp_path, IsADirectoryError), (tmp_path / "no/x", FileNotFoundError)):
         with pytest.raises(error), runner.target(str(path)):
@@ -517,8 +515,8 @@ def test_cp_targets_that_cannot_be(tmp_path: Path, mocker: object) -> None:
         raise AssertionError("the body ran")
 
 
-def test_parts_of_a_file(tmp_path: Path) -> None:
-    """From a place on, or from its end; of none nothing."""
+def test_read_log_offsets(tmp_path: Path) -> None:
+    """read_log reads from an offset, or for a negative one from the end, and a missing file is empty."""
     runner = SubprocessRunner("/bin/true")
     (tmp_path / "log").write_bytes(b"x" * 2**20 + b"the end")
     log = str(tmp_path / "log")
@@ -538,8 +536,8 @@ def test_pauses_are_waited(pretend: Pretend) -> None:
     assert 0.75 * 0.05 <= time.monotonic() - started
 
 
-def test_no_shell_is_between(pretend: Pretend) -> None:
-    """Words arrive as they are."""
+def test_no_shell_is_involved(pretend: Pretend) -> None:
+    """Arguments reach the program unchanged, without a shell."""
     words = ("$(id)", "a b", "*", "'", '"', "\n", "")
     out = SubprocessRunner(pretend('printf "<%s>" "$@"')).execute(Invocation(words)).stdout.decode()
 
@@ -566,8 +564,8 @@ for options in ({}, {"max_processes": 4}):
 """
 
 
-def test_a_host_that_has_no_more_files_says_what_to_do(tmp_path: Path) -> None:
-    """An error of its own, with the bound that helps; it is not mistaken for a missing engine."""
+def test_a_host_without_descriptors_is_an_error_of_its_own(tmp_path: Path) -> None:
+    """A host without free descriptors raises HostLimitError with the limit to raise, and not a missing engine."""
     program = PretendEngine(tmp_path / "engine").program
     done = subprocess.run([sys.executable, "-c", FEW_FILES, program], capture_output=True, text=True, check=True)
 
@@ -575,7 +573,7 @@ def test_a_host_that_has_no_more_files_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_runners_of_different_state_drive_different_machines() -> None:
-    """HOME and SMOLVM_DATA_DIR given by env= say where the state is, as state_dir does; both are refused."""
+    """HOME and SMOLVM_DATA_DIR in env= select a state directory like state_dir, and are refused together with it."""
     plain = SubprocessRunner()
     hosts = [SubprocessRunner(env={key: "/srv/a"}).host for key in ("HOME", "XDG_DATA_HOME", "SMOLVM_DATA_DIR")]
 
@@ -584,5 +582,5 @@ def test_runners_of_different_state_drive_different_machines() -> None:
     assert SubprocessRunner(env={"HOME": "/b", "SMOLVM_DATA_DIR": "/srv/a"}).host == hosts[2]
     assert SubprocessRunner(env={"TOKEN": "x"}).host == plain.host
     assert Smolvm(runner=plain).machine("m") != Smolvm(runner=SubprocessRunner(env={"HOME": "/b"})).machine("m")
-    with pytest.raises(ValueError, match="two names of one thing"):
+    with pytest.raises(ValueError, match="mean the same"):
         SubprocessRunner(state_dir="/a", env={"SMOLVM_DATA_DIR": "/b"})

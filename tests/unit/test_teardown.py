@@ -1,4 +1,4 @@
-"""What is left when something fails: the rules of smolkit.flows.teardown, rule by rule."""
+"""The rules of smolkit.flows.teardown for what is left after a failure, one by one."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ BOOT: dict[str, Any] = {
 
 
 def notes(error: BaseException) -> str:
-    """The notes on an error, as one text."""
+    """The notes on an error, joined."""
     return "\n".join(getattr(error, "__notes__", []))
 
 
-def test_a_name_that_exists_is_not_deleted(client: Smolvm, fake: FakeRunner) -> None:
-    """Rule 1: only what this handle made is undone."""
+def test_a_name_that_is_taken_is_not_deleted(client: Smolvm, fake: FakeRunner) -> None:
+    """Rule 1: a name that is taken is not deleted, since only what this handle made is undone."""
     fake.answer(Create, returncode=1, stderr=as_json("CONFIG_ERROR", "create machine: machine 'm' already exists"))
 
     with pytest.raises(errors.MachineExistsError), client.machine("m"):
@@ -37,7 +37,7 @@ def test_a_name_that_exists_is_not_deleted(client: Smolvm, fake: FakeRunner) -> 
 
 
 def test_a_start_that_fails_rolls_back(client: Smolvm, fake: FakeRunner) -> None:
-    """Rule 3: stop, which ends a half-booted VM, then delete; nothing is added to the error where that went well."""
+    """Rule 3: a failed start is rolled back by stop and delete, without a note if that succeeds."""
     fake.answer(Start, **FAILED)
     fake.answer(["machine"])
 
@@ -49,7 +49,7 @@ def test_a_start_that_fails_rolls_back(client: Smolvm, fake: FakeRunner) -> None
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), OSError("pipe")])
 def test_a_start_that_is_interrupted_rolls_back(client: Smolvm, fake: FakeRunner, error: BaseException) -> None:
-    """Rule 3 holds for what is no SmolvmError too; the caller sees the same exception."""
+    """Rule 3: a start that raises something else than SmolvmError is rolled back, and raises the same exception."""
     fake.answer(Start, error=error)
     fake.answer(["machine"])
 
@@ -60,7 +60,7 @@ def test_a_start_that_is_interrupted_rolls_back(client: Smolvm, fake: FakeRunner
 
 
 def test_every_step_of_a_rollback_is_tried(client: Smolvm, fake: FakeRunner) -> None:
-    """Rule 4: a stop that fails (thrice: what it leaves is invisible) skips no delete; failures are notes on the first."""
+    """Rule 4: a stop that fails three times does not prevent delete, and each failure is a note on the first."""
     fake.answer(Start, **BOOT)
     fake.answer(DataDir, **FAILED)
     fake.answer(Stop, **FAILED)
@@ -78,7 +78,7 @@ def test_every_step_of_a_rollback_is_tried(client: Smolvm, fake: FakeRunner) -> 
 
 
 def test_a_machine_that_is_gone_already(client: Smolvm, fake: FakeRunner) -> None:
-    """Rule 4: "not found" while deleting is success."""
+    """Rule 4: "not found" during delete is success."""
     fake.answer(Delete, **NOT_FOUND)
     fake.answer(["machine"])
 
@@ -88,7 +88,7 @@ def test_a_machine_that_is_gone_already(client: Smolvm, fake: FakeRunner) -> Non
 
 
 def test_a_machine_that_the_body_deleted(client: Smolvm, fake: FakeRunner) -> None:
-    """It is not deleted again: the name may be somebody else's by then."""
+    """A machine that the body deleted is not deleted again, since the name may be another's by then."""
     stays_ours(fake)
     fake.answer(["machine"])
 
@@ -98,7 +98,7 @@ def test_a_machine_that_the_body_deleted(client: Smolvm, fake: FakeRunner) -> No
 
 
 def test_a_machine_that_the_body_made_anew(client: Smolvm, fake: FakeRunner) -> None:
-    """What the handle made last is what it undoes."""
+    """A machine that the body deleted and made anew is deleted."""
     stays_ours(fake)
     fake.answer(["machine"])
 
@@ -111,8 +111,8 @@ def test_a_machine_that_the_body_made_anew(client: Smolvm, fake: FakeRunner) -> 
 @pytest.mark.parametrize(
     "words", ["database error: database is locked", "remove vm directory: Directory not empty (os error 39)"]
 )
-def test_what_is_busy_is_tried_again(client: Smolvm, fake: FakeRunner, words: str) -> None:
-    """Rule 4: after a pause each time."""
+def test_a_busy_machine_is_tried_again(client: Smolvm, fake: FakeRunner, words: str) -> None:
+    """Rule 4: a busy machine is tried again after a pause."""
     fake.answer(Delete, returncode=1, stderr=as_json("STORAGE_ERROR", words), times=2)
     fake.answer(["machine"])
 
@@ -123,7 +123,7 @@ def test_what_is_busy_is_tried_again(client: Smolvm, fake: FakeRunner, words: st
 
 
 def test_a_create_that_meets_a_lock_is_tried_again(client: Smolvm, fake: FakeRunner) -> None:
-    """It had no effect. An exec is never run twice."""
+    """A create that meets a lock is tried again, as it had no effect, and an exec never is."""
     fake.answer(Create, **BUSY, times=3)
     fake.answer(Exec, **BUSY)
     fake.answer(["machine"])
@@ -136,8 +136,8 @@ def test_a_create_that_meets_a_lock_is_tried_again(client: Smolvm, fake: FakeRun
     assert [0.2, 0.5, 1.0] == fake.pauses
 
 
-def test_what_stays_busy_is_an_error(client: Smolvm, fake: FakeRunner) -> None:
-    """Rule 4: the tries are bounded, and then ls decides; the machine is there."""
+def test_a_machine_that_stays_busy_is_an_error(client: Smolvm, fake: FakeRunner) -> None:
+    """Rule 4: after a limited number of tries, and an ls that still shows the machine, the error is raised."""
     fake.answer(Delete, **BUSY)
     fake.answer(Ls(), stdout='[{"name": "m"}]')
     fake.answer(["machine"])
@@ -148,8 +148,8 @@ def test_what_stays_busy_is_an_error(client: Smolvm, fake: FakeRunner) -> None:
     assert [Delete("m")] * 5 + [Ls()] == fake.commands[2:]
 
 
-def test_a_doubtful_delete_is_decided_by_ls(client: Smolvm, fake: FakeRunner) -> None:
-    """Rule 4: an error of delete whose machine is gone is no error."""
+def test_ls_decides_after_a_failed_delete(client: Smolvm, fake: FakeRunner) -> None:
+    """Rule 4: an error of delete is ignored if ls shows that the machine is gone."""
     fake.answer(Delete, **FAILED)
     fake.answer(Ls(), stdout="[]")
     fake.answer(["machine"])
@@ -159,8 +159,8 @@ def test_a_doubtful_delete_is_decided_by_ls(client: Smolvm, fake: FakeRunner) ->
     assert Ls() == fake.commands[-1]
 
 
-def test_a_doubt_stays_where_ls_fails_too(client: Smolvm, fake: FakeRunner) -> None:
-    """Rule 4: a failing ls is never "no machines": delete's own error is raised."""
+def test_a_failed_ls_keeps_the_error_of_delete(client: Smolvm, fake: FakeRunner) -> None:
+    """Rule 4: if ls fails too, delete's own error is raised."""
     fake.answer(Delete, **FAILED)
     fake.answer(Ls(), returncode=1, stderr=as_json("X", "ls broke"))
     fake.answer(["machine"])
@@ -171,7 +171,7 @@ def test_a_doubt_stays_where_ls_fails_too(client: Smolvm, fake: FakeRunner) -> N
 
 @pytest.mark.parametrize("error", [KeyError("mine"), KeyboardInterrupt(), SystemExit(1), GeneratorExit()])
 def test_the_bodys_exception_wins(client: Smolvm, fake: FakeRunner, error: BaseException) -> None:
-    """Rule 6: the very same exception, with a note of what failed after it."""
+    """Rule 6: the body's exception comes out with a note for each failure after it."""
     stays_ours(fake)
     fake.answer(Delete, **FAILED)
     fake.answer(Ls(), stdout='[{"name": "m"}]')
@@ -183,8 +183,8 @@ def test_the_bodys_exception_wins(client: Smolvm, fake: FakeRunner, error: BaseE
     assert "and then, while the machine was being removed: machine 'm' is left: agent operation failed" in notes(error)
 
 
-def test_without_one_the_first_failure_is_raised() -> None:
-    """Rule 6: never a group; the others are notes on it. (An engine whose teardown has two steps.)"""
+def test_the_first_failure_is_raised_without_a_bodys_exception() -> None:
+    """Rule 6: without a body's exception the first failure is raised, with the others as notes, and never a group."""
     fake = FakeRunner("0.8.0")
     fake.answer(Stop, returncode=1, stderr="Error: agent operation failed: stop broke\n")
     fake.answer(Delete, returncode=1, stderr="Error: agent operation failed: delete broke\n")
@@ -198,7 +198,7 @@ def test_without_one_the_first_failure_is_raised() -> None:
 
 
 def test_old_engines_are_stopped_first() -> None:
-    """Up to 0.8.0 `delete -f` of a running machine left its process behind; a stop of a missing one said nothing."""
+    """Up to 0.8.0 a machine is stopped before delete, since `delete -f` of a running one left its process behind."""
     fake = FakeRunner("0.8.0")
     fake.answer(["machine"])
     with Smolvm(runner=fake).machine("m") as m:
@@ -208,8 +208,8 @@ def test_old_engines_are_stopped_first() -> None:
     assert [Create("m"), Start("m"), Stop("m"), Delete("m"), Stop("m"), Delete("m")] == fake.commands
 
 
-def test_delete_says_what_is_missing_unless_told_not_to(client: Smolvm, fake: FakeRunner) -> None:
-    """As pathlib's unlink."""
+def test_delete_of_a_missing_machine(client: Smolvm, fake: FakeRunner) -> None:
+    """delete of a missing machine raises unless missing_ok is given, like pathlib's unlink."""
     fake.answer(Delete, **NOT_FOUND)
 
     with pytest.raises(errors.MachineNotFoundError):
@@ -218,7 +218,7 @@ def test_delete_says_what_is_missing_unless_told_not_to(client: Smolvm, fake: Fa
 
 
 def test_a_boot_that_fails_shows_the_console(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
-    """The end of the machine's logs is a note on the error, with no escapes of the guest's in it."""
+    """A boot failure has the end of the machine's logs as a note, with escape sequences removed."""
     (tmp_path / "agent-console.log").write_bytes(b"early\n" * 10_000 + b"panic: \x1b[31mno root\n")
     fake.answer(Start, **BOOT)
     fake.answer(DataDir, stdout=f"{tmp_path}\n")
@@ -259,7 +259,7 @@ RIGHT = '"network": true, "allowed_cidrs": ["10.0.0.0/8", "93.184.215.14/32"], "
 def test_a_policy_that_is_not_recorded_as_asked(
     client: Smolvm, fake: FakeRunner, options: dict[str, Any], recorded: str, wrong: str
 ) -> None:
-    """It raises before the machine ever runs, and the machine is deleted."""
+    """A policy that is not recorded as requested raises before the machine runs, and deletes it."""
     fake.answer(Ls(), stdout=f'[{{"name": "m", {recorded}}}]')
     fake.answer(["machine"])
     machine = client.machine("m", **options)
@@ -274,7 +274,7 @@ def test_a_policy_that_is_not_recorded_as_asked(
 
 
 def test_a_policy_that_cannot_be_read_back(client: Smolvm, fake: FakeRunner) -> None:
-    """Fail closed: an ls that fails, or knows no such machine, ends the machine too; what fails then is a note."""
+    """A policy that cannot be read back deletes the machine, and failures of that are notes."""
     fake.answer(Ls(), stdout="[]", times=1)
     fake.answer(Ls(), **FAILED)
     fake.answer(Delete, times=1)
@@ -293,8 +293,8 @@ def test_a_policy_that_cannot_be_read_back(client: Smolvm, fake: FakeRunner) -> 
     ("keep", "fails", "deleted"),
     [(True, False, False), (True, True, False), ("on_error", False, True), ("on_error", True, False), (False, True, True)],
 )
-def test_machines_that_are_to_be_kept(client: Smolvm, fake: FakeRunner, *, keep: Any, fails: bool, deleted: bool) -> None:
-    """Rule 2: left as they are; an exception has the line that gets one in."""
+def test_kept_machines(client: Smolvm, fake: FakeRunner, *, keep: Any, fails: bool, deleted: bool) -> None:
+    """Rule 2: a kept machine is left as it is, and a note on the exception has the command line for a shell."""
     stays_ours(fake)
     fake.answer(["machine"])
     said = ""
@@ -310,7 +310,7 @@ def test_machines_that_are_to_be_kept(client: Smolvm, fake: FakeRunner, *, keep:
 
 
 def test_a_machine_that_did_not_boot_is_kept_without_its_process(client: Smolvm, fake: FakeRunner) -> None:
-    """Rule 2: its record and logs stay; a half-booted VM, which no record shows, does not."""
+    """Rule 2: a kept machine that did not boot keeps record and logs, and its half-booted VM is ended."""
     fake.answer(Start, **FAILED)
     fake.answer(["machine"])
 
@@ -320,14 +320,14 @@ def test_a_machine_that_did_not_boot_is_kept_without_its_process(client: Smolvm,
     assert "smolvm machine start --name m" in notes(caught.value)
 
 
-def test_keep_is_one_of_three(client: Smolvm) -> None:
-    """A misspelling is not taken for "always"."""
-    with pytest.raises(ValueError, match="keep is True, False or 'on_error'"):
+def test_an_invalid_keep_is_refused(client: Smolvm) -> None:
+    """A misspelt `keep` is refused."""
+    with pytest.raises(ValueError, match="keep must be True, False or 'on_error'"):
         client.machine("m", keep="on-error")  # type: ignore[arg-type]
 
 
 def test_a_handle_that_is_dropped_inside_its_with(client: Smolvm, fake: FakeRunner) -> None:
-    """A ResourceWarning, and no engine call; a handle that made a machine to stay says nothing."""
+    """A handle dropped inside its `with` gives a ResourceWarning without engine calls, and one outside gives none."""
     fake.answer(["machine"])
     client.machine("n").create()
     machine = client.machine("m")
@@ -338,14 +338,14 @@ def test_a_handle_that_is_dropped_inside_its_with(client: Smolvm, fake: FakeRunn
     assert [Create("n"), Create("m"), Start("m")] == fake.commands
 
 
-def test_a_machine_that_others_were_branched_from() -> None:
-    """Engines that would delete it from under them are asked first; cascade says that all may go."""
+def test_a_machine_with_branches() -> None:
+    """A machine with branches is deleted only with cascade, also on engines that would delete it from under them."""
     fake = FakeRunner("1.20.2")
     fake.answer(Ls(), stdout='[{"name": "a", "parent_machine": "m"}, {"name": "b", "parent_machine": "a"}, {"name": "m"}]')
     fake.answer(["machine"])
     machine = Smolvm(runner=fake).machine("m")
 
-    with pytest.raises(errors.MachineHasBranchesError, match="machine 'm' is what a were branched from"):
+    with pytest.raises(errors.MachineHasBranchesError, match="machine 'm' has branches: a"):
         machine.delete()
     assert [Ls()] == fake.commands
     machine.delete(cascade=True)
@@ -354,7 +354,7 @@ def test_a_machine_that_others_were_branched_from() -> None:
 
 
 def test_an_engine_that_guards_its_branch_sources_is_not_asked_first(client: Smolvm, fake: FakeRunner) -> None:
-    """1.32.2 refuses by itself, also with -f."""
+    """1.32.2 refuses by itself to delete a branch's source, also with -f, and is not asked first."""
     words = "agent operation failed: delete: machine 'm' is the fork base for 1 clone(s) (c1); delete the clones first"
     fake.answer(Delete("m"), returncode=1, stderr=as_json("SMOLVM_ERROR", words))
 
@@ -363,6 +363,6 @@ def test_an_engine_that_guards_its_branch_sources_is_not_asked_first(client: Smo
 
 
 def test_cascade_needs_an_engine_that_knows_it() -> None:
-    """Before 1.7.0 there is no such word."""
+    """cascade is refused before 1.7.0."""
     with pytest.raises(errors.UnsupportedByEngineError, match="--cascade"):
         Smolvm(runner=FakeRunner("1.6.0")).machine("m").delete(cascade=True)

@@ -1,6 +1,9 @@
-"""FakeRunner: what users build their own tests on."""
+"""smolkit.testing as a package, and FakeRunner, on which users build their tests."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import pytest
 
@@ -10,18 +13,18 @@ from smolkit.testing import FakeRunner, UnexpectedCommandError, UnusedAnswerErro
 
 
 def test_an_unexpected_command_raises(client: Smolvm, fake: FakeRunner) -> None:
-    """With the command, its argv (env hidden) and what would have been answered."""
+    """An unexpected command raises with the command, its argv (env hidden) and the scripted answers."""
     fake.answer(Ls())
 
     with pytest.raises(UnexpectedCommandError) as caught:
         client.machine("m").exec(["true"], env={"K": "s3cr3t"})
     assert "argv: smolvm machine exec --name m -i -e 'K=***' -- true" in str(caught.value)
-    assert "answers, the nearest first:\n    Ls()" in str(caught.value)
+    assert "answers, most similar first:\n    Ls()" in str(caught.value)
     assert "s3cr3t" not in str(caught.value)
 
 
-def test_answers_by_value_class_words_and_predicate(client: Smolvm, fake: FakeRunner) -> None:
-    """The first that matches counts."""
+def test_patterns_of_answers(client: Smolvm, fake: FakeRunner) -> None:
+    """Answers match by command, class, first words or predicate, and the first match is used."""
     fake.answer(Exec("m", ["by", "value"]), stdout="value")
     fake.answer(lambda command: isinstance(command, Exec) and "predicate" in command.command, stdout="predicate")
     fake.answer(["machine", "exec", "--name", "words"], stdout="words")
@@ -34,8 +37,8 @@ def test_answers_by_value_class_words_and_predicate(client: Smolvm, fake: FakeRu
     assert "class" == m.exec(["true"]).stdout
 
 
-def test_answers_that_run_out(client: Smolvm, fake: FakeRunner) -> None:
-    """times= bounds an answer; then the next one matches, or none."""
+def test_answers_with_times(client: Smolvm, fake: FakeRunner) -> None:
+    """An answer with times= is used that often, then the next match, or none."""
     fake.answer(Exec, returncode=1, times=1)
     fake.answer(Exec, stdout="ok", times=1)
     m = client.machine("m")
@@ -46,7 +49,7 @@ def test_answers_that_run_out(client: Smolvm, fake: FakeRunner) -> None:
         m.exec(["true"])
 
 
-def test_a_runner_that_fails(client: Smolvm, fake: FakeRunner) -> None:
+def test_a_scripted_exception(client: Smolvm, fake: FakeRunner) -> None:
     """error= is raised as it is."""
     fake.answer(Start, error=ConnectionResetError("ssh"))
 
@@ -54,8 +57,8 @@ def test_a_runner_that_fails(client: Smolvm, fake: FakeRunner) -> None:
         client.machine("m").start()
 
 
-def test_the_real_mapping_runs_over_scripted_words(client: Smolvm, fake: FakeRunner) -> None:
-    """A scripted timeout, scripted words of the engine: the errors are the real ones."""
+def test_scripted_failures_raise_the_real_errors(client: Smolvm, fake: FakeRunner) -> None:
+    """A scripted timeout or engine message raises the real error."""
     fake.answer(Exec, returncode=124, duration=5.1, stdout="part", times=1)
     fake.answer(Exec, ended_by="timeout", times=1)
     fake.answer(Exec, returncode=1, stderr='{"error":{"code":"X","message":"vm not found: m"}}')
@@ -69,8 +72,8 @@ def test_the_real_mapping_runs_over_scripted_words(client: Smolvm, fake: FakeRun
         m.exec(["true"])
 
 
-def test_what_never_ran_is_not_recorded() -> None:
-    """An engine that lacks the feature is not called."""
+def test_a_refused_command_is_not_recorded() -> None:
+    """A command that the engine does not support is not recorded, since it never runs."""
     fake = FakeRunner("1.0.1")
 
     with pytest.raises(errors.UnsupportedByEngineError):
@@ -78,8 +81,8 @@ def test_what_never_ran_is_not_recorded() -> None:
     assert ([], []) == (fake.commands, fake.invocations)
 
 
-def test_what_was_run_is_recorded() -> None:
-    """As commands, as argvs without the noise of newer engines, and as invocations."""
+def test_calls_are_recorded() -> None:
+    """Calls are recorded as commands, as argvs without --error-format, and as invocations."""
     fake = FakeRunner("1.0.1")
     fake.answer(["machine"])
     m = Smolvm(runner=fake).machine("m")
@@ -90,8 +93,8 @@ def test_what_was_run_is_recorded() -> None:
     assert b"in" == fake.invocations[1].stdin
 
 
-def test_answers_in_short(client: Smolvm, fake: FakeRunner) -> None:
-    """Text and bytes are stdout, an int the status, an exception is raised, a function is asked; a list is a sequence."""
+def test_short_replies(client: Smolvm, fake: FakeRunner) -> None:
+    """A reply may be stdout, an exit status, an exception, a function of the command, or a list of these."""
     machine = client.machine("m")
     fake.answer(
         Exec,
@@ -116,8 +119,8 @@ def test_answers_in_short(client: Smolvm, fake: FakeRunner) -> None:
         machine.exec(["x"])
 
 
-def test_every_answer_should_be_asked_for(client: Smolvm, fake: FakeRunner) -> None:
-    """assert_done() names what was not."""
+def test_assert_done(client: Smolvm, fake: FakeRunner) -> None:
+    """assert_done() names the answers that were not used."""
     fake.answer(Exec("m", ["a"]), "x")
     fake.answer(Exec("m", ["b"]), ["x", "y"])
     fake.answer(Exec("m", ["c"]), "z", times=2)
@@ -134,13 +137,25 @@ def test_every_answer_should_be_asked_for(client: Smolvm, fake: FakeRunner) -> N
     fake.assert_done()
 
 
-def test_what_was_not_expected_is_shown_beside_what_was(client: Smolvm, fake: FakeRunner) -> None:
-    """The nearest first: a word that differs is found at a glance."""
+def test_scripted_answers_are_listed_by_similarity(client: Smolvm, fake: FakeRunner) -> None:
+    """An unexpected command lists the scripted answers, most similar first."""
     fake.answer(["machine", "ls"], "[]")
     fake.answer(Exec("m", ["uname", "-a"]), "Linux")
     with pytest.raises(UnexpectedCommandError) as caught:
         client.machine("m").exec(["uname", "-r"])
 
-    shown = str(caught.value).partition("the nearest first:\n")[2].splitlines()
+    shown = str(caught.value).partition("most similar first:\n")[2].splitlines()
     assert "'-a'" in shown[0]
     assert "'ls'" in shown[1]
+
+
+def test_the_package_imports_nothing_until_a_name_is_used() -> None:
+    """`import smolkit.testing` imports no module below it, `dir` lists all names, and using one imports only its module."""
+    code = """import sys, smolkit.testing as testing
+def loaded(): return sorted(name for name in sys.modules if name.startswith("smolkit.testing."))
+print(loaded(), set(testing.__all__) <= set(dir(testing)))
+testing.PretendEngine
+print(loaded())"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "[] True\n['smolkit.testing.pretend']\n" == done.stdout

@@ -1,7 +1,8 @@
-"""The async twin has what the sync side has: names, signatures, words."""
+"""The async client has the same names, signatures and docstrings as the sync one."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pickle
 import subprocess
@@ -17,6 +18,7 @@ from smolkit.handles.monitoring import Monitoring
 from smolkit.handles.process import Input, Process
 from smolkit.handles.spawned import Spawned
 from smolkit.testing import FakeRunner, FakeSmolvm
+from tests.stubs import STUB, stub
 
 TWINS = [
     (Smolvm, AsyncSmolvm),
@@ -27,7 +29,7 @@ TWINS = [
     (Monitoring, AsyncMonitoring),
 ]
 ASKS_NOTHING = {"machine", "dry_run", "free_port", "is_available", "path", "to_sync", "to_async", "poll"}
-# What objects have and their classes do not: attributes set by constructors.
+# Attributes set by constructors, which the classes do not have.
 SET = {Process: {"args", "returncode", "stdin"}, Input: {"closed"}, Machine: {"name"}, Spawned: {"machine", "pid", "mark"}}
 
 
@@ -45,15 +47,19 @@ METHODS = [
 ]
 
 
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+STUBS = {node.name: node for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.ClassDef)}
+
+
 @pytest.mark.parametrize(("sync", "twin"), TWINS)
 def test_the_twins_have_the_same_names(sync: type[Any], twin: type[Any]) -> None:
-    """Nothing is missing on either side."""
-    assert public(sync) == public(twin) | {AsyncProcess: {"stdin"}, AsyncSpawned: {"machine"}}.get(twin, set())
+    """Both sides have the same public names."""
+    assert public(sync) == public(twin)
 
 
 @pytest.mark.parametrize(("sync", "twin", "name"), METHODS)
-def test_a_method_has_the_same_signature_and_words(sync: type[Any], twin: type[Any], name: str) -> None:
-    """Parameters, defaults, annotations and docstring; what may reach the engine is a coroutine function."""
+def test_methods_have_the_same_signature_and_docstring(sync: type[Any], twin: type[Any], name: str) -> None:
+    """Methods have the same parameters, annotations and docstrings, and those that may reach the engine are coroutines."""
     one, other = getattr(sync, name), getattr(twin, name)
     parameters = [list(inspect.signature(method).parameters.values())[1:] for method in (one, other)]
 
@@ -62,13 +68,31 @@ def test_a_method_has_the_same_signature_and_words(sync: type[Any], twin: type[A
     assert inspect.iscoroutinefunction(other) == (name not in ASKS_NOTHING)
 
 
-def test_the_clients_are_made_of_the_same() -> None:
-    """Their constructors take the same."""
+def test_the_stub_is_current() -> None:
+    """handles.pyi has what the async side has at run time: if this fails, run `python -m tests.stubs`."""
+    assert stub() == STUB.read_text()
+
+
+@pytest.mark.parametrize(("sync", "twin", "name"), METHODS)
+def test_the_stub_has_each_methods_signature_and_docstring(sync: type[Any], twin: type[Any], name: str) -> None:
+    """The stub has each method's parameters, with their defaults, and its docstring."""
+    written = next(node for node in ast.walk(STUBS[twin.__name__]) if isinstance(node, FUNCTION) and name == node.name)
+    arguments = [*written.args.posonlyargs, *written.args.args, *written.args.kwonlyargs]
+    expected = inspect.signature(getattr(sync, name)).parameters
+    named = [key for key, parameter in expected.items() if not str(parameter).startswith("*")]
+
+    assert named == [argument.arg for argument in arguments]
+    assert inspect.getdoc(getattr(sync, name)) == ast.get_docstring(written)
+    assert isinstance(written, ast.AsyncFunctionDef) == (name not in ASKS_NOTHING)
+
+
+def test_constructors_take_the_same_arguments() -> None:
+    """The clients' constructors take the same arguments."""
     assert list(inspect.signature(Smolvm).parameters) == list(inspect.signature(AsyncSmolvm).parameters)
 
 
 def test_the_runners_twin_has_the_same_execute() -> None:
-    """A coroutine function of the same name and signature, and all else is inherited."""
+    """AsyncRunner.execute is a coroutine of the same name and signature, and everything else is inherited."""
     one, other = (inspect.signature(kind.execute) for kind in (Runner, AsyncRunner))
 
     assert one == other
@@ -76,15 +100,15 @@ def test_the_runners_twin_has_the_same_execute() -> None:
     assert public(Runner) - {"call"} <= public(AsyncRunner)
 
 
-def test_the_properties_have_the_same_words() -> None:
-    """`engine` is asked, and so is awaited."""
+def test_properties_have_the_same_docstring() -> None:
+    """Properties have the same docstrings, and `engine`, which asks the engine, is awaited."""
     first = [inspect.getdoc(vars(kind)["engine"]).split(";")[0] for kind in (Smolvm, AsyncSmolvm)]  # type: ignore[union-attr]
 
     assert first[0] == first[1]
 
 
-def test_nothing_async_is_imported_before_it_is_asked_for() -> None:
-    """Not by a whole life of a machine on the sync side; and then asyncio only by its own loop."""
+def test_nothing_async_is_imported_before_its_use() -> None:
+    """The sync side imports nothing async, and the async side asyncio only if that is the event loop."""
     code = """import sys
 from smolkit import Smolvm
 from smolkit.testing import FakeSmolvm
@@ -98,16 +122,16 @@ print([name for name in ("asyncio", "anyio", "greenlet", "trio") if name in sys.
     assert "[]\n['anyio', 'greenlet']\n" == done.stdout
 
 
-def test_what_the_async_side_needs_is_named() -> None:
-    """Where anyio or greenlet is not installed."""
-    code = "import sys; sys.modules['greenlet'] = None; import smolkit.aio"
+def test_a_missing_dependency_is_named() -> None:
+    """A missing anyio or greenlet raises an error that names the extra."""
+    code = "import sys; sys.modules['greenlet'] = None; import smolkit.aio.handles"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert "smolkit's async side needs more packages (greenlet is missing): pip install 'smolkit[async]'" in done.stderr
 
 
 def test_handles_are_the_same_machine_on_both_sides() -> None:
-    """to_async and to_sync go there and back; no copy owns the machine."""
+    """to_async and to_sync convert a handle back and forth, and no copy owns the machine."""
     fake = FakeSmolvm()
     with Smolvm(runner=fake).machine("agent", image="alpine", cpus=1) as machine:
         twin = machine.to_async()
@@ -120,11 +144,11 @@ def test_handles_are_the_same_machine_on_both_sides() -> None:
         assert back._spec == machine._spec
         assert (None, None) == (back._known.made, twin._sync._known.made)
     with pytest.raises(AttributeError, match="'AsyncMachine' object has no attribute 'nonsense'"):
-        twin.nonsense  # noqa: B018
+        twin.nonsense  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_handles_and_clients_pickle() -> None:
-    """As on the sync side: the same machine, without owning it."""
+    """Unpickled async handles are the same machines, without owning them."""
     client = AsyncSmolvm("/no/such/smolvm")
     copy = pickle.loads(pickle.dumps(client.machine("agent")))
 
@@ -133,7 +157,7 @@ def test_handles_and_clients_pickle() -> None:
 
 
 def test_a_sync_client_cannot_use_an_async_runner() -> None:
-    """It says so, instead of giving a coroutine."""
+    """A sync client given an async runner is refused."""
 
     class Mine(AsyncRunner):
         async def execute(self, invocation: Any) -> Any:
@@ -143,6 +167,16 @@ def test_a_sync_client_cannot_use_an_async_runner() -> None:
         Smolvm(runner=Mine()).ls()  # type: ignore[arg-type]
 
 
+def test_an_attribute_of_the_async_side_can_only_be_read() -> None:
+    """Setting an attribute of an async handle raises, since it would not reach the sync object."""
+    client = AsyncSmolvm(runner=FakeRunner())
+    handles: list[Any] = [client, client.machine("agent")]
+
+    for handle, name in zip(handles, ("session", "name"), strict=True):
+        with pytest.raises(AttributeError):
+            setattr(handle, name, "other")
+
+
 def test_one_runner_serves_both_clients(fake: FakeRunner) -> None:
-    """The fakes satisfy both protocols."""
+    """The fakes serve both clients."""
     assert AsyncSmolvm(runner=fake).runner is Smolvm(runner=fake).runner is fake

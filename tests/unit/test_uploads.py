@@ -1,4 +1,4 @@
-"""Files on their way into guests: in real shells, as root and as another user."""
+"""Uploads into guests: by real shells, as root and as another user."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from tests.processes import struck_after
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
-    """Whose shell and programs."""
+    """Each shell, with its programs."""
     found: str = request.param
     return found
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """An empty directory that every user of this host may look into: pytest's own are for one only."""
+    """An empty directory that every user of this host may read, unlike pytest's own."""
     folder = tempfile.mkdtemp(prefix="smolkit-", dir="/tmp")
     yield Path(folder)
     subprocess.run(["chmod", "-R", "u+rwx", folder], check=True)
@@ -43,18 +43,18 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 def there(kind: str, place: Path) -> Guest:
-    """A guest, whose commands are root's (or, without root, the user's)."""
+    """A guest whose commands run as root (or, without root, as the user)."""
     return guest(kind, place)
 
 
 @pytest.fixture(params=["root", "user"])
 def anybody(kind: str, place: Path, request: pytest.FixtureRequest) -> Guest:
-    """A guest, whose commands are root's or another user's."""
+    """A guest whose commands run as root or as another user."""
     return guest(kind, place, user=USER if request.param == "user" else 0)
 
 
-def test_a_tree_arrives_as_it_was(anybody: Guest, tmp_path: Path) -> None:
-    """To the last bit: modes and times of folders too, and its own; whoever the guest's user is."""
+def test_an_uploaded_tree_keeps_everything(anybody: Guest, tmp_path: Path) -> None:
+    """An uploaded tree keeps content, modes and times, of directories and itself too, whoever the guest's user is."""
     trees.make(tmp_path / "source", many=500)
     anybody.machine.upload(tmp_path / "source", f"{anybody.inside}/new/tree")
 
@@ -62,8 +62,8 @@ def test_a_tree_arrives_as_it_was(anybody: Guest, tmp_path: Path) -> None:
     assert (["new"], ["tree"]) == (os.listdir(anybody.folder), os.listdir(anybody.folder / "new"))
 
 
-def test_a_tree_goes_both_ways(anybody: Guest, tmp_path: Path) -> None:
-    """It comes back as it went, but for special bits of the guest's."""
+def test_a_tree_is_the_same_after_both_ways(anybody: Guest, tmp_path: Path) -> None:
+    """A tree that is uploaded and downloaded is the same, except for special mode bits."""
     trees.make(tmp_path / "source", harmless=True)
     anybody.machine.upload(tmp_path / "source", f"{anybody.inside}/tree")
     anybody.machine.download(f"{anybody.inside}/tree", tmp_path / "back")
@@ -71,8 +71,8 @@ def test_a_tree_goes_both_ways(anybody: Guest, tmp_path: Path) -> None:
     assert trees.held(tmp_path / "source", 0o777) == trees.held(tmp_path / "back", 0o777)
 
 
-def test_a_tree_comes_over_what_is_there(anybody: Guest, tmp_path: Path) -> None:
-    """Symlinks of the same names are replaced, never written through; what has other names stays, and the folder's mode."""
+def test_a_tree_over_an_existing_one(anybody: Guest, tmp_path: Path) -> None:
+    """A tree uploaded over an existing one replaces symlinks without following them, and keeps other names."""
     trees.make(tmp_path / "source")
     (tmp_path / "there/sub").mkdir(parents=True)
     (tmp_path / "there/sub/other").write_text("stays")
@@ -96,7 +96,7 @@ def test_a_tree_comes_over_what_is_there(anybody: Guest, tmp_path: Path) -> None
     ("name", "error"), [("sub", NotADirectoryError), ("plain", IsADirectoryError), ("link", NotADirectoryError)]
 )
 def test_a_tree_that_clashes_changes_nothing(there: Guest, tmp_path: Path, name: str, error: type[OSError]) -> None:
-    """A folder where there is a file, or a symlink to a folder, and the other way round: all is as it was."""
+    """A tree with a directory where the guest has a file (or the reverse) changes nothing."""
     for folder in ("source/aaa", "source/sub", "source/link"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "source/plain").touch()
@@ -117,9 +117,9 @@ def test_a_tree_that_clashes_changes_nothing(there: Guest, tmp_path: Path, name:
 
 
 def test_a_mounted_file_is_written_to(there: Guest, tmp_path: Path) -> None:
-    """As a container's /etc/hosts may be one: by a write and by an upload."""
+    """A mounted file, as a container's /etc/hosts, is written to by write_text and by upload."""
     if there.inside != "/guest-files":
-        pytest.skip("only in a chroot, which has a mount of its own")
+        pytest.skip("only in a chroot, which has its own mount")
     there.machine.write_text("/mounted", "written", mode=0o640)
     assert ("written", 0o640) == (there.machine.read_text("/mounted"), stat.S_IMODE(there.machine.stat("/mounted").mode))
     (tmp_path / "file").write_text("uploaded")
@@ -132,9 +132,9 @@ def test_a_mounted_file_is_written_to(there: Guest, tmp_path: Path) -> None:
 
 
 def test_owners(there: Guest, tmp_path: Path) -> None:
-    """All of a tree gets the owner, with its modes; a folder that is there keeps its own, and gets the tree's mode."""
+    """owner= applies to all of a tree, and an existing directory keeps its owner and gets the tree's mode."""
     if os.getuid() != 0:
-        pytest.skip("only root gives files away")
+        pytest.skip("only root may change a file's owner")
     trees.make(tmp_path / "source")
     for number in (5, 6):
         there.machine.upload(tmp_path / "source", f"{there.inside}/tree", owner=f"{number}:7")
@@ -146,18 +146,18 @@ def test_owners(there: Guest, tmp_path: Path) -> None:
         assert {name: item[0] for name, item in expected.items()} == {name: item[0] for name, item in held.items()}
 
 
-def test_a_mount_is_not_copied(there: Guest) -> None:
-    """To rename it is an error, as of the kernel, and nothing is made or removed."""
+def test_a_mount_point_is_not_renamed(there: Guest) -> None:
+    """rename of a mount point raises the kernel's error, and changes nothing."""
     if there.inside != "/guest-files":
-        pytest.skip("only in a chroot, which has a mount of its own")
+        pytest.skip("only in a chroot, which has its own mount")
     with pytest.raises(OSError, match="busy"):
         there.machine.rename("/proc", f"{there.inside}/new")
     assert [] == os.listdir(there.folder)
 
 
 @pytest.mark.parametrize("name", ["\\0", "\\060", "-C", "new\nline\n", "*", "漢" * 80])
-def test_a_tree_goes_where_it_was_meant_to(there: Guest, tmp_path: Path, name: str) -> None:
-    """Whatever the folders above it are called, and into such a one; a single file and a download, too."""
+def test_a_tree_goes_to_the_right_place(there: Guest, tmp_path: Path, name: str) -> None:
+    """Trees, files and downloads go to the right place, whatever the names of the directories above it."""
     (tmp_path / "source").mkdir()
     (tmp_path / "source/file").write_text("x")
     there.machine.upload(tmp_path / "source", f"{there.inside}/{name}/{name}")
@@ -171,13 +171,13 @@ def test_a_tree_goes_where_it_was_meant_to(there: Guest, tmp_path: Path, name: s
     assert trees.held(there.folder / name).keys() == trees.held(tmp_path / name).keys()
 
 
-def test_a_tree_onto_what_is_no_folder(there: Guest, tmp_path: Path) -> None:
-    """Errors as Python's, of the fake too: a symlink that dangles leads nowhere, and a file is no folder."""
+def test_a_tree_onto_a_file_or_a_dangling_symlink(there: Guest, tmp_path: Path) -> None:
+    """An upload to a dangling symlink or onto a file raises Python's errors, on the fake too."""
     (tmp_path / "source").mkdir()
     (there.folder / "dangling").symlink_to("nowhere")
     (there.folder / "file").touch()
     with Smolvm(runner=(fake := FakeSmolvm())).machine("m") as machine:
-        fake.machines["m"].files.link("/root/dangling", "nowhere")
+        fake.machines["m"].files.symlink("/root/dangling", "nowhere")
         fake.machines["m"].files.write("/root/file", b"")
         for where, made in (("/root", machine), (there.inside, there.machine)):
             with pytest.raises(FileNotFoundError):
@@ -191,14 +191,14 @@ def test_a_tree_onto_what_is_no_folder(there: Guest, tmp_path: Path) -> None:
     assert ["dangling", "file"] == sorted(os.listdir(there.folder))
 
 
-def test_the_fake_has_a_tree_as_it_was(tmp_path: Path) -> None:
-    """FakeSmolvm, too: modes, times, contents, and over what is there."""
+def test_the_fake_keeps_a_tree_exactly(tmp_path: Path) -> None:
+    """FakeSmolvm keeps a tree's modes, times and contents, also over an existing one."""
     trees.make(tmp_path / "source")
     with Smolvm(runner=(fake := FakeSmolvm())).machine("m") as machine:
         files = fake.machines["m"].files
         machine.upload(tmp_path / "source", "/root/tree")
         machine.mkdir("/root/there", mode=0o700)
-        files.link("/root/there/plain", "/root/outside")
+        files.symlink("/root/there/plain", "/root/outside")
         machine.upload(tmp_path / "source", "/root/there")
         expected, own, found = trees.held(tmp_path / "source"), files.stat("/root/tree"), {}
         assert (0o40751, expected.pop(".")[2]) == (own.mode, own.mtime)
@@ -209,8 +209,8 @@ def test_the_fake_has_a_tree_as_it_was(tmp_path: Path) -> None:
         assert (0o700, False) == (stat.S_IMODE(files.stat("/root/there").mode), machine.exists("/root/outside"))
 
 
-def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The upload fails before anything runs."""
+def test_an_unreadable_directory_fails_the_upload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unreadable directory of the host fails the upload before anything runs."""
     (tmp_path / "source/closed").mkdir(parents=True)
     (tmp_path / "source/closed/file").touch()
     listdir = os.listdir
@@ -226,8 +226,8 @@ def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, monkeypatc
         assert not fake.machines["m"].files.exists("/root/tree")
 
 
-def test_a_tree_deeper_than_the_stack(tmp_path: Path) -> None:
-    """More folders in one another than Python has frames."""
+def test_a_tree_deeper_than_the_recursion_limit(tmp_path: Path) -> None:
+    """A tree deeper than Python's recursion limit is uploaded."""
     path = str(tmp_path / "source")
     depth = 1200
     os.makedirs(path)
@@ -242,12 +242,12 @@ def test_a_tree_deeper_than_the_stack(tmp_path: Path) -> None:
         try:
             machine.upload(path, "/root/tree")
         finally:
-            subprocess.run(["rm", "-rf", path], check=True)  # pytest could not
+            subprocess.run(["rm", "-rf", path], check=True)  # pytest cannot remove a tree this deep
         assert depth == sum(1 for _ in fake.machines["m"].files.walk("/root/tree"))
 
 
 def test_single_files_keep_mode_and_time(anybody: Guest, tmp_path: Path) -> None:
-    """Both ways; what is there gets them, too."""
+    """Single files keep mode and time both ways, over existing ones too."""
     for mode, moment in ((0o600, 10**9), (0o755, -1000), (0o444, 2**31 + 1), (0o644, 0)):
         source, inside = tmp_path / f"source {mode}", f"{anybody.inside}/file"
         source.write_text(str(mode))
@@ -265,8 +265,8 @@ def test_single_files_keep_mode_and_time(anybody: Guest, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("time", [10**11, -(10**11)])
-def test_a_time_that_cannot_be(client: Smolvm, fake: FakeRunner, tmp_path: Path, time: int) -> None:
-    """A hostile guest's: the file arrives all the same. A number that is no time in any kernel is refused."""
+def test_an_impossible_time(client: Smolvm, fake: FakeRunner, tmp_path: Path, time: int) -> None:
+    """A file with an impossible time is copied without it, and a number that is no time is refused."""
     fake.answer(["machine", "exec"], stdout=f"81a4 1 0 0 {time}\n", times=1)
     fake.answer(["machine", "exec"], stdout="x", times=1)
     fake.answer(["machine", "exec"], stdout=f"81a4 1 0 0 {time}0000\n", times=1)
@@ -277,8 +277,8 @@ def test_a_time_that_cannot_be(client: Smolvm, fake: FakeRunner, tmp_path: Path,
     assert not (tmp_path / "other").exists()
 
 
-def test_a_secret_is_never_open(there: Guest) -> None:
-    """While it arrives nobody but the guest's user may read a file. It arrives beside what it is to replace."""
+def test_an_arriving_file_is_private(there: Guest) -> None:
+    """An arriving file is readable by the guest's user only, and is written beside the one that it replaces."""
     (there.folder / "elsewhere").mkdir()
     (there.folder / "link").symlink_to("elsewhere/new")
     part = there.folder / "elsewhere/.part"
@@ -299,24 +299,24 @@ def test_a_secret_is_never_open(there: Guest) -> None:
 
 
 def test_a_device_is_written_to(there: Guest) -> None:
-    """And not replaced by a file."""
+    """A device is written to, and not replaced."""
     if os.getuid() != 0:
-        pytest.skip("only root makes devices")
+        pytest.skip("only root may create devices")
     os.mknod(there.folder / "null", 0o020666, os.makedev(1, 3))
     there.machine.write_text(f"{there.inside}/null", "gone")
     assert "" == there.machine.read_text(f"{there.inside}/null")
     assert (there.folder / "null").is_char_device()
 
 
-def test_a_file_of_the_kernels(there: Guest) -> None:
-    """It is written to: nothing can be made beside it."""
+def test_a_file_in_proc_is_written_to(there: Guest) -> None:
+    """A file in /proc is written to, since none can be created beside it."""
     there.machine.write_text("/proc/self/comm", "renamed")
     with pytest.raises(OSError, match="in the guest, '/proc/version'"):
         there.machine.write_text("/proc/version", "x")
 
 
-def test_names_are_cut_by_bytes(there: Guest) -> None:
-    """A file of the longest name there can be is written, listed and renamed; one that is hidden behind a byte, too."""
+def test_names_of_the_greatest_length(there: Guest) -> None:
+    """The longest file names are written, listed and renamed, counted in bytes, also when hidden by a leading dot."""
     name, odd = "漢" * 85, os.fsdecode(b".\xff")
     there.machine.write_text(f"{there.inside}/{name}", "x")
     there.machine.rename(f"{there.inside}/{name}", f"{there.inside}/{name[:-1]}äb")
@@ -350,8 +350,8 @@ REFUSED: list[tuple[str, Callable[[Machine, str], object]]] = [
 ]
 
 
-def test_what_a_user_may_not_do(kind: str, place: Path) -> None:
-    """PermissionError, and nothing is changed, where a guest's user is not root."""
+def test_permission_errors(kind: str, place: Path) -> None:
+    """A guest's user who is not root gets PermissionError, and nothing is changed."""
     there = guest(kind, place, user=USER)
     for name, mode, owner in (
         *(("closed", 0o700, 0), ("fixed", 0o755, 0), ("fixed/empty", 0o755, 0), ("mine", 0o755, USER)),
@@ -376,14 +376,14 @@ def test_what_a_user_may_not_do(kind: str, place: Path) -> None:
 
 
 class Stopped(BaseException):
-    """What the signal handler raises."""
+    """The exception of the signal handler."""
 
 
-# An interrupt may come between the opening of a file and what closes it.
+# An interrupt may come between the opening of a file and its `with`.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("what", ["tree", "file", "write"])
 def test_an_interrupted_upload_leaves_nothing(what: str, tmp_path: Path) -> None:
-    """Wherever the interrupt strikes: all of it is there, or nothing is."""
+    """An interrupt at any point of an upload leaves all of it or nothing."""
     there, source = guest("host", tmp_path), tmp_path / "source"
     source.mkdir()
     for number in range(20):
@@ -404,12 +404,12 @@ def test_an_interrupted_upload_leaves_nothing(what: str, tmp_path: Path) -> None
             struck -= 1
         struck += 1
         assert os.listdir(there.folder) in ([], ["new"])
-    gc.collect()  # what an interrupt has left open, while its warnings are expected
+    gc.collect()  # files that an interrupt left open, while their ResourceWarnings are expected
     assert struck
 
 
 def test_a_cancelled_upload_leaves_nothing(tmp_path: Path) -> None:
-    """Of the async twin, too: its task is cancelled as soon as something has arrived."""
+    """A cancelled async upload leaves nothing."""
     there = guest("host", tmp_path)
     (tmp_path / "source").mkdir()
     (tmp_path / "source/large").write_bytes(os.urandom(30_000_000))
@@ -430,7 +430,7 @@ def test_a_cancelled_upload_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_file_that_shrinks_while_it_is_sent(tmp_path: Path) -> None:
-    """The host's error comes out, and nothing is left in the guest."""
+    """A host file that shrinks during its upload raises, and leaves nothing in the guest."""
     there, source = guest("host", tmp_path), tmp_path / "source"
     source.mkdir()
     (source / "large").write_bytes(b"x" * 5_000_000)

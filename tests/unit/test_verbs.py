@@ -1,4 +1,4 @@
-"""The verbs that one needs now and then: what they say, what they give, and what they see to."""
+"""Verbs that few programs need: their command lines, their results, their care."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from smolkit.values.ownership import CREATION
 from tests.recorded import as_json
 from tests.samples import marked, stays_ours
 
-# What 1.32.2 said.
+# Recorded from 1.32.2.
 STATS = """{"cpu_percent": 11.9, "cpus": 1, "memory": {"available_bytes": 498003968, "cached_bytes": 12722176,
 "free_bytes": 496599040, "swap_total_bytes": 0, "swap_used_bytes": 1, "total_bytes": 538513408, "used_bytes": 40509440},
 "name": "a", "new": 1}"""
@@ -30,7 +30,7 @@ STATUS = """{"name": "a", "state": "stopped", "last_exit": {"cause": "stopped",
 
 
 def test_stats(client: Smolvm, fake: FakeRunner) -> None:
-    """Bytes and shares; what is unknown stays in raw."""
+    """stats returns bytes and shares, and keeps unknown keys in raw."""
     fake.answer(["machine", "stats"], stdout=STATS)
     stats = client.machine("a").stats()
 
@@ -46,7 +46,7 @@ def test_stats(client: Smolvm, fake: FakeRunner) -> None:
 
 
 def test_how_a_vm_ended_and_its_ports(client: Smolvm, fake: FakeRunner) -> None:
-    """From status; ls does not tell ports."""
+    """status shows how a VM ended and its ports, which ls does not show."""
     fake.answer(Status, stdout=STATUS)
     info = client.machine("a").status()
 
@@ -56,8 +56,8 @@ def test_how_a_vm_ended_and_its_ports(client: Smolvm, fake: FakeRunner) -> None:
     assert "ws://127.0.0.1:18080" == client.machine("a").url(8080, "ws")
 
 
-def test_an_engine_that_does_not_tell_ports(client: Smolvm, fake: FakeRunner) -> None:
-    """Then what this handle asked for counts, ranges taken apart; UDP has no address of this kind."""
+def test_ports_of_engines_that_do_not_show_them(client: Smolvm, fake: FakeRunner) -> None:
+    """On engines that do not show ports, url uses those of the handle, with ranges expanded and without UDP."""
     fake.answer(Status, stdout='{"name": "a"}')
     machine = client.machine("a", ports=[(1080, 80), 8080, "9000-9002:7000-7002", "53:53/udp"])
 
@@ -68,14 +68,14 @@ def test_an_engine_that_does_not_tell_ports(client: Smolvm, fake: FakeRunner) ->
 
 
 def test_a_machines_directory(client: Smolvm, fake: FakeRunner) -> None:
-    """As the engine names it."""
+    """data_dir is the directory that the engine names."""
     fake.answer(DataDir("a"), "/home/me/.cache/smolvm/vms/6497e4b3d7bed169\n")
 
     assert "/home/me/.cache/smolvm/vms/6497e4b3d7bed169" == client.machine("a").data_dir()
 
 
 def test_a_machines_disks_and_workload(client: Smolvm, fake: FakeRunner) -> None:
-    """What was asked for, as far as the engine tells."""
+    """A machine's record has its disks and workload, as far as the engine shows them."""
     told = '{"name": "a", "storage_gb": 30, "overlay_gb": null, "cmd": ["sleep", "60"], "entrypoint": []}'
     fake.answer(Status, [told, '{"name": "a"}'])
     first, second = client.machine("a").status(), client.machine("a").status()
@@ -95,15 +95,15 @@ def test_a_machines_disks_and_workload(client: Smolvm, fake: FakeRunner) -> None
         lambda client: client.checkpoint_log(),
     ],
 )
-def test_what_would_do_nothing_is_refused(client: Smolvm, fake: FakeRunner, call: Callable[[Smolvm], object]) -> None:
-    """Before anything runs."""
-    with pytest.raises(ValueError, match="needs"):
+def test_a_call_without_an_effect_is_refused(client: Smolvm, fake: FakeRunner, call: Callable[[Smolvm], object]) -> None:
+    """A call without an effect is refused before anything runs."""
+    with pytest.raises(ValueError, match="must be given"):
         call(client)
     assert [] == fake.commands
 
 
 def test_egress_events(client: Smolvm, fake: FakeRunner) -> None:
-    """Oldest first, as the engine has them."""
+    """egress_events are in the engine's order, oldest first."""
     fake.answer(
         ["machine", "egress-events"],
         stdout='[{"timestamp": "2026-01-01T00:00:00Z", "operation": "connect", "dest": "1.2.3.4:443"}, {}]',
@@ -142,8 +142,8 @@ READERS: list[Callable[[Smolvm], Any]] = [
 
 @pytest.mark.parametrize("junk", JUNK, ids=range(len(JUNK)))
 @pytest.mark.parametrize("read", READERS, ids=range(len(READERS)))
-def test_nonsense_is_a_value_or_a_typed_error(read: Callable[[Smolvm], Any], junk: str) -> None:
-    """An engine of tomorrow, or a broken one: never a traceback of ours."""
+def test_a_malformed_answer_is_a_value_or_a_typed_error(read: Callable[[Smolvm], Any], junk: str) -> None:
+    """Unknown or malformed answers are a value or a typed error."""
     fake = FakeRunner()
     fake.answer([], stdout=junk.encode("utf-8", "surrogateescape"))
     with suppress(errors.UnknownEngineError):
@@ -152,7 +152,7 @@ def test_nonsense_is_a_value_or_a_typed_error(read: Callable[[Smolvm], Any], jun
 
 @pytest.mark.parametrize("wrong", [7, "x", None, True, [1], {"a": 1}, -1, 10**30], ids=str)
 def test_wrong_types_are_none(client: Smolvm, fake: FakeRunner, wrong: object) -> None:
-    """Every key of a record may be anything."""
+    """Record values of wrong types are None."""
     keys = ("state", "cpus", "memory_mib", "created_at", "pid", "image", "network", "labels", "parent_machine")
     more = ("allowed_cidrs", "allowed_hosts", "last_exit", "published_ports")
     fake.answer(Ls(), stdout=json.dumps([{"name": "m", **dict.fromkeys((*keys, *more), wrong)}]))
@@ -165,7 +165,7 @@ def test_wrong_types_are_none(client: Smolvm, fake: FakeRunner, wrong: object) -
 
 
 def test_a_branch_is_labelled_as_its_own(client: Smolvm, fake: FakeRunner) -> None:
-    """With a creation of its own, by which it is told from its source and from later machines; and deleted at the end."""
+    """A branch has a creation label of its own, which tells it from others, and is deleted at the end."""
     stays_ours(fake)
     fake.answer(["machine"])
     with client.machine("source", branchable=True) as source, source.branch("twig", labels={"team": "ci"}) as twig:
@@ -180,7 +180,7 @@ def test_a_branch_is_labelled_as_its_own(client: Smolvm, fake: FakeRunner) -> No
 
 
 def test_a_branch_that_fails_leaves_nothing(client: Smolvm, fake: FakeRunner) -> None:
-    """Nor does one that is interrupted; a name that is taken is not touched."""
+    """A branch that fails or is interrupted leaves nothing, and a name that is taken is not touched."""
     fake.answer(Branch, returncode=1, stderr=as_json("CONFIG_ERROR", "create machine: machine 'b' already exists"), times=1)
     fake.answer(Branch, error=KeyboardInterrupt())
     fake.answer(Ls(), "[]", times=1)
@@ -197,8 +197,8 @@ def test_a_branch_that_fails_leaves_nothing(client: Smolvm, fake: FakeRunner) ->
     assert [Branch, Branch, Ls, Branch, Ls, Delete] == [type(command) for command in fake.commands]
 
 
-def test_several_branches_of_one_moment(client: Smolvm, fake: FakeRunner) -> None:
-    """One call; their handles delete them."""
+def test_branch_many(client: Smolvm, fake: FakeRunner) -> None:
+    """branch_many is one call, and its handles delete the branches."""
     stays_ours(fake)
     fake.answer(["machine"])
     children = client.machine("a").branch_many(3, "b", no_wait_ready=True)
@@ -215,7 +215,7 @@ def test_several_branches_of_one_moment(client: Smolvm, fake: FakeRunner) -> Non
 
 
 def test_update_reads_allow_lists_back(client: Smolvm, fake: FakeRunner) -> None:
-    """What is busy is tried again; a list that was not recorded is an error."""
+    """update tries again while busy, and raises if an allow list was not recorded."""
     fake.answer(Update, returncode=1, stderr=as_json("SMOLVM_ERROR", "database error: database is locked"), times=1)
     fake.answer(Ls(), stdout='[{"name": "m", "allowed_cidrs": ["10.0.0.0/8"]}]')
     fake.answer(["machine"])
@@ -229,7 +229,7 @@ def test_update_reads_allow_lists_back(client: Smolvm, fake: FakeRunner) -> None
 
 
 def test_an_ephemeral_machine_that_fails_is_waited_for(client: Smolvm, fake: FakeRunner) -> None:
-    """The engine removes it; its first line names it, and is no part of the guest's output."""
+    """run waits until the engine has removed its machine, and takes the engine's first line out of the output."""
     first = "Starting ephemeral machine (vm-9c10cd20)...\n"
     boot = as_json("SMOLVM_ERROR", "agent operation failed: start machine: x (boot process exited (code 0) before)")
     fake.answer(Run, returncode=3, stdout="out", stderr=f"{first}err", times=1)
@@ -244,7 +244,7 @@ def test_an_ephemeral_machine_that_fails_is_waited_for(client: Smolvm, fake: Fak
 
 
 def test_logs_of_older_engines_are_the_console(tmp_path: Path) -> None:
-    """Which have no verb for it."""
+    """On older engines without `logs`, the logs are the console."""
     (tmp_path / "agent-console.log").write_text("one\ntwo\nthree\n")
     fake = FakeRunner("1.27.3")
     fake.answer(DataDir, stdout=f"{tmp_path}\n")
@@ -254,7 +254,7 @@ def test_logs_of_older_engines_are_the_console(tmp_path: Path) -> None:
 
 
 def test_files_that_verbs_write_are_whole(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
-    """Their absolute paths come out."""
+    """Verbs that write a file return its absolute path, and leave no partial file."""
     fake.answer([])
     assert os.path.abspath("x.smolcheckpoint") == client.machine("m").checkpoint("x.smolcheckpoint")
     assert os.path.abspath("x") == client.pack_pull("localhost/x", "x")
@@ -262,7 +262,7 @@ def test_files_that_verbs_write_are_whole(client: Smolvm, fake: FakeRunner, tmp_
 
 
 def test_small_verbs(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
-    """Each is one call, with the words it is given."""
+    """Each small verb is one call with its arguments."""
     fake.answer([], stdout="said\n")
     machine = client.machine("m")
     machine.mount(tmp_path, "/mnt", read_only=True)
@@ -289,7 +289,7 @@ def test_small_verbs(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
         "machine resume --name m",
         "machine monitor --interval 1 --name m",
     ] == [" ".join(argv) for argv in fake.argvs[:5]]
-    with pytest.raises(ValueError, match="begins with '-'"):
+    with pytest.raises(ValueError, match="must not begin with '-'"):
         client.pack_push("p", "--help")
     with pytest.raises(ValueError, match="':'"):
         machine.mount("/a:b", "/mnt")
@@ -298,7 +298,7 @@ def test_small_verbs(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
 
 
 def test_a_branch_of_unknown_outcome_touches_no_machine_of_another() -> None:
-    """Engines that cannot label a branch give no proof that what has the name is ours: it stays, and a note says so."""
+    """A branch of unknown outcome on engines without labels is left alone, with a note, since it may be another's."""
     fake = FakeRunner("1.20.2")
     fake.answer(Branch, returncode=-9)
     fake.answer(Ls(), '[{"name": "b", "created_at": 1}]')
@@ -310,8 +310,8 @@ def test_a_branch_of_unknown_outcome_touches_no_machine_of_another() -> None:
 
 
 @pytest.mark.parametrize("how", ["machine", "start"])
-def test_the_end_of_a_block_deletes_nothing_from_under_branches(how: str) -> None:
-    """On engines that would: the source of a branch that lives stays, and the error names the branch."""
+def test_the_end_of_a_block_keeps_a_source_of_branches(how: str) -> None:
+    """The end of a block keeps a machine with living branches, and the error names them."""
     fake = FakeRunner("1.20.2")
     fake.answer(Ls(), '[{"name": "golden"}, {"name": "twig", "parent_machine": "golden"}]')
     stays_ours(fake)
@@ -325,8 +325,8 @@ def test_the_end_of_a_block_deletes_nothing_from_under_branches(how: str) -> Non
     assert Delete not in [type(command) for command in fake.commands]
 
 
-def test_the_body_wins_over_a_look_that_fails() -> None:
-    """Where it is not known whether branches live, the machine stays, and a note says so."""
+def test_the_bodys_exception_wins_over_a_failed_look() -> None:
+    """If a look for branches fails, the machine is kept, and a note on the body's exception says so."""
     fake = FakeRunner("1.20.2")
     fake.answer(Ls(), returncode=1, stderr="Error: database error: broken\n")
     fake.answer(Status, returncode=1, stderr="Error: database error: broken\n")
@@ -336,14 +336,14 @@ def test_the_body_wins_over_a_look_that_fails() -> None:
 
     assert Delete not in [type(command) for command in fake.commands]
     assert "broken" in caught.value.__notes__[0]
-    assert "machine 'golden' is left: it is not known whether" in caught.value.__notes__[0]
+    assert "machine 'golden' is left: it could not be checked whether" in caught.value.__notes__[0]
 
 
 class Interrupted(FakeRunner):
-    """A fake whose branch meets a Ctrl-C, and ends well."""
+    """A fake whose branch is interrupted and completes."""
 
     def execute(self, invocation: Invocation) -> Completed:
-        """As the real runner does with what is to be finished."""
+        """Raise InterruptedCall after the call, as the real runner does."""
         completed = super().execute(invocation)
         if "branch" in invocation.argv:
             raise InterruptedCall(completed, KeyboardInterrupt())
@@ -351,7 +351,7 @@ class Interrupted(FakeRunner):
 
 
 def test_an_interrupt_during_several_branches_leaves_none() -> None:
-    """The call ends, then all of them go, and the interrupt comes out."""
+    """An interrupted branch_many completes, deletes all branches, and raises the interrupt."""
     fake = Interrupted()
     fake.answer(["machine"])
     with pytest.raises(KeyboardInterrupt):
@@ -361,7 +361,7 @@ def test_an_interrupt_during_several_branches_leaves_none() -> None:
 
 
 def test_several_branches_of_unknown_outcome(client: Smolvm, fake: FakeRunner) -> None:
-    """Nothing is touched, and a note names what may be there."""
+    """A branch_many of unknown outcome touches nothing, and a note names what may exist."""
     fake.answer(Branch, returncode=-9)
     with pytest.raises(errors.EngineDiedError) as caught:
         client.machine("a").branch_many(3, "b")
@@ -369,8 +369,8 @@ def test_several_branches_of_unknown_outcome(client: Smolvm, fake: FakeRunner) -
     assert ([Branch], True) == ([type(command) for command in fake.commands], "'b-0' to 'b-2'" in caught.value.__notes__[0])
 
 
-def test_an_ephemeral_machine_is_waited_for_after_it_served(client: Smolvm, fake: FakeRunner) -> None:
-    """The engine's record may outlive its call (1.32.2). Only a first line names it."""
+def test_an_ephemeral_machine_is_waited_for_after_its_command(client: Smolvm, fake: FakeRunner) -> None:
+    """run waits for the record of its machine to disappear (1.32.2), if a first line named it."""
     fake.answer(Run, stderr="Starting ephemeral machine (vm-9c10cd20)...\nerr", times=1)
     fake.answer(Run, stderr="forged\nStarting ephemeral machine (vm-00000000)...\n", times=1)
     fake.answer(Run, returncode=1, stderr="x\nStarting ephemeral machine (vm-00000000)...\n" + as_json("X", "it broke"))

@@ -1,4 +1,4 @@
-"""Whose failure is it, and which: the table of phrases, and the decision."""
+"""The verdict: whether a failure is the engine's or the guest's, and which one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from smolkit import SmolvmError, errors
+from smolkit.commands import Exec, GuestCommand, PackRun, Run, Script, Shell, Spawn, Terminal
+from smolkit.commands.dialect import Dialect
 from smolkit.commands.failures import PHRASES, verdict
 from smolkit.values import Completed
 from tests.recorded import NOTE, RECORDED, as_json
+from tests.samples import commands
 
 JSON = ("--error-format", "json", "machine", "exec", "--name", "m", "-i", "--", "prog")
 TEXT = ("machine", "exec", "--name", "m", "--", "prog")
@@ -25,8 +28,8 @@ def judge(
 
 
 @pytest.mark.parametrize(("version", "how", "stderr", "error"), RECORDED)
-def test_what_real_engines_said(version: str, how: str, stderr: str, error: type[SmolvmError]) -> None:
-    """Each recorded text is its typed error, with the engine's own words first in its text."""
+def test_recorded_failures_are_typed_errors(version: str, how: str, stderr: str, error: type[SmolvmError]) -> None:
+    """Each recorded text of a real engine gives its typed error, with the engine's message first."""
     found = verdict(Completed(("machine", "verb"), 1, stderr=stderr.encode()))
 
     assert type(found) is error
@@ -38,25 +41,25 @@ def test_what_real_engines_said(version: str, how: str, stderr: str, error: type
 
 
 @pytest.mark.parametrize(("pattern", "error"), PHRASES)
-def test_every_phrase_was_heard(pattern: str, error: type[SmolvmError]) -> None:
-    """No pattern without a recording from a real engine."""
-    assert [row for row in RECORDED if row[3] is error and re.search(pattern, said(row[2]), re.MULTILINE)]
+def test_every_pattern_has_a_recording(pattern: str, error: type[SmolvmError]) -> None:
+    """Every pattern has a recording from a real engine."""
+    assert [row for row in RECORDED if row[3] is error and re.search(pattern, message_of(row[2]), re.MULTILINE)]
 
 
-def said(stderr: str) -> str:
-    """The engine's words in a recording, whichever way it wrote them."""
+def message_of(stderr: str) -> str:
+    """The engine's message in a recording, in either format."""
     return "\n".join(re.findall(r'(?:Error: |error: |"message":")(.*)', stderr))
 
 
 @pytest.mark.parametrize("code", [3, 42, 126, 127, 137, 254])
 def test_a_status_that_the_engine_never_has_is_the_guests(code: int) -> None:
-    """Whatever the guest wrote."""
+    """A status that the engine never has is the guest's, whatever was written."""
     assert None is judge(JSON, code, b"out", LINE)
     assert None is judge(TEXT, code, b"", b"Error: vm not found: m\n")
 
 
-def test_exit_1_is_the_engines_where_its_line_is_last() -> None:
-    """Engines that speak JSON: the last line of stderr decides, after output too, and glued to the guest's half line."""
+def test_exit_1_is_the_engines_if_stderr_ends_with_its_error() -> None:
+    """With JSON errors, exit 1 is the engine's if stderr ends with its error, also glued to a guest's half line."""
     for before in (b"", b"the guest's\n", b"half a line", NOTE.encode()):
         assert isinstance(judge(JSON, 1, b"out", before + LINE), errors.ConnectionLostError)
 
@@ -78,7 +81,7 @@ def test_exit_1_is_the_engines_where_its_line_is_last() -> None:
     ],
 )
 def test_exit_1_is_the_guests_otherwise(stderr: bytes) -> None:
-    """A guest that prints something like it, or anything else, exits 1 by itself."""
+    """Exit 1 is the guest's if stderr only resembles an engine's error."""
     assert None is judge(JSON, 1, b"", stderr)
 
 
@@ -95,8 +98,8 @@ def test_exit_1_is_the_guests_otherwise(stderr: bytes) -> None:
         (b"", LINE, False),
     ],
 )
-def test_exit_1_of_engines_that_speak_text(out: bytes, err: bytes, *, engine: bool) -> None:
-    """The engine's, where stdout is empty and stderr is made of nothing but its own words."""
+def test_exit_1_without_json_errors(out: bytes, err: bytes, *, engine: bool) -> None:
+    """Without JSON errors, exit 1 is the engine's if stdout is empty and stderr has only its messages."""
     assert engine == (judge(TEXT, 1, out, err) is not None)
 
 
@@ -113,7 +116,7 @@ def test_exit_1_of_engines_that_speak_text(out: bytes, err: bytes, *, engine: bo
     ],
 )
 def test_exit_255_of_image_machines(err: bytes, error: type) -> None:
-    """crun's one line about the program that was asked (1.9.1, 1.32.2); all else is the guest's own 255."""
+    """Exit 255 of an image machine is crun's if its one line names the program (1.9.1, 1.32.2), else the guest's."""
     assert error is type(judge(JSON, 255, b"", err))
     assert None is judge(JSON, 255, b"out", err)
 
@@ -123,7 +126,7 @@ def test_exit_255_of_image_machines(err: bytes, error: type) -> None:
     [(124, 2.1, 2.0, True), (124, 1.9, 2.0, False), (124, 99.0, None, False), (0, 2.1, 2.0, False), (137, 2.1, 2.0, False)],
 )
 def test_a_timeout_is_124_and_the_time(code: int, duration: float, timeout: float | None, *, timed_out: bool) -> None:
-    """The guest's own 124, before the time is up or without a bound, is data."""
+    """Status 124 is a timeout if the time is over, else the guest's own."""
     found = judge(JSON, code, b"part", b"err\ncommand timed out after 2000ms", timeout, duration=duration)
 
     assert timed_out == isinstance(found, errors.ExecTimeoutError)
@@ -131,13 +134,13 @@ def test_a_timeout_is_124_and_the_time(code: int, duration: float, timeout: floa
         assert ("part", "err", 2.0, True) == (found.stdout, found.stderr, found.timeout, found.guest_ended)
 
 
-def test_older_engines_time_out_without_a_word() -> None:
-    """Up to 1.9.1 a timeout left no text: the clock decides."""
+def test_a_timeout_of_older_engines_is_silent() -> None:
+    """Engines up to 1.9.1 print nothing at a timeout, so the duration decides."""
     assert isinstance(judge(TEXT, 124, b"part", b"", 2.0, duration=2.4), errors.ExecTimeoutError)
 
 
-def test_the_hosts_bound() -> None:
-    """An exec that the host had to end is a timeout whose command may still run; another call is an engine's timeout."""
+def test_the_hosts_timeout() -> None:
+    """The host's timeout is ExecOutcomeUnknownError for exec, as the command may still run, else EngineTimeoutError."""
     found = judge(JSON, -15, b"part", b"", 2.0, duration=32.0, ended_by="timeout")
 
     assert isinstance(found, errors.ExecOutcomeUnknownError)
@@ -148,12 +151,12 @@ def test_the_hosts_bound() -> None:
 
 
 def test_an_engine_that_was_killed() -> None:
-    """A negative status is never the guest's."""
+    """A negative status is an engine that was killed, and never the guest's."""
     assert isinstance(judge(JSON, -9), errors.EngineDiedError)
 
 
 def test_too_much_output() -> None:
-    """A runner that cut the output says so."""
+    """Output that the runner cut off raises OutputLimitError."""
     assert isinstance(judge(JSON, -15, b"y" * 9, ended_by="output limit"), errors.OutputLimitError)
 
 
@@ -164,7 +167,7 @@ _GUESTS = (
 
 
 def test_exit_2_is_a_usage_error_only_of_the_engines_own_usage() -> None:
-    """Guests run programs that print the same kind of text for a usage of their own."""
+    """Exit 2 is a usage error only with the engine's own usage text, since guests print similar ones."""
     assert isinstance(judge(JSON, 2, b"", _OWN), errors.UsageError)
     assert None is judge(JSON, 2, b"", _GUESTS)
     assert None is judge(JSON, 2, b"out", _OWN)
@@ -173,7 +176,7 @@ def test_exit_2_is_a_usage_error_only_of_the_engines_own_usage() -> None:
     )
     assert isinstance(usage, errors.UsageError)
     assert "unexpected argument 'x' found" == usage.message
-    assert "please report it" in str(usage)
+    assert "please report this text" in str(usage)
 
 
 _TIMEOUT = "error: invalid value '{}' for '{} <DURATION>': time unit needed\n\nFor more information, try '--help'.\n"
@@ -181,8 +184,8 @@ _TIMEOUT = "error: invalid value '{}' for '{} <DURATION>': time unit needed\n\nF
 
 @pytest.mark.parametrize("words", ["machine exec", "machine run", "pack run"])
 @pytest.mark.parametrize("opening", [(), ("--error-format", "json")])
-def test_exit_2_of_whatever_runs_a_command(words: str, opening: tuple[str, ...]) -> None:
-    """The usage is the verb's own, or the wrong flag and value are those that were said; else it is a result."""
+def test_exit_2_of_exec_and_run(words: str, opening: tuple[str, ...]) -> None:
+    """Exit 2 of exec or run is a usage error if it names the verb or the passed flag and value, else a result."""
     argv = (*opening, *words.split(), "--timeout", "5s", "--user=-x", "--", "prog", "--level", "m")
     own = _OWN.replace(b"machine exec", words.encode())
     rows = [
@@ -199,14 +202,54 @@ def test_exit_2_of_whatever_runs_a_command(words: str, opening: tuple[str, ...])
     assert None is judge(argv, 2, b"out", own)
 
 
-def test_a_failure_without_a_word() -> None:
-    """Nothing is made up: the status is all there is."""
+def test_a_failure_without_output() -> None:
+    """A failure without output has only its status."""
     found = verdict(Completed(("machine", "ls"), 101))
 
     assert isinstance(found, errors.UnknownEngineError)
-    assert "exited with status 101 and said nothing" in str(found)
+    assert "exited with status 101 without a message" in str(found)
 
 
 def test_success_is_no_failure() -> None:
-    """Exit 0 is success, whatever stands on stderr: engines warn there."""
+    """Exit 0 is success, whatever stderr has, since engines print warnings."""
     assert None is verdict(Completed(("machine", "start"), 0, stderr=b"WARN agent ready via SOCKET FALLBACK\n"))
+
+
+GUESTS = {type(command): command for command in commands() if isinstance(command, GuestCommand)}
+OF_THE_ENGINE = as_json("NOT_FOUND", "vm not found: m").encode()
+
+
+@pytest.mark.parametrize("command", GUESTS.values(), ids=lambda command: type(command).__name__)
+def test_every_command_of_the_guest_tells_the_engines_failure_from_the_guests_status(command: GuestCommand[Any]) -> None:
+    """Every command of the guest returns the guest's exit status, and raises the engine's failure."""
+    argv = command.argv(Dialect.of("1.32.2"))
+    ended = Completed(argv, 3, b"out", b"err")
+
+    with pytest.raises(errors.MachineNotFoundError):
+        command.read(Completed(argv, 1, b"", OF_THE_ENGINE))
+    if type(command) in {Spawn, Script}:  # no program has ended yet; a status of a script is an error about a file
+        assert isinstance(command.failure(ended), errors.SmolvmError)
+    else:
+        assert command.failure(ended) is None
+        assert "3" in str(command.read(ended))
+
+
+def test_the_guests_timeout_bounds_the_call_the_same_way_in_each_command() -> None:
+    """The host timeout is 30 s more than the guest's, and 900 s more again where a machine is booted first."""
+    run = {"timeout": 2, "input": "x"}
+    bounds = [
+        Exec("m", ["true"], timeout=2).bound,
+        Run.of(None, run, command=["true"]).bound,
+        PackRun.of(None, run, command=["true"]).bound,
+        Exec("m", ["true"]).bound,
+        Shell("m").bound,
+    ]
+
+    assert [32, 932, 932, None, None] == bounds
+
+
+def test_a_command_that_is_left_running_takes_no_timeout() -> None:
+    """A spawned command, and one in a terminal, accepts no timeout, since nobody waits for its end."""
+    for kind in (Spawn, Terminal):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'timeout'"):
+            kind("m", ["true"], timeout=3)  # type: ignore[call-arg]

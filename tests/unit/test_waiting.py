@@ -1,4 +1,4 @@
-"""Turns that threads and tasks wait for."""
+"""The gate at which threads and tasks wait for their turn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.processes import LONGEST, until
 
 
 def hold(gate: Gate) -> Callable[[], None]:
-    """Has another thread take a place, which it gives back when this is called."""
+    """Let another thread take a place, which calling the result frees."""
     taken, enough = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -44,7 +44,7 @@ def hold(gate: Gate) -> Callable[[], None]:
 
 
 def test_turns_come_in_order() -> None:
-    """Who waits longer is first; a place that is free is taken at once."""
+    """Places are given in the order of waiting, and a free one at once."""
     gate, came = Gate(1), []
     release = hold(gate)
 
@@ -65,22 +65,22 @@ def test_turns_come_in_order() -> None:
     assert [0, 1, 2, 3, 4] == came
 
 
-def test_no_bound_is_no_wait() -> None:
-    """None lets everybody through."""
+def test_no_limit_is_no_wait() -> None:
+    """A gate without a limit lets everybody through."""
     gate = Gate(None)
     for _ in range(1000):
         gate.acquire(ticket := Ticket(), 0)
     gate.release(ticket)
 
 
-def test_who_is_interrupted_takes_no_place(ctrl_c: None) -> None:
-    """Ctrl-C while it waits: the others go on as if it had not come."""
+def test_an_interrupted_waiter_takes_no_place(ctrl_c: None) -> None:
+    """A waiter that is interrupted takes no place, and the others proceed."""
     gate = Gate(1)
     release = hold(gate)
 
     def interrupt() -> None:
         until(lambda: len(gate._line) > 1)
-        time.sleep(0.05)  # from there to its wait
+        time.sleep(0.05)  # lets it get from there to its wait
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
@@ -93,8 +93,8 @@ def test_who_is_interrupted_takes_no_place(ctrl_c: None) -> None:
     gate.acquire(Ticket(), 0)
 
 
-def test_a_wait_has_a_bound() -> None:
-    """Who does not get its turn in time takes no place, and nobody else's."""
+def test_a_wait_has_a_timeout() -> None:
+    """A waiter whose time is over takes no place of its own or of others."""
     gate = Gate(1)
     release = hold(gate)
     with pytest.raises(errors.QueueTimeoutError, match=r"within 0\.05 s; nothing was run"), gate.turn(0.05):
@@ -104,8 +104,8 @@ def test_a_wait_has_a_bound() -> None:
         pass
 
 
-def test_a_call_that_waits_for_itself_is_an_error() -> None:
-    """All places are taken by calls below it on the stack of its thread, or by its own task: it is told at once."""
+def test_a_call_that_waits_for_itself_is_a_deadlock() -> None:
+    """A call that could only wait for calls below it in its own thread or task raises DeadlockError at once."""
     gate = Gate(2)
     with gate.turn(), gate.turn(), pytest.raises(errors.DeadlockError, match="one of 2 places"), gate.turn():
         pass
@@ -124,7 +124,7 @@ def test_a_call_that_waits_for_itself_is_an_error() -> None:
         tasks = [asyncio.create_task(in_loop(sleepy)) for _ in range(5)]
         while len(gate._line) < 5:
             await checkpoint()
-        with pytest.raises(errors.DeadlockError), gate.turn():  # it would stop the loop, and all of its tasks
+        with pytest.raises(errors.DeadlockError), gate.turn():  # a wait would stop the loop, and all of its tasks
             pass
         await asyncio.gather(*tasks)
 
@@ -134,7 +134,7 @@ def test_a_call_that_waits_for_itself_is_an_error() -> None:
 
 
 def test_a_thread_waits_for_another_one_that_has_a_place() -> None:
-    """A place of its own does not make it a deadlock, as long as another's will come free."""
+    """A thread that has a place may wait for another thread's without DeadlockError."""
     gate = Gate(2)
     release = hold(gate)
     with gate.turn():
@@ -143,8 +143,8 @@ def test_a_thread_waits_for_another_one_that_has_a_place() -> None:
             pass
 
 
-def test_a_holder_that_is_over_is_passed_over() -> None:
-    """Who tells nobody that it goes is looked at while others wait; its late leave takes nobody's place."""
+def test_an_ended_holder_is_skipped() -> None:
+    """A holder that ended without leaving is skipped when others wait, and its late leave takes no place."""
     gate, over = Gate(1), threading.Event()
     ticket = Ticket(over.is_set)
     gate.acquire(ticket)
@@ -156,7 +156,7 @@ def test_a_holder_that_is_over_is_passed_over() -> None:
 
 
 def test_a_forked_child_has_all_places() -> None:
-    """What the threads of its parent hold is not held in it."""
+    """A forked child has all places, since its parent's threads do not exist there."""
     gate = Gate(1)
     release = hold(gate)
     child = os.fork()
@@ -168,12 +168,12 @@ def test_a_forked_child_has_all_places() -> None:
     release()
 
 
-def test_an_exception_at_any_line_costs_no_place() -> None:
-    """A signal handler's, while a turn is taken, waited for or given back: all places are there afterwards."""
+def test_an_exception_at_any_line_loses_no_place() -> None:
+    """A signal handler's exception at any line of a turn loses no place."""
     gate, moment, taken = Gate(1), 0, threading.Event()
 
     class Struck(Exception):  # noqa: N818
-        """What the handler raises."""
+        """The exception of the handler."""
 
     def is_struck_at(moment: int) -> bool:
         lines = 0
@@ -209,8 +209,8 @@ def test_an_exception_at_any_line_costs_no_place() -> None:
     assert taken.is_set()
 
 
-def test_a_turn_that_came_too_late_goes_on_to_the_next() -> None:
-    """A task that is cancelled just as its turn comes leaves the place to others."""
+def test_a_turn_of_a_cancelled_task_goes_to_the_next() -> None:
+    """A task that is cancelled as its turn comes passes the place on."""
 
     async def main() -> None:
         def turn() -> None:
@@ -231,8 +231,8 @@ def test_a_turn_that_came_too_late_goes_on_to_the_next() -> None:
     asyncio.run(main())
 
 
-def test_an_event_loop_that_is_gone_is_passed_over() -> None:
-    """Its waiting task can take no turn: the next one does."""
+def test_a_waiter_of_a_closed_event_loop_is_skipped() -> None:
+    """A waiting task whose event loop is gone is skipped."""
     gate = Gate(1)
     release = hold(gate)
     loop = asyncio.new_event_loop()

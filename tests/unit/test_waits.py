@@ -1,4 +1,4 @@
-"""Waiting until something in the guest is ready."""
+"""wait_until, in all its forms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from smolkit.commands import DataDir, Exec
 from smolkit.testing import FakeRunner
 from tests.recorded import as_json
 
-# What 1.32.2 with `nc -l -p 8080` in it showed; the other port is a connection, not a listener.
+# Recorded from 1.32.2 with `nc -l -p 8080` in it. The other port is a connection, not a listener.
 TCP = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F91 00000000:0000 01 00000000:00000000 00:00000000 00000000     0        0 120 1 000000004ef6542a 100
@@ -30,7 +30,7 @@ NOT_FOUND: dict[str, Any] = {
 
 
 def test_a_command_that_succeeds_at_last(client: Smolvm, fake: FakeRunner) -> None:
-    """It may fail, be missing, or hang before; pauses grow, and each try has the time that is left."""
+    """A command is tried until it succeeds, with growing pauses, each try within the time that is left."""
     fake.answer(Exec, returncode=1, times=1)
     fake.answer(Exec, **NOT_FOUND, times=1)
     fake.answer(Exec, returncode=124, duration=99, stderr="\ncommand timed out after 9700ms", times=1)
@@ -44,18 +44,18 @@ def test_a_command_that_succeeds_at_last(client: Smolvm, fake: FakeRunner) -> No
 
 
 def test_a_path_that_appears(client: Smolvm, fake: FakeRunner) -> None:
-    """Asked with `test -e`; the path must be absolute."""
+    """A path is tested with `test -e`, and must be absolute."""
     fake.answer(Exec, returncode=1, times=1)
     fake.answer(Exec)
     client.machine("m").wait_until(path="/run/ready")
 
     assert Exec("m", ["test", "-e", "/run/ready"], timeout=60) == fake.commands[0]
-    with pytest.raises(ValueError, match="path is not absolute"):
+    with pytest.raises(ValueError, match="path must be an absolute path"):
         client.machine("m").wait_until(path="run/ready")
 
 
 def test_a_port_that_something_listens_on(client: Smolvm, fake: FakeRunner) -> None:
-    """IPv4 or IPv6; a connection from such a port is no listener. No IPv6 in the guest is no failure."""
+    """A port is found on IPv4 or IPv6 (which a guest may lack), and a connection from such a port is not a listener."""
     fake.answer(Exec, stdout=TCP.splitlines()[0], returncode=1, stderr="cat: can't open '/proc/net/tcp6'", times=1)
     fake.answer(Exec, stdout=TCP)
     fake.answer(DataDir, stdout="/nowhere\n")
@@ -67,8 +67,8 @@ def test_a_port_that_something_listens_on(client: Smolvm, fake: FakeRunner) -> N
         machine.wait_until(port=8081, timeout=2)
 
 
-def test_what_never_comes_is_an_error_with_the_logs(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
-    """Also a TimeoutError; without any logs it is the same."""
+def test_a_timeout_has_the_logs(client: Smolvm, fake: FakeRunner, tmp_path: Path) -> None:
+    """A timeout is also a TimeoutError and has the machine's logs, if there are any."""
     (tmp_path / "agent-console.log").write_text("out of memory\x1b[2J\n")
     fake.answer(Exec, returncode=1)
     fake.answer(DataDir, stdout=f"{tmp_path}\n", times=1)
@@ -85,7 +85,7 @@ def test_what_never_comes_is_an_error_with_the_logs(client: Smolvm, fake: FakeRu
 
 
 def test_a_machine_that_does_not_run_is_not_waited_for(client: Smolvm, fake: FakeRunner) -> None:
-    """Nor is a guest without the program that is needed to look."""
+    """A stopped machine, or a guest without the needed program, raises at once."""
     fake.answer(
         Exec,
         returncode=1,
@@ -106,14 +106,14 @@ class Growing(FakeRunner):
     parts: Iterator[bytes] = iter(())
 
     def read_log(self, path: str, start: int) -> bytes:
-        """Reads on."""
+        """The logs so far, from an offset."""
         with open(path, "ab") as file:
             file.write(next(self.parts, b"") if path.endswith("workload.log") and start >= 0 else b"")
         return super().read_log(path, start)
 
 
 def logged(tmp_path: Path, parts: list[bytes], pattern: str | re.Pattern[str]) -> FakeRunner:
-    """Waits for the pattern in a log that grows by these parts."""
+    """Wait for the pattern in logs that grow by these pieces."""
     fake = Growing()
     fake.parts = iter(parts)
     fake.answer(DataDir, stdout=f"{tmp_path}\n")
@@ -122,7 +122,7 @@ def logged(tmp_path: Path, parts: list[bytes], pattern: str | re.Pattern[str]) -
 
 
 def test_a_line_of_the_logs(tmp_path: Path) -> None:
-    """Read on from where it was, lines that come in parts put together, what is no UTF-8 replaced."""
+    """A log pattern matches lines that arrive in pieces, from where the last look ended, with invalid UTF-8 replaced."""
     fake = logged(tmp_path, [b"booting\nlisten", b"", b"ing on \xff 80", b"", b"80\n", b""], r"^listening on . 8080$")
 
     assert 2 == len(fake.pauses)
@@ -131,22 +131,22 @@ def test_a_line_of_the_logs(tmp_path: Path) -> None:
     logged(tmp_path, [b"READY"], re.compile("ready", re.IGNORECASE))
 
 
-def test_a_command_that_names_the_words_is_no_sign_of_them(tmp_path: Path) -> None:
-    """The agent's log has the command lines of exec."""
+def test_a_command_line_in_the_log_does_not_match(tmp_path: Path) -> None:
+    """A command line in the agent's log does not match a log pattern."""
     said = b'{"timestamp":"2026","fields":{"command":"[\\"grep\\", \\"ready\\"]"}}\n'
 
     with pytest.raises(errors.WaitTimeoutError, match="no line of its logs matched 'ready' within 5 s"):
         logged(tmp_path, [said], "ready")
 
 
-def test_a_guest_that_writes_without_end_times_out(tmp_path: Path) -> None:
-    """It can neither hold the wait for ever nor fill the host's memory."""
+def test_an_endless_writer_times_out(tmp_path: Path) -> None:
+    """A guest that writes endlessly ends the wait at its timeout, in bounded memory."""
     with pytest.raises(errors.WaitTimeoutError):
         logged(tmp_path, [b"x" * 2**17] * 400, "ready")
 
 
 @pytest.mark.parametrize("given", [{}, {"port": 80, "path": "/x"}])
-def test_one_thing_is_waited_for(client: Smolvm, given: dict[str, Any]) -> None:
-    """None, or several, is a mistake."""
+def test_exactly_one_condition_is_needed(client: Smolvm, given: dict[str, Any]) -> None:
+    """wait_until without a condition, or with several, is refused."""
     with pytest.raises(ValueError, match="one of command=, path=, port= and log="):
         client.machine("m").wait_until(**given)

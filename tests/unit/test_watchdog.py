@@ -1,4 +1,4 @@
-"""The watchdog: owners that end in every way, and what becomes of their machines, their watchdog and everybody else's."""
+"""The watchdog: what becomes of an owner's machines, its watchdog and other machines, however the owner ends."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ HOLDING = BEGIN + "machine = client.machine('m').__enter__(); ready()\n"
 
 
 def command(engine: PretendEngine, code: str) -> tuple[list[str], dict[str, str]]:
-    """Words and environment of an owner; the latter marks its watchdog."""
+    """The owner's command line and environment, which marks its watchdog."""
     return [sys.executable, "-c", code, str(engine.program)], {
         "PATH": f"{engine.folder}:/usr/bin:/bin",
         "XDG_CACHE_HOME": str(engine.folder),
@@ -48,7 +48,7 @@ def command(engine: PretendEngine, code: str) -> tuple[list[str], dict[str, str]
 
 @contextmanager
 def owner(engine: PretendEngine, code: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that owns machines, once it is ready. It is killed at the end, at the latest."""
+    """A process that owns machines and is ready. It is killed at the end."""
     argv, env = command(engine, code)
     with subprocess.Popen(argv, env=env, stdin=PIPE, stdout=PIPE, text=True, start_new_session=True) as process:
         assert process.stdout is not None
@@ -59,20 +59,20 @@ def owner(engine: PretendEngine, code: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def go_on(process: subprocess.Popen[str]) -> None:
-    """Lets it do what comes next."""
+def proceed(process: subprocess.Popen[str]) -> None:
+    """Let the owner take its next step."""
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()
 
 
 def processes(engine: PretendEngine, *begin: str) -> list[int]:
-    """Those of the watchdogs of this engine's owners whose command line begins so."""
+    """The processes of this engine's owners' watchdogs whose command line begins so."""
     return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if is_one(pid, engine, *begin)]
 
 
 def is_one(pid: int, engine: PretendEngine, *begin: str) -> bool:
-    """Whether this is such a process, and runs."""
+    """True if this is such a process and runs."""
     try:
         argv, env = (Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
     except OSError:
@@ -84,13 +84,13 @@ SHELL, PYTHON = ("/bin/sh", "-c", "exec 3<&0"), (sys.executable, "-S")
 
 
 def watchdogs(engine: PretendEngine) -> list[int]:
-    """Those that wait, or have started the other."""
+    """The watchdogs that wait, or have started their cleaner."""
     return processes(engine, *SHELL)
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[PretendEngine]:
-    """An engine with a machine of somebody else's, which stays. At the end no watchdog is left."""
+    """An engine with a machine of another, which stays. At the end no watchdog is left."""
     engine = PretendEngine(tmp_path)
     (tmp_path / "state/m-foreign").write_text('"team":"ci"')
     yield engine
@@ -115,22 +115,22 @@ FOREIGN = ["m-foreign"]
         "raise ValueError",
     ],
 )
-def test_machines_go_at_once_however_their_process_ends(engine: PretendEngine, end: str) -> None:
-    """With what runs in them; those that were made to be kept stay, and somebody else's."""
+def test_machines_are_removed_however_their_process_ends(engine: PretendEngine, end: str) -> None:
+    """Machines and their commands are removed at once however their process ends, except kept ones and another's."""
     code = f"{HOLDING}client.machine('kept', keep=True).create(); client.machine('also').create()\n"
     with owner(engine, f"{code}sys.stderr = None; ready(); {end}") as process:
-        go_on(process)
+        proceed(process)
         until(lambda: "m-also" in engine.left)
-        go_on(process)
+        proceed(process)
         until(lambda: engine.left == [*FOREIGN, "m-kept"])
 
 
-def test_machines_go_with_their_terminal(engine: PretendEngine) -> None:
-    """What is closed is the terminal: its session gets SIGHUP, and the watchdog is in another."""
+def test_machines_are_removed_when_the_terminal_closes(engine: PretendEngine) -> None:
+    """Machines are removed when the terminal closes: SIGHUP reaches its session, and not the watchdog's."""
     terminal, far = os.openpty()
-    # What the leader of a session opens becomes its terminal.
+    # A terminal that a session leader opens becomes the session's.
     with owner(engine, f"{HOLDING}os.open({os.ttyname(far)!r}, os.O_RDWR); print('ready', flush=True); ready()") as process:
-        go_on(process)
+        proceed(process)
         assert process.stdout is not None
         assert "ready\n" == process.stdout.readline()
         os.close(terminal)
@@ -140,13 +140,13 @@ def test_machines_go_with_their_terminal(engine: PretendEngine) -> None:
 
 
 @pytest.mark.parametrize("verb", ["create", "start", "exec", "delete"])
-def test_machines_go_at_whatever_step_their_process_is_killed(engine: PretendEngine, verb: str) -> None:
-    """A create outlives its caller: what it makes after the first look is found by a later one."""
+def test_machines_are_removed_at_whatever_step_their_process_is_killed(engine: PretendEngine, verb: str) -> None:
+    """Machines are removed at whatever step their process is killed, also one whose create outlives it."""
     engine.strike(verb, "KILL")
     with owner(engine, f"{BEGIN}ready()\nwith client.machine('m') as machine: machine.exec(['true'])") as process:
-        go_on(process)
+        proceed(process)
         process.wait()
-        if verb == "create":  # else nothing would be there to remove
+        if verb == "create":  # otherwise there would be nothing to remove
             until(lambda: "m-m" in engine.left)
         until(lambda: engine.left == FOREIGN)
     until(lambda: not watchdogs(engine))
@@ -154,7 +154,7 @@ def test_machines_go_at_whatever_step_their_process_is_killed(engine: PretendEng
 
 @pytest.mark.parametrize("end", ["", "os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_a_process_that_leaves_nothing_costs_no_call(engine: PretendEngine, end: str) -> None:
-    """Its watchdog ends, and asks the engine nothing."""
+    """A watchdog with nothing to remove ends without a call of the engine."""
     code = f"""{BEGIN}
 with client.machine("m"): pass
 client.machine("n").create(); client.machine("n").delete(); client.machine("kept", keep=True).create()
@@ -165,14 +165,14 @@ ready(); {end}
     with owner(engine, code) as process:
         (watchdog,) = watchdogs(engine)
         calls = engine.calls
-        go_on(process)
+        proceed(process)
         process.wait()
         until(lambda: not is_one(watchdog, engine, *SHELL))
     assert (calls, [*FOREIGN, "m-kept"]) == (engine.calls, engine.left)
 
 
-def test_a_watchdog_has_nothing_of_its_owner(engine: PretendEngine) -> None:
-    """No descriptor, directory, terminal, session or variables; no thread; and it is nobody's child."""
+def test_a_watchdog_inherits_nothing_of_its_owner(engine: PretendEngine) -> None:
+    """A watchdog has no descriptor, directory, terminal, session, variable or thread of its owner, and init as parent."""
     with owner(engine, HOLDING) as process:
         (pid,) = watchdogs(engine)
         files = [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
@@ -191,7 +191,7 @@ def test_a_watchdog_has_nothing_of_its_owner(engine: PretendEngine) -> None:
 
 
 def test_a_watchdog_survives_signals_for_a_whole_service(engine: PretendEngine) -> None:
-    """A service manager sends them to every process that it has: here the watchdog is hit first."""
+    """A watchdog survives signals that a service manager sends to the whole service, even before its owner."""
     with owner(engine, HOLDING) as process:
         (pid,) = watchdogs(engine)
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
@@ -208,11 +208,11 @@ def test_a_watchdog_survives_signals_for_a_whole_service(engine: PretendEngine) 
         "pid = subprocess.Popen(['sleep', '600'], preexec_fn=lambda: None).pid",
     ],
 )
-def test_children_that_live_on_hold_no_machine_of_their_parent(engine: PretendEngine, fork: str) -> None:
-    """They have none of its link to the watchdog."""
+def test_surviving_children_keep_no_machine_of_their_parent(engine: PretendEngine, fork: str) -> None:
+    """A child that outlives its parent does not keep the parent's machines, since it does not inherit the link."""
     code = f"{HOLDING}{fork}\nprint(pid, flush=True); ready()"
     with owner(engine, code) as process:
-        go_on(process)
+        proceed(process)
         assert process.stdout is not None
         child = int(process.stdout.readline())
         try:
@@ -224,7 +224,7 @@ def test_children_that_live_on_hold_no_machine_of_their_parent(engine: PretendEn
 
 
 def test_a_forked_child_has_a_watchdog_of_its_own(engine: PretendEngine) -> None:
-    """Each looks after what its process made."""
+    """A forked child has a watchdog of its own for its own machines."""
     code = f"""{HOLDING}
 pid = os.fork()
 if pid == 0:
@@ -233,7 +233,7 @@ if pid == 0:
     time.sleep(600)
 print(pid, flush=True); time.sleep(600)"""
     with owner(engine, code) as process:
-        go_on(process)
+        proceed(process)
         assert process.stdout is not None
         child = int("".join(sorted([process.stdout.readline(), process.stdout.readline()])).split()[0])
         try:
@@ -247,18 +247,18 @@ print(pid, flush=True); time.sleep(600)"""
 
 
 def test_a_process_that_closes_all_descriptors_keeps_its_machines(engine: PretendEngine, tmp_path: Path) -> None:
-    """It lives. A new watchdog takes over with its next machine, and nothing is written to files of the old number."""
+    """A living process that closes all descriptors keeps its machines, and its next machine gets a new watchdog."""
     code = f"""{HOLDING}
 os.closerange(3, 1000)
 files = [open(f"{tmp_path}/file", "ab") for _ in range(20)]
 print("ready", flush=True); sys.stdin.readline()
 client.machine("n").create(); ready()"""
     with owner(engine, code) as process:
-        go_on(process)
+        proceed(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         until(lambda: processes(engine, *PYTHON))
-        go_on(process)
+        proceed(process)
         assert process.stdout.readline() == "ready\n"
         assert ["m-foreign", "m-m", "m-n", "running-m"] == engine.left
         assert b"" == (tmp_path / "file").read_bytes()
@@ -266,14 +266,14 @@ client.machine("n").create(); ready()"""
         until(lambda: engine.left == FOREIGN)
 
 
-def test_a_process_that_becomes_another_program_keeps_its_machines(engine: PretendEngine) -> None:
-    """Until that ends: by an exec the link is closed, and the process lives."""
+def test_a_process_that_execs_keeps_its_machines(engine: PretendEngine) -> None:
+    """A process that execs another program keeps its machines until that ends, although the link is closed."""
     code = f"{HOLDING}os.execv('/bin/cat', ['cat'])"
     with owner(engine, code) as process:
         calls = engine.calls
-        go_on(process)
+        proceed(process)
         until(lambda: processes(engine, *PYTHON))
-        go_on(process)
+        proceed(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "\n"  # cat's
         assert (calls, True) == (engine.calls, "m-m" in engine.left)
@@ -282,7 +282,7 @@ def test_a_process_that_becomes_another_program_keeps_its_machines(engine: Prete
 
 
 def test_one_watchdog_serves_all_runners_of_a_process(engine: PretendEngine, tmp_path: Path) -> None:
-    """Other engines, state directories and prefixes; their variables may be secrets, and are in no command line."""
+    """One watchdog serves all runners of a process (engines, state directories, prefixes), with no variables in argv."""
     other = PretendEngine(tmp_path / "other")
     code = f"""{HOLDING}
 hidden = {{"TOKEN": "hush", "HTTPS_PROXY": "x"}}
@@ -290,7 +290,7 @@ far = SubprocessRunner({str(other.program)!r}, prefix=["env", "A=b"], env=hidden
 Smolvm(runner=far, watchdog=True).machine("n").create()
 ready()"""
     with owner(engine, code) as process:
-        go_on(process)
+        proceed(process)
         until(lambda: "m-n" in other.left)
         (pid,) = watchdogs(engine)
         assert b"hush" not in Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
@@ -300,7 +300,7 @@ ready()"""
 
 @pytest.mark.parametrize("library", ["asyncio", "trio"])
 def test_the_async_client_has_one_too(engine: PretendEngine, library: str) -> None:
-    """Created by many tasks at once."""
+    """The async client has one watchdog, also with many concurrent creates."""
     code = f"""{BEGIN}
 import anyio
 async def main():
@@ -317,7 +317,7 @@ anyio.run(main, backend={library!r})"""
 
 
 def test_threads_share_one(engine: PretendEngine) -> None:
-    """Making and deleting at once."""
+    """Threads that create and delete at once share one watchdog."""
     code = f"""{BEGIN}
 from concurrent.futures import ThreadPoolExecutor
 def life(number):
@@ -334,7 +334,7 @@ ready()"""
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_watchdog_that_is_gone_is_replaced(engine: PretendEngine, number: signal.Signals) -> None:
-    """With the next machine; a SIGPIPE of its end harms nobody, and one that hangs blocks nobody."""
+    """A dead or hanging watchdog is replaced with the next machine, without SIGPIPE or blocking."""
     code = f"""{BEGIN}
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 machine = client.machine("m"); machine.create()
@@ -342,7 +342,7 @@ ready()
 from smolkit.runners.local import watchdog
 line = watchdog._mine._engines[runner.host]
 for _ in range(1000 if {number == signal.SIGSTOP} else 1):
-    watchdog._mine.begin([(runner.host, "x")], line); watchdog._mine.settle([(runner.host, "x")], made=False)
+    watchdog._mine.begin_making([(runner.host, "x")], line); watchdog._mine.end_making([(runner.host, "x")], made=False)
 client.machine("n").create(); ready()"""
     with owner(engine, code) as process:
         (first,) = watchdogs(engine)
@@ -350,7 +350,7 @@ client.machine("n").create(); ready()"""
         if number == signal.SIGKILL:
             until(lambda: not is_one(first, engine, *SHELL))
         try:
-            go_on(process)
+            proceed(process)
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             process.kill()
@@ -361,9 +361,9 @@ client.machine("n").create(); ready()"""
 
 
 def test_without_a_watchdog_nothing_is_made(engine: PretendEngine) -> None:
-    """Where it cannot be started, create fails before the engine is called."""
+    """If no watchdog can be started, create fails before the engine is called."""
     code = f"""{BEGIN}
-machine = client.machine("m", lifetime=60); client.machine(); client.ls()  # imports what it takes
+machine = client.machine("m", lifetime=60); client.machine(); client.ls()  # so that all needed modules are imported
 resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
 try: machine.create()
 except Exception as error: print(type(error).__name__, error, file=sys.stderr)
@@ -375,14 +375,14 @@ except Exception as error: print(type(error).__name__, error, file=sys.stderr)
     assert (["ls"], FOREIGN) == (engine.calls, engine.left)
 
 
-def test_a_dry_run_starts_none(engine: PretendEngine) -> None:
-    """It makes nothing."""
+def test_a_dry_run_starts_no_watchdog(engine: PretendEngine) -> None:
+    """A dry run starts no watchdog."""
     with owner(engine, f"{BEGIN}\nwith client.dry_run(echo=False), client.machine('m'): ready()"):
         assert [] == watchdogs(engine)
 
 
-def test_runners_that_have_none_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fakes need none; a transport of one's own is refused, and so is a program that has no Python to start."""
+def test_runners_without_a_watchdog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fakes need no watchdog; a custom runner, and a frozen program, which has no Python to start, are refused."""
 
     class Mine(AsyncRunner):
         async def execute(self, invocation: Invocation) -> Completed:
@@ -400,7 +400,7 @@ def test_runners_that_have_none_say_so(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_copy_of_a_client_is_watched_in_its_own_process(engine: PretendEngine) -> None:
-    """Pickled runners and machines remember that they are."""
+    """Unpickled runners and machines are watched in their own process."""
     machine = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2"), watchdog=True).machine("m")
     code = f"{BEGIN}\nimport pickle; machine = pickle.loads({pickle.dumps(machine)!r}); machine.create(); ready()"
     with owner(engine, code) as process:
@@ -410,7 +410,7 @@ def test_a_copy_of_a_client_is_watched_in_its_own_process(engine: PretendEngine)
 
 
 def test_a_recorded_runner_is_watched(engine: PretendEngine, tmp_path: Path) -> None:
-    """It is the other runner that drives the engine."""
+    """A Recorder's runner is watched."""
     code = f"""{BEGIN}
 from smolkit.testing import Recorder
 Smolvm(runner=Recorder(runner, {str(tmp_path / "tape")!r}), watchdog=True).machine("m").create(); ready()"""
@@ -420,7 +420,7 @@ Smolvm(runner=Recorder(runner, {str(tmp_path / "tape")!r}), watchdog=True).machi
 
 
 def gone() -> Owner:
-    """A process of this host that is no more."""
+    """A process of this host that has ended."""
     me = here().me
     assert me is not None
     return evolve(me, pid=2**22 + 1)
@@ -428,7 +428,7 @@ def gone() -> Owner:
 
 @pytest.mark.parametrize("labels", [True, False])
 def test_only_the_owners_machines_are_removed(labels: bool) -> None:
-    """By label or by name; what another dead process left is for `reap`."""
+    """A watchdog removes only its owner's machines, by label or name, and leaves others for reap."""
     theirs, others = (fresh_name(evolve(gone(), started=number)) for number in (1, 2))
     machines = [
         {
@@ -448,8 +448,8 @@ def test_only_the_owners_machines_are_removed(labels: bool) -> None:
 
 
 @pytest.mark.parametrize(("expected", "looks"), [(0, 1), (1, 3), (2, 4)])
-def test_what_is_still_being_made_is_waited_for(expected: int, looks: int) -> None:
-    """Until as many were found as there may be, or for as long as a create may take."""
+def test_machines_being_made_are_waited_for(expected: int, looks: int) -> None:
+    """A watchdog waits for machines still being made, up to the time that a create may take."""
     fake = FakeRunner()
     record = {"name": "m", "created_at": 1, "labels": {MACHINE: "m", OWNER: str(gone())}}
     fake.answer(Ls(), ["[]", "[]", json.dumps([record]), "[]"])
@@ -461,7 +461,7 @@ def test_what_is_still_being_made_is_waited_for(expected: int, looks: int) -> No
 
 
 def test_an_engine_that_fails_is_tried_again() -> None:
-    """Nobody else would."""
+    """A watchdog tries again when the engine fails."""
     fake = FakeRunner()
     fake.answer(Ls(), [SmolvmError("broken"), "[]"])
     orphans.remove([fake], gone(), (0.0, 0.0, 0.0), 0)

@@ -1,4 +1,4 @@
-"""What this host has, and lacks, for microVMs."""
+"""Checks of this host: what it has, and lacks, for microVMs."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smolkit.runners.local.first_boot import state_folders
+from smolkit.runners.local.first_boot import state_directories
 from smolkit.values.observed import Check
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _KVM = Path("/dev/kvm")
-_ENOUGH = 2 * 2**30  # bytes: the engine's root file system, its templates, and a machine's first writes
+_ENOUGH = 2 * 2**30  # bytes for the engine's root file system, its templates, and a machine's first writes
 
 
 def host_checks(env: Mapping[str, str], kvm: Path = _KVM) -> list[Check]:
-    """The checks of the host itself, for an engine with these variables. A check that cannot be made is one that fails."""
+    """Check the host for an engine with these variables. A check that cannot be made fails."""
     checks = [] if sys.platform != "linux" else _kvm(kvm)
-    for folder in state_folders(env):
+    for directory in state_directories(env):
         try:
-            checks += _folder(folder)
+            checks += _disk_checks(directory)
         except OSError as error:
             checks.append(Check("state directory writable", ok=False, detail=str(error), hint="can this user read it?"))
     return checks
@@ -40,13 +40,13 @@ def _kvm(kvm: Path) -> list[Check]:
     return checks
 
 
-def _folder(folder: Path) -> list[Check]:
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
+def _disk_checks(directory: Path) -> list[Check]:
+    existing = next(place for place in (directory, *directory.parents) if place.exists())
     writable = os.access(existing, os.W_OK | os.X_OK)
     free = shutil.disk_usage(existing).free
-    move = f"make {existing} writable, or set SMOLVM_DATA_DIR (engine >= 1.2.5) to a folder that is"
+    move = f"make {existing} writable, or set SMOLVM_DATA_DIR (engine >= 1.2.5) to a directory that is"
     room = f"free some space on {existing}: machines write there as they grow"
     return [
-        Check("state directory writable", writable, str(folder), "" if writable else move),
+        Check("state directory writable", writable, str(directory), "" if writable else move),
         Check("free disk", free >= _ENOUGH, f"{free / 2**30:.1f} GiB at {existing}", "" if free >= _ENOUGH else room),
     ]

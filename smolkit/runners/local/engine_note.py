@@ -1,4 +1,4 @@
-"""What an engine of another name says before everything else."""
+"""The note that an engine whose program was renamed writes to stderr first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ITS_OWN_NAMES = frozenset({"smolvm", "smolvm-bin"})
 
 
 def without_note(stderr: bytes, program: str) -> bytes:
-    """A program of another name begins with a note that it carries no pack (1.7.1 to 1.32.2). It is not the guest's."""
+    """Remove the note of a renamed program that it carries no pack (1.7.1 to 1.32.2), which is not the guest's output."""
     if not stderr.startswith(NOTE):
         return stderr
     name = os.path.basename(os.path.realpath(program))

@@ -1,7 +1,7 @@
-"""The first start on a host, alone.
+"""Lock for the first start on a host, which must be alone.
 
-The first start has the engine unpack its disk templates beside itself, and its root file system into the state directory.
-Starts that race for that destroy the templates (six at once did, 1.32.2); once it is done they do not touch them again.
+In the first start the engine unpacks its disk templates beside itself, and its root file system into the state directory.
+Concurrent starts destroy the templates (six at once did, 1.32.2); later ones do not touch them again.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from smolkit.runners.local.private_files import home, open_lock, private_directo
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_LOOK = 0.05  # seconds between two looks at a lock
-_alone = blocking.Gate(1)  # within this process, where it is known who waits for whom
-_held: set[int] = set()  # the locks of this process
+_LOOK = 0.05  # seconds between two tries to take the lock
+_alone = blocking.Gate(1)  # for threads and tasks of this process, so that a deadlock among them is found
+_held: set[int] = set()  # descriptors of the locked files of this process
 
 
-def state_folders(env: Mapping[str, str]) -> list[Path]:
-    """Where the engine keeps its records and its machines' disks (all versions; SMOLVM_DATA_DIR from 1.2.5 on)."""
+def state_directories(env: Mapping[str, str]) -> list[Path]:
+    """The directories of the engine's records and its machines' disks (all versions; SMOLVM_DATA_DIR from 1.2.5 on)."""
     base = home(env)
     if env.get("SMOLVM_DATA_DIR"):
         base, env = Path(env["SMOLVM_DATA_DIR"]), {}
@@ -37,39 +37,39 @@ def state_folders(env: Mapping[str, str]) -> list[Path]:
 
 @contextmanager
 def first_start_alone(program: str, env: Mapping[str, str], timeout: float | None = None) -> Iterator[None]:
-    """Lets one start through at a time, over all processes of this user, until one has succeeded; then all at once.
+    """Context manager around a start: one at a time, over all processes of this user, until one has succeeded; then no-op.
 
-    That one did is remembered beside the engine's state, for this very file of the engine's: a state directory that is
-    thrown away, or an engine that is installed anew, begins again.
+    A marker file beside the engine's state says that one has succeeded with this very program file: it is gone with the
+    state directory, and another installation of the engine has another marker.
 
     Raises:
-        QueueTimeoutError: another start was on its way for so many seconds.
+        QueueTimeoutError: another start was under way for `timeout` seconds.
     """
     try:
         info = os.stat(program)
-    except OSError:  # it is not there any more: its start says so
+    except OSError:  # it is gone: its start raises the error
         yield
         return
-    done = state_folders(env)[1] / f".smolkit-started-{info.st_ino:x}-{info.st_mtime_ns:x}"
+    marker = state_directories(env)[1] / f".smolkit-started-{info.st_ino:x}-{info.st_mtime_ns:x}"
     with ExitStack() as turn:
-        # Not done.exists(), which raises where it may not look: under another user's HOME, say.
-        if not os.path.exists(done):
+        # Not marker.exists(), which raises where it has no permission: under another user's HOME, say.
+        if not os.path.exists(marker):
             turn.enter_context(_locked(timeout))
-        if os.path.exists(done):
+        if os.path.exists(marker):
             turn.close()
         yield
         with suppress(OSError):
-            done.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(done, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
 
 
 @contextmanager
 def _locked(timeout: float | None) -> Iterator[None]:
     deadline = None if timeout is None else time.monotonic() + timeout
     with _alone.turn(timeout):
-        _let_go()  # what a thread left here that is gone, with the loop and the coroutine that it ran
+        _unlock()  # the lock of a thread that is gone, with the event loop and the coroutine that it ran
         lock = _lock_file()
-        if lock is None:  # nowhere to lock: as without smolkit
+        if lock is None:  # no directory for it: as without smolkit
             yield
             return
         try:
@@ -77,7 +77,7 @@ def _locked(timeout: float | None) -> Iterator[None]:
             _take(lock, deadline)
             yield
         finally:
-            _let_go()
+            _unlock()
 
 
 def _lock_file() -> int | None:
@@ -94,29 +94,29 @@ def _lock_file() -> int | None:
 
 
 def _take(lock: int, deadline: float | None) -> None:
-    # Never a flock that blocks: it knows no deadline, and would stop an event loop.
+    # Never a flock that blocks: it takes no timeout, and would stop an event loop.
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if deadline is not None and time.monotonic() >= deadline:
-                words = "another program's first start on this host was on its way all the time; nothing was run"
-                raise QueueTimeoutError(words) from None
+                message = "another program's first start on this host was under way all the time; nothing was run"
+                raise QueueTimeoutError(message) from None
             blocking.interruptible(lambda: blocking.sleep(_LOOK))
         else:
             return
 
 
-def _let_go() -> None:
+def _unlock() -> None:
     while _held:
         lock = _held.pop()
-        # Not by closing it alone: a forked child may have it still.
+        # Closing it does not unlock it while a forked child has it, too.
         fcntl.flock(lock, fcntl.LOCK_UN)
         os.close(lock)
 
 
 def _after_fork() -> None:
-    """A child has its parent's lock, and would keep it after the parent's end. (To unlock it would unlock the parent's.)"""
+    # A child has its parent's lock, and would hold it after the parent's end. Not unlocked: that would unlock the parent's.
     while _held:
         os.close(_held.pop())
 

@@ -1,4 +1,4 @@
-"""Who this process is, on which host, and which others are alive."""
+"""The identity of this process and its host, and whether other processes are alive."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from smolkit.values.ownership import Here, Owner
 
 
 def here() -> Here:
-    """This process, now."""
+    """This process and its host, at this moment."""
     return Here(_owner(os.getpid(), _inode("/proc/self/ns/pid")), time.time(), is_alive, _booted())
 
 
 def is_alive(pid: int, started: int) -> bool:
-    """Whether the process is there, and no zombie. Where its start is known too (not 0), it has to be the same."""
+    """True if the process runs, and is no zombie. `started` guards against PID reuse; 0 if it is not known."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -27,14 +27,14 @@ def is_alive(pid: int, started: int) -> bool:
     stat = _stat(pid)
     if not stat:
         return True
-    # A zombie with more threads than one is a program that goes on without its first.
+    # A zombie with several threads is a program that goes on without its main thread.
     is_zombie = stat[_STATE] in {"Z", "X"} and int(stat[_THREADS]) <= 1
     return not is_zombie and started in {0, int(stat[_STARTED])}
 
 
 @lru_cache(1)
 def _owner(pid: int, space: int) -> Owner | None:
-    """This process, of that number in that namespace; None where the host does not tell it from other containers'."""
+    """This process, by its pid in this PID namespace; None if the host has no means to tell it from other containers'."""
     boot = _text("/proc/sys/kernel/random/boot_id")
     if not (boot and space):
         return None
@@ -65,18 +65,18 @@ def _digest(text: str) -> str:
 
 
 def _inode(path: str) -> int:
-    """A namespace's number; 0 where the host has none of this kind."""
+    """The number of a namespace; 0 if the host has no such namespaces."""
     try:
         return os.stat(path).st_ino
     except OSError:
         return 0
 
 
-_STATE, _THREADS, _STARTED = 0, 17, 19  # of /proc/PID/stat, counted from behind the program's name
+_STATE, _THREADS, _STARTED = 0, 17, 19  # fields of /proc/PID/stat, counted from the one after the program's name
 
 
 def _stat(pid: int) -> list[str]:
-    """What the kernel tells of a process; nothing where it does not, or where /proc counts them otherwise than we do."""
+    """The fields of /proc/PID/stat; empty if there are none, or if /proc is that of another PID namespace."""
     try:
         if os.readlink("/proc/self") != str(os.getpid()):  # another container's /proc, mounted in this one
             return []

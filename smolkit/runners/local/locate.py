@@ -1,4 +1,4 @@
-"""Where the smolvm program is."""
+"""Search for the smolvm program."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ VARIABLE = "SMOLKIT_SMOLVM"
 
 @frozen
 class Program:
-    """The program, and the variables that it needs to run.
+    """A program, and the variables that it needs to run.
 
     Attributes:
-        path: Absolute, so that it stays the same program whatever the working directory becomes.
+        path: Its absolute path, which stays valid when the working directory changes.
         env: The variables.
     """
 
@@ -33,10 +33,10 @@ class Program:
 
 
 def find(program: str | None = None) -> Program:
-    """The program named, else what SMOLKIT_SMOLVM names, else `smolvm` on PATH, else the smolmachines package's own.
+    """Find the named program, else that of SMOLKIT_SMOLVM, else `smolvm` on PATH, else that of the smolmachines package.
 
     Raises:
-        EngineNotFoundError: there is none; or the one that was named is not there (the others are then not tried).
+        EngineNotFoundError: there is none, or the named one is missing (the others are then not tried).
     """
     for origin, named in (("", program), (f"{VARIABLE}=", os.environ.get(VARIABLE))):
         if named:
@@ -51,13 +51,13 @@ def find(program: str | None = None) -> Program:
 
 
 def which(program: str, path: str | None = None) -> str | None:
-    """The absolute path of the program. PATH (or the path given instead) may have relative entries."""
+    """The absolute path of a program on PATH, or on `path`; None if there is none. Relative entries are resolved."""
     found = shutil.which(program, path=path)
     return found and os.path.abspath(found)
 
 
 def _bundled() -> str | None:
-    """The program in the smolmachines package (every version of it has one), made executable if the install was not."""
+    """The program in the smolmachines package (every version has one), made executable if its installation was not."""
     spec = importlib.util.find_spec("smol")
     if spec is None or not spec.origin:
         return None
@@ -68,11 +68,11 @@ def _bundled() -> str | None:
         try:
             program.chmod(program.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
         except OSError as error:
-            raise EngineNotFoundError(f"{program} is not executable, and cannot be made so: {error}") from error
+            raise EngineNotFoundError(f"{program} is not executable, and chmod failed: {error}") from error
     return str(program)
 
 
 def _bundled_environment(path: str) -> Program:
-    """The smolmachines package's program has its libraries beside it, and looks for them where SMOLVM_LIB_DIR says."""
-    folder = Path(path).resolve().parent
-    return Program(path, {"SMOLVM_LIB_DIR": str(folder)} if (folder / "libkrun.so").exists() else {})
+    """The program with SMOLVM_LIB_DIR, if its libraries are beside it, as in the smolmachines package."""
+    directory = Path(path).resolve().parent
+    return Program(path, {"SMOLVM_LIB_DIR": str(directory)} if (directory / "libkrun.so").exists() else {})

@@ -1,4 +1,4 @@
-"""Ports of this host that nobody else takes."""
+"""Free ports of this host."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from smolkit.runners.local.private_files import open_lock, private_directory
 
-_RANGE = (20_000, 32_768)  # below what Linux hands out to clients (ip_local_port_range)
-_kept: dict[int, int] = {}  # ports, and the locks on them (-1: none could be had), until this process ends
+_RANGE = (20_000, 32_768)  # below the ephemeral ports of Linux (ip_local_port_range)
+_kept: dict[int, int] = {}  # ports and their locks (-1: no lock), which this process holds until it ends
 
 
 def free_port() -> int:
-    """A port, and a lock on it that other programs with smolkit respect: not a promise of the kernel, but no race of ours.
+    """Find a free port, and lock it against other programs that use smolkit until this process ends.
 
-    Where no directory for locks can be had, other programs do not know of it.
+    The kernel does not reserve it. If there is no directory for locks, other programs may find the same port.
 
     Raises:
         OSError: all are taken.
@@ -37,7 +37,7 @@ def free_port() -> int:
 def _directory() -> int | None:
     name = f"smolkit-ports-{os.geteuid()}"
     given = os.environ.get("XDG_RUNTIME_DIR", "")
-    # A runtime directory that is not there (cron, su, containers) is not ours to make.
+    # A missing runtime directory (cron, su, containers) is not ours to make.
     places = [Path(given, name)] if os.path.isdir(given) else []
     with suppress(OSError):
         return private_directory(*places, Path("/tmp", name))  # noqa: S108  (checked to be ours)
@@ -45,7 +45,7 @@ def _directory() -> int | None:
 
 
 def _take(port: int, directory: int | None) -> bool:
-    """Whether the port is ours from now on."""
+    """Take the port. True if it was free."""
     if port in _kept:
         return False
     lock = -1

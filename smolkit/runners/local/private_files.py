@@ -1,4 +1,4 @@
-"""Directories of this user's own, for files that others must not be able to lay for us."""
+"""Private directories, in which other users cannot place files for us to open."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 
 def home(env: Mapping[str, str]) -> Path:
-    """The home directory, which need not be there: neither HOME nor the user database has to name one."""
+    """The home directory, which may not exist; "/" if neither HOME nor the user database has one."""
     with suppress(RuntimeError):
         return Path(env.get("HOME") or Path("~").expanduser())
     return Path("/")
 
 
 def private_directory(*candidates: Path) -> int:
-    """Opens the first of these directories that can be had, made if it is missing: no symlink, ours, closed to others.
+    """Open the first of these directories that can be opened or made: not a symlink, owned by this user, with mode 700.
 
     Returns:
-        Its file descriptor, for `os.open(name, dir_fd=...)`: what the path means may change.
+        Its file descriptor, for `os.open(name, dir_fd=...)`: somebody may put another directory at the path.
 
     Raises:
-        OSError: none of them can be had.
+        OSError: none of them can be used.
     """
-    failure = OSError("no directory was named")
+    failure = OSError("no directory was given")
     for path in candidates:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,18 +46,18 @@ def _opened(path: Path) -> int:
         os.fchmod(directory, 0o700)
         return directory
     os.close(directory)
-    raise PermissionError(f"{path} is another user's")
+    raise PermissionError(f"{path} belongs to another user")
 
 
 def open_lock(directory: int, name: str) -> int:
-    """Opens a file in such a directory to be locked, made if it is missing; never what a symlink leads to.
+    """Open a lock file in such a directory, made if it is missing. A symlink is not followed.
 
     Raises:
-        OSError: it is a symlink, or another user's.
+        OSError: it is a symlink, no regular file, or another user's.
     """
     lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=directory)
     info = os.fstat(lock)
     if info.st_uid == os.geteuid() and stat.S_ISREG(info.st_mode):
         return lock
     os.close(lock)
-    raise PermissionError(f"{name} is another user's, or no file")
+    raise PermissionError(f"{name} belongs to another user, or is not a regular file")

@@ -1,13 +1,13 @@
-"""A small process beside this one, which removes the machines that this one leaves, however it ends.
+"""The watchdog: a small process beside this one, which removes the machines that this one leaves, however it ends.
 
-It is a shell that reads a socket, since what the kernel closes at a process's end is seen whatever ended it: a signal that
-nobody can handle, the OOM killer, `os._exit`, a terminal that is gone. It has a session of its own, "/" as its directory
-and no other descriptor of ours, and takes a megabyte. Only where something is left does it start a Python
+It is a shell that reads a socket. The kernel closes the other end when this process ends, whatever ended it: a signal that
+cannot be handled, the OOM killer, `os._exit`, a closed terminal. The shell has a session of its own, "/" as its directory
+and no other descriptor of ours, and takes a megabyte. Only if machines are left does it start a Python
 (`smolkit.flows.orphans`).
 
-It is told, line by line, which engines there are (JSON), and what is held of their machines: 0 for none, 1 for some, +N for
-N of which some are only being made, and may come after this process's end. One serves all runners of a process, and is
-started with their first machine; a forked child has its own, if it makes any.
+Its protocol is lines: a JSON object for each engine, and the state of their machines: 0 for none, 1 for some, +N for N
+machines, some of which are being made and may appear after this process's end. One watchdog serves all runners of a
+process, and is started with their first machine; a forked child has its own, if it makes machines.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from smolkit.commands.admin import Branch
 from smolkit.commands.create import Create
 from smolkit.commands.lifecycle import Delete
-from smolkit.commands.verbs import Branch
 from smolkit.errors import MachineNotFoundError, OutcomeUnknownError, SmolvmError
+from smolkit.runners.local.posix import ChildProcess
 from smolkit.values.hidden import Word
 from smolkit.values.ownership import NONE, OWNER
 
@@ -39,9 +40,11 @@ if TYPE_CHECKING:
 
 _Held = tuple[str, str]  # the runner's host, and a machine's name
 
-# The shell that is started ends at once, so that its child is nobody's here: neither a zombie nor a SIGCHLD comes of it.
-# What it started in the background would have /dev/null as its stdin. It outlives signals that end a whole service.
+# The shell that is started ends at once, and its child in the background is the watchdog. That is no child of this process,
+# which gets neither a zombie nor a SIGCHLD of it. The socket goes by descriptor 3, since the stdin of a background command
+# is /dev/null. The watchdog ignores the signals that end a whole service.
 _SCRIPT = """exec 3<&0
+cd /
 {
     trap '' HUP INT QUIT TERM
     while IFS= read -r line; do
@@ -53,54 +56,51 @@ _SCRIPT = """exec 3<&0
     done
     [ "${holds:-0}" = 0 ] || printf '%s\\n%s' "$holds" "$engines" | "$1" -S -c "$2"
 } <&3 3<&- &"""
-# Without `site`, for speed: where smolkit and what it needs are found is told.
+# `-S`, without `site`, is faster; the import path comes with the engine's line.
 _ORPHANS = """import json, sys
 told = sys.stdin.read()
 sys.path[:] = json.loads(told.splitlines()[1])["path"]
 from smolkit.flows.orphans import main
 main(told)"""
-_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME")  # what a Python may need to start
-_QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)  # SIGPIPE may have been given its default back
-_PATIENCE = 1.0  # seconds for a watchdog that is behind: its socket holds some hundred messages
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME")  # variables that a Python may need to start
+_QUIETLY = getattr(socket, "MSG_NOSIGNAL", 0)  # a program may have restored SIGPIPE's default action
+_PATIENCE = 1.0  # seconds to wait for a slow watchdog: its socket holds some hundred messages; and for its start
+_POLL = 0.0005  # seconds between two looks at the shell that starts it
 
 
 def require() -> None:
-    """Raise unless this program's interpreter can be started a second time.
-
-    Raises:
-        RuntimeError: it cannot.
-    """
+    """Raise RuntimeError unless this program's interpreter can be started a second time."""
     if not sys.executable or getattr(sys, "frozen", False):
         raise RuntimeError("a watchdog needs a Python to start, and this program is frozen: use client.reap()")
 
 
 def _import_path() -> list[str]:
-    """Where smolkit and its dependencies are imported from in this process, however they came there."""
+    """The directories that smolkit and its dependencies are imported from in this process."""
     homes = (os.path.dirname(os.path.dirname(str(sys.modules[name].__file__))) for name in ("smolkit", "attr"))
     return list(dict.fromkeys(os.path.abspath(place) for place in (*homes, *sys.path)))
 
 
 def describe(owner: Owner | None, engine: Engine, prefix: tuple[str, ...], env: Mapping[str, str]) -> str:
-    """A line with what `orphans` has to know of an engine; it may hold secrets.
+    """The engine's line for `smolkit.flows.orphans`. It may hold secrets.
 
     Raises:
-        SmolvmError: nothing of it could be proved to be this process's.
+        SmolvmError: this host has no means to prove that a machine is this process's.
     """
     if owner is None:
         raise SmolvmError(
-            "this host does not tell one process from another (no /proc): a watchdog would know no machine of ours"
+            "no watchdog on this host: without /proc it could not tell this process's machines from those of others"
         )
     told = {"owner": str(owner), "path": _import_path(), "program": engine.path, "version": engine.version}
     return Word(json.dumps({**told, "prefix": prefix, "env": dict(env)}))
 
 
 def watching(host: str, describe: Callable[[], str], command: Command[Any]) -> AbstractContextManager[None]:
-    """Around a call of the engine: what it makes is held, what it deletes is not any more.
+    """Context manager around a call of the engine: the watchdog is told of machines that it makes or deletes.
 
     Args:
-        host: The runner's.
-        describe: Gives the line with its engine.
-        command: What is done.
+        host: The runner's host.
+        describe: Returns the engine's line.
+        command: The command that is run.
     """
     if isinstance(command, Delete):
         return _deleting((host, command.name))
@@ -110,7 +110,7 @@ def watching(host: str, describe: Callable[[], str], command: Command[Any]) -> A
 
 
 def _made_by(command: Command[Any]) -> list[str]:
-    """The machines that it makes, and that are not to outlive this process."""
+    """The names of the machines that it makes, unless they are to outlive this process."""
     if isinstance(command, Create):
         return [] if (OWNER, NONE) in command.marks else [command.name]
     if not isinstance(command, Branch):
@@ -126,19 +126,19 @@ def _made_by(command: Command[Any]) -> list[str]:
 @contextmanager
 def _making(machines: list[_Held], describe: Callable[[], str]) -> Iterator[None]:
     mine = _mine
-    mine.begin(machines, describe())
+    mine.begin_making(machines, describe())
     try:
         yield
     except OutcomeUnknownError:
-        mine.settle(machines, made=True)
+        mine.end_making(machines, made=True)
         raise
     except SmolvmError:
-        mine.settle(machines, made=False)
+        mine.end_making(machines, made=False)
         raise
     except BaseException:
-        mine.settle(machines, made=True)  # for all that is known
+        mine.end_making(machines, made=True)  # an interrupt: they may have been
         raise
-    mine.settle(machines, made=True)
+    mine.end_making(machines, made=True)
 
 
 @contextmanager
@@ -152,23 +152,23 @@ def _deleting(machine: _Held) -> Iterator[None]:
 
 
 class Watchdog:
-    """This process's end of it."""
+    """This process's end of the watchdog's socket, and what the watchdog is to know."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal's handler may make machines, too
+        self._lock = threading.RLock()  # reentrant: a signal handler may make machines, too
         self._link: socket.socket | None = None
-        self._inode = 0  # the link's: a program that closes all descriptors may have another file under its number
-        self._told: set[str] = set()
-        self._said = "0"
+        self._inode = 0  # of the link: a program that closes all descriptors may have another file under its number
+        self._sent_engines: set[str] = set()
+        self._sent_state = "0"
         self._engines: dict[str, str] = {}  # a line for each host
         self._making: Counter[_Held] = Counter()
         self._held: set[_Held] = set()
 
-    def begin(self, machines: list[_Held], engine: str) -> None:
-        """These are about to be made, by this engine.
+    def begin_making(self, machines: list[_Held], engine: str) -> None:
+        """Tell the watchdog of machines that are about to be made by this engine.
 
         Raises:
-            SmolvmError: there is no watchdog to tell, and none can be started.
+            SmolvmError: there is no watchdog, and none can be started.
         """
         with self._lock:
             self._engines.update((host, engine) for host, _ in machines)
@@ -181,36 +181,44 @@ class Watchdog:
                     raise SmolvmError(f"no watchdog can be started: {error}") from error
                 raise
 
-    def settle(self, machines: list[_Held], *, made: bool) -> None:
-        """These were made, or were not."""
+    def end_making(self, machines: list[_Held], *, made: bool) -> None:
+        """Tell it that they were made, or were not."""
         with self._lock:
             self._making -= Counter(machines)
             self._held.update(machines if made else ())
             self._tell_if_possible()
 
     def forget(self, machine: _Held) -> None:
-        """This one is gone."""
+        """Tell it that a machine is gone."""
         with self._lock:
             if machine in self._held:
                 self._held.remove(machine)
                 self._tell_if_possible()
 
     def close(self) -> None:
-        """Lets go of the link, which is not this process's."""
+        """Close the link: the watchdog is gone, or is the parent's of this fork."""
         if self._link is not None:
-            # What has its number by now is not ours to close.
+            # Another file that has its number by now is not ours to close.
             self._link.close() if self._is_linked() else self._link.detach()
             self._link = None
 
     def _tell_if_possible(self) -> None:
-        """What was done is done. One that cannot be told looks for what is gone, or is replaced at the next create."""
+        """Tell it what has been done already: a failure must not be raised.
+
+        A watchdog that could not be told looks for a machine that is gone, which does no harm; or it is gone itself, and
+        the next create starts another one.
+        """
         try:
             self._tell()
         except OSError:
             self.close()
 
     def _tell(self) -> None:
-        """Brings the watchdog up to date; where none listens, a new one, if there is anything to hold."""
+        """Send what is new; if no watchdog listens, to a new one, unless there are no machines.
+
+        Raises:
+            OSError: none can be started.
+        """
         if self._send():
             return
         self.close()
@@ -220,18 +228,18 @@ class Watchdog:
                 raise ConnectionError("it does not listen")
 
     def _send(self) -> bool:
-        """Says what is new; whether that was possible."""
+        """Send what the watchdog does not know yet. True if that was possible."""
         if self._link is None or not self._is_linked():
             return False
-        says = f"+{self._making.total() + len(self._held)}" if self._making else str(int(bool(self._held)))
-        engines = {self._engines[host] for host, _ in (*self._making, *self._held)} - self._told
-        data = "".join(f"{line}\n" for line in (*engines, *([says] if says != self._said else ()))).encode()
+        state = f"+{self._making.total() + len(self._held)}" if self._making else str(int(bool(self._held)))
+        engines = {self._engines[host] for host, _ in (*self._making, *self._held)} - self._sent_engines
+        data = "".join(f"{line}\n" for line in (*engines, *([state] if state != self._sent_state else ()))).encode()
         try:
             sent = self._link.send(data, _QUIETLY) if data else 0
-        except OSError:  # it was killed, or stopped for so long that nothing more fits in
+        except OSError:  # it was killed, or was stopped for so long that its socket is full
             return False
-        self._told |= engines
-        self._said = says
+        self._sent_engines |= engines
+        self._sent_state = state
         return sent == len(data)
 
     def _is_linked(self) -> bool:
@@ -244,28 +252,37 @@ class Watchdog:
         self._link, far = socket.socketpair()
         self._link.settimeout(_PATIENCE)
         self._inode = os.fstat(self._link.fileno()).st_ino
-        self._told, self._said = set(), "0"
+        self._sent_engines, self._sent_state = set(), "0"
+        try:
+            self._start_shell(far)
+        except BaseException:
+            self.close()  # the shell is killed when it is garbage-collected: nothing must be sent to it meanwhile
+            raise
+
+    @staticmethod
+    def _start_shell(far: socket.socket) -> None:
+        child = ChildProcess()
         with far:
-            child = subprocess.Popen(
-                ("/bin/sh", "-c", _SCRIPT, "smolkit-watchdog", sys.executable, _ORPHANS),
-                stdin=far.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ},
-                start_new_session=True,
-            )
-            child.wait()  # for as long as a shell takes to fork
+            child.open_session(stdin=far)
+            argv = ("/bin/sh", "-c", _SCRIPT, "smolkit-watchdog", sys.executable, _ORPHANS)
+            child.start("/bin/sh", argv, {key: os.environ[key] for key in _ENVIRONMENT if key in os.environ})
+        # Until it has forked, which takes a millisecond: a failure to fork closes the link, and the next line that is sent
+        # finds that out. Not by `child.wait`, which lets other tasks of an event loop come here while the lock is held.
+        deadline = time.monotonic() + _PATIENCE
+        while child.poll() is None and time.monotonic() < deadline:
+            time.sleep(_POLL)
+        child.reap()
+        child.close()
 
 
 _mine = Watchdog()
 
 
-def _leave() -> None:
-    """In a forked child: the watchdog is its parent's, and would wait for the child too."""
+def _after_fork() -> None:
+    # The link is the parent's; held open by a forked child, it would hide the parent's end from the watchdog.
     global _mine
     parents, _mine = _mine, Watchdog()
     parents.close()
 
 
-os.register_at_fork(after_in_child=_leave)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,29 +1,30 @@
-"""The files of a machine in memory."""
+"""An in-memory file system for the guests of FakeSmolvm."""
 
 from __future__ import annotations
 
 import errno
+import os
 import posixpath
 import stat
-from typing import TYPE_CHECKING, final
+from collections.abc import Iterator
+from typing import final
 
 from attrs import evolve, frozen
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_ROOT_ONLY, _OPEN, _STICKY, _FILE, _LINK = 0o700, 0o755, 0o1777, 0o644, 0o777
-_LINKS = 40  # followed in one path, at the most
+_ROOT_ONLY, _OPEN, _STICKY, _FILE, _SYMLINK = 0o700, 0o755, 0o1777, 0o644, 0o777  # default modes
+_MAX_SYMLINKS = 40  # in one path, as in Linux
 
 
 @final
 @frozen
 class Node:
-    """A file, folder or link.
+    """A file, directory or symlink.
 
     Attributes:
-        mode: Kind and permissions, as `os.stat` has them.
-        data: The content, or where a link leads.
+        mode: File type and permissions, as `st_mode` of `os.stat`.
+        data: The content of a file, or the target of a symlink.
+        uid, gid: The owner.
+        mtime: The time of the last change, in whole seconds since the epoch.
     """
 
     mode: int
@@ -35,28 +36,38 @@ class Node:
 
 @final
 class Files:
-    """A machine's files. Paths are absolute; names that are no UTF-8 are as `os.fsdecode` has them.
+    """A machine's file system. Paths are absolute, and decoded as by `os.fsdecode`.
+
+    All methods raise the OSError that the kernel would: FileNotFoundError, IsADirectoryError and so on.
 
     Attributes:
-        held: The files that a shell's command is writing.
+        being_written: Resolved paths of the files that a command of the small shell is writing just now.
     """
 
     def __init__(self, nodes: dict[str, Node] | None = None) -> None:
-        folders = {"/": _OPEN, "/root": _ROOT_ONLY, "/tmp": _STICKY, "/etc": _OPEN, "/proc": _OPEN}  # noqa: S108
-        self.held: set[str] = set()
-        self._nodes = nodes or {path: Node(stat.S_IFDIR | mode) for path, mode in folders.items()}
+        modes = {"/": _OPEN, "/root": _ROOT_ONLY, "/tmp": _STICKY, "/etc": _OPEN, "/proc": _OPEN}  # noqa: S108
+        self.being_written: set[str] = set()
+        self._nodes = nodes or {path: Node(stat.S_IFDIR | mode) for path, mode in modes.items()}
 
     def copy(self) -> Files:
-        """The same files, for a branch."""
+        """An independent copy, for a branch."""
         return Files(dict(self._nodes))
 
     def find(self, path: str, *, follow: bool = True) -> tuple[str, Node | None]:
-        """Where a path leads, and what is there.
+        """Resolve the symlinks in a path.
+
+        Args:
+            path: The path. Its last part need not exist.
+            follow: False to leave a symlink at the path itself unresolved.
+
+        Returns:
+            The resolved path, and its node or None.
 
         Raises:
-            OSError: a part of it is no folder, or its links go round in circles.
+            OSError: A parent does not exist or is not a directory, or there are too many symlinks.
         """
-        parts, found, links = _parts(path), "/", 0
+        # Part by part, and not by normpath: `..` after a symlink leads to the parent of its target.
+        parts, found, symlinks = _parts(path), "/", 0
         while parts:
             node = self._nodes[found]
             if not stat.S_ISDIR(node.mode):
@@ -72,8 +83,8 @@ class Files:
                     raise error(errno.ENOENT, here)
                 return here, None
             if stat.S_ISLNK(node_here.mode) and (follow or parts):
-                links += 1
-                if links > _LINKS:
+                symlinks += 1
+                if symlinks > _MAX_SYMLINKS:
                     raise error(errno.ELOOP, path)
                 target = node_here.data.decode("utf-8", "surrogateescape")
                 parts = _parts(target) + parts
@@ -83,14 +94,14 @@ class Files:
         return found, self._nodes[found]
 
     def exists(self, path: str) -> bool:
-        """Whether there is something, be it a link that leads nowhere."""
+        """True if the path exists, also as a dangling symlink."""
         try:
             return self.find(path, follow=False)[1] is not None
         except OSError:
             return False
 
     def is_dir(self, path: str) -> bool:
-        """Whether there is a folder."""
+        """True if the path is a directory or a symlink to one."""
         try:
             node = self.find(path)[1]
         except OSError:
@@ -98,14 +109,14 @@ class Files:
         return node is not None and stat.S_ISDIR(node.mode)
 
     def stat(self, path: str, *, follow: bool = True) -> Node:
-        """What is there."""
+        """The node at a path."""
         node = self.find(path, follow=follow)[1]
         if node is None:
             raise error(errno.ENOENT, path)
         return node
 
     def read(self, path: str) -> bytes:
-        """A file's content."""
+        """The content of a file."""
         node = self.stat(path)
         if stat.S_ISDIR(node.mode):
             raise error(errno.EISDIR, path)
@@ -114,7 +125,7 @@ class Files:
     def write(
         self, path: str, data: bytes, *, mode: int | None = None, uid: int | None = None, gid: int | None = None
     ) -> None:
-        """Makes a file, or gives one another content: what is not given it keeps."""
+        """Write a file. An existing one keeps the mode and owner that are not given."""
         found, node = self.find(path)
         if node is not None and stat.S_ISDIR(node.mode):
             raise error(errno.EISDIR, path)
@@ -122,56 +133,56 @@ class Files:
         mode = node.mode if mode is None else stat.S_IFREG | mode
         self.put(found, evolve(node, data=data, mode=mode, uid=either(uid, node.uid), gid=either(gid, node.gid)))
 
-    def link(self, path: str, target: str) -> None:
-        """Makes a symbolic link."""
+    def symlink(self, path: str, target: str) -> None:
+        """Create a symlink at `path` that points to `target`."""
         found, node = self.find(path, follow=False)
         if node is not None:
             raise error(errno.EEXIST, path)
-        self.put(found, Node(stat.S_IFLNK | _LINK, target.encode("utf-8", "surrogateescape")))
+        self.put(found, Node(stat.S_IFLNK | _SYMLINK, target.encode("utf-8", "surrogateescape")))
 
     def mkdir(self, path: str, *, mode: int | None = None, parents: bool = False) -> None:
-        """Makes a folder."""
+        """Create a directory, with `parents` also missing parents."""
         if parents:
-            self._make_way(posixpath.dirname(path))
+            self._make_parents(posixpath.dirname(path))
         found, node = self.find(path, follow=False)
         if node is not None:
             raise error(errno.EEXIST, path)
         self.put(found, Node(stat.S_IFDIR | either(mode, _OPEN)))
 
-    def _make_way(self, path: str) -> None:
-        """Makes the folders on the way to one, and it; what is there has to be one, or to lead to one."""
+    def _make_parents(self, path: str) -> None:
+        """Create a directory and its parents. What exists must be a directory or a symlink to one."""
         if not self.exists(path):
-            self._make_way(posixpath.dirname(path))
+            self._make_parents(posixpath.dirname(path))
         if not self.exists(path):
             self.mkdir(path)
         elif not stat.S_ISDIR(self.stat(path).mode):
             raise error(errno.ENOTDIR, path)
 
     def chmod(self, path: str, mode: int) -> None:
-        """Gives it other permissions."""
+        """Change the permissions of a file or directory."""
         found = self.find(path)[0]
         self.put(found, evolve(self._nodes[found], mode=stat.S_IFMT(self._nodes[found].mode) | mode))
 
     def listdir(self, path: str) -> list[str]:
-        """The names in a folder."""
+        """The names in a directory, sorted."""
         found, node = self.find(path)
         if node is None or not stat.S_ISDIR(node.mode):
             raise error(errno.ENOENT if node is None else errno.ENOTDIR, path)
         return sorted(posixpath.basename(name) for name in self._nodes if name != "/" and posixpath.dirname(name) == found)
 
     def remove(self, path: str) -> None:
-        """Removes what is there, a folder with all that is in it."""
+        """Remove a file or symlink, or a directory with everything in it."""
         found, _ = self.find(path, follow=False)
         for name in self._below(found):
             del self._nodes[name]
 
     def rename(self, path: str, target: str) -> None:
-        """Gives it another name. As the kernel does: a file is replaced, and an empty folder by a folder.
+        """Rename a file, or a directory with everything in it. Replaces a file, or an empty directory by a directory.
 
         Raises:
-            OSError: there is something of another kind, or a folder that is not empty; or it is to go into itself.
+            OSError: The target is of another kind, is a directory that is not empty, or lies in the directory itself.
         """
-        (old, node), (new, there) = self.find(path, follow=False), self.find(target, follow=False)
+        (old, node), (new, replaced) = self.find(path, follow=False), self.find(target, follow=False)
         if node is None:
             raise error(errno.ENOENT, path)
         if {posixpath.basename(path), posixpath.basename(target)} & {"", ".."}:
@@ -182,20 +193,20 @@ class Files:
             raise error(errno.EINVAL, target)
         if old.startswith(f"{new}/"):
             raise error(errno.ENOTEMPTY, target)
-        if there is not None:
-            self._check_replacing(target, node, there)
+        if replaced is not None:
+            self._check_replacing(target, node, replaced)
         moved = {new + name[len(old) :]: self._nodes.pop(name) for name in self._below(old)}
         self._nodes.update(moved)
 
-    def _check_replacing(self, path: str, node: Node, there: Node) -> None:
-        was_folder, is_folder = stat.S_ISDIR(there.mode), stat.S_ISDIR(node.mode)
-        if was_folder != is_folder:
-            raise error(errno.EISDIR if was_folder else errno.ENOTDIR, path)
-        if was_folder and self.listdir(path):
+    def _check_replacing(self, path: str, node: Node, replaced: Node) -> None:
+        was_dir, is_dir = stat.S_ISDIR(replaced.mode), stat.S_ISDIR(node.mode)
+        if was_dir != is_dir:
+            raise error(errno.EISDIR if was_dir else errno.ENOTDIR, path)
+        if was_dir and self.listdir(path):
             raise error(errno.ENOTEMPTY, path)
 
     def walk(self, path: str) -> Iterator[tuple[str, Node]]:
-        """All below a folder: the name in it, and what it is."""
+        """Everything below a directory: each relative path, and its node."""
         found = self.find(path)[0]
         for name in self._below(found):
             if name != found:
@@ -205,7 +216,7 @@ class Files:
         return sorted(name for name in self._nodes if name == path or name.startswith(path.rstrip("/") + "/"))
 
     def put(self, path: str, node: Node) -> None:
-        """Makes it what is there. `path` is what `find` gave."""
+        """Set the node at a resolved path (as `find` returns it)."""
         parent = self._nodes.get(posixpath.dirname(path))
         if parent is None or not stat.S_ISDIR(parent.mode):
             raise error(errno.ENOENT if parent is None else errno.ENOTDIR, path)
@@ -217,12 +228,10 @@ def _parts(path: str) -> list[str]:
 
 
 def either(value: int | None, default: int) -> int:
-    """The value, or the default where there is none."""
+    """The value, or the default if it is None."""
     return default if value is None else value
 
 
 def error(number: int, path: str) -> OSError:
-    """The builtin error of this number."""
-    import os  # late: only on the way to an error
-
+    """The OSError of an errno, of the fitting subclass."""
     return OSError(number, os.strerror(number), path)

@@ -1,6 +1,6 @@
-"""Values with a grammar of their own, as the engine's parser reads them: sizes, durations, ports, addresses, signals.
+"""Option values with a syntax of their own: sizes, durations, ports, addresses, signals.
 
-Each function is a reader (see `options.Reader`). What it lets through, the parsers of 1.8.3 to 1.32.2 take.
+Each public function is a reader (see `options.Reader`). The engine's parsers from 1.8.3 to 1.32.2 accept what it returns.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _BYTES = r"(?i)([0-9]+(?:\.[0-9]+)?) ?(?:[kmgt](?:i?b)?|b)?"
 _MEMORY = r"(?i)(?=[0-9]{1,19}[kmg]?$)([0-9]+)[kmg]?|(?:[1-9][0-9]?|100)%"
 _UNITS = "ms|msec|millis|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?"
 _DURATION = rf"(?:[0-9]{{1,9}}(?:\.[0-9]{{1,3}})? ?(?:{_UNITS}) ?)+"
-_LONGEST = 200  # characters of an error
+_LONGEST = 200  # characters of an error message
 _PORT_RANGE = r"([0-9]{1,5})(?:-([0-9]{1,5}))?"
-_PORTS = rf"{_PORT_RANGE}(?::{_PORT_RANGE})?(?:/(?:tcp|udp))?"
+PORTS = rf"{_PORT_RANGE}(?::{_PORT_RANGE})?(?:/(?:tcp|udp))?"
 _MOST: dict[str, range] = {"ndots": range(16), "timeout": range(1, 31), "attempts": range(1, 6)}
 _FLAGS = r"rotate|no-check-names|inet6|edns0|single-request(?:-reopen)?|no-tld-query|use-vc|no-reload|trust-ad|no-aaaa"
 _SIGNALS = (
@@ -30,7 +30,7 @@ _SIGNALS = (
 
 
 def _wrong(name: str, value: object, example: str) -> ValueError:
-    return ValueError(f"{name} is like {example}, not {validate.shown(value)}")
+    return ValueError(f"{name} must be like {example}, not {validate.shown(value)}")
 
 
 def _matching(name: str, value: object, pattern: str, example: str) -> re.Match[str]:
@@ -40,7 +40,10 @@ def _matching(name: str, value: object, pattern: str, example: str) -> re.Match[
     return found
 
 
-def _size(pattern: str, example: str) -> Callable[[str, object], tuple[str]]:
+_Converter = Callable[[str, object], tuple[str]]
+
+
+def _size(pattern: str, example: str) -> _Converter:
     def read(name: str, value: object) -> tuple[str]:
         if isinstance(value, int):
             return (str(validate.integer(name, value, 1, 2**63 - 1)),)
@@ -52,28 +55,28 @@ def _size(pattern: str, example: str) -> Callable[[str, object], tuple[str]]:
     return read
 
 
-size = _size(_BYTES, "'512M' or '16GiB'")  # bytes, if it is an int
-memory_size = _size(_MEMORY, "'512m', '2g' or '25%'")  # likewise, or a share of the guest's memory
+size: _Converter = _size(_BYTES, "'512M' or '16GiB'")  # an int is a number of bytes
+memory_size: _Converter = _size(_MEMORY, "'512m', '2g' or '25%'")  # likewise; a percentage is a share of the guest's memory
 
 
 def duration(name: str, value: object) -> tuple[str]:
-    """A positive span of time: `30s`, `5m`, `1h 30m`."""
+    """A positive duration: `30s`, `5m`, `1h 30m`."""
     found = _matching(name, value, _DURATION, "'30s' or '5m'")[0]
     if not re.search(r"[1-9]", found):
-        raise ValueError(f"{name} is positive, not {found!r}")
+        raise ValueError(f"{name} must be positive, not {found!r}")
     return (found,)
 
 
 def image(name: str, value: object) -> tuple[str]:
-    """A reference or a path; the engine takes no other bytes than UTF-8."""
+    """An image reference or a path, as UTF-8, which is all that the engine accepts."""
     found = validate.utf8(name, validate.path(name, value))
     if not found.strip():
-        raise ValueError(f"{name} is blank")
+        raise ValueError(f"{name} must not be blank")
     return (found,)
 
 
 def ports(name: str, value: object) -> tuple[str, ...]:
-    """Each an int (the same port on both sides), a pair (host, guest), or the engine's `HOST[-END]:GUEST[-END][/udp]`."""
+    """A list of ports: an int (for both sides), a pair (host, guest), or the engine's `HOST[-END]:GUEST[-END][/udp]`."""
     return tuple(_port(f"{name}[{place}]", item) for place, item in enumerate(validate.items(name, value)))
 
 
@@ -82,31 +85,35 @@ def _port(name: str, item: object) -> str:
         return _port_text(name, item)
     numbers = item if isinstance(item, tuple) else (item, item)
     if len(numbers) != 2:  # noqa: PLR2004
-        raise ValueError(f"{name} is a pair (host, guest), not {validate.shown(item)}")
-    return ":".join(str(validate.integer(f"a port of {name}", number, 1, 65_535)) for number in numbers)
+        raise ValueError(f"{name} must be a pair (host, guest), not {validate.shown(item)}")
+    return ":".join(str(validate.port(f"a port of {name}", number)) for number in numbers)
 
 
 def _port_text(name: str, text: str) -> str:
-    found = _matching(name, text, _PORTS, "'8080', '8080:80' or '8000-8010:8000-8010/udp'")
+    found = _matching(name, text, PORTS, "'8080', '8080:80' or '8000-8010:8000-8010/udp'")
     host = _range(name, found[1], found[2])
     if found[3] and len(_range(name, found[3], found[4])) != len(host):
-        raise ValueError(f"{name} has as many ports on both sides, unlike {text!r}")
+        raise ValueError(f"{name} must have as many ports on both sides, unlike {text!r}")
     return text
 
 
 def _range(name: str, first: str, last: str | None) -> range:
-    low, high = int(first), int(last or first)
-    if not 1 <= low <= high <= 65_535:  # noqa: PLR2004
-        raise ValueError(f"{name} is from 1 to 65535, no range backwards: {first}-{last or first}")
+    low, high = (validate.port(f"a port of {name}", int(port)) for port in (first, last or first))
+    if low > high:
+        raise ValueError(f"the range of {name} must not go backwards: {first}-{last}")
     return range(low, high + 1)
 
 
 def network(text: str) -> IPv4Network | IPv6Network:
-    """A CIDR or a single address. ValueError, where it is neither."""
+    """Parse a CIDR or a single address.
+
+    Raises:
+        ValueError: the text is neither.
+    """
     from ipaddress import ip_network  # late: only where there is a policy
 
     if "%" in text:
-        raise ValueError(f"{validate.shown(text)} has a zone, which a network has not")
+        raise ValueError(f"a network must not have a zone: {validate.shown(text)}")
     return ip_network(text, strict=False)
 
 
@@ -123,7 +130,7 @@ def _cidr(name: str, text: str) -> str:
 
 
 def udp_rules(name: str, value: object) -> tuple[str, ...]:
-    """A list of networks or addresses, each with a port or a range of them, or without: `10.0.0.0/8:53`."""
+    """A list of networks or addresses, each with an optional port or range of ports: `10.0.0.0/8:53`."""
     return tuple(_udp_rule(f"{name}[{place}]", item) for place, item in enumerate(validate.strings(name, value)))
 
 
@@ -152,7 +159,7 @@ def ipv4(name: str, value: object) -> tuple[str]:
 
 
 def subnet(name: str, value: object) -> tuple[str]:
-    """An IPv4 network from /8 to /30, of no reserved range."""
+    """An IPv4 network from /8 to /30 outside of the reserved ranges."""
     from ipaddress import IPv4Network  # late: rarely needed
 
     found = _matching(name, value, r"[0-9.]+/[0-9]{1,2}", "'10.200.0.0/30'")[0]
@@ -162,14 +169,14 @@ def subnet(name: str, value: object) -> tuple[str]:
         raise ValueError(f"{name}: {error}") from None
     first = net.network_address
     if not 8 <= net.prefixlen <= 30 or first < IPv4Network("1.0.0.0/8")[0]:  # noqa: PLR2004
-        raise ValueError(f"{name} is from /8 to /30, and not of 0.0.0.0/8: {found!r}")
+        raise ValueError(f"{name} must be from /8 to /30, and not in 0.0.0.0/8: {found!r}")
     if first.is_loopback or first.is_link_local or first.is_multicast or first.is_reserved:
-        raise ValueError(f"{name} is of a reserved range: {found!r}")
+        raise ValueError(f"{name} must not be in a reserved range: {found!r}")
     return (found,)
 
 
 def socket_address(name: str, value: object) -> tuple[str]:
-    """`127.0.0.1:9000` or `[::1]:9000`: no name of a host."""
+    """An IP address with a port, `127.0.0.1:9000` or `[::1]:9000`. Host names are refused."""
     from ipaddress import IPv4Address, IPv6Address  # late: rarely needed
 
     found = _matching(name, value, r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})", "'127.0.0.1:9000'")
@@ -177,12 +184,12 @@ def socket_address(name: str, value: object) -> tuple[str]:
         (IPv6Address if found[1] else IPv4Address)(found[1] or found[2])
     except ValueError:
         raise _wrong(name, value, "'127.0.0.1:9000' or '[::1]:9000'") from None
-    validate.integer(f"the port of {name}", int(found[3]), 0, 65_535)
+    validate.integer(f"the port of {name}", int(found[3]), 0, validate.PORTS[-1])
     return (found[0],)
 
 
 def dns_options(name: str, value: object) -> tuple[str, ...]:
-    """Options of resolv.conf, those that the engine knows (1.32.2)."""
+    """The options of resolv.conf that the engine knows (1.32.2)."""
     found = validate.strings(name, value)
     for item in found:
         key, _, number = item.partition(":")
@@ -193,5 +200,5 @@ def dns_options(name: str, value: object) -> tuple[str, ...]:
 
 
 def signal_name(name: str, value: object) -> tuple[str]:
-    """A signal: `SIGINT`, `TERM`, `RTMIN+3`, or its number as text."""
+    """A signal: `SIGINT`, `TERM`, `RTMIN+3`, or a number as text."""
     return (_matching(name, value, _SIGNALS, "'SIGTERM', 'RTMIN+3' or '15'")[0],)

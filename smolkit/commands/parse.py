@@ -1,30 +1,29 @@
-"""Reading the engine's JSON, leniently: nearly every version adds keys. What has a wrong type is None; `raw` has all."""
+"""Parsing of the engine's JSON. It is lenient, as nearly every version adds keys: a value of a wrong type becomes None.
+
+The `raw` of each record has everything.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from smolkit import values
 from smolkit.commands.failures import json_reader
 from smolkit.errors import UnknownEngineError
+from smolkit.values import validate
 from smolkit.values.results import MachineInfo
 
-if TYPE_CHECKING:
-    from smolkit.values.observed import ExitInfo
-    from smolkit.values.results import Completed
 
-_PORTS = range(1, 65_536)
-
-
-def json_of(completed: Completed, opening: str) -> Any:
-    """The answer's JSON, which opens with this bracket.
+def json_of(completed: values.Completed, opening: str) -> Any:
+    """Parse the JSON in the answer, which begins with this bracket.
 
     Raises:
-        UnknownEngineError: it is none.
+        UnknownEngineError: the answer is not JSON.
     """
     data, first = completed.stdout, opening.encode()
-    # Up to 0.7.2 log lines stood on stdout too: the answer begins at the first line that opens it.
+    # Up to 0.7.2 log lines are on stdout, too: the JSON begins at the first line that begins with the bracket.
     start = 0 if data.startswith(first) else data.find(b"\n" + first) + 1
     try:
         return json_reader()(data[start:].decode(), parse_constant=_refuse)
@@ -33,47 +32,51 @@ def json_of(completed: Completed, opening: str) -> Any:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
-def list_of(completed: Completed) -> list[Any]:
-    """The answer's JSON, which is a list.
+def list_of(completed: values.Completed) -> list[Any]:
+    """Parse the answer, a JSON list.
 
     Raises:
-        UnknownEngineError: it is none.
+        UnknownEngineError: the answer is no such list.
     """
     found = json_of(completed, "[")
     if not isinstance(found, list):
-        raise UnknownEngineError("the engine's answer is no list", completed)
+        raise UnknownEngineError("the engine's answer is not a list", completed)
     return found
 
 
-def dicts_of(completed: Completed) -> list[dict[str, Any]]:
-    """The answer's JSON, which is a list of objects.
+def dicts_of(completed: values.Completed) -> list[dict[str, Any]]:
+    """Parse the answer, a JSON list of objects.
 
     Raises:
-        UnknownEngineError: it is none.
+        UnknownEngineError: the answer is no such list.
     """
     found = list_of(completed)
     if not all(isinstance(item, dict) for item in found):
-        raise UnknownEngineError("the engine's answer is no list of objects", completed)
+        raise UnknownEngineError("the engine's answer is not a list of objects", completed)
     return found
 
 
-def dict_of(completed: Completed) -> dict[str, Any]:
-    """The answer's JSON, which is an object.
+def dict_of(completed: values.Completed) -> dict[str, Any]:
+    """Parse the answer, a JSON object.
 
     Raises:
-        UnknownEngineError: it is none.
+        UnknownEngineError: the answer is no object.
     """
     found = json_of(completed, "{")
     if not isinstance(found, dict):
-        raise UnknownEngineError("the engine's answer is no object", completed)
+        raise UnknownEngineError("the engine's answer is not an object", completed)
     return found
 
 
-def machine_info(item: Any, completed: Completed) -> MachineInfo:
-    """One machine, leniently: nearly every version adds keys, and up to 0.7.2 created_at was a string."""
+def machine_info(item: Any, completed: values.Completed) -> MachineInfo:
+    """The record of one machine. Up to 0.7.2 its created_at is a string.
+
+    Raises:
+        UnknownEngineError: the record has no name.
+    """
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
         raise UnknownEngineError("the engine's record of a machine has no name", completed)
     return MachineInfo(
@@ -100,10 +103,10 @@ def machine_info(item: Any, completed: Completed) -> MachineInfo:
 
 
 def typed(item: Mapping[str, Any], key: str, kind: type) -> Any:
-    """The value under the key, if it is of this type. An int is one of 64 bits: no arithmetic overflows."""
+    """The value of the key if it is of this type, else None. An int has at most 64 bits: arithmetic cannot overflow."""
     value = item.get(key)
     if kind is int:
-        return value if type(value) is int and -(2**63) <= value < 2**64 else None  # a bool is none
+        return value if type(value) is int and -(2**63) <= value < 2**64 else None  # a bool is no int here
     return value if isinstance(value, kind) else None
 
 
@@ -115,13 +118,12 @@ def _created_at(item: Mapping[str, Any]) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
-def _exit(item: object) -> ExitInfo | None:
+def _exit(item: object) -> values.ExitInfo | None:
     if not isinstance(item, dict):
         return None
-    from smolkit.values.observed import ExitInfo  # late: few machines have ended
 
     milliseconds = typed(item, "exited_at_unix_ms", int)
-    return ExitInfo(
+    return values.ExitInfo(
         cause=typed(item, "cause", str) or "",
         returncode=typed(item, "exit_code", int),
         signal=typed(item, "signal", int),
@@ -134,7 +136,7 @@ def _ports(value: object) -> tuple[tuple[int, int], ...] | None:
     if not isinstance(value, list):
         return None
     found = [(typed(item, "host", int), typed(item, "guest", int)) for item in value if isinstance(item, dict)]
-    return tuple((host, guest) for host, guest in found if host in _PORTS and guest in _PORTS)
+    return tuple((host, guest) for host, guest in found if host in validate.PORTS and guest in validate.PORTS)
 
 
 def _tuple(value: object) -> tuple[str, ...] | None:

@@ -1,0 +1,141 @@
+"""Execution of guest commands within the engine's limits: its timeout, its cap on output, the life of the VM."""
+
+from __future__ import annotations
+
+import math
+from threading import RLock
+
+from smolkit.commands.dialect import Dialect
+from smolkit.commands.failures import CANNOT_START, TIMED_OUT
+from smolkit.handles.spawned import MARK
+from smolkit.testing import dispatch, engine_failures
+from smolkit.testing.argv_parser import ParsedArgs
+from smolkit.testing.clock import FakeClock
+from smolkit.testing.guest import FakeMachine, GuestCall
+from smolkit.testing.guest_io import WAITING, GuestStdin, Pieces, StdinTimeout
+from smolkit.testing.secret_sources import resolve, sources
+from smolkit.values.hidden import Variables
+
+
+class GuestExec:
+    """The machines of a fake, and the execution of commands in them.
+
+    Attributes:
+        machines: The machines by name.
+        leaked: Names of deleted machines whose half-booted VM was left behind.
+        handlers: Handlers by the first words of a command. The last match counts.
+        lock: Held while machines are made, changed or removed.
+    """
+
+    def __init__(self, dialect: Dialect, clock: FakeClock) -> None:
+        self.machines: dict[str, FakeMachine] = {}
+        self.leaked: list[str] = []
+        self.handlers: dispatch.Handlers = []
+        self.lock: RLock = RLock()
+        self._dialect, self._clock = dialect, clock
+        self._numbers = iter(range(600, 10**9))
+
+    def call(self, machine: FakeMachine, args: ParsedArgs, stdin: GuestStdin) -> Pieces:
+        """Run the command of an exec or run command line in a machine."""
+        call = GuestCall(
+            machine,
+            args.command,
+            _variables(machine, args),
+            args.value("-w") or args.value("--workdir") or "/",
+            args.value("--user") or None,
+            stdin,
+            self._clock.now,
+            self._clock.sleep,
+        )
+        machine.calls.append(call)
+        if args.fault == "output cap":
+            raise engine_failures.injected(args.fault)
+        try:
+            pieces = dispatch.run(call, self.handlers)
+            if "-d" in args.options:
+                return (yield from self._detach(machine, call, pieces))
+            return (yield from self._bounded(machine, args, pieces, stdin))
+        except (FileNotFoundError, PermissionError) as error:
+            if machine.image is None:
+                raise engine_failures.cannot_start(error, interactive="-i" in args.options) from None
+            yield "stderr", engine_failures.crun_cannot_start(error, call.args[0]).encode()
+            return CANNOT_START
+
+    def _bounded(self, machine: FakeMachine, args: ParsedArgs, pieces: Pieces, stdin: GuestStdin) -> Pieces:
+        """The command's output, until it ends, its timeout is over, it exceeds the cap, or the VM stops."""
+        timeout, started = _seconds(args.value("--timeout")), self._clock.seconds
+        stdin.deadline = None if timeout is None else started + timeout
+        live, size = "-i" in args.options, 0
+        buffered: list[tuple[str, bytes]] = []
+        while True:
+            piece, status = self._resume(pieces, stdin)
+            # Before the piece is passed on: output after the timeout is lost, as in the engine.
+            if timeout is not None and self._is_late(stdin):
+                self._clock.seconds = _after(started, timeout)
+                pieces.close()
+                yield from buffered
+                if self._dialect.supports("--error-format"):
+                    yield "stderr", f"\ncommand timed out after {timeout * 1000:.0f}ms".encode()
+                return TIMED_OUT
+            if args.fault == "dies" and piece != WAITING:
+                machine.state = "stopped"
+                yield from [piece] if live and piece else ()
+                raise engine_failures.injected(args.fault)
+            # Another thread may have stopped or deleted the machine. (A machine of `run` is in no table.)
+            if machine.state != "running" or self.machines.get(machine.name, machine) is not machine:
+                raise engine_failures.injected("dies")
+            if piece is None:
+                yield from buffered
+                return status
+            size += len(piece[1])
+            if live:
+                yield piece
+            else:
+                buffered.append(piece)
+                if size > engine_failures.OUTPUT_CAP:
+                    raise engine_failures.injected("output cap")
+
+    def _resume(self, pieces: Pieces, stdin: GuestStdin) -> tuple[tuple[str, bytes] | None, int]:
+        """The command's next piece, or None and its exit status."""
+        try:
+            return next(pieces), 0
+        except StopIteration as end:
+            return None, end.value
+        except StdinTimeout:
+            if not self._is_late(stdin):
+                raise
+            return None, TIMED_OUT
+
+    def _is_late(self, stdin: GuestStdin) -> bool:
+        return stdin.deadline is not None and self._clock.seconds > stdin.deadline
+
+    def _detach(self, machine: FakeMachine, call: GuestCall, pieces: Pieces) -> Pieces:
+        """Run a command that is left to run: at once to its end, but it counts as running for as long as it slept."""
+        started = self._clock.seconds
+        for _ in pieces:  # its output goes nowhere
+            pass
+        taken = self._clock.seconds - started
+        self._clock.seconds -= taken
+        machine.spawned[call.env.get(MARK, "")] = call.now + taken
+        yield "stdout", f"{next(self._numbers)}\n".encode()
+        return 0
+
+
+def _variables(machine: FakeMachine, args: ParsedArgs) -> Variables:
+    """The command's environment: the machine's variables, then its secrets, the call's secrets and `-e`; later ones win.
+
+    The engine resolves every secret, also one that a later variable replaces: if it cannot, the call fails.
+    """
+    secrets = {**resolve(machine.secrets, args.env), **resolve(sources(args), args.env)}
+    return Variables({**machine.env, **secrets, **args.pairs("-e")})
+
+
+def _after(started: float, seconds: float) -> float:
+    """The time `seconds` after `started`, rounded so that the difference is never less than that."""
+    later = started + seconds
+    return later if later - started >= seconds else math.nextafter(later, math.inf)
+
+
+def _seconds(text: str) -> float | None:
+    """Seconds from the engine's notation, `30s` or `1500ms`."""
+    return None if not text else float(text[:-2]) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))
