@@ -1,4 +1,4 @@
-"""The keywords of the methods, as TypedDicts: for `help`, and to annotate what is handed on to them."""
+"""The keyword arguments of the handles' methods, as TypedDicts: for `help`, and to annotate functions that pass them on."""
 
 from typing import TYPE_CHECKING
 

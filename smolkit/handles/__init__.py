@@ -1,4 +1,4 @@
-"""What a user holds: the client, the machines, the processes. Each name is imported when it is first asked for."""
+"""The objects that a user holds: the client, machines, processes. Each name is imported when it is first asked for."""
 
 from typing import TYPE_CHECKING
 
