@@ -195,7 +195,7 @@ class Smolvm(EngineMethods):
         Args:
             echo: Print the lines.
         """
-        from smolkit.runners.dry_run import dry_run  # late: few programs do so
+        from smolkit.runners.dry_run import dry_run  # late: as in `owned`
 
         return dry_run(self.runner, echo=validate.flag("echo", echo))
 
