@@ -12,6 +12,10 @@ from smolkit.commands.dialect import verb_of
 from smolkit.values.shown import redact, shell_line
 
 
+def _redacted(argv: tuple[str, ...]) -> tuple[str, ...]:
+    return redact(argv)
+
+
 @final
 @frozen
 class Call:
@@ -26,7 +30,7 @@ class Call:
     """
 
     command: Command[Any]
-    argv: tuple[str, ...] = field(converter=redact)
+    argv: tuple[str, ...] = field(converter=_redacted)
     duration: float
     returncode: int | None = None
     error: BaseException | None = field(default=None, eq=False)
