@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from attrs import frozen
@@ -74,17 +74,22 @@ class Branch(SilentVerb):
     FINISH: ClassVar[bool] = True
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
+        verb = self.WORDS if dialect.supports(self.WORDS) else "machine fork"
+        flags: list[str] = []
+        if dialect.supports(f"{verb} --secret-env"):  # else the child has only the secrets on the source's record
+            flags += secret_args.arguments(verb, self._inherited(), dialect, secret_args.MACHINES)
+        flags += options.argv(verb, self.OPTIONS, self.chosen, dialect)
+        flags += options.variables(self.env)
+        return dialect.argv(verb, *flags, *self._family(dialect))
+
+    def _family(self, dialect: Dialect) -> Iterator[str]:
+        """The source and the child."""
         (source,) = self.operands
-        verb = "branch" if dialect.supports(self.WORDS) else "fork"
-        words: list[str] = []
-        if dialect.supports(f"machine {verb} --secret-env"):  # else the child has only the secrets on the source's record
-            words += secret_args.arguments(f"machine {verb}", self._inherited(), dialect, secret_args.MACHINES)
-        words += options.argv(f"machine {verb}", self.OPTIONS, self.chosen, dialect)
-        words += options.variables(self.env)
-        child = () if self.name is None else ("--name", self.name)
-        if dialect.classic:
-            return dialect.argv(f"machine {verb}", *words, source, *child[1:])
-        return dialect.argv(f"machine {verb}", *words, "--from" if verb == "branch" else "--golden", source, *child)
+        if not dialect.classic:
+            yield "--from" if dialect.supports(self.WORDS) else "--golden"
+        yield source
+        if self.name is not None:
+            yield from (self.name,) if dialect.classic else ("--name", self.name)
 
     def _inherited(self) -> secret_args.Secrets:
         """The source's secrets, without those that the child overrides: the engine accepts each name once."""

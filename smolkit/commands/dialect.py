@@ -72,7 +72,7 @@ class Dialect:
         """
         found = re.match(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(?![0-9])", version)
         if not found:
-            raise ValueError(f"not a version of smolvm: {version!r}")
+            raise ValueError(f"version must be like '1.32.2', not {version!r}")
         numbers = (int(found[1]), int(found[2]), int(found[3]))
         if numbers < MINIMUM:
             raise UnsupportedByEngineError("smolkit", _dotted(MINIMUM), version)
