@@ -197,9 +197,6 @@ class TransferMethods(FileMethods):
         found = self.stat(inside)
         if os.path.isdir(path) or (found.is_dir and os.path.lexists(path)):
             raise FileExistsError(f"download makes a new {'directory' if found.is_dir else 'file'}, but {path!r} exists")
-        if self._runner.plan is not None:  # a dry run writes nothing here either
-            self._run_script(guest_scripts.PACK if found.is_dir else guest_scripts.READ, inside)
-            return
         meter = _Meter(self._size(inside) if progress else 0, progress)
         if found.is_dir:
             self._download_tree(inside, path, limit, meter)
@@ -286,22 +283,21 @@ class TransferMethods(FileMethods):
                 self._runner.run(command)
         elif out_of is not None:
             if (mode, uid, gid) != (None, None, None):
-                raise ValueError("mode, uid and gid are only for copies into the guest")
+                raise ValueError("mode, uid and gid must be left out for a copy out of the guest")
             with self._runner.target(validate.path("target", target)) as file:
                 self._runner.run(commands.Cp(out_of, file))
 
     def _wake(self, path: str) -> None:
         """Run a first command if the path needs one: an image machine mounts these then, over what was copied (1.32.2)."""
-        if not self._warm and path.startswith(_MOUNTED_LATE):
+        if not self._known.warm and path.startswith(_MOUNTED_LATE):
             with suppress(ProgramNotFoundError, ProgramNotExecutableError):
                 self._runner.run(commands.Exec(self.name, ["true"], machine_secrets=self._spec.secrets))
-            self._warm = True
+            self._known.warm = True
 
     def _guest_side(self, side: str | os.PathLike[str] | GuestPath) -> str | None:
         """The path as the engine writes it; None for a path of the host."""
         if isinstance(side, GuestPath):
-            if (side.machine, side.host) != (self.name, self._runner.host):
-                raise ValueError(f"{side!r} is a path in another machine than {self!r}")
+            self._check_machine(side)
             return f"{side.machine}:{validate.guest_path('a path in the guest', side.path)}"
         own = f"{self.name}:"
         if isinstance(side, str) and side.startswith(f"{own}/"):

@@ -3,7 +3,7 @@
 # ruff: noqa: B018
 
 import smolkit
-from smolkit import AsyncSmolvm, Process, Smolvm, commands, errors, values
+from smolkit import AsyncSmolvm, Process, Smolvm, commands, errors, testing, values
 from smolkit.aio import AsyncProcess
 
 
@@ -12,6 +12,7 @@ def modules() -> None:
     smolkit.Mahcine  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     values.ExecReslt  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     commands.Exce  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    testing.FakeSmolvn  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     errors.SmolvmEror  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -209,36 +209,36 @@ def test_each_command_has_the_argv_of_its_grammar(command: Command[Any], classic
     assert tuple(shlex.split(current)) == command.argv(CURRENT)
 
 
-# What is only there to be extended; the other bases are abstract.
+# Bases that are not abstract.
 BASES = {SilentVerb, TextVerb}
 
 
 def concrete_commands() -> set[type]:
-    """Every class of the package that makes an argv and reads the answer."""
+    """Every concrete command class of the package."""
     modules = [import_module(f"smolkit.commands.{found.name}") for found in iter_modules(smolkit.commands.__path__)]
     kinds = {kind for module in modules for kind in vars(module).values() if isclass(kind) and issubclass(kind, Command)}
     return {kind for kind in kinds if not isabstract(kind)} - BASES
 
 
 def test_every_command_is_exported() -> None:
-    """A new command is in `__all__`, or the suite fails."""
+    """Every concrete command is in `__all__`."""
     exported = {getattr(smolkit.commands, name) for name in smolkit.commands.__all__}
 
     assert concrete_commands() == {kind for kind in exported if issubclass(kind, Command) and not isabstract(kind)}
 
 
 def test_the_table_has_every_command() -> None:
-    """A new command is in the argv table, or the suite fails."""
+    """Every concrete command is in the argv table."""
     assert concrete_commands() == {type(row[0]) for row in [*TABLE, *LATER]}
 
 
 def test_the_samples_have_every_command() -> None:
-    """What the grammar test and the value tests go through has a new command, or the suite fails."""
+    """Every concrete command is in the samples, which the grammar test and the value tests use."""
     assert concrete_commands() == {type(command) for command in commands()}
 
 
 def features_of(argv: tuple[str, ...]) -> set[str]:
-    """The rows of the version table that an argv needs: its verb, and each of its flags."""
+    """The rows of the version table that an argv needs: its verb and each of its flags."""
     words = list(takewhile(lambda word: word != "--", argv[2:] if argv[0] == "--error-format" else argv))
     verb = " ".join(takewhile(lambda word: not word.startswith("-"), words))
     while verb and verb not in SINCE and verb not in ALWAYS:
@@ -261,7 +261,7 @@ def test_no_engine_is_told_what_it_does_not_have(version: tuple[int, int, int]) 
 
 
 def test_the_samples_have_every_flag_of_the_version_table() -> None:
-    """A row that no command asks for is dead; forkable and fork are what older engines call branchable and branch."""
+    """Every row of the version table is needed by a command; fork and forkable are older names of branch and branchable."""
     sent = {row for command in commands() if type(command) is not Version for row in features_of(command.argv(NEWEST))}
     rows = {row for row in {*SINCE, *ALWAYS} if re.fullmatch(r"[a-z -]+ --[a-z-]+", row) and "fork" not in row}
 
@@ -269,7 +269,7 @@ def test_the_samples_have_every_flag_of_the_version_table() -> None:
 
 
 def test_a_command_with_a_flag_that_has_no_row_is_an_error() -> None:
-    """A forgotten or misspelt row is found by the first call, whatever the engine's version."""
+    """A missing or misspelt row raises LookupError at the first call, for any version."""
 
     class Misspelt(SilentVerb):
         WORDS = "machine stop"

@@ -155,7 +155,7 @@ def test_free_ports(client: Smolvm, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_free_port_is_one_of_the_engines_host() -> None:
-    """The client asks its runner, whose engine may be on another host."""
+    """free_port is the runner's, whose engine may be on another host."""
 
     class Elsewhere(FakeRunner):
         def free_port(self) -> int:

@@ -15,7 +15,7 @@ TEXT = "{http://www.w3.org/2000/svg}text"
 
 
 def test_the_examples_tests_pass() -> None:
-    """The examples' tests pass with the fake, without any configuration."""
+    """The examples' tests pass on the fake, without configuration."""
     words = ["-c", "/dev/null", f"--rootdir={EXAMPLES}", "test_agent.py", "test_faults.py", "test_rollouts.py"]
     status, said = run_pytest(EXAMPLES, *words)
 

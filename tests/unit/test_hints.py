@@ -1,4 +1,4 @@
-"""The annotations of everything public can be evaluated: agent frameworks build the schemas of tools from them."""
+"""Type hints of everything public resolve, since agent frameworks build tool schemas from them."""
 
 from __future__ import annotations
 

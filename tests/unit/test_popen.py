@@ -201,7 +201,7 @@ class Hasty(SubprocessRunner):
 
 @pytest.fixture
 def hasty(m: Machine, pretend: PretendEngine) -> Machine:
-    """The machine of `m`, which runs, as a client has it whose bounds are soon over."""
+    """The running machine of `m`, on a client whose timeouts are soon over."""
     return Smolvm(runner=Hasty(pretend.program, version="1.32.2")).machine(m.name)
 
 

@@ -1,6 +1,9 @@
-"""FakeRunner, on which users build their tests."""
+"""smolkit.testing as a package, and FakeRunner, on which users build their tests."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import pytest
 
@@ -144,3 +147,15 @@ def test_scripted_answers_are_listed_by_similarity(client: Smolvm, fake: FakeRun
     shown = str(caught.value).partition("most similar first:\n")[2].splitlines()
     assert "'-a'" in shown[0]
     assert "'ls'" in shown[1]
+
+
+def test_the_package_imports_nothing_until_a_name_is_used() -> None:
+    """`import smolkit.testing` imports no module below it, `dir` lists all names, and using one imports only its module."""
+    code = """import sys, smolkit.testing as testing
+def loaded(): return sorted(name for name in sys.modules if name.startswith("smolkit.testing."))
+print(loaded(), set(testing.__all__) <= set(dir(testing)))
+testing.PretendEngine
+print(loaded())"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "[] True\n['smolkit.testing.pretend']\n" == done.stdout

@@ -74,7 +74,7 @@ def test_the_stub_is_current() -> None:
 
 
 @pytest.mark.parametrize(("sync", "twin", "name"), METHODS)
-def test_type_checkers_and_editors_know_a_methods_signature_and_words(sync: type[Any], twin: type[Any], name: str) -> None:
+def test_the_stub_has_each_methods_signature_and_docstring(sync: type[Any], twin: type[Any], name: str) -> None:
     """The stub has each method's parameters, with their defaults, and its docstring."""
     written = next(node for node in ast.walk(STUBS[twin.__name__]) if isinstance(node, FUNCTION) and name == node.name)
     arguments = [*written.args.posonlyargs, *written.args.args, *written.args.kwonlyargs]
@@ -142,7 +142,7 @@ def test_handles_are_the_same_machine_on_both_sides() -> None:
         assert hash(twin) == hash(twin.to_async())
         assert "<AsyncMachine 'agent'>" == repr(twin)
         assert back._spec == machine._spec
-        assert (None, None) == (back._made, twin._sync._made)
+        assert (None, None) == (back._known.made, twin._sync._known.made)
     with pytest.raises(AttributeError, match="'AsyncMachine' object has no attribute 'nonsense'"):
         twin.nonsense  # type: ignore[attr-defined]  # noqa: B018
 
@@ -168,7 +168,7 @@ def test_a_sync_client_cannot_use_an_async_runner() -> None:
 
 
 def test_an_attribute_of_the_async_side_can_only_be_read() -> None:
-    """It is the sync object's: what is set on the async side would be seen by nobody."""
+    """Setting an attribute of an async handle raises, since it would not reach the sync object."""
     client = AsyncSmolvm(runner=FakeRunner())
     handles: list[Any] = [client, client.machine("agent")]
 

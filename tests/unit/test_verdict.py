@@ -221,7 +221,7 @@ OF_THE_ENGINE = as_json("NOT_FOUND", "vm not found: m").encode()
 
 @pytest.mark.parametrize("command", GUESTS.values(), ids=lambda command: type(command).__name__)
 def test_every_command_of_the_guest_tells_the_engines_failure_from_the_guests_status(command: GuestCommand[Any]) -> None:
-    """The guest's exit status is part of the answer; the engine's failure is raised."""
+    """Every command of the guest returns the guest's exit status, and raises the engine's failure."""
     argv = command.argv(Dialect.of("1.32.2"))
     ended = Completed(argv, 3, b"out", b"err")
 
@@ -235,7 +235,7 @@ def test_every_command_of_the_guest_tells_the_engines_failure_from_the_guests_st
 
 
 def test_the_guests_timeout_bounds_the_call_the_same_way_in_each_command() -> None:
-    """The engine gets 30 s more to say so, and where it boots a machine first, 900 s more for that."""
+    """The host timeout is 30 s more than the guest's, and 900 s more again where a machine is booted first."""
     run = {"timeout": 2, "input": "x"}
     bounds = [
         Exec("m", ["true"], timeout=2).bound,
@@ -249,7 +249,7 @@ def test_the_guests_timeout_bounds_the_call_the_same_way_in_each_command() -> No
 
 
 def test_a_command_that_is_left_running_takes_no_timeout() -> None:
-    """Nor does one in a terminal: nobody waits for their end with a clock."""
+    """A spawned command, and one in a terminal, accepts no timeout, since nobody waits for its end."""
     for kind in (Spawn, Terminal):
         with pytest.raises(TypeError, match="unexpected keyword argument 'timeout'"):
             kind("m", ["true"], timeout=3)  # type: ignore[call-arg]
