@@ -1,4 +1,4 @@
-"""The keywords of the methods, as TypedDicts: for `help`, and to annotate what is handed on to them."""
+"""The keyword arguments of the handles' methods, as TypedDicts: for `help`, and to annotate functions that pass them on."""
 
 from typing import TYPE_CHECKING
 
@@ -36,14 +36,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> type:
-    from smolkit.commands import option_types  # late: 1.4 ms, and nothing but annotations needs them
+if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
 
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: type = getattr(option_types, name)
-    globals()[name] = found
-    return found
+    def __getattr__(name: str) -> type:
+        from smolkit.commands import option_types  # late: 1.4 ms, and nothing but annotations needs them
+
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found: type = getattr(option_types, name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

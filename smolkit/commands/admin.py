@@ -14,12 +14,12 @@ from smolkit.commands.dialect import Dialect
 from smolkit.commands.observing import egress_event, stats
 from smolkit.commands.options import Option, integer, switch
 from smolkit.commands.parse import dict_of, dicts_of, list_of
-from smolkit.commands.verb import Done, Followed, Said, Verb
+from smolkit.commands.verb import FollowedVerb, SilentVerb, TextVerb, Verb
 from smolkit.values.observed import EgressEvent, Stats
 
 
 @frozen
-class Update(Done):
+class Update(SilentVerb):
     """`machine update`: changes options of a stopped machine; the allow lists also of a running one.
 
     If it fails, nothing is changed.
@@ -32,7 +32,7 @@ class Update(Done):
 
 
 @frozen
-class Resize(Done):
+class Resize(SilentVerb):
     """`machine resize`: grows the CPUs and memory of a running machine now, and its disks at the next start."""
 
     WORDS: ClassVar[str] = "machine resize"
@@ -42,7 +42,7 @@ class Resize(Done):
 
 
 @frozen
-class Pause(Done):
+class Pause(SilentVerb):
     """`machine pause`: saves the machine's memory to disk and ends its process."""
 
     WORDS: ClassVar[str] = "machine pause"
@@ -51,7 +51,7 @@ class Pause(Done):
 
 
 @frozen
-class Resume(Done):
+class Resume(SilentVerb):
     """`machine resume`: continues a paused machine, with its memory."""
 
     WORDS: ClassVar[str] = "machine resume"
@@ -61,7 +61,7 @@ class Resume(Done):
 
 
 @frozen
-class Branch(Done):
+class Branch(SilentVerb):
     """`machine branch` (before 1.14.0: `fork`): makes machines that continue from where the source is.
 
     `operands` is the source. `name` is the new machine, or None for several or for a name of the engine's choice.
@@ -78,7 +78,7 @@ class Branch(Done):
         verb = "branch" if dialect.supports(self.WORDS) else "fork"
         words: list[str] = []
         if dialect.supports(f"machine {verb} --secret-env"):  # else the child has only the secrets on the source's record
-            words += secret_args.words(f"machine {verb}", self._inherited(), dialect, secret_args.MACHINES)
+            words += secret_args.arguments(f"machine {verb}", self._inherited(), dialect, secret_args.MACHINES)
         words += options.argv(f"machine {verb}", self.OPTIONS, self.chosen, dialect)
         words += options.variables(self.env)
         child = () if self.name is None else ("--name", self.name)
@@ -93,7 +93,7 @@ class Branch(Done):
 
 
 @frozen
-class BranchRelease(Done):
+class BranchRelease(SilentVerb):
     """`machine branch-release`: lets a child that was branched with hold=True run, with these variables."""
 
     WORDS: ClassVar[str] = "machine branch-release"
@@ -103,7 +103,7 @@ class BranchRelease(Done):
 
 
 @frozen
-class Checkpoint(Done):
+class Checkpoint(SilentVerb):
     """`machine checkpoint`: saves a running machine, memory and disks, to a file (with a store: to a directory)."""
 
     WORDS: ClassVar[str] = "machine checkpoint"
@@ -112,7 +112,7 @@ class Checkpoint(Done):
 
 
 @frozen
-class CheckpointLog(Said):
+class CheckpointLog(TextVerb):
     """`machine checkpoint-log`: lists the content of a checkpoint or a store, as text."""
 
     WORDS: ClassVar[str] = "machine checkpoint-log"
@@ -121,7 +121,7 @@ class CheckpointLog(Said):
 
 
 @frozen
-class CheckpointPrune(Said):
+class CheckpointPrune(TextVerb):
     """`machine checkpoint-prune`: removes from a store what no checkpoint needs. The answer is text."""
 
     WORDS: ClassVar[str] = "machine checkpoint-prune"
@@ -130,7 +130,7 @@ class CheckpointPrune(Said):
 
 
 @frozen
-class CheckpointWarm(Done):
+class CheckpointWarm(SilentVerb):
     """`machine checkpoint-warm`: prepares a checkpoint, so that the next machine from it starts sooner."""
 
     WORDS: ClassVar[str] = "machine checkpoint-warm"
@@ -139,7 +139,7 @@ class CheckpointWarm(Done):
 
 
 @frozen
-class MountAdd(Done):
+class MountAdd(SilentVerb):
     """`machine mount add`: mounts a host directory in a running machine."""
 
     WORDS: ClassVar[str] = "machine mount add"
@@ -147,7 +147,7 @@ class MountAdd(Done):
 
 
 @frozen
-class MountRemove(Done):
+class MountRemove(SilentVerb):
     """`machine mount remove`: removes such a mount."""
 
     WORDS: ClassVar[str] = "machine mount remove"
@@ -167,7 +167,7 @@ class MountLs(Verb[tuple[Any, ...]]):
 
 
 @frozen
-class Sync(Done):
+class Sync(SilentVerb):
     """`machine sync`: copies what a machine wrote to its staged volumes to the host."""
 
     WORDS: ClassVar[str] = "machine sync"
@@ -187,7 +187,7 @@ class StatsOf(Verb[Stats]):
 
 
 @frozen
-class Logs(Followed[bytes]):
+class Logs(FollowedVerb[bytes]):
     """`machine logs`: the output of a machine's workload."""
 
     WORDS: ClassVar[str] = "machine logs"
@@ -211,7 +211,7 @@ class EgressEvents(Verb[tuple[EgressEvent, ...]]):
 
 
 @frozen
-class Monitor(Followed[None]):
+class Monitor(FollowedVerb[None]):
     """`machine monitor`: watches a machine and restarts it, without a time limit."""
 
     WORDS: ClassVar[str] = "machine monitor"
@@ -235,7 +235,7 @@ class Images(Verb[dict[str, Any]]):
 
 
 @frozen
-class Prune(Said):
+class Prune(TextVerb):
     """`machine prune`: removes image layers that nothing needs. A stopped machine is booted for it, and stopped again."""
 
     WORDS: ClassVar[str] = "machine prune"
@@ -244,35 +244,35 @@ class Prune(Said):
 
 
 @frozen
-class NetworkTest(Said):
+class NetworkTest(TextVerb):
     """`machine network-test`: tests whether the machine can reach a URL. The answer is text."""
 
     WORDS: ClassVar[str] = "machine network-test"
 
 
 @frozen
-class ConfigShow(Said):
+class ConfigShow(TextVerb):
     """`config show`: the configuration, as text."""
 
     WORDS: ClassVar[str] = "config show"
 
 
 @frozen
-class RegistriesPath(Said):
+class RegistriesPath(TextVerb):
     """`config registries path`: the path of the registries file."""
 
     WORDS: ClassVar[str] = "config registries path"
 
 
 @frozen
-class RegistriesShow(Said):
+class RegistriesShow(TextVerb):
     """`config registries show`: the registries, as text."""
 
     WORDS: ClassVar[str] = "config registries show"
 
 
 @frozen
-class RegistriesInit(Done):
+class RegistriesInit(SilentVerb):
     """`config registries init`: writes a registries file to start from."""
 
     WORDS: ClassVar[str] = "config registries init"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable  # noqa: F401  (of `redact`'s annotation, which is that of __init__'s argv)
 from typing import Any, final
 
 from attrs import field, frozen

@@ -11,7 +11,7 @@ from smolkit.values.hidden import Hidden
 _NAME = r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9_])?"
 
 
-def machine_name(value: object) -> str:
+def machine_name(value: str) -> str:
     """A machine name that the engine accepts (the same rule in 0.5.20 to 1.32.2).
 
     Raises:

@@ -139,7 +139,7 @@ class Create(Silent):
             dialect.require("machine create COMMAND")
         words = [*options.argv("machine create", option_tables.CREATE, self.spec.chosen, dialect)]
         words += options.variables(self.spec.env)
-        words += secret_args.words("machine create", self.spec.secrets, dialect, secret_args.MACHINES)
+        words += secret_args.arguments("machine create", self.spec.secrets, dialect, secret_args.MACHINES)
         if dialect.supports("machine create --label"):
             for key, mark in self.marks:
                 words += ("--label", f"{key}={mark}")

@@ -45,7 +45,7 @@ def _user(value: str | None) -> str | None:
     return None if value is None else validate.text("user", value)
 
 
-@frozen(init=False, eq=False, repr=False)  # the subclasses have their own
+@frozen(eq=False, repr=False)  # the subclasses have their own
 class ExecCommand(GuestCommand[T_co]):
     """`machine exec`, in any of its modes.
 
@@ -77,7 +77,7 @@ class ExecCommand(GuestCommand[T_co]):
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words = [*dialect.name("exec", self.name), *self.mode(dialect), *options.variables(self.env)]
-        words += secret_args.all_words("machine exec", self.machine_secrets, self.secrets, dialect)
+        words += secret_args.all_arguments("machine exec", self.machine_secrets, self.secrets, dialect)
         if self.workdir is not None:
             words += ("-w", self.workdir)
         if self.user is not None:
@@ -95,6 +95,8 @@ class ExecCommand(GuestCommand[T_co]):
 @frozen
 class Exec(ExecCommand[values.ExecResult]):
     """`machine exec`: runs a program to its end. The answer is its exit status and output.
+
+    The other attributes are those of every ExecCommand.
 
     Attributes:
         timeout: Seconds after which the engine ends the program; None for no bound.

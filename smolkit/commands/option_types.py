@@ -1,4 +1,4 @@
-"""The keywords of the handles' methods, for type checkers and for `help`. Nothing imports this module to run."""
+"""The keyword arguments of the handles' methods, for type checkers and `help`. No module imports this one at run time."""
 
 from __future__ import annotations
 
@@ -9,58 +9,69 @@ from typing import Literal, TypedDict
 from smolkit.values.secret import Secret
 
 _Path = str | PathLike[str]
+_Ports = Sequence[int | tuple[int, int] | str]
 
 
 class MachineOptions(TypedDict, total=False):
-    """What `client.machine(name, ...)` takes, all by keyword. None is "not given": the engine's default.
+    """The options of `client.machine(name, ...)`, all by keyword. None is the engine's default.
 
-    Where it comes from (a bare machine, if none of these):
+    Source (a bare machine if none of these is given):
         image: A registry reference, a `docker save` archive (`./app.tar`) or an unpacked root file system (`./rootfs/`).
-        from_path: A `.smolmachine` pack, or a `.smolcheckpoint`; the file must stay where it is.
+        from_path: A `.smolmachine` pack or a `.smolcheckpoint`. The machine keeps using the file: do not move or delete it.
         smolfile: A Smolfile (TOML).
-        at, keep_identity, restore_cache_entries, restore_cache_gib: With a checkpoint: which generation, whether the
-            hostname stays, how many checkpoints and how many GiB are kept ready.
-        max_image_size: Bytes, or `"16GiB"`; the engine's default is 8 GiB.
-        command: The workload of an image machine, run at every start.
-        init: Shell commands run once, at the first start.
+        at: The generation of a checkpoint.
+        keep_identity: Keep the hostname and machine ID of a checkpoint.
+        restore_cache_entries, restore_cache_gib: How many restored checkpoints are kept ready (3), and GiB of them (16).
+        max_image_size: The largest image, in bytes or as `"16GiB"`. The engine's default is 8 GiB.
+        command: The workload of an image machine, which runs at every start.
+        init: Shell commands that run once, at the first start.
 
-    Its size:
+    Size:
         cpus: Virtual processors, 1 to 255 (default 4).
-        memory: MiB, from 64 on (default 8192).
-        storage, overlay: GiB of the data disk (default 20) and of the root file system's overlay (default 10).
-        shm_size: Of /dev/shm: `"512m"`, `"25%"`.
+        memory: MiB, at least 64 (default 8192).
+        storage, overlay: GiB of the data disk (default 20), and of the overlay of the root file system (default 10).
+        shm_size: Size of /dev/shm: bytes, `"512m"`, or `"25%"` of the memory.
 
-    Its disks and folders:
-        volumes: `"HOST:GUEST[:ro|rw|staged]"` each; HOST must exist, GUEST is absolute.
-        disks: `"PATH[:ro]"` each: raw images or block devices.
-        cache_disks: `"BASE:/PATH"` each.
+    Disks and directories:
+        volumes: Host directories to mount, as `"HOST:GUEST[:ro|rw|staged]"`. HOST must exist, GUEST must be absolute.
+        disks: Raw images or block devices, as `"PATH[:ro]"`.
+        cache_disks: Cache disks, as `"BASE:/PATH"`.
         block_io: The host's block I/O engine.
-        disk_durability: When a guest's fsync reaches the host's disk.
-        allow_system_mounts: Lets volumes show the host's /etc and /var/log below /host. Not for untrusted guests.
+        disk_durability: "full" (default): a guest's fsync waits for the host's disk. "deferred": it does not.
+        allow_system_mounts: Allow volumes to show the host's /etc and /var/log below /host. Not for untrusted guests.
 
-    Its network (none, unless asked; every option that restricts it brings `--net` with it):
-        net: Outbound access.
-        allow_cidrs, allow_hosts, allow_host_patterns, allow_udp: Allow lists. Recorded lists are read back after create;
-            one that is not as asked raises PolicyNotRecordedError, and the machine is deleted.
-        deny_cidrs, block_private, allow_private, outbound_localhost_only: Restrictions.
-        ports: Published on the host: `8080` (both sides), `(8080, 80)` (host, guest), or `"8000-8010:8000-8010/udp"`.
-        dns, dns_options, net_backend, guest_subnet, network: Resolver, its options, backend, subnet, named network.
-        use_host_proxy, trust_host_certs: Give the guest the host's proxy, the host's trusted certificates.
-        credentials: `"NAME=ENV_VAR@HOST[,HOST...][:body][:set-header=HEADER]"`: the guest sees a placeholder only.
-        expose_sockets, mount_sockets, docker_socket, ssh_agent: Unix sockets out of and into the guest.
+    Network (none by default; each option that restricts it also enables it):
+        net: Enable outbound access.
+        allow_cidrs, allow_hosts, allow_host_patterns, allow_udp: Allow lists. After create they are read back where the
+            engine shows them. If its record differs, PolicyNotRecordedError is raised and the machine is deleted.
+        deny_cidrs, block_private, allow_private, outbound_localhost_only: Further restrictions, and exceptions from them.
+        ports: Ports published on the host: `8080` (the same on both sides), `(8080, 80)` (host, guest), or
+            `"8000-8010:8000-8010/udp"`.
+        dns: The resolver's IPv4 address.
+        dns_options: Options of resolv.conf.
+        net_backend, guest_subnet, network: The backend, the guest's subnet, a named network.
+        use_host_proxy, trust_host_certs: Give the guest the host's proxy, and the host's trusted certificates.
+        credentials: `"NAME=ENV_VAR@HOST[,HOST...][:body][:set-header=HEADER]"`. The guest sees only a placeholder.
+        expose_sockets, mount_sockets: Unix sockets out of the guest, and into it.
+        docker_socket, ssh_agent: The host's Docker socket, and its SSH agent, in the guest.
 
-    Its devices: gpu, gpu_vram (MiB), cuda, auto_graph, nested (KVM inside), rosetta.
+    Devices:
+        gpu, gpu_vram: A virtual GPU, and its memory in MiB.
+        cuda, auto_graph: CUDA; and CUDA graphs of compiled regions, in frameworks that support it.
+        nested: KVM in the guest.
+        rosetta: Rosetta in the guest (macOS).
 
-    Its workload:
-        env: Variables. The engine stores them in clear; for secrets use secrets.
-        secrets: {guest variable: Secret(...) or its value}: the engine has only names on record; this handle's starts and
-            commands bring the values. A handle of another process has to be told them again.
-        secret_env: {guest variable: host variable}; the engine resolves it at every start and exec, from its own
+    Workload:
+        env: Variables. The engine stores their values unencrypted: use `secrets` for secrets.
+        secrets: {guest variable: Secret(...) or its value}. The engine records only names. This handle passes the values
+            with each start and command. A handle in another process must be given them again.
+        secret_env: {guest variable: host variable}. The engine reads the host variable at every start and exec, in its own
             environment: SubprocessRunner(env={host variable: ...}).
         secret_files, secret_keychain: {guest variable: absolute path}, {guest variable: service[/account]}.
-        workdir, user: Where, and as whom.
-        stop_on_exit, stop_signal, stop_timeout (seconds, 1 to 300): How it ends.
-        labels: Anything; the engine only stores them.
+        workdir, user: The directory in which the workload and commands run, and the user.
+        stop_on_exit: Stop the machine when the workload exits, whatever its exit status.
+        stop_signal, stop_timeout: The signal that stops the workload, and the seconds (1 to 300) before it is killed.
+        labels: Any text; the engine only stores it.
     """
 
     image: _Path | None
@@ -79,7 +90,7 @@ class MachineOptions(TypedDict, total=False):
     cache_disks: Sequence[str] | None
     volumes: Sequence[str] | None
     allow_system_mounts: bool | None
-    ports: Sequence[int | tuple[int, int] | str] | None
+    ports: _Ports | None
     net: bool | None
     net_backend: Literal["tsi", "virtio-net"] | None
     dns: str | None
@@ -126,14 +137,16 @@ class MachineOptions(TypedDict, total=False):
 
 
 class StartOptions(TypedDict, total=False):
-    """What `machine.start(...)` takes besides timeout; `client.machine(...)` takes them too, for its `with`.
+    """The options of `machine.start(...)` besides timeout. `client.machine(...)` takes them, too, for its `with` block.
 
     Attributes:
-        branchable: So that the machine can be branched while it runs (engine >= 1.0.0).
-        branch_pool_size, cuda_vram_limit_mib: A plan for CUDA memory shared with so many branches.
-        seed_digest_ttl: Seconds for which an image's digest is not asked for again.
-        egress_interceptor, mediated_egress: A host program that decides what the guest may reach.
-        proxy, no_proxy: For an image's pull.
+        branchable: Allow to branch the machine while it runs (engine >= 1.0.0).
+        branch_pool_size: Plan the CUDA memory for this many branches that run at a time.
+        cuda_vram_limit_mib: MiB of CUDA memory for each of them, instead of the engine's choice.
+        seed_digest_ttl: Seconds for which the digest of an image is cached.
+        egress_interceptor: `"ADDRESS:PORT"` of a host program that decides what the guest may reach.
+        mediated_egress: Require such a decision before each outbound TCP connection.
+        proxy, no_proxy: The proxy for pulling the image, and the hosts without it.
     """
 
     branchable: bool | None
@@ -147,33 +160,33 @@ class StartOptions(TypedDict, total=False):
 
 
 class ClientOptions(MachineOptions, StartOptions, total=False):
-    """What `client.machine(...)` takes: MachineOptions and StartOptions."""
+    """The options of `client.machine(...)`: MachineOptions and StartOptions."""
 
 
 class BranchOptions(TypedDict, total=False):
-    """What `machine.branch(...)` takes.
+    """The options of `machine.branch(...)`.
 
     Attributes:
-        branchable: Whether the new machine can be branched in its turn.
-        env: Parameters for the branch; its workload gets them from `smolvm-branch-ready`.
-        labels: More labels, or other values than the source's (engine >= 1.29.0).
-        ports: Published ports of its own; default: the source's, with other numbers on the host.
+        branchable: Allow to branch the new machine, too.
+        env: Parameters of the branch. Its workload gets them from `smolvm-branch-ready`.
+        labels: Labels in addition to the source's, or instead of them (engine >= 1.29.0).
+        ports: Published ports. Default: those of the source, with other numbers on the host.
         secret_env, secret_files, secret_keychain: As for `client.machine`.
-        wait_ready, no_wait_ready: Whether to wait until the source's workload runs `smolvm-branch-ready`. One branch does
-            not, unless asked; several do.
-        ready_timeout, worker_ready_timeout: How long: "30s", "5m".
-        wait_worker_ready: Whether to wait until the new machine's workload runs `smolvm-worker-ready`.
-        hold: Leave the new machine at its beginning until `release()`.
+        wait_ready, no_wait_ready: Wait, or do not wait, until the source's workload runs `smolvm-branch-ready`. The default
+            is not to wait for one branch, and to wait for several.
+        ready_timeout, worker_ready_timeout: How long to wait: `"30s"`, `"5m"`.
+        wait_worker_ready: Wait until the new machine's workload runs `smolvm-worker-ready`.
+        hold: Keep the new machine from running until `release()`.
         freeze_source: Leave the source paused, as a base for more branches.
-        parallel: With `branch_many`: how many boot at once (4).
-        share_weights: CUDA weights are not copied.
-        egress_interceptor: As for start.
+        parallel: With `branch_many`: how many boot at a time (default 4).
+        share_weights: Share the CUDA weights with the source instead of copying them.
+        egress_interceptor: As for `start`.
     """
 
     branchable: bool | None
     env: Mapping[str, str] | None
     labels: Mapping[str, str] | None
-    ports: Sequence[int | tuple[int, int] | str] | None
+    ports: _Ports | None
     secret_env: Mapping[str, str] | None
     secret_files: Mapping[str, str] | None
     secret_keychain: Mapping[str, str] | None
@@ -190,17 +203,17 @@ class BranchOptions(TypedDict, total=False):
 
 
 class UpdateOptions(TypedDict, total=False):
-    """What `machine.update(...)` takes; names and values are those of MachineOptions.
+    """The options of `machine.update(...)`. Names and values are those of MachineOptions.
 
     Attributes:
-        cpus, memory, storage, overlay, shm_size, block_io, disk_durability, workdir, gpu, rosetta: Other values.
-        env, volumes, ports, allow_hosts, allow_host_patterns, allow_cidrs, allow_udp: Added to what there is.
-        remove_env, remove_volumes, remove_ports, remove_allow_hosts, remove_allow_cidrs, remove_allow_udp: Taken away.
+        cpus, memory, storage, overlay, shm_size, block_io, disk_durability, workdir, gpu, rosetta: New values.
+        env, volumes, ports, allow_hosts, allow_host_patterns, allow_cidrs, allow_udp: Added to the existing ones.
+        remove_env, remove_volumes, remove_ports, remove_allow_hosts, remove_allow_cidrs, remove_allow_udp: Removed.
         net, no_net, no_gpu, no_rosetta, no_egress_interceptor: Switched on or off.
-        outbound_localhost_only: Adds the localhost networks to the allow list.
-        reset_allow_list: Begins with an empty allow list.
-        dns_options, clear_dns_options: Other resolver options, or none.
-        allow_system_mounts: As at create.
+        outbound_localhost_only: Add the localhost networks to the allow list.
+        reset_allow_list: Start from an empty allow list.
+        dns_options, clear_dns_options: New resolver options, or none.
+        allow_system_mounts: As for `client.machine`.
     """
 
     cpus: int | None
@@ -215,14 +228,14 @@ class UpdateOptions(TypedDict, total=False):
     rosetta: bool | None
     env: Mapping[str, str] | None
     volumes: Sequence[str] | None
-    ports: Sequence[int | tuple[int, int] | str] | None
+    ports: _Ports | None
     allow_hosts: Sequence[str] | None
     allow_host_patterns: Sequence[str] | None
     allow_cidrs: Sequence[str] | None
     allow_udp: Sequence[str] | None
     remove_env: Sequence[str] | None
     remove_volumes: Sequence[str] | None
-    remove_ports: Sequence[int | tuple[int, int] | str] | None
+    remove_ports: _Ports | None
     remove_allow_hosts: Sequence[str] | None
     remove_allow_cidrs: Sequence[str] | None
     remove_allow_udp: Sequence[str] | None
@@ -239,14 +252,14 @@ class UpdateOptions(TypedDict, total=False):
 
 
 class CheckpointOptions(TypedDict, total=False):
-    """What `machine.checkpoint(...)` takes.
+    """The options of `machine.checkpoint(...)`.
 
     Attributes:
-        store: A directory whose chunks are used again; the output is then a directory on the same file system.
-        history: How many earlier generations to keep (32).
-        staging_dir: Where large temporary files go.
-        host_mounts: Keep the machine's host folders in it.
-        proxy, no_proxy: For an image's pull.
+        store: A directory whose chunks are reused. The output is then a directory on the same file system.
+        history: How many earlier generations to keep (default 32).
+        staging_dir: The directory for large temporary files.
+        host_mounts: Keep the mounts of host directories. The checkpoint then needs a host with the same paths.
+        proxy, no_proxy: The proxy for pulling the image, and the hosts without it.
     """
 
     store: _Path | None
@@ -258,14 +271,15 @@ class CheckpointOptions(TypedDict, total=False):
 
 
 class MonitorOptions(TypedDict, total=False):
-    """What `machine.monitor(...)` takes.
+    """The options of `machine.monitor(...)`.
 
     Attributes:
-        restart: When to start it again: never, always, on-failure, unless-stopped.
-        health_command: For the guest's `sh -c`.
-        health_timeout, interval: Seconds.
-        health_retries: Failures before a restart.
-        egress_interceptor: For each restart.
+        restart: When to restart the machine.
+        health_command: A command line for the guest's `sh -c`.
+        health_timeout: Seconds that a health check may take.
+        interval: Seconds between two health checks.
+        health_retries: Failed checks before a restart.
+        egress_interceptor: As for `start`, at each restart.
     """
 
     restart: Literal["never", "always", "on-failure", "unless-stopped"] | None
@@ -277,17 +291,18 @@ class MonitorOptions(TypedDict, total=False):
 
 
 class RunOptions(MachineOptions, total=False):
-    """What `client.run(...)` takes: MachineOptions (but those of checkpoints, labels and how it stops), and these.
+    """The options of `client.run(...)`: MachineOptions without those of checkpoints, labels and stopping, and these.
 
     Attributes:
-        timeout: Seconds for the command; the boot comes on top.
-        input: For its standard input.
-        platform: `linux/arm64`, `linux/amd64`.
-        allow_host_loopback: The guest may reach the host's own loopback.
-        unprivileged: A container with restricted capabilities.
-        docker_config: The host's ~/.docker in the machine.
-        oci_cache, no_init_cache, rebuild_init_cache: Caches of pulled images and of `init`.
-        seed_digest_ttl, proxy, no_proxy: As for start.
+        timeout: Seconds for the command; the boot is not counted.
+        input: Data for the command's stdin; text as UTF-8.
+        platform: The image's platform: `"linux/arm64"`, `"linux/amd64"`.
+        allow_host_loopback: Let the guest reach the host's loopback interface.
+        unprivileged: Run in a container with restricted capabilities.
+        docker_config: Give the machine the host's ~/.docker.
+        oci_cache: Cache the pulled image on the host, so that the next run does not pull it.
+        no_init_cache, rebuild_init_cache: Ignore, or rebuild, the cache of what `init` did.
+        seed_digest_ttl, proxy, no_proxy: As for `start`.
     """
 
     timeout: float | None
@@ -305,11 +320,11 @@ class RunOptions(MachineOptions, total=False):
 
 
 class PackRunOptions(TypedDict, total=False):
-    """What `client.pack_run(...)` takes; names and values are those of MachineOptions and RunOptions.
+    """The options of `client.pack_run(...)`. Names and values are those of MachineOptions and RunOptions.
 
     Attributes:
         force_extract: Unpack the pack's files again.
-        debug: The engine says more.
+        debug: Make the engine print more.
     """
 
     timeout: float | None
@@ -324,7 +339,7 @@ class PackRunOptions(TypedDict, total=False):
     allow_system_mounts: bool | None
     workdir: str | None
     user: str | None
-    ports: Sequence[int | tuple[int, int] | str] | None
+    ports: _Ports | None
     net: bool | None
     net_backend: Literal["tsi", "virtio-net"] | None
     dns: str | None
@@ -337,25 +352,25 @@ class PackRunOptions(TypedDict, total=False):
 
 
 class PackOptions(TypedDict, total=False):
-    """What `client.pack_create(...)` takes besides image and output.
+    """The options of `client.pack_create(...)` besides image and output.
 
     Attributes:
-        from_machine: Pack a stopped machine instead of an image.
+        from_machine: A stopped machine to pack instead of an image.
         smolfile: A Smolfile (TOML) for the workload.
-        entrypoint: Instead of the image's.
-        cpus, memory (MiB), gpu: What machines from this pack get.
+        entrypoint: The entrypoint, instead of the image's.
+        cpus, memory, gpu: The size of machines from this pack; memory in MiB.
         storage: GiB of the temporary machine that unpacks the image.
-        platform: `linux/arm64`, `linux/amd64`; default: the host's.
-        single_file: One executable, without the `.smolmachine` beside it.
-        no_sign: No code signing (macOS).
-        include_workspace: The machine's /workspace too.
+        platform: `"linux/arm64"`, `"linux/amd64"`; default: the host's.
+        single_file: Write one executable, without a `.smolmachine` beside it.
+        no_sign: Do not sign the code (macOS).
+        include_workspace: Pack the machine's /workspace, too.
         rebase_from_image: Pull the base image again.
-        staging_dir: Where large temporary files go.
-        dns, proxy, no_proxy: For the pull.
+        staging_dir: The directory for large temporary files.
+        dns, proxy, no_proxy: The resolver and the proxy for the pull, and the hosts without it.
     """
 
     from_machine: str | None
-    smolfile: str | PathLike[str] | None
+    smolfile: _Path | None
     entrypoint: str | None
     cpus: int | None
     memory: int | None
@@ -366,14 +381,21 @@ class PackOptions(TypedDict, total=False):
     gpu: bool | None
     include_workspace: bool | None
     rebase_from_image: bool | None
-    staging_dir: str | PathLike[str] | None
+    staging_dir: _Path | None
     dns: str | None
     proxy: str | None
     no_proxy: str | None
 
 
 class SpawnOptions(TypedDict, total=False):
-    """The keywords of `Machine.spawn`: those of `exec` that have a meaning there."""
+    """The options of `Machine.spawn` and `Machine.terminal`: those of `exec`, without `check`, `timeout` and `input`.
+
+    Attributes:
+        env: Variables of the command.
+        secrets: Variables of the command whose values are in no argv.
+        workdir: Where it runs: an absolute path in the guest.
+        user: As whom it runs: a name or `uid[:gid]`; image machines only.
+    """
 
     env: Mapping[str, str] | None
     secrets: Mapping[str, str | Secret] | None
@@ -382,13 +404,13 @@ class SpawnOptions(TypedDict, total=False):
 
 
 class PopenOptions(SpawnOptions, total=False):
-    """The keywords of `Machine.popen`.
+    """The options of `Machine.popen` besides `text`.
 
     Attributes:
         timeout: Seconds after which the command is killed in the guest.
-        stdin: Whether there is an input to write to.
-        grace: Seconds that the command has at the end of a `with` to end by itself, before it is terminated; default 5.
-            None: as long as it takes.
+        stdin: True for a stdin to write to.
+        grace: Seconds that the command gets at the end of a `with` block to exit by itself, before it is terminated
+            (default 5). None waits without a limit.
     """
 
     timeout: float | None
@@ -397,7 +419,7 @@ class PopenOptions(SpawnOptions, total=False):
 
 
 class ExecOptions(TypedDict, total=False):
-    """The keywords of `Machine.exec`, which `Machine.sh` takes too."""
+    """The options of `Machine.exec`, which `Machine.sh` takes, too."""
 
     check: bool
     env: Mapping[str, str] | None

@@ -14,7 +14,7 @@ from smolkit.commands.base import Silent, option
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.options import Option
 from smolkit.commands.parse import dict_of, dicts_of
-from smolkit.commands.verb import Done, Said, Verb
+from smolkit.commands.verb import SilentVerb, TextVerb, Verb
 from smolkit.values import validate
 from smolkit.values.hidden import hide_options
 
@@ -54,7 +54,7 @@ class PackCreate(Silent):
 
 
 @frozen
-class PackPush(Done):
+class PackPush(SilentVerb):
     """`pack push`: pushes a pack to a registry."""
 
     WORDS: ClassVar[str] = "pack push"
@@ -63,7 +63,7 @@ class PackPush(Done):
 
 
 @frozen
-class PackPull(Done):
+class PackPull(SilentVerb):
     """`pack pull`: pulls a pack from a registry."""
 
     WORDS: ClassVar[str] = "pack pull"
@@ -96,7 +96,7 @@ class PackList(Verb[tuple[Any, ...]]):
 
 
 @frozen
-class PackPrune(Said):
+class PackPrune(TextVerb):
     """`pack prune`: removes unpacked packs that nothing needs. The answer is text."""
 
     WORDS: ClassVar[str] = "pack prune"
@@ -104,7 +104,7 @@ class PackPrune(Said):
 
 
 @frozen
-class PackInfo(Said):
+class PackInfo(TextVerb):
     """`pack run --info`: the manifest of a pack file, as text."""
 
     WORDS: ClassVar[str] = "pack run"

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from attrs import evolve, field, frozen
 
 from smolkit import values
-from smolkit.commands import option_tables, options, secret_args
+from smolkit.commands import option_tables, secret_args
 from smolkit.commands.base import LONG, SHELL, GuestCommand
 from smolkit.commands.converters import optional_input, optional_seconds
 from smolkit.commands.create import MachineSpec
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.exec import duration, interactive
 from smolkit.commands.options import Option
-from smolkit.commands.verb import Done, Verb
+from smolkit.commands.verb import SilentVerb, Verb
 from smolkit.errors import SmolvmError
 from smolkit.values.hidden import hide_options
 from smolkit.values.results import shown_size
@@ -69,13 +69,11 @@ class Run(Verb[tuple[str, values.ExecResult]], GuestCommand[tuple[str, values.Ex
     def guest(self) -> tuple[str, ...]:
         return self.command
 
-    def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        more = [*self._mode(dialect)]
+    def _further(self, dialect: Dialect) -> Iterator[str]:
+        yield from super()._further(dialect)
+        yield from self._mode(dialect)
         if self.timeout is not None:
-            more += ["--timeout", duration(self.timeout)]
-        words = options.argv(self.WORDS, self.OPTIONS, self.chosen, dialect)
-        tail = ("--", *self.command) if self.command else ()
-        return dialect.argv(self.WORDS, *words, *self._variables(dialect), *more, *tail)
+            yield from ("--timeout", duration(self.timeout))
 
     def _mode(self, dialect: Dialect) -> tuple[str, ...]:
         return interactive(dialect, self.input)
@@ -108,7 +106,7 @@ class Run(Verb[tuple[str, values.ExecResult]], GuestCommand[tuple[str, values.Ex
 
 
 @frozen
-class RunDetached(Done):
+class RunDetached(SilentVerb):
     """`machine run --detach`: creates and starts a machine, with a command as its workload, and leaves it running."""
 
     WORDS: ClassVar[str] = "machine run"

@@ -31,7 +31,7 @@ def carrier(guest: str, place: str) -> str:
     return f"SMOLKIT_{place}X_{guest.encode('utf-8', 'surrogateescape').hex()}"
 
 
-def words(verb: str, secrets: Secrets, dialect: Dialect, place: str) -> Iterator[str]:
+def arguments(verb: str, secrets: Secrets, dialect: Dialect, place: str) -> Iterator[str]:
     """The secrets as arguments of `smolvm VERB`."""
     for guest, secret in secrets:
         if secret.kind in _FLAGS:
@@ -42,14 +42,14 @@ def words(verb: str, secrets: Secrets, dialect: Dialect, place: str) -> Iterator
             yield from option("--secret-env", f"{guest}={carrier(guest, place)}")
 
 
-def all_words(verb: str, machines: Secrets, own: Secrets, dialect: Dialect) -> Iterator[str]:
+def all_arguments(verb: str, machines: Secrets, own: Secrets, dialect: Dialect) -> Iterator[str]:
     """A machine's secrets and a command's own, which win, as arguments of `smolvm VERB`.
 
     The machine's secrets are given each time: another handle may have created the machine without them.
     """
     names = dict(own).keys()
-    yield from words(verb, tuple(pair for pair in machines if pair[0] not in names), dialect, MACHINES)
-    yield from words(verb, own, dialect, OWN)
+    yield from arguments(verb, tuple(pair for pair in machines if pair[0] not in names), dialect, MACHINES)
+    yield from arguments(verb, own, dialect, OWN)
 
 
 def carried(secrets: Secrets, place: str = MACHINES) -> tuple[tuple[str, Hidden], ...]:

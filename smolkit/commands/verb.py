@@ -9,7 +9,7 @@ from attrs import evolve, field, frozen
 
 from smolkit import values
 from smolkit.commands import options, secret_args
-from smolkit.commands.base import Command
+from smolkit.commands.base import Command, Silent
 from smolkit.commands.converters import machine_name
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.secret_args import Secrets
@@ -84,15 +84,16 @@ class Verb(Command[T_co]):
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         words = [*self.FIXED, *options.argv(self.WORDS, self.OPTIONS, self.chosen, dialect)]
-        words += self._variables(dialect)
+        words += self._further(dialect)
         if self.name is not None:
             words += dialect.name(self.WORDS.removeprefix("machine "), self.name)
         tail = ("--", *self.command) if self.command else ()
         return dialect.argv(self.WORDS, *words, *self.operands, *tail)
 
-    def _variables(self, dialect: Dialect) -> Iterator[str]:
+    def _further(self, dialect: Dialect) -> Iterator[str]:
+        """The flags that are not in the option table."""
         yield from options.variables(self.env)
-        yield from secret_args.words(self.WORDS, self.secrets, dialect, self.SECRETS)
+        yield from secret_args.arguments(self.WORDS, self.secrets, dialect, self.SECRETS)
 
     def invocation(self, dialect: Dialect) -> Invocation:
         env = (*secret_args.carried(self.machine_secrets), *secret_args.carried(self.secrets, self.SECRETS))
@@ -102,16 +103,13 @@ class Verb(Command[T_co]):
         return b"[]" if self.JSON == "list" else b"{}" if self.JSON else b""
 
 
-class Done(Verb[None]):
+class SilentVerb(Silent, Verb[None]):
     """A subcommand without an answer: it succeeds or raises."""
 
     __slots__ = ()
 
-    def answer(self, completed: values.Completed) -> None:
-        return None
 
-
-class Said(Verb[str]):
+class TextVerb(Verb[str]):
     """A subcommand whose answer is text for people."""
 
     __slots__ = ()
@@ -120,7 +118,7 @@ class Said(Verb[str]):
         return completed.stdout.decode("utf-8", "replace")
 
 
-class Followed(Verb[T_co]):
+class FollowedVerb(Verb[T_co]):
     """A subcommand whose output is followed while it runs, without a time limit."""
 
     __slots__ = ()

@@ -57,6 +57,8 @@ An invalid argument (a wrong type, an empty command, a negative timeout) is a pl
 any process starts.
 """
 
+from typing import TYPE_CHECKING
+
 from smolkit.errors.engine import (
     ConfigError,
     DeadlockError,
@@ -115,9 +117,11 @@ from smolkit.errors.machine import (
     WaitTimeoutError,
 )
 from smolkit.errors.notes import add_note
-from smolkit.values.base_error import SmolvmError
-from smolkit.values.exec_result import CommandFailedError, ExecError
+from smolkit.values.base_error import ExecError, SmolvmError
 from smolkit.values.shown import tail
+
+if TYPE_CHECKING:
+    from smolkit.values.exec_result import CommandFailedError
 
 __all__ = [
     "BootFailedError",
@@ -175,3 +179,18 @@ __all__ = [
     "add_note",
     "tail",
 ]
+
+
+if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
+
+    def __getattr__(name: str) -> object:
+        if name != "CommandFailedError":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from smolkit.values.exec_result import CommandFailedError  # late: with ExecResult it brings attrs
+
+        globals()[name] = CommandFailedError
+        return CommandFailedError
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from smolkit import values
 from smolkit.errors.engine import OutcomeUnknownError
-from smolkit.values.exec_result import ExecError
-from smolkit.values.results import Completed
+from smolkit.values.base_error import ExecError
 
 
 class ProgramNotFoundError(ExecError):
@@ -32,7 +32,7 @@ class ExecTimeoutError(ExecError):
             engine: then the command may still run in the guest.
     """
 
-    def __init__(self, message: str, completed: Completed, timeout: float, guest_ended: bool) -> None:
+    def __init__(self, message: str, completed: values.Completed, timeout: float, guest_ended: bool) -> None:
         super().__init__(message, completed)
         self.args: tuple[object, ...] = (self.message, self.completed, timeout, guest_ended)
         self.timeout: float = timeout

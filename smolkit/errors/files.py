@@ -6,8 +6,8 @@ import errno
 import os
 from typing import ClassVar
 
+from smolkit import values
 from smolkit.values.base_error import SmolvmError
-from smolkit.values.results import Completed
 
 
 class GuestFileError(SmolvmError, OSError):
@@ -21,7 +21,7 @@ class GuestFileError(SmolvmError, OSError):
     ERRNO: ClassVar[int] = errno.EIO
 
     def __init__(
-        self, message: str, completed: Completed | None = None, filename: str = "", number: int | None = None
+        self, message: str, completed: values.Completed | None = None, filename: str = "", number: int | None = None
     ) -> None:
         super().__init__(message, completed)
         self.filename: str = filename
@@ -34,7 +34,7 @@ class GuestFileError(SmolvmError, OSError):
         return type(self), self.args, self.__dict__
 
     @staticmethod
-    def of(number: int, path: str, said: str, completed: Completed | None) -> GuestFileError:
+    def of(number: int, path: str, said: str, completed: values.Completed | None) -> GuestFileError:
         """Return the error for an errno.
 
         Args:

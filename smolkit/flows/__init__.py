@@ -10,12 +10,14 @@ if TYPE_CHECKING:
 __all__ = ["lookup", "orphans", "provision", "reap", "steps", "teardown", "wait_until"]
 
 
-def __getattr__(name: str) -> "ModuleType":
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
 
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module(f"smolkit.flows.{name}")
+    def __getattr__(name: str) -> "ModuleType":
+        from importlib import import_module
+
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return import_module(f"smolkit.flows.{name}")
 
 
 def __dir__() -> list[str]:

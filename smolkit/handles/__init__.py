@@ -1,4 +1,4 @@
-"""What a user holds: the client, the machines, the processes. Each name is imported when it is first asked for."""
+"""The objects that a user holds: the client, machines, processes. Each name is imported when it is first asked for."""
 
 from typing import TYPE_CHECKING
 
@@ -22,14 +22,16 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> type:
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
 
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: type = getattr(import_module(f"smolkit.handles.{_MODULES[name]}"), name)
-    globals()[name] = found
-    return found
+    def __getattr__(name: str) -> type:
+        from importlib import import_module
+
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found: type = getattr(import_module(f"smolkit.handles.{_MODULES[name]}"), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

@@ -92,7 +92,7 @@ def _add(tar: tarfile.TarFile, path: str, name: str, progress: Callable[[int], o
     tar.inodes.clear()  # type: ignore[attr-defined]  # hard links become files of their own: the first may be outside
     member = tar.gettarinfo(path, name)
     if member is None or not (member.isreg() or member.isdir() or member.issym()):
-        raise ValueError(f"neither a regular file, a directory nor a symlink: {path!r}")
+        raise ValueError(f"source must hold only regular files, directories and symlinks, not {path!r}")
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     member.mode = stat.S_IMODE(member.mode)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Unpack, final
 
-from smolkit import commands, errors, flows, handles, options, runners, values
+from smolkit import commands, flows, handles, options, runners, values
 from smolkit.handles.client_admin import EngineMethods
 from smolkit.values import validate
 from smolkit.values.hidden import hide_options
@@ -231,7 +231,9 @@ class Smolvm(EngineMethods):
         commands.PackCreate.of(program, given)  # raises for invalid arguments, before any process starts
         source = given.get("from_machine")
         if source is not None and self.machine(source).status().running:
-            raise errors.MachineRunningError(f"machine {source!r} is running: only a stopped machine can be packed")
+            from smolkit.errors import MachineRunningError  # late: as in `owned`
+
+            raise MachineRunningError(f"machine {source!r} is running: only a stopped machine can be packed")
         with self.runner.target(program) as part, self.runner.target(program + _PACK, part + _PACK):
             self.runner.run(commands.PackCreate.of(part, given))
         return validate.absolute("output", program if given.get("single_file") else program + _PACK)

@@ -52,11 +52,15 @@ class FileMethods(Handle):
 
     def _guest(self, path: AnyGuestPath) -> str:
         """The path as a str, checked: absolute, and in this machine."""
-        if isinstance(path, GuestPath) and (path.machine, path.host) != (self.name, self._runner.host):
-            raise ValueError(f"{path!r} is a path in another machine than {self!r}")
+        if isinstance(path, GuestPath):
+            self._check_machine(path)
         given = validate.guest_path("a path in the guest", path.path if isinstance(path, GuestPath) else path)
         # As in pathlib, ".." stays: before it there may be a symlink, and only the guest's kernel knows where that leads.
         return "/" + "/".join(part for part in given.split("/") if part not in {"", "."})
+
+    def _check_machine(self, path: GuestPath) -> None:
+        if (path.machine, path.host) != (self.name, self._runner.host):
+            raise ValueError(f"a path must be in this machine, {self!r}, not in another machine: {path!r}")
 
     @staticmethod
     def _fresh() -> str:

@@ -50,7 +50,8 @@ class Stderr:
     """
 
     def __init__(self) -> None:
-        self.end = self.held = b""
+        self.end: bytes = b""
+        self.held: bytes = b""
 
     def guests(self, chunk: bytes) -> bytes:
         """The part that is surely the guest's, as far as this piece tells."""

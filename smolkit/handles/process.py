@@ -124,15 +124,15 @@ class Process(Generic[T]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._pid != os.getpid():
+        if self._pid != os.getpid():  # a forked child shares the pipes: what it reads or kills would be its parent's
             return
         try:
             if error is None and not self._over:
-                self._part()
+                self._await_end()
         finally:
-            self._end()
+            self._kill_and_drain()
 
-    def _part(self) -> None:
+    def _await_end(self) -> None:
         """Close its stdin, wait `grace` seconds for it to end by itself, then terminate it."""
         if self.stdin is not None:
             self.stdin.close()
@@ -156,10 +156,11 @@ class Process(Generic[T]):
                 else:
                     yield stream, chunk  # type: ignore[misc]
             yield from self._lines.last()  # type: ignore[misc]
-            self._wait(None)
+            self._wait(None)  # it has ended: this raises its failure
 
     @contextmanager
     def _iterating(self) -> Iterator[None]:
+        # Entered by hand, so that a TimeoutError that the caller's loop raises is not taken for one of the turn.
         with ExitStack() as stack:
             try:
                 stack.enter_context(self._reading(0))
@@ -175,6 +176,7 @@ class Process(Generic[T]):
         Raises:
             TimeoutError: another thread or task did not give the turn up within `timeout` seconds.
         """
+        # A thread or task that ended in the middle of its loop, without closing it, gives the turn up as well.
         me, ticket = caller(), Ticket(caller_is_gone())
         if self._reader is not None and self._reader[0] == me:
             yield
@@ -198,20 +200,20 @@ class Process(Generic[T]):
         try:
             try:
                 self._piece.enter(ticket, None if until is None else max(0.0, until - self._runner.clock()))
-                return self._next(until)
+                return self._next_piece(until)
             finally:
                 self._piece.leave(ticket)
         finally:
             self._piece.leave(ticket)  # again: an interrupt may have struck in the line above
 
-    def _next(self, until: float | None) -> tuple[str, bytes] | None:
+    def _next_piece(self, until: float | None) -> tuple[str, bytes] | None:
         while not self._over:
             try:
                 piece = self._live.read(self._left(until))
             except TimeoutError:
                 if not self._is_expired():
                     raise
-                continue
+                continue  # told to end: its last output and its exit status are still to come
             if piece is None:
                 self._finish()
                 self._over = True
@@ -241,7 +243,7 @@ class Process(Generic[T]):
         try:
             self._live.write(data, self._left(None))
         except TimeoutError:
-            self._is_expired()
+            self._is_expired()  # terminates it; a reader gets its exit status
             took = self._runner.clock() - self._started
             done = Completed(self._invocation.argv, -signal.SIGTERM, duration=took, ended_by="timeout")
             raise self._failure_of(done) or TimeoutError from None
@@ -254,13 +256,13 @@ class Process(Generic[T]):
     def _finish(self) -> None:
         completed = self._live.close()
         self.returncode = completed.returncode
-        if not (self._told and completed.returncode < 0):
+        if not (self._told and completed.returncode < 0):  # death by the signal that the caller asked for is no failure
             self._failure = self._failure_of(completed)
         if self._failure is not None:
             self._stderr.drop_error()
         self._runner.tell(self._command, self._invocation, self._started, completed.returncode, self._failure)
 
-    def _end(self) -> None:
+    def _kill_and_drain(self) -> None:
         """Kill it unless its output was read to the end, and read the rest: another reader reaches the end, too."""
         if not self._over:
             self.kill()
@@ -287,7 +289,7 @@ class Process(Generic[T]):
     def _wait(self, timeout: float | None) -> int:
         until = None if timeout is None else self._runner.clock() + timeout
         try:
-            while not self._over:
+            while not self._over:  # again: whoever had the turn may have given it up before the end
                 with self._reading(timeout):
                     while not self._over:
                         self._read(until)
@@ -334,5 +336,5 @@ def follow(
     """
     return holding_interrupts(
         lambda _: Process(runner, command, machine, args, stdin=stdin, text=text, grace=grace),
-        lambda process: process._end(),  # noqa: SLF001  (made here)
+        lambda process: process._kill_and_drain(),  # noqa: SLF001  (made here)
     )

@@ -286,7 +286,7 @@ class TransferMethods(FileMethods):
                 self._runner.run(command)
         elif out_of is not None:
             if (mode, uid, gid) != (None, None, None):
-                raise ValueError("mode, uid and gid are only for copies into the guest")
+                raise ValueError("mode, uid and gid must be left out for a copy out of the guest")
             with self._runner.target(validate.path("target", target)) as file:
                 self._runner.run(commands.Cp(out_of, file))
 
@@ -300,8 +300,7 @@ class TransferMethods(FileMethods):
     def _guest_side(self, side: str | os.PathLike[str] | GuestPath) -> str | None:
         """The path as the engine writes it; None for a path of the host."""
         if isinstance(side, GuestPath):
-            if (side.machine, side.host) != (self.name, self._runner.host):
-                raise ValueError(f"{side!r} is a path in another machine than {self!r}")
+            self._check_machine(side)
             return f"{side.machine}:{validate.guest_path('a path in the guest', side.path)}"
         own = f"{self.name}:"
         if isinstance(side, str) and side.startswith(f"{own}/"):

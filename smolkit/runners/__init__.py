@@ -17,14 +17,16 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> type:
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
 
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: type = getattr(import_module(_MODULES[name]), name)
-    globals()[name] = found
-    return found
+    def __getattr__(name: str) -> type:
+        from importlib import import_module
+
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found: type = getattr(import_module(_MODULES[name]), name)
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

@@ -31,16 +31,27 @@ __all__ = [
     "Stats",
     "redact",
 ]
-_NAMES = {
-    "exec_result": ("ExecResult",),
-    "hidden": ("Hidden",),
-    "observed": ("Check", "EgressEvent", "ExitInfo", "FileStat", "MonitorEvent", "Stats"),
-    "ownership": ("Here", "Marks", "Owner", "Reapable"),
-    "results": ("Completed", "GuestPath", "Invocation", "MachineInfo"),
-    "secret": ("Secret",),
-    "shown": ("redact",),
+_MODULES = {
+    "Check": "observed",
+    "Completed": "results",
+    "EgressEvent": "observed",
+    "ExecResult": "exec_result",
+    "ExitInfo": "observed",
+    "FileStat": "observed",
+    "GuestPath": "results",
+    "Here": "ownership",
+    "Hidden": "hidden",
+    "Invocation": "results",
+    "MachineInfo": "results",
+    "Marks": "ownership",
+    "MonitorEvent": "observed",
+    "Owner": "ownership",
+    "Reapable": "ownership",
+    "Secret": "secret",
+    "Stats": "observed",
+    "redact": "shown",
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
 
 if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
 

@@ -1,8 +1,8 @@
-"""The root of the error tree, here because results raise: see `smolkit.errors` for the tree."""
+"""The root of the error tree and the base of command errors: here, because a result raises. See `smolkit.errors`."""
 
 from __future__ import annotations
 
-from smolkit.values.results import Completed
+from smolkit import values
 from smolkit.values.shown import JSON_FAILURE, shell_line, tail, without_users
 
 
@@ -21,9 +21,9 @@ class SmolvmError(Exception):
     hint: str = ""
     summary: str = ""
 
-    def __init__(self, message: str, completed: Completed | None = None) -> None:
+    def __init__(self, message: str, completed: values.Completed | None = None) -> None:
         self.message: str = without_users(message)
-        self.completed: Completed | None = completed and completed.redacted()
+        self.completed: values.Completed | None = completed and completed.redacted()
         super().__init__(self.message, self.completed)
 
     @property
@@ -56,3 +56,9 @@ class SmolvmError(Exception):
         if self.hint:
             lines.append(f"  hint: {self.hint}")
         return "\n".join(lines)
+
+
+class ExecError(SmolvmError):
+    """A command in the guest failed, or could not be run to its end."""
+
+    __module__ = "smolkit.errors"  # likewise

@@ -6,7 +6,7 @@ from typing import Self, final
 
 from attrs import field, frozen
 
-from smolkit.values.base_error import SmolvmError
+from smolkit.values.base_error import ExecError
 from smolkit.values.results import shown_bytes
 from smolkit.values.shown import shell_line, tail
 
@@ -55,12 +55,6 @@ class ExecResult:
         return self
 
 
-class ExecError(SmolvmError):
-    """A command in the guest failed, or could not be run to its end."""
-
-    __module__ = "smolkit.errors"  # as SmolvmError
-
-
 class CommandFailedError(ExecError):
     """The command exited with a non-zero status, and `check=True`.
 
@@ -68,7 +62,7 @@ class CommandFailedError(ExecError):
         result: The ExecResult.
     """
 
-    __module__ = "smolkit.errors"
+    __module__ = "smolkit.errors"  # as of SmolvmError
 
     def __init__(self, result: ExecResult) -> None:
         super().__init__(f"the guest's command exited with status {result.returncode}: {shell_line(result.args)}")

@@ -75,7 +75,7 @@ from smolkit.commands.dialect import Dialect
 from smolkit.commands.option_tables import CREATE, PACK, START
 from smolkit.commands.option_types import MachineOptions, PackOptions
 from smolkit.commands.options import choose
-from smolkit.commands.verb import Done, Said
+from smolkit.commands.verb import SilentVerb, TextVerb
 from smolkit.commands.versions import ALWAYS, LONG, MINIMUM, SINCE
 from tests.samples import CREATE_OPTIONS, PACK_OPTIONS, commands, create
 
@@ -210,7 +210,7 @@ def test_each_command_has_the_argv_of_its_grammar(command: Command[Any], classic
 
 
 # Bases that are not abstract.
-BASES = {Done, Said}
+BASES = {SilentVerb, TextVerb}
 
 
 def concrete_commands() -> set[type]:
@@ -271,7 +271,7 @@ def test_the_samples_have_every_flag_of_the_version_table() -> None:
 def test_a_command_with_a_flag_that_has_no_row_is_an_error() -> None:
     """A missing or misspelt row raises LookupError at the first call, for any version."""
 
-    class Misspelt(Done):
+    class Misspelt(SilentVerb):
         WORDS = "machine stop"
         FIXED = ("--timeuot", "3")
 

@@ -19,7 +19,9 @@ from smolkit import Machine, Smolvm, SubprocessRunner
 from smolkit.runners.local.capture import CapturedCall
 from smolkit.runners.local.child import LiveChild
 from smolkit.runners.local.posix import LOST, ChildProcess
+from smolkit.runners.local.watchdog import Watchdog
 from smolkit.testing import PretendEngine
+from tests.processes import until
 
 SLEEP = ("/bin/sleep", ("sleep", "60"))
 
@@ -141,6 +143,49 @@ def test_an_interrupt_at_any_instruction_of_a_start(
     assert point > 100
     run_true()  # reaps a child that was just killed
     assert set() == children("Z") - others
+
+
+def waiting_shells(place: Path) -> list[str]:
+    """The watchdogs of this test, which has a PATH of its own."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            argv, env = ((folder / name).read_bytes() for name in ("cmdline", "environ"))
+        except OSError:  # gone by now
+            continue
+        if b"\0smolkit-watchdog\0" in argv and f"PATH={place}:".encode() in env:
+            found.append(folder.name)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket")  # which was made and had no name yet: Python closes it
+def test_an_interrupt_at_any_instruction_of_a_watchdogs_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watchdog works or is replaced with the next machine; none outlives its socket, and no child process is left."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    functions: list[Any] = [Watchdog._start, Watchdog._start_shell, ChildProcess.open_session, ChildProcess.start]
+    sys._getframe().f_trace_opcodes = True  # as above
+    others, codes, point, over = living(), {function.__code__ for function in functions}, 0, False
+    while not over:
+        point += 1
+        watchdog, machine = Watchdog(), [("host", "m")]
+        before = sys.gettrace()
+        sys.settrace(interrupted_at(point, codes))
+        try:
+            watchdog.begin_making(machine, "{}")
+            over = True
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        if not over:
+            watchdog.begin_making(machine, "{}")
+        assert waiting_shells(tmp_path)
+        watchdog.end_making(machine, made=False)
+        assert "0" == watchdog._sent_state
+        watchdog.close()
+        assert others == living(), f"instruction {point}"
+    assert point > 100
+    until(lambda: not waiting_shells(tmp_path))
 
 
 def test_a_dead_child_keeps_its_pid_until_it_is_reaped(child: ChildProcess) -> None:

@@ -153,7 +153,7 @@ def test_a_download_has_a_timeout(client: Smolvm, fake: FakeRunner, tmp_path: Pa
 @pytest.mark.parametrize("limit", [-1, 1.5, "1", None, 2**63])
 def test_invalid_limits_are_refused(client: Smolvm, fake: FakeRunner, limit: object) -> None:
     """Invalid limits are refused before anything runs."""
-    with pytest.raises((TypeError, ValueError), match="limit is "):
+    with pytest.raises((TypeError, ValueError), match="limit must be "):
         client.machine("m").download("/x", "/tmp/never", limit=limit)  # type: ignore[arg-type]
 
     assert [] == fake.argvs

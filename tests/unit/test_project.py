@@ -85,6 +85,14 @@ def test_one_method_reaches_up() -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_type_checkers_see_the_names_of_a_module_only(path: Path) -> None:
+    """A module's `__getattr__` is hidden from them: with it they would take any misspelt name for one of the module's."""
+    functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+
+    assert "__getattr__" not in {function.name for function in functions}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_only_runners_know_processes_and_clocks(path: Path) -> None:
     """Layers below the runners import nothing that does I/O."""
     name = name_of(path)

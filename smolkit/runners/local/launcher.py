@@ -63,7 +63,7 @@ class Launcher:
         inherit_proxy: bool,
     ) -> None:
         arguments = validate.words("prefix", prefix) if prefix else ()
-        self.prefix = (*(validate.program("prefix", word) for word in arguments[:1]), *arguments[1:])
+        self.prefix: tuple[str, ...] = (*(validate.program("prefix", word) for word in arguments[:1]), *arguments[1:])
         as_given = validate.path if self.prefix else validate.program  # with a prefix it is a path on the other side
         self._named = None if program is None else as_given("program", program)
         self._state = None if state_dir is None else os.path.abspath(validate.path("state_dir", state_dir))

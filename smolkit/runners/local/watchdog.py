@@ -253,6 +253,14 @@ class Watchdog:
         self._link.settimeout(_PATIENCE)
         self._inode = os.fstat(self._link.fileno()).st_ino
         self._sent_engines, self._sent_state = set(), "0"
+        try:
+            self._start_shell(far)
+        except BaseException:
+            self.close()  # the shell is killed when it is garbage-collected: nothing must be sent to it meanwhile
+            raise
+
+    @staticmethod
+    def _start_shell(far: socket.socket) -> None:
         child = ChildProcess()
         with far:
             child.open_session(stdin=far)
@@ -261,12 +269,10 @@ class Watchdog:
         # Until it has forked, which takes a millisecond: a failure to fork closes the link, and the next line that is sent
         # finds that out. Not by `child.wait`, which lets other tasks of an event loop come here while the lock is held.
         deadline = time.monotonic() + _PATIENCE
-        try:
-            while child.poll() is None and time.monotonic() < deadline:
-                time.sleep(_POLL)
-        finally:
-            child.reap()  # after an interrupt, too: a child that is garbage-collected is killed, with the watchdog
-            child.close()
+        while child.poll() is None and time.monotonic() < deadline:
+            time.sleep(_POLL)
+        child.reap()
+        child.close()
 
 
 _mine = Watchdog()
