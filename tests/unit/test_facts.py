@@ -35,6 +35,6 @@ def literals(tree: ast.AST) -> Iterator[object]:
     ],
 )
 def test_each_fact_is_written_down_once(place: str, facts: set[object]) -> None:
-    """The newest version, the request for JSON, error prefixes, exit statuses, shell and ports are literals in one module."""
+    """The newest version, the JSON flag, error prefixes, exit statuses, shell and ports are literals in one module."""
     assert facts & set(literals(TREES[place])) or place == "values/validate.py"
     assert [] == [name for name, tree in TREES.items() if name != place and facts & set(literals(tree))]
