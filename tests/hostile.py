@@ -12,9 +12,9 @@ from typing import Any, get_args, get_type_hints
 from attrs import frozen
 
 from smolkit import Machine, Smolvm
-from smolkit.commands.guest_scripts import SIZE, Script
 from smolkit.handles.monitoring import Monitoring
 from smolkit.handles.process import Process
+from smolkit.runners.dry_run import said
 from smolkit.testing import FakeRunner
 from smolkit.values import Completed
 
@@ -257,6 +257,5 @@ def caller(verb: str, name: str, function: Callable[..., Any], option: str) -> C
 def agreeable(version: str = "1.32.2") -> FakeRunner:
     """Return a fake engine that accepts everything and answers with nothing."""
     fake = FakeRunner(version)
-    fake.answer(lambda command: isinstance(command, Script) and command.script == SIZE, "0\n")
-    fake.answer([], lambda command: Completed((), 0, command.nothing()))
+    fake.answer([], lambda command: Completed((), 0, said(command)))
     return fake

@@ -159,7 +159,7 @@ class AsyncMachine(Twin[Machine]):
     async def __aenter__(self) -> Self:
         # A cancellation that is already pending is raised here, where there is nothing to undo. Not if this handle has
         # created its machine before: only the end of the block deletes that one, so the block has to be entered.
-        if self._sync._made is None:  # noqa: SLF001
+        if self._sync._known.made is None:  # noqa: SLF001
             await checkpoint()
         try:
             await drive(self._sync.__enter__, None)

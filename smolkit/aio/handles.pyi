@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -877,11 +876,17 @@ class AsyncSmolvm(Twin[Smolvm]):
         """
 
     def dry_run(self, *, echo: bool = True) -> AbstractContextManager[runners.Plan]:
-        """Run nothing in the block: commands are recorded, and their shell lines printed.
+        """Plan what the block would run, instead of running it: commands are recorded, and their shell lines printed.
 
-        All calls through this client's runner, of all threads, answer as if they had succeeded and found nothing: no
-        machines, empty files, exit status 0. The engine is asked for its version; without an engine, the newest is assumed.
-        A nested dry run records the commands of its own block; the outer one continues after it.
+        All calls through this client's runner, of handles made before the block too, answer as if they had succeeded and
+        found nothing: no machines, empty files, exit status 0. The engine is asked for its version; without one, the newest
+        is assumed. After the block every handle is as it was before. A process that runs already is as real as before.
+
+        The block's own code is in the dry run, and tasks that it begins, also after its end. Other threads are not, even if
+        the block starts them, unless they run in a copy of its context: `asyncio.to_thread` does so, and
+        `contextvars.copy_context().run(function)`.
+
+        A dry run in another one has the commands of its block, and the outer one goes on after it.
 
         Args:
             echo: Print the lines.

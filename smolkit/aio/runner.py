@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import partial
+from typing import final
 
 from smolkit.aio.greenlets import await_in_task
 from smolkit.runners.base import AnyRunner
@@ -19,11 +20,12 @@ class AsyncRunner(AnyRunner):
 
     @abstractmethod
     async def execute(self, invocation: Invocation) -> Completed:
-        """Run one engine call, as `Runner.execute`.
+        """Run one engine call, as `Runner.execute`. (override)
 
         If `invocation.finish` is true the call is shielded: a cancellation is raised only after its end.
         """
 
-    def call(self, invocation: Invocation) -> Completed:
-        """Call `execute` from sync code, which runs in a greenlet of the event loop's."""
+    @final
+    def execute_sync(self, invocation: Invocation) -> Completed:
+        """`execute`, for sync code. (call)"""
         return await_in_task(partial(self.execute, invocation), finish=invocation.finish)  # type: ignore[no-any-return]

@@ -67,10 +67,6 @@ class Command(ABC, Generic[T_co]):
             UnknownEngineError: the output is not of the expected form.
         """
 
-    def nothing(self) -> bytes:
-        """What stands for the engine's output in a dry run."""
-        return b""
-
     def failure(self, completed: values.Completed) -> SmolvmError | None:
         """The failure that a finished call amounts to, or None. `smolkit.commands.failures` decides."""
         return verdict(completed)

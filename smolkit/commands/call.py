@@ -7,10 +7,9 @@ from typing import Any, final
 
 from attrs import field, frozen
 
-from smolkit import values
 from smolkit.commands.base import Command
 from smolkit.commands.dialect import verb_of
-from smolkit.values.shown import redact, shell_line
+from smolkit.values.shown import redact
 
 
 @final
@@ -36,30 +35,3 @@ class Call:
     def verb(self) -> str:
         """The engine's verb: `machine exec`."""
         return verb_of(self.argv)
-
-
-@final
-class Plan:
-    """What would be run: see `Smolvm.dry_run`.
-
-    Attributes:
-        commands: As values.
-        lines: As shell lines, values of env hidden.
-    """
-
-    def __init__(self, program: str, *, echo: bool) -> None:
-        self.commands: list[Command[Any]] = []
-        self.lines: list[str] = []
-        self._program, self._echo = program, echo
-
-    def add(self, command: Command[Any], invocation: values.Invocation) -> None:
-        """Notes it, and prints its line."""
-        variables = [f"{key}=***" for key, _ in invocation.env]
-        given = " <<< ..." if invocation.stdin else ""
-        self.commands.append(command)
-        self.lines.append(" ".join([*variables, shell_line((self._program, *redact(invocation.argv)))]) + given)
-        if self._echo:
-            print(self.lines[-1])  # noqa: T201  (what it is for)
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)

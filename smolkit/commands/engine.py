@@ -23,9 +23,6 @@ class Version(Command[str]):
     def argv(self, dialect: Dialect | None = None) -> tuple[str, ...]:
         return ("--version",)
 
-    def nothing(self) -> bytes:
-        return b"smolvm 0.7.2\n"
-
     def answer(self, completed: values.Completed) -> str:
         """The version.
 

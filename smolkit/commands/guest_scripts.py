@@ -301,9 +301,6 @@ class Script(GuestCommand[bytes]):
         limit = {READ: None, LISTDIR: _NAMES}.get(self.script, _LINE)
         return evolve(self.exec.invocation(dialect), output_limit=limit)
 
-    def nothing(self) -> bytes:
-        return b"81a4 0 0 0 0\n" if self.script is STAT else b""
-
     def failure(self, completed: values.Completed) -> SmolvmError | None:
         """The engine's failure, or the script's: GuestFileError, or ProgramNotFoundError if the guest lacks a program."""
         found = self.exec.failure(completed)

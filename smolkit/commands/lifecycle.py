@@ -106,9 +106,6 @@ class DataDir(Command[str]):
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.argv("machine data-dir", *dialect.name("data-dir", self.name))
 
-    def nothing(self) -> bytes:
-        return b"/nonexistent\n"
-
     def answer(self, completed: values.Completed) -> str:
         found = completed.stdout.decode("utf-8", "surrogateescape").rstrip("\r\n").rpartition("\n")[2]
         if not found.startswith("/") or "\0" in found:
@@ -128,9 +125,6 @@ class Status(Command[MachineInfo]):
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.argv("machine status", *dialect.name("status", self.name), "--json")
 
-    def nothing(self) -> bytes:
-        return b'{"name":"%s"}' % self.name.encode()
-
     def answer(self, completed: values.Completed) -> MachineInfo:
         return machine_info(json_of(completed, "{"), completed)
 
@@ -147,9 +141,6 @@ class Ls(Command[tuple[MachineInfo, ...]]):
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return dialect.argv("machine ls", "--json")
-
-    def nothing(self) -> bytes:
-        return b"[]"
 
     def answer(self, completed: values.Completed) -> tuple[MachineInfo, ...]:
         return tuple(sorted((machine_info(item, completed) for item in list_of(completed)), key=lambda info: info.name))

@@ -25,9 +25,6 @@ class Spawn(ExecCommand[int]):
     def mode(self, dialect: Dialect) -> tuple[str, ...]:
         return ("-d",)
 
-    def nothing(self) -> bytes:
-        return b"0"
-
     def failure(self, completed: values.Completed) -> SmolvmError | None:
         return verdict(completed)  # the status is the engine's: the program has only begun
 

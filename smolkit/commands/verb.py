@@ -99,9 +99,6 @@ class Verb(Command[T_co]):
         env = (*secret_args.carried(self.machine_secrets), *secret_args.carried(self.secrets, self.SECRETS))
         return evolve(super().invocation(dialect), env=env)
 
-    def nothing(self) -> bytes:
-        return b"[]" if self.JSON == "list" else b"{}" if self.JSON else b""
-
 
 class SilentVerb(Silent, Verb[None]):
     """A subcommand without an answer: it succeeds or raises."""

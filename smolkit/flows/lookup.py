@@ -13,8 +13,9 @@ from smolkit.errors import (
     MachineReplacedError,
     SmolvmError,
 )
-from smolkit.flows.steps import Clock, Now, Pause
+from smolkit.flows.steps import Clock, Now, Pause, Planning
 from smolkit.values.ownership import CLOCKS_DIFFER
+from smolkit.values.results import MachineInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from smolkit.commands.dialect import Dialect
     from smolkit.flows.steps import Steps
     from smolkit.values.ownership import Marks
-    from smolkit.values.results import MachineInfo
 
 T = TypeVar("T")
 
@@ -35,7 +35,12 @@ def status(name: str, dialect: Dialect) -> Steps[MachineInfo]:
     if dialect.supports("status without side effects"):
         info: MachineInfo = yield Status(name)
         return info
-    return (yield from lookup(name))
+    try:
+        return (yield from lookup(name))
+    except MachineNotFoundError:
+        if not (yield Planning()):
+            raise
+        return MachineInfo(name)  # as Status has it in a dry run
 
 
 def lookup(name: str) -> Steps[MachineInfo]:
@@ -92,7 +97,7 @@ def check_same(name: str, dialect: Dialect, marks: Marks | None) -> Steps[None]:
         CleanupError: its record could not be read.
     """
     labels = dialect.supports("machine create --label")
-    if marks is None or not (labels or (yield from age(marks)) > CLOCKS_DIFFER):
+    if marks is None or (yield Planning()) or not (labels or (yield from age(marks)) > CLOCKS_DIFFER):
         return
     try:
         info = yield from _look(name, dialect)

@@ -19,7 +19,7 @@ from smolkit.errors import (
     tail,
 )
 from smolkit.flows.lookup import check_same, insist, lookup, status
-from smolkit.flows.steps import InterruptPoint, Pause, ReadLog
+from smolkit.flows.steps import InterruptPoint, Pause, Planning, ReadLog
 from smolkit.flows.teardown import PAUSES, discard, end, halt, how_to_enter, may_be_left, note, once, patiently, try_each
 from smolkit.values import validate
 
@@ -61,7 +61,7 @@ def _make(
     try:
         yield from making
         is_made = True
-        if check is not None:
+        if check is not None and not (yield Planning()):
             check((yield from lookup(name)))
         yield InterruptPoint()
     except BaseException as error:
@@ -236,6 +236,8 @@ def update(name: str, command: Update, dialect: Dialect, marks: Marks | None) ->
     yield from patiently(command)
     if asked.keys() & {"allow_cidrs", "allow_hosts"}:
         dialect.require("allow lists in ls")
+        if (yield Planning()):
+            return
         if wrong := missing_from(asked, (yield from lookup(name))):
             raise PolicyNotRecordedError(f"machine {name!r}: the engine's record of its network policy is wrong: {wrong}")
 

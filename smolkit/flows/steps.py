@@ -67,11 +67,12 @@ from attrs import frozen
 
 from smolkit.commands.base import Command
 from smolkit.errors import OutcomeUnknownError, SmolvmError, add_note
+from smolkit.runners.acting import acting, is_planning
 from smolkit.runners.attempts import raise_as_it_was
 from smolkit.runners.blocking import hold
 
 if TYPE_CHECKING:
-    from smolkit.runners.base import Runner
+    from smolkit.runners.base import AnyRunner
     from smolkit.runners.interrupts import Held
 
 T = TypeVar("T")
@@ -104,7 +105,11 @@ class InterruptPoint:
     """A step: raise the interrupt that came during an earlier step, if one did. The workflow may undo what it did then."""
 
 
-Step = Command[Any] | Pause | Now | Clock | ReadLog | InterruptPoint
+class Planning:
+    """A step: whether the steps are only planned, by a dry run: there is nothing to check or to wait for then."""
+
+
+Step = Command[Any] | Pause | Now | Clock | ReadLog | InterruptPoint | Planning
 Steps = Generator[Step, Any, T]
 
 
@@ -112,7 +117,7 @@ _LEAST = 1.0  # seconds that each call gets, whatever is left: no engine answers
 
 
 def perform(
-    runner: Runner,
+    runner: AnyRunner,
     steps: Steps[T],
     undo: Callable[[BaseException], Steps[None]] | None = None,
     *,
@@ -134,7 +139,7 @@ def perform(
     """
     # First: from the next line on, an interrupt can only strike in a wait. One that strikes before ends this, and nothing
     # was done.
-    held, done = hold(), False
+    held, done, runner = hold(), False, acting(runner)
     deadline = None if within is None else runner.clock() + within
     try:
         result = _perform_steps(runner, steps, held, deadline)
@@ -153,7 +158,7 @@ def perform(
         raise
 
 
-def _perform_steps(runner: Runner, steps: Steps[T], held: Held, deadline: float | None = None) -> T:
+def _perform_steps(runner: AnyRunner, steps: Steps[T], held: Held, deadline: float | None = None) -> T:
     resume, given = steps.send, None
     while True:
         # One try around all lines: wherever an interrupt strikes that Held does not keep (in `let_out`, or where it is not
@@ -172,13 +177,15 @@ def _perform_steps(runner: Runner, steps: Steps[T], held: Held, deadline: float 
                 raise
 
 
-def _do_step(runner: Runner, step: Step, held: Held, deadline: float | None) -> object:
+def _do_step(runner: AnyRunner, step: Step, held: Held, deadline: float | None) -> object:
     if isinstance(step, Command):
         return _run_command(runner, step, held, None if deadline is None else max(_LEAST, deadline - runner.clock()))
     if isinstance(step, ReadLog):
         return runner.read_log(step.path, step.start)
     if isinstance(step, (Now, Clock)):
         return runner.now() if isinstance(step, Now) else runner.clock()
+    if isinstance(step, Planning):
+        return is_planning(runner)
     if isinstance(step, Pause):
         try:
             runner.pause(step.seconds)
@@ -189,7 +196,7 @@ def _do_step(runner: Runner, step: Step, held: Held, deadline: float | None) -> 
     return None
 
 
-def _run_command(runner: Runner, command: Command[Any], held: Held, within: float | None) -> object:
+def _run_command(runner: AnyRunner, command: Command[Any], held: Held, within: float | None) -> object:
     before = held.count
     done = runner.attempt(command, within=within)
     if done.interrupt is not None:

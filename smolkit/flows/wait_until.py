@@ -10,7 +10,7 @@ from smolkit.commands.exec import Exec
 from smolkit.commands.lifecycle import DataDir
 from smolkit.errors import EngineTimeoutError, ExecTimeoutError, ProgramNotFoundError, QueueTimeoutError, WaitTimeoutError
 from smolkit.flows.provision import add_logs
-from smolkit.flows.steps import Clock, InterruptPoint, Pause, ReadLog
+from smolkit.flows.steps import Clock, InterruptPoint, Pause, Planning, ReadLog
 from smolkit.values import validate
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def wait_until(name: str, what: str, look: Probe, timeout: float) -> Steps[None]
     deadline = (yield Clock()) + timeout
     pauses = iter(_PAUSES)
     left = timeout
-    while not (yield from _in_time(look(left))):
+    while not (yield from _in_time(look(left))) and not (yield Planning()):
         left = deadline - (yield Clock())
         if left <= 0:
             error = WaitTimeoutError(f"machine {name!r}: {what} within {timeout:g} s")

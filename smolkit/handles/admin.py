@@ -142,7 +142,7 @@ class AdminMethods(Handle):
         """
         options = hide_options(options)
         command = self._verb(commands.Update, options)
-        perform(self._runner, provision.update(self.name, command, self._dialect, self._mine))
+        perform(self._runner, provision.update(self.name, command, self._dialect, self._known.made))
 
     def resize(
         self,

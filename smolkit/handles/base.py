@@ -18,7 +18,9 @@ from smolkit.commands.options import Chosen, choose
 from smolkit.errors import CleanupError, MachineReplacedError
 from smolkit.flows import provision, teardown
 from smolkit.flows.steps import perform
+from smolkit.handles.known import Known
 from smolkit.handles.process import Process, follow
+from smolkit.runners.acting import apart
 from smolkit.values import validate
 from smolkit.values.ownership import CREATION, EXPIRES, MACHINE, NONE, OWNER, SESSION, Marks
 
@@ -43,16 +45,13 @@ class Handle:
 
     __slots__ = (
         "__weakref__",
-        "_branchable",
-        "_inside",
         "_keep",
         "_lifetime",
-        "_made",
+        "_really_known",
         "_runner",
         "_session",
         "_spec",
         "_starting",
-        "_warm",
         "name",
     )
 
@@ -76,10 +75,7 @@ class Handle:
         self._keep = keep
         self._session = session
         self._lifetime = None if lifetime is None else validate.seconds("lifetime", lifetime)
-        self._inside = False  # a `with` of this handle has begun and not ended
-        self._warm = False  # a command has run in the machine since it was started
-        self._branchable = bool(dict(starting).get("branchable"))  # it was started as branchable at least once
-        self._made: Marks | None = None  # the marks of the machine that this handle made and has not deleted
+        self._really_known = Known(branchable=bool(dict(starting).get("branchable")))
 
     @classmethod
     def _described(cls, runner: runners.Runner, name: str, given: Mapping[str, Any], **rest: Any) -> Self:
@@ -103,26 +99,27 @@ class Handle:
         return as_this, (self._runner, self.name, self._spec, self._starting)
 
     def __enter__(self) -> Self:
-        made = self._made if self._made is not None and self._made.are_own else None
-        dialect = self._dialect
+        known, dialect = self._known, self._dialect
+        made = known.made if known.made is not None and known.made.are_own else None
         marks, spec = made or self._marks(), None if made else self._spec
         start = commands.Start(self.name, chosen=self._starting, machine_secrets=self._spec.secrets)
         undo = provision.not_entered(self.name, dialect, marks, self._keep, trusted=spec is not None)
         # Assigned before the machine exists: once it does, an interrupt finds no line of ours to strike in.
-        self._made, self._inside = marks, True
+        known.made, known.inside = marks, True
         try:
             perform(self._runner, provision.enter(start, spec, dialect, marks, self._keep), undo)
         except BaseException as error:
-            self._inside = False
-            self._made = made if isinstance(error, (MachineReplacedError, CleanupError)) else None
+            known.inside = False
+            known.made = made if isinstance(error, (MachineReplacedError, CleanupError)) else None
             raise
         return self
 
     def _abandon(self) -> None:
         """Remove the machine of a `with` whose beginning was dropped: no line of it will ever run again."""
-        marks, self._made = self._made, None
-        if self._inside and marks is not None:
-            self._inside = False
+        known = self._known
+        marks, known.made = known.made, None
+        if known.inside and marks is not None:
+            known.inside = False
             perform(self._runner, provision.abandon(self.name, self._dialect, marks))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -133,31 +130,32 @@ class Handle:
             if not told:  # an interrupt struck before the first line that holds interrupts
                 self._leave(error, told)
             raise
-        finally:
-            self._inside = False
 
     def _leave(self, error: BaseException | None, told: list[bool]) -> None:
-        made = self._made
-        if made is not None and made.are_own:  # a process that was forked inside the block leaves the machine alone
-            leave = teardown.exit_block(
-                self.name, self._dialect, made, self._keep, error, branchable=self._branchable, told=told
-            )
-            try:
+        known = self._known
+        made = known.made
+        try:
+            if made is not None and made.are_own:  # a process that was forked inside the block leaves the machine alone
+                leave = teardown.exit_block(
+                    self.name, self._dialect, made, self._keep, error, branchable=known.branchable, told=told
+                )
                 perform(self._runner, leave)
-            finally:
-                if told:  # told[0]: another machine has the name by now. That one is not this handle's to delete.
-                    self._made = made if told[0] else None
+        finally:
+            known.inside = False
+            if told:  # told[0]: another machine has the name by now. That one is not this handle's to delete.
+                known.made = made if told[0] else None
 
     def __del__(self) -> None:
         # No engine calls here: it may run anywhere, at any time, and nobody would see them fail.
-        if getattr(self, "_inside", False) and (self._made is None or self._made.are_own):
+        known: Known | None = getattr(self, "_really_known", None)
+        if known is not None and known.inside and (known.made is None or known.made.are_own):
             message = f"{self!r} was left without the end of its `with`: it still runs"
             warnings.warn(message, ResourceWarning, 2, source=self)
 
     @property
-    def _mine(self) -> Marks | None:
-        """The marks to look for before a call that would harm another machine. A dry run looks for none."""
-        return self._made if self._runner.plan is None else None
+    def _known(self) -> Known:
+        """The handle's knowledge of its machine, to be read and changed: in a dry run, a copy that ends with it."""
+        return apart(self._runner, self._really_known)
 
     @property
     def _dialect(self) -> Dialect:
@@ -174,7 +172,7 @@ class Handle:
 
     def _adopt(self, marks: Marks) -> None:
         """Own the machine with these marks from now on, as if this handle had created it."""
-        self._made = marks
+        self._known.made = marks
 
     def _on_own(self, command: commands.Command[T]) -> T:
         """Run a command that would harm another machine, unless another machine has the name by now.
@@ -182,7 +180,7 @@ class Handle:
         Raises:
             MachineReplacedError: another one has; nothing was run.
         """
-        return perform(self._runner, teardown.on_own(command, self._dialect, self._mine, self.name))
+        return perform(self._runner, teardown.on_own(command, self._dialect, self._known.made, self.name))
 
     def _popen(
         self, command: Sequence[str], *, stdin: bool = False, text: bool = False, grace: float | None = 5.0, **options: Any

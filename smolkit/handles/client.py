@@ -7,8 +7,8 @@ imports smolkit need not wait for it, and a teardown never has to import anythin
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Unpack, final
 
 from smolkit import commands, flows, handles, options, runners, values
@@ -179,24 +179,25 @@ class Smolvm(EngineMethods):
         asked = dict(validate.pairs("labels", labels or {})).items()
         return [info for info in self.runner.run(commands.Ls()) if asked <= info.labels.items()]
 
-    @contextmanager
-    def dry_run(self, *, echo: bool = True) -> Iterator[runners.Plan]:
-        """Run nothing in the block: commands are recorded, and their shell lines printed.
+    def dry_run(self, *, echo: bool = True) -> AbstractContextManager[runners.Plan]:
+        """Plan what the block would run, instead of running it: commands are recorded, and their shell lines printed.
 
-        All calls through this client's runner, of all threads, answer as if they had succeeded and found nothing: no
-        machines, empty files, exit status 0. The engine is asked for its version; without an engine, the newest is assumed.
-        A nested dry run records the commands of its own block; the outer one continues after it.
+        All calls through this client's runner, of handles made before the block too, answer as if they had succeeded and
+        found nothing: no machines, empty files, exit status 0. The engine is asked for its version; without one, the newest
+        is assumed. After the block every handle is as it was before. A process that runs already is as real as before.
+
+        The block's own code is in the dry run, and tasks that it begins, also after its end. Other threads are not, even if
+        the block starts them, unless they run in a copy of its context: `asyncio.to_thread` does so, and
+        `contextvars.copy_context().run(function)`.
+
+        A dry run in another one has the commands of its block, and the outer one goes on after it.
 
         Args:
             echo: Print the lines.
         """
-        validate.flag("echo", echo)
-        around = self.runner.plan
-        self.runner.plan = plan = runners.Plan(self.runner.program if self.is_available() else "smolvm", echo=echo)
-        try:
-            yield plan
-        finally:
-            self.runner.plan = around
+        from smolkit.runners.dry_run import dry_run  # late: few programs do so
+
+        return dry_run(self.runner, echo=validate.flag("echo", echo))
 
     def free_port(self) -> int:
         """A TCP port of the engine's host that nothing listens on, for `ports=[(port, 80)]`.

@@ -67,7 +67,7 @@ class EngineMethods:
         if run.input is not None:
             raise TypeError("input must be left out: the command reads the terminal")
         try:
-            completed = self.runner.hand_over(run)
+            completed = self.runner.run_in_terminal(run)
         except SmolvmError as error:
             name = run.machine(error.completed)[0] if error.completed is not None else ""
             flows.teardown.note(error, flows.steps.perform(self.runner, flows.provision.removal(name, dialect)))

@@ -47,7 +47,7 @@ class FileMethods(Handle):
         said = self._runner.run(
             guest_scripts.Script(self.name, script, inside, other, args, input, machine_secrets=secrets)
         )
-        self._warm = True
+        self._known.warm = True
         return said
 
     def _guest(self, path: AnyGuestPath) -> str:

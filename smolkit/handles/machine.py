@@ -56,13 +56,14 @@ class Machine(TransferMethods, FileMethods, AdminMethods):
             MachineExistsError: the name is taken; nothing was touched.
             PolicyNotRecordedError: the engine did not record the network policy as asked; the machine is gone again.
         """
-        made, marks, dialect = self._made, self._marks(), self._dialect
-        self._made = marks  # before the machine exists, as in __enter__
+        known, marks, dialect = self._known, self._marks(), self._dialect
+        made = known.made
+        known.made = marks  # before the machine exists, as in __enter__
         try:
             create = provision.create(self.name, self._spec, dialect, marks)
             perform(self._runner, create, provision.undo([self.name], dialect))
         except BaseException:
-            self._made = made
+            known.made = made
             raise
 
     def start(self, *, timeout: float | None = LONG, **options: Unpack[options.StartOptions]) -> None:
@@ -81,9 +82,10 @@ class Machine(TransferMethods, FileMethods, AdminMethods):
             MachineNotFoundError, StartInProgressError, EngineTimeoutError
         """
         options = hide_options(options)
-        self._warm = False
+        known = self._known
+        known.warm = False
         chosen = {**dict(self._starting), **dict(choose("start", option_tables.START, options))}
-        self._branchable = self._branchable or bool(chosen.get("branchable"))
+        known.branchable = known.branchable or bool(chosen.get("branchable"))
         start = commands.Start(self.name, timeout, chosen=tuple(chosen.items()), machine_secrets=self._spec.secrets)
         perform(self._runner, provision.start(start), within=timeout)
 
@@ -143,10 +145,9 @@ class Machine(TransferMethods, FileMethods, AdminMethods):
         """
         for what, given in (("missing_ok", missing_ok), ("cascade", cascade)):
             validate.flag(what, given)
-        dialect = self._dialect
-        perform(self._runner, teardown.delete(self.name, dialect, self._mine, missing_ok=missing_ok, cascade=cascade))
-        if self._runner.plan is None:
-            self._made = None
+        known, dialect = self._known, self._dialect
+        perform(self._runner, teardown.delete(self.name, dialect, known.made, missing_ok=missing_ok, cascade=cascade))
+        known.made = None
 
     def status(self) -> values.MachineInfo:
         """The engine's record of the machine, with its state.
@@ -217,7 +218,7 @@ class Machine(TransferMethods, FileMethods, AdminMethods):
                 machine_secrets=self._spec.secrets,
             )
         )
-        self._warm = True
+        self._known.warm = True
         return result.check() if check else result
 
     def sh(self, script: str, **options: Unpack[options.ExecOptions]) -> values.ExecResult:
@@ -286,7 +287,7 @@ class Machine(TransferMethods, FileMethods, AdminMethods):
         """
         if self._spec.secrets:  # `machine shell` takes none, and another handle may have made the machine without them
             return self.terminal(["/bin/sh"])
-        return self._runner.hand_over(commands.Shell(self.name)).returncode
+        return self._runner.run_in_terminal(commands.Shell(self.name)).returncode
 
     def terminal(self, command: Sequence[str], **options: Unpack[options.SpawnOptions]) -> int:
         """Hand this program's terminal over to a command in the guest: `m.terminal(["python3"])`. Returns its exit status.
@@ -302,4 +303,4 @@ class Machine(TransferMethods, FileMethods, AdminMethods):
         options = hide_options(options)
         validate.known("terminal", options, _WITHOUT_END)
         made = commands.Terminal(self.name, command, machine_secrets=self._spec.secrets, **options)
-        return self._runner.hand_over(made).returncode
+        return self._runner.run_in_terminal(made).returncode

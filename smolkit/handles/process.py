@@ -15,7 +15,10 @@ from attrs import evolve
 from smolkit import commands, runners
 from smolkit.errors import SmolvmError
 from smolkit.handles.output import KEPT, Lines, Stderr
+from smolkit.runners.acting import acting
+from smolkit.runners.attempts import stamped
 from smolkit.runners.blocking import Gate, Ticket, caller, caller_is_gone, holding_interrupts
+from smolkit.runners.execution import tell
 from smolkit.values import validate
 from smolkit.values.results import Completed
 
@@ -82,7 +85,7 @@ class Process(Generic[T]):
 
     def __init__(
         self,
-        runner: runners.Runner,
+        runner: runners.AnyRunner,
         command: commands.Command[Any],
         machine: str,
         args: tuple[str, ...],
@@ -182,13 +185,13 @@ class Process(Generic[T]):
             yield
             return
         try:
-            self._turn.enter(ticket, timeout)
+            self._turn.acquire(ticket, timeout)
             self._reader = (me, ticket)
             yield
         finally:
             if self._reader == (me, ticket):
                 self._reader = None
-            self._turn.leave(ticket)
+            self._turn.release(ticket)
 
     def _read(self, until: float | None) -> tuple[str, bytes] | None:
         """The next piece of the guest's output; None at the end.
@@ -199,12 +202,12 @@ class Process(Generic[T]):
         ticket = Ticket()
         try:
             try:
-                self._piece.enter(ticket, None if until is None else max(0.0, until - self._runner.clock()))
+                self._piece.acquire(ticket, None if until is None else max(0.0, until - self._runner.clock()))
                 return self._next_piece(until)
             finally:
-                self._piece.leave(ticket)
+                self._piece.release(ticket)
         finally:
-            self._piece.leave(ticket)  # again: an interrupt may have struck in the line above
+            self._piece.release(ticket)  # again: an interrupt may have struck in the line above
 
     def _next_piece(self, until: float | None) -> tuple[str, bytes] | None:
         while not self._over:
@@ -254,13 +257,13 @@ class Process(Generic[T]):
         return self._command.failure(evolve(completed, stdout=self._last, stderr=self._stderr.end, ended_by=ended_by))
 
     def _finish(self) -> None:
-        completed = self._live.close()
+        completed = stamped(self._live.close(), self._invocation, self._runner.clock() - self._started)
         self.returncode = completed.returncode
         if not (self._told and completed.returncode < 0):  # death by the signal that the caller asked for is no failure
             self._failure = self._failure_of(completed)
         if self._failure is not None:
             self._stderr.drop_error()
-        self._runner.tell(self._command, self._invocation, self._started, completed.returncode, self._failure)
+        tell(self._runner, self._command, self._invocation, self._started, completed.returncode, self._failure)
 
     def _kill_and_drain(self) -> None:
         """Kill it unless its output was read to the end, and read the rest: another reader reaches the end, too."""
@@ -314,7 +317,7 @@ class Process(Generic[T]):
 
 
 def follow(
-    runner: runners.Runner,
+    runner: runners.AnyRunner,
     command: commands.Command[Any],
     machine: str,
     args: tuple[str, ...],
@@ -335,6 +338,7 @@ def follow(
         grace: Seconds that it has at the end of a `with` to end by itself; None for no bound.
     """
     return holding_interrupts(
-        lambda _: Process(runner, command, machine, args, stdin=stdin, text=text, grace=grace),
+        # The acting runner, for good: also after a dry run.
+        lambda _: Process(acting(runner), command, machine, args, stdin=stdin, text=text, grace=grace),
         lambda process: process._kill_and_drain(),  # noqa: SLF001  (made here)
     )

@@ -197,9 +197,6 @@ class TransferMethods(FileMethods):
         found = self.stat(inside)
         if os.path.isdir(path) or (found.is_dir and os.path.lexists(path)):
             raise FileExistsError(f"download makes a new {'directory' if found.is_dir else 'file'}, but {path!r} exists")
-        if self._runner.plan is not None:  # a dry run writes nothing here either
-            self._run_script(guest_scripts.PACK if found.is_dir else guest_scripts.READ, inside)
-            return
         meter = _Meter(self._size(inside) if progress else 0, progress)
         if found.is_dir:
             self._download_tree(inside, path, limit, meter)
@@ -292,10 +289,10 @@ class TransferMethods(FileMethods):
 
     def _wake(self, path: str) -> None:
         """Run a first command if the path needs one: an image machine mounts these then, over what was copied (1.32.2)."""
-        if not self._warm and path.startswith(_MOUNTED_LATE):
+        if not self._known.warm and path.startswith(_MOUNTED_LATE):
             with suppress(ProgramNotFoundError, ProgramNotExecutableError):
                 self._runner.run(commands.Exec(self.name, ["true"], machine_secrets=self._spec.secrets))
-            self._warm = True
+            self._known.warm = True
 
     def _guest_side(self, side: str | os.PathLike[str] | GuestPath) -> str | None:
         """The path as the engine writes it; None for a path of the host."""

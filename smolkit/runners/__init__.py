@@ -1,31 +1,66 @@
-"""Runners: the only modules that know a process, a socket or a clock. Each name is imported when it is first asked for."""
+"""Runners, the only modules that know how a program is run, and all that you need to write your own.
+
+Each module is imported when a name of it is asked for.
+"""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smolkit.commands.call import Plan
-    from smolkit.runners.base import Runner
+    from smolkit.runners.attempts import Attempt, InterruptedCall
+    from smolkit.runners.base import AnyRunner, Runner
+    from smolkit.runners.dry_run import DryRun, Plan
+    from smolkit.runners.host import Host
+    from smolkit.runners.live import Live, Replayed
     from smolkit.runners.local.subprocess import SubprocessRunner
+    from smolkit.values.hidden import Hidden
+    from smolkit.values.observed import Check
+    from smolkit.values.ownership import Here
+    from smolkit.values.results import Completed, Invocation
 
-__all__ = ["Plan", "Runner", "SubprocessRunner"]
-
-# The module of each name.
+__all__ = [
+    "AnyRunner",
+    "Attempt",
+    "Check",
+    "Completed",
+    "DryRun",
+    "Here",
+    "Hidden",
+    "Host",
+    "InterruptedCall",
+    "Invocation",
+    "Live",
+    "Plan",
+    "Replayed",
+    "Runner",
+    "SubprocessRunner",
+]
 _MODULES = {
-    "Plan": "smolkit.commands.call",
-    "Runner": "smolkit.runners.base",
-    "SubprocessRunner": "smolkit.runners.local.subprocess",
+    "AnyRunner": "runners.base",
+    "Attempt": "runners.attempts",
+    "Check": "values.observed",
+    "Completed": "values.results",
+    "DryRun": "runners.dry_run",
+    "Here": "values.ownership",
+    "Hidden": "values.hidden",
+    "Host": "runners.host",
+    "InterruptedCall": "runners.attempts",
+    "Invocation": "values.results",
+    "Live": "runners.live",
+    "Plan": "runners.dry_run",
+    "Replayed": "runners.live",
+    "Runner": "runners.base",
+    "SubprocessRunner": "runners.local.subprocess",
 }
 
 
 if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
 
-    def __getattr__(name: str) -> type:
+    def __getattr__(name: str) -> object:
         from importlib import import_module
 
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found: type = getattr(import_module(_MODULES[name]), name)
-        globals()[name] = found
+        found = globals()[name] = getattr(import_module(f"smolkit.{_MODULES[name]}"), name)
         return found
 
 

@@ -1,8 +1,9 @@
-"""What becomes of one call of the engine, for a caller who has something to do before that is raised."""
+"""Outcomes of one call of the engine, for callers who have something to do before a failure or an interrupt is raised."""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Coroutine
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -10,24 +11,28 @@ from attrs import evolve, frozen
 
 from smolkit.commands.dialect import without_json
 from smolkit.errors import HostLimitError, OutcomeUnknownError, SmolvmError, add_note
+from smolkit.values.results import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import ExitStack
 
-    from smolkit.values.results import Completed, Invocation
+    from smolkit.values.results import Invocation
 
 T = TypeVar("T")
 
-USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})  # what a host may lack to run the engine
+USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})  # what a host may have run out of
 
 
 class InterruptedCall(BaseException):
-    """Raised by `execute` for a call that was interrupted and that it let come to its end (`Invocation.finish`).
+    """Raised by `execute` for a call that was interrupted, and that it let come to its end (`Invocation.finish`).
+
+    A BaseException, so that no `except Exception` of a runner takes it for a failure: the call has succeeded or not as
+    `completed` says, and the interrupt is still to be raised.
 
     Attributes:
-        completed: How it ended.
-        interrupt: What is still to be raised.
+        completed: How the call ended.
+        interrupt: The exception that interrupted it.
     """
 
     def __init__(self, completed: Completed, interrupt: BaseException) -> None:
@@ -38,13 +43,13 @@ class InterruptedCall(BaseException):
 
 @frozen
 class Attempt(Generic[T]):
-    """How a call went: its failure and its interrupt are not raised, but given back.
+    """The outcome of a call: its failure and its interrupt are not raised, but returned. There may be both.
 
     Attributes:
-        answer: What the engine's answer means, if there is no failure.
-        failure: Why there is none.
-        interrupt: What interrupted the call, which went on to its end. It is still to be raised.
-        returncode: The engine's exit status; None where none is known.
+        answer: The command's answer, if there is no failure.
+        failure: The reason that there is none.
+        interrupt: The exception that interrupted the call, and is still to be raised.
+        returncode: The engine's exit status; None if the call was cut short.
     """
 
     answer: T | None
@@ -74,7 +79,13 @@ class Attempt(Generic[T]):
 
 
 def cut_short(invocation: Invocation, error: BaseException, *, is_interrupt: bool) -> Attempt[Any]:
-    """A call out of which came what is no answer: an interrupt that its runner did not bear, or a fault of the runner."""
+    """The outcome of a call from which an exception came instead of an answer: nobody knows what the engine has done.
+
+    Args:
+        invocation: The call.
+        error: An interrupt that the runner let out, or a fault of the runner.
+        is_interrupt: Whether it is the former, which the caller is to see as it is.
+    """
     words = without_json(invocation.argv)
     by = "" if is_interrupt else f" by {error!r}"
     failure = OutcomeUnknownError(f"{' '.join(words[:2])} was cut short{by}: what it had done by then is not known")
@@ -83,7 +94,10 @@ def cut_short(invocation: Invocation, error: BaseException, *, is_interrupt: boo
 
 
 def raise_as_it_was(error: BaseException) -> NoReturn:
-    """Raise what comes out of a call or a procedure: what a runner broke by as that, with all that was noted meanwhile."""
+    """Raise the exception of a call or a procedure; a fault of the runner as itself, with the notes made meanwhile.
+
+    Flows see "outcome not known" and undo what they can; a user is helped only by the exception behind it.
+    """
     fault = error.__cause__
     if type(error) is not OutcomeUnknownError or not isinstance(fault, Exception) or isinstance(fault, SmolvmError):
         raise error
@@ -93,13 +107,42 @@ def raise_as_it_was(error: BaseException) -> NoReturn:
 
 
 def stamped(completed: Completed, invocation: Invocation, seconds: float) -> Completed:
-    """With what the mapping of errors stands on, however the runner filled it in: the words said, and how long it took."""
+    """The end of a call, with what the mapping of errors depends on: argv as it was given, and how long the call took.
+
+    A runner that leaves the duration out would turn a guest's timeout into an ordinary 124, and one that returns an argv of
+    its own (`ssh host smolvm ...`) would turn an engine's failure into a guest's exit status.
+
+    Raises:
+        TypeError: this is not what `execute` must return.
+    """
+    checked(completed)
     return evolve(completed, argv=invocation.argv, duration=completed.duration or seconds)
+
+
+def checked(completed: Completed) -> Completed:
+    """The same, if it is what `execute` must return.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(completed, Completed):
+        raise TypeError(f"execute must return a smolkit.Completed, not {type(completed).__name__}{_hint(completed)}")
+    for name, data in (("stdout", completed.stdout), ("stderr", completed.stderr)):
+        if not isinstance(data, bytes):
+            raise TypeError(f"{name} of a smolkit.Completed must be bytes, not {type(data).__name__}")
+    return completed
+
+
+def _hint(given: object) -> str:
+    if not isinstance(given, Coroutine):
+        return ""
+    given.close()
+    return ": a runner whose execute is async is a smolkit.AsyncRunner"
 
 
 @contextmanager
 def host_limits() -> Iterator[None]:
-    """What the host has no more of, to start a call with, is an error of smolkit's."""
+    """Turn an OSError about what the host has run out of (descriptors, processes, memory) into a HostLimitError."""
     try:
         yield
     except OSError as error:
@@ -109,11 +152,11 @@ def host_limits() -> Iterator[None]:
 
 
 def boot_is_over(turn: ExitStack, *, up: bool) -> None:
-    """Lets others boot, although the call goes on.
+    """Let others boot, although the call goes on.
 
-    That a host's first start has succeeded is remembered only where the VM is known to be up.
+    The first start on a host counts as done only if the VM is known to be up: else the next one has to be alone, too.
     """
     if up:
         turn.close()
     else:
-        turn.__exit__(TimeoutError, TimeoutError(), None)
+        turn.__exit__(TimeoutError, TimeoutError(), None)  # as if the call had failed in this turn

@@ -1,110 +1,137 @@
-"""The runner: what stands between commands and the engine's program. The extension point of smolkit."""
+"""Runners, which carry commands to the engine: the extension point of smolkit. See Runner."""
 
 from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from contextlib import ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from attrs import evolve
 
 from smolkit.commands.dialect import Dialect, Engine
 from smolkit.commands.engine import Version
-from smolkit.commands.versions import NEWEST
 from smolkit.errors import EngineNotFoundError, ForeignProgramError, SmolvmError
-from smolkit.runners.attempts import Attempt, InterruptedCall, boot_is_over, cut_short, host_limits, stamped
-from smolkit.runners.blocking import Gate, holding_interrupts, interruptible, struck
-from smolkit.runners.bounds import least, left, shortened
+from smolkit.runners.acting import acting
+from smolkit.runners.attempts import host_limits, stamped
+from smolkit.runners.blocking import Gate, holding_interrupts
+from smolkit.runners.bounds import least, shortened
+from smolkit.runners.execution import execute_and_tell, execute_in_limits, prepare, tell
 from smolkit.runners.host import Host
 from smolkit.values import validate
-from smolkit.values.results import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from typing import Self
 
     from smolkit.commands.base import Command
-    from smolkit.commands.call import Call, Plan
+    from smolkit.commands.call import Call
     from smolkit.commands.run import RunTerminal
     from smolkit.commands.spawn import Shell, Terminal
+    from smolkit.runners.attempts import Attempt
     from smolkit.runners.live import Live
     from smolkit.values.observed import Check
-    from smolkit.values.results import Invocation
+    from smolkit.values.results import Completed, Invocation
 
 T = TypeVar("T")
 
+_ANY = Dialect((0, 7, 2))  # for --version, which every engine understands
+
+
+class _State:
+    """State that the clients of a runner share. It is one attribute, so that a subclass has all other names to itself."""
+
+    def __init__(self, version: str | None = None, max_starts: int = 4) -> None:
+        self.version, self.max_starts = version, max_starts
+        self.engine: Engine | None = None
+        self.observers: tuple[Callable[[Call], object], ...] = ()
+        self.starts = Gate(max_starts)
+        self.probing = Gate(1)
+
 
 class AnyRunner(Host, ABC):
-    """What a Runner and an AsyncRunner have in common: argv for the engine's version, and the mapping of its errors."""
+    """Base of Runner and AsyncRunner: argv for the engine's version, and the mapping of its errors."""
+
+    _smolkit: _State
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: ARG004, D102  (they are of __init__)
+        # Not in __init__, which a subclass may leave out: the one that attrs or dataclasses make does.
+        self = super().__new__(cls)
+        object.__setattr__(self, "_smolkit", _State())
+        return self
 
     def __init__(self, *, version: str | None = None, max_starts: int = 4) -> None:
         if version is not None:
             Dialect.of(version)
-        self._version = version
-        self._max_starts = validate.integer("max_starts", max_starts, 1, 2**31 - 1)
-        self._starts = Gate(max_starts)
-        self._engine: Engine | None = None
-        self._observers: tuple[Callable[[Call], object], ...] = ()
-        self.plan: Plan | None = None  # while there is one, nothing is run
-        self._probing = Gate(1)
+        self._smolkit = _State(version, validate.integer("max_starts", max_starts, 1, 2**31 - 1))
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in vars(cls):
+            if any(_is_final(vars(base).get(name)) for base in cls.__mro__[1:]):
+                raise TypeError(
+                    f"{cls.__name__}.{name} replaces what a runner does by itself: override execute, open or another of "
+                    f"the members that help(smolkit.Runner) marks with (override), or choose another name"
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         # Where it is unpickled another engine may be: it is asked again.
-        return {**vars(self), "_engine": None, "_probing": None, "_starts": None, "_observers": (), "plan": None}
+        return {**vars(self), "_smolkit": (self._smolkit.version, self._smolkit.max_starts)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._probing = Gate(1)
-        self._starts = Gate(self._max_starts)
+        vars(self).update({**state, "_smolkit": _State(*state["_smolkit"])})
 
     @property
     def host(self) -> str:
-        """Which engine this is: runners with equal hosts drive the same machines. Default: only this very runner."""
+        """The engine's identity: runners with equal hosts drive the same machines. (override)
+
+        Default: this very runner, and no other.
+        """
         return f"{type(self).__name__} {id(self):x}"
 
     @property
     def program(self) -> str:
-        """What is run, for people to read."""
+        """The program, for people to read. (override)"""
         return "smolvm"
 
     @property
+    @final
     def engine(self) -> Engine:
-        """The engine: its version (asked once per runner), path and dialect.
+        """The engine: its version (asked once per runner), path and dialect. (call)
 
         Raises:
             EngineNotFoundError, ForeignProgramError, UnsupportedByEngineError: there is none to drive.
         """
-        return self._find_engine(None)
+        return acting(self)._find_engine(None)  # noqa: SLF001  (another one's of this class)
 
     def _find_engine(self, within: float | None) -> Engine:
-        if self._engine is None:
-            with self._probing.turn(within):
-                try:
-                    self._engine = self._engine or self._probe(within)
-                except EngineNotFoundError:
-                    if self.plan is None:
-                        raise
-                    return Engine(NEWEST, "smolvm", Dialect.of(NEWEST))
-        return self._engine
+        state = self._smolkit
+        if state.engine is None:
+            with state.probing.turn(within):
+                state.engine = state.engine or self._probe_engine(within)
+        return state.engine
 
-    def _probe(self, within: float | None) -> Engine:
-        version = self._version or self._ask_version(within)
+    def _probe_engine(self, within: float | None) -> Engine:
+        version = self._smolkit.version or self._ask_version(within)
         return Engine(version, self.program, Dialect.of(version))
 
+    @final
     def _ask_version(self, within: float | None) -> str:
         command = Version()
-        asked = command.invocation(_ANY)
+        asked = evolve(command.invocation(_ANY), command=command)
+        asked = evolve(asked, timeout=least(asked.timeout, within), patience=within)
         try:
-            return command.read(self._called(evolve(asked, timeout=least(asked.timeout, within), patience=within)))
+            return command.read(stamped(execute_in_limits(self, asked), asked, 0.0))
         except ForeignProgramError as error:
             raise ForeignProgramError(f"{self.program} is {error.message}", error.completed) from None
 
+    @final
     def run(self, command: Command[T], *, within: float | None = None) -> T:
-        """What the command's answer means.
+        """Run a command, and return its answer. (call)
 
         Args:
-            command: It.
+            command: What to run.
             within: Seconds for all of it: the waits for its turn, the engine's version if it is not known yet, the call.
 
         Raises:
@@ -114,100 +141,91 @@ class AnyRunner(Host, ABC):
             return holding_interrupts(lambda _: self.attempt(command, within=within)).result()
         return self.attempt(command, within=within).result()
 
+    @final
     def attempt(self, command: Command[T], *, within: float | None = None) -> Attempt[T]:
-        """One call to its end, for a caller who has something to do before a failure or an interrupt is raised.
+        """Run a command, and return how that went, for a caller who has something to do before it is raised. (call)
 
         Raises:
             UnsupportedByEngineError, EngineNotFoundError: nothing was run.
             BaseException: the call was interrupted, and does not wait for its end (`Command.FINISH`).
         """
-        started = self.clock()
-        invocation = self._prepare(command, within)
-        if self.plan is not None:
-            self.plan.add(command, invocation)
-            return Attempt(command.answer(Completed(invocation.argv, 0, command.nothing())))
-        try:
-            done = self._surrounded(command, invocation, started)
-        except BaseException as error:
-            self.tell(command, invocation, started, getattr(error, "returncode", None), error)
-            raise
-        try:
-            self.tell(command, invocation, started, done.returncode, done.interrupt or done.failure)
-        except BaseException as error:  # noqa: BLE001  (an observer's, or it struck in one: what was done is known)
-            done = evolve(done, interrupt=done.interrupt or error)
-        return done
+        return execute_and_tell(acting(self), command, within)
 
-    def _prepare(self, command: Command[Any], within: float | None = None) -> Invocation:
-        """The call for this engine, bounded by the caller's own times: those of the command, and for all of it."""
-        patience = least(command.patience, within)
-        invocation = command.invocation(self._find_engine(patience).dialect)
-        if patience is None:
-            return invocation
-        return evolve(invocation, timeout=least(invocation.timeout, within), patience=patience)
+    @abstractmethod
+    def execute_sync(self, invocation: Invocation) -> Completed:
+        """Run one call of the engine to its end by `execute`, for sync code: a runner that wraps this one, say. (call)"""
 
-    def _surrounded(self, command: Command[T], invocation: Invocation, since: float) -> Attempt[T]:
-        """A call, in what is around it and has to see its failure: the first start of a host, and the watchdog."""
-        done: list[Attempt[T]] = []
-        try:
-            with ExitStack() as turn:
-                if command.BOOTS:
-                    turn.enter_context(self.admission(left(invocation.patience, self.clock() - since)))
-                invocation = shortened(invocation, self.clock() - since)
-                if invocation.goes_on:
-                    invocation = evolve(invocation, booted=lambda up: boot_is_over(turn, up=up))
-                with self.watching(command):
-                    done.append(self._attempt(command, invocation))
-                    done[0].raise_failure()
-        except SmolvmError:
-            if not done:
-                raise
-        return done[0]
+    @final
+    def follow(self, command: Command[Any], *, stdin: bool) -> Live:
+        """Start a command, for its output to be read as it comes. (call)"""
+        runner = acting(self)
+        began = runner.clock()
+        invocation = prepare(runner, command)
+        with host_limits():
+            return runner.open(shortened(invocation, runner.clock() - began), stdin=stdin)
 
-    def _attempt(self, command: Command[T], invocation: Invocation) -> Attempt[T]:
-        interrupt, before, began = None, struck(), self.clock()
-        try:
-            completed = interruptible(lambda: self._called(invocation))
-        except InterruptedCall as late:
-            completed, interrupt = late.completed, late.interrupt
-        except SmolvmError:
-            raise
-        except BaseException as error:
-            if not invocation.finish:
-                raise
-            return cut_short(invocation, error, is_interrupt=struck() > before or not isinstance(error, Exception))
-        completed = stamped(completed, invocation, self.clock() - began)
-        try:
-            return Attempt(command.read(completed), None, interrupt, completed.returncode)
-        except SmolvmError as failure:
-            return Attempt(None, failure, interrupt, completed.returncode)
+    def open(self, invocation: Invocation, *, stdin: bool) -> Live:
+        """Start a call of the engine, for its output to be read as it comes. (override)
 
-    def tell(
-        self,
-        command: Command[Any],
-        invocation: Invocation,
-        started: float,
-        returncode: int | None,
-        error: BaseException | None,
-    ) -> None:
-        """Tells the observers of a call that has ended. What they raise is logged, and harms nobody."""
-        if not self._observers:
-            return
-        try:
-            from smolkit.commands.call import Call  # late: few programs observe
+        Its stdin is a pipe to be written to, or /dev/null. `invocation.stdin` and `invocation.timeout` are the caller's to
+        see to. This default runs the call to its end by `execute` when it is first read: right, but not live.
+        """
+        from smolkit.runners.live import Replayed  # late: few calls are followed live
 
-            call = Call(command, invocation.argv, self.clock() - started, returncode, error)
-        except ImportError:  # the interpreter exits
-            return
-        for observer in self._observers:
-            try:
-                observer(call)
-            except Exception:
-                import logging  # late: only where something went wrong
+        return Replayed(self.execute_sync, invocation, stdin=stdin)
 
-                logging.getLogger("smolkit").exception("on_call raised")
+    @final
+    def run_in_terminal(self, command: Shell | Terminal | RunTerminal) -> Completed:
+        """Run a command in the foreground of this program's terminal, and return how it ended. (call)
+
+        Raises:
+            SmolvmError: it was the engine that failed.
+        """
+        runner = acting(self)
+        invocation, started = prepare(runner, command), runner.clock()
+        completed = stamped(runner.interact(invocation), invocation, runner.clock() - started)
+        failure = command.failure(completed)
+        tell(runner, command, invocation, started, completed.returncode, failure)
+        if failure is not None:
+            raise failure
+        sys.stderr.write(completed.stderr.decode("utf-8", "replace"))
+        return completed
+
+    def interact(self, invocation: Invocation) -> Completed:
+        """Run the engine in the foreground of this program's terminal. (override)
+
+        Its stdout and stdin are the terminal's. What it writes to its stderr is kept, and is its own, not the guest's.
+        Default: there is no terminal to hand over.
+        """
+        raise NotImplementedError(f"{type(self).__name__} hands no terminal over ({invocation!r})")
+
+    @final
+    def source(self, path: str) -> AbstractContextManager[str]:
+        """A file of this host, under a name by which the engine can read it: see `provide_source`. (call)"""
+        return acting(self).provide_source(path)
+
+    @final
+    def target(self, path: str, part: str | None = None) -> AbstractContextManager[str]:
+        """A name for the engine to write to, which becomes a file of this host: see `provide_target`. (call)"""
+        return acting(self).provide_target(path, part)
+
+    @contextmanager
+    def admission(self, timeout: float | None = None) -> Iterator[None]:
+        """Wait until a machine may boot; around each command that boots one. (override)
+
+        Raises:
+            QueueTimeoutError: it may not within so many seconds.
+        """
+        with self._smolkit.starts.turn(timeout):
+            yield
+
+    @final
+    def observe(self, observer: Callable[[Call], object]) -> None:
+        """Call the observer after each call of the engine from now on. (call)"""
+        self._smolkit.observers = (*self._smolkit.observers, observer)
 
     def watch(self) -> None:
-        """From now on a watchdog removes the machines that this process leaves behind: `Smolvm(watchdog=True)`.
+        """Have the machines removed that this process leaves behind: `Smolvm(watchdog=True)`. (override)
 
         Raises:
             NotImplementedError: nothing but this process can reach the engine.
@@ -215,84 +233,16 @@ class AnyRunner(Host, ABC):
         raise NotImplementedError(f"{type(self).__name__} has no watchdog: it is for engines that a SubprocessRunner runs")
 
     def watching(self, command: Command[Any]) -> AbstractContextManager[None]:  # noqa: ARG002  (for subclasses)
-        """Around each call of the engine: keeps the watchdog up to date, if there is one."""
+        """Keep the watchdog up to date, if there is one; around each call of the engine. (override)"""
         return nullcontext()
 
-    def observe(self, observer: Callable[[Call], object]) -> None:
-        """From now on the observer is told of each call, once it has ended."""
-        self._observers = (*self._observers, observer)
-
-    @contextmanager
-    def admission(self, timeout: float | None = None) -> Iterator[None]:
-        """Waits until a machine may boot; around each command that boots one.
-
-        Raises:
-            QueueTimeoutError: it may not within so many seconds.
-        """
-        with self._starts.turn(timeout):
-            yield
-
-    @abstractmethod
-    def call(self, invocation: Invocation) -> Completed:
-        """One call of the engine to its end, for sync code: by `execute`."""
-
-    def _called(self, invocation: Invocation) -> Completed:
-        with host_limits():
-            return self.call(invocation)
-
-    def follow(self, command: Command[Any], *, stdin: bool) -> Live:
-        """Starts a command, for its output to be read as it comes."""
-        began = self.clock()
-        invocation = self._prepare(command)
-        if self.plan is not None:
-            from smolkit.runners.live import Replayed  # late: few calls are followed live
-
-            self.plan.add(command, invocation)
-            return Replayed(lambda done: Completed(done.argv, 0, command.nothing()), invocation, stdin=stdin)
-        with host_limits():
-            return self.open(shortened(invocation, self.clock() - began), stdin=stdin)
-
-    def open(self, invocation: Invocation, *, stdin: bool) -> Live:
-        """Starts a call of the engine, for its output to be read as it comes; with a stdin to write to, or /dev/null.
-
-        This one runs it to its end by `execute` when it is first read: right, but not live. `invocation.stdin` and
-        `invocation.timeout` are the caller's to see to.
-        """
-        from smolkit.runners.live import Replayed  # late: few calls are followed live
-
-        return Replayed(self.call, invocation, stdin=stdin)
-
-    def hand_over(self, command: Shell | Terminal | RunTerminal) -> Completed:
-        """Runs a command in the foreground of this program's terminal, and says how it ended.
-
-        Raises:
-            SmolvmError: it was the engine that failed.
-        """
-        invocation, started = command.invocation(self.engine.dialect), self.clock()
-        if self.plan is not None:
-            self.plan.add(command, invocation)
-            return Completed(invocation.argv, 0)
-        completed = self.interact(invocation)
-        failure = command.failure(completed)
-        self.tell(command, invocation, started, completed.returncode, failure)
-        if failure is not None:
-            raise failure
-        sys.stderr.write(completed.stderr.decode("utf-8", "replace"))
-        return completed
-
-    def interact(self, invocation: Invocation) -> Completed:
-        """Runs the engine in the foreground of this program's terminal. What it says on stderr is kept, and is its own."""
-        raise NotImplementedError(f"{type(self).__name__} hands no terminal over ({invocation!r})")
-
     def is_available(self) -> bool:
-        """Whether there is a program to run. Runs nothing."""
+        """Look for a program to run, without running it. (override)"""
         return True
 
+    @final
     def doctor(self) -> list[Check]:
-        """What can be told about the engine, each with a hint where it is not well. Never raises.
-
-        A subclass that has more to look at overrides `look`.
-        """
+        """Check the engine: findings, with a hint for each that is not well. Never raises. (call)"""
         try:
             return self.look()
         except Exception as error:  # noqa: BLE001  (it never raises)
@@ -301,11 +251,11 @@ class AnyRunner(Host, ABC):
             return [Check("program", ok=False, detail=f"{type(error).__name__}: {error}", hint="can it be run by hand?")]
 
     def look(self) -> list[Check]:
-        """What `doctor` finds."""
+        """The findings of `doctor`: here program and version; a subclass adds what else it can look at. (override)"""
         from smolkit.values.observed import Check  # late: few programs ask
 
         try:
-            engine = self.engine
+            engine = self._find_engine(None)
         except EngineNotFoundError as error:
             return [Check("program", ok=False, detail=error.message, hint=error.hint)]
         except SmolvmError as error:
@@ -316,30 +266,42 @@ class AnyRunner(Host, ABC):
         return [Check("program", ok=True, detail=engine.path), Check("version", ok=True, detail=engine.version)]
 
 
-class Runner(AnyRunner):
-    """Runs commands on one engine. The extension point: a subclass supplies `execute`, and may supply `open`.
+def _is_final(member: object) -> bool:
+    return getattr(getattr(member, "fget", member), "__final__", False) is True
 
-    Runners are safe to share between threads if their `execute` is.
+
+class Runner(AnyRunner):
+    """A way to run commands on one engine, and the extension point: a subclass supplies `execute`, and may supply `open`.
+
+    smolkit does the rest by itself: argv for the engine's version, the mapping of errors, retries, teardown. The first line
+    of each public member says what a subclass does with it:
+
+    - (override): replace it where its default does not fit, and call it as you like. `execute`, `open` and `interact` reach
+      the engine. `host`, `program`, `is_available` and `look` tell about it. If it is on another host, `provide_source`,
+      `provide_target` and `read_log` are for its files, `here` for its processes. `now`, `clock` and `pause` are for tests.
+    - (call): call it, as clients and machines do. A class that replaces it is refused with a TypeError as it is made.
+
+    A subclass need not call `__init__`, and may have any other attributes. Runners are safe to share between threads if
+    their `execute` is. The README has a complete one: "Write your own runner".
 
     Args:
         version: The engine's version, if it is known: it is then not asked for.
-        max_starts: How many machines may boot at once; further ones wait. Many at once thrash the host's disk until they
-            time out (#282).
+        max_starts: The number of machines that may boot at once; further ones wait. Many at once thrash the host's disk
+            until they time out (#282).
     """
 
     @abstractmethod
     def execute(self, invocation: Invocation) -> Completed:
-        """One call of the engine to its end.
+        """Run one call of the engine to its end, and return how it ended, with the exact bytes of its output. (override)
 
-        It gives back whatever happened, bytes exact; the base class sees to `argv`, and to a `duration` that is left out. A
-        call that it ended itself (at `invocation.timeout` at the latest) has `ended_by` set, and what there was of output.
-        Interrupted by an exception, it ends the call and lets the exception out; or, with `invocation.finish`, it lets the
-        call come to its end and raises InterruptedCall.
+        `argv` of the result is set by the base class, and `duration` if it is left out. A call that the runner ended itself
+        (at `invocation.timeout` at the latest) has `ended_by` set, and the output until then.
+
+        Interrupted by an exception, it must end the call and let the exception out; or, with `invocation.finish`, it may
+        let the call come to its end and raise InterruptedCall. See "How interrupts work" in `smolkit.flows.steps`.
         """
 
-    def call(self, invocation: Invocation) -> Completed:
-        """As in AnyRunner."""
+    @final
+    def execute_sync(self, invocation: Invocation) -> Completed:
+        """As in AnyRunner. (call)"""
         return self.execute(invocation)
-
-
-_ANY = Dialect((0, 7, 2))  # for --version, which every engine understands

@@ -1,7 +1,7 @@
 """The one place where smolkit waits, so that an event loop can go on meanwhile.
 
-A thread that waits is blocked. In a call of the async twin (`smolkit.aio`) what is written here hands the wait over to the
-event loop instead: everything else of smolkit is the same code on both sides.
+A wait in a thread blocks it. In a call of the async twin (`smolkit.aio`) these functions hand the wait to the event loop
+instead: all other code of smolkit is the same on both sides.
 """
 
 from __future__ import annotations
@@ -24,52 +24,52 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-# Seconds after which a thread's wait is begun anew. Python runs the handler of a signal that came between its last look and
-# the system call only when that returns.
+# Seconds after which a thread's wait is begun anew. A signal may arrive after Python has last looked for one and before the
+# system call: Python runs its handler only when the call returns.
 SLICE = 1.0
-_LOOK = 0.05  # seconds between two looks at what tells nobody that it is over
+_LOOK = 0.05  # seconds between two looks at a holder whose end wakes nobody
 
 
 class Event(Protocol):
-    """What one waits for, and another lets happen, from whatever thread."""
+    """A flag that others wait for, and any thread may set."""
 
     def set(self) -> None:
-        """Lets it happen."""
+        """Wake who waits."""
 
     def wait(self, timeout: float | None = None) -> object:
-        """Waits until it has happened, or for so many seconds."""
+        """Wait until it is set, for at most `timeout` seconds."""
 
 
 class Loop(Protocol):
-    """An event loop, seen from a call that it may leave."""
+    """The event loop, seen from a sync call that one of its tasks made."""
 
     def readable(self, fd: int | None, timeout: float | None) -> None:
-        """Waits until there is something to read, or for so many seconds (None: for ever)."""
+        """Wait until the descriptor is readable, for at most `timeout` seconds (None: without a bound)."""
 
     @property
     def event(self) -> Callable[[], Event]:
-        """Makes one to wait for in this call."""
+        """A factory of events that this call can wait for."""
 
     @property
     def task(self) -> object:
-        """Identifies the task that made this call."""
+        """The identity of the task that made this call."""
 
     @property
     def is_gone(self) -> Callable[[], bool]:
-        """Tells whether that task has ended."""
+        """A function that tells later on whether that task has ended."""
 
 
 _find: Callable[[], Loop | None] | None = None
 
 
 def cooperate(find: Callable[[], Loop | None]) -> None:
-    """From now on this tells the event loop, if any, that the running code may be left for."""
+    """Set the function that finds the event loop, if any, to which the running code hands its waits."""
     global _find  # noqa: PLW0603  (set once, when smolkit.aio is imported)
     _find = find
 
 
 def loop() -> Loop | None:
-    """The event loop that goes on while this code waits; None: the thread is blocked."""
+    """The event loop that goes on while this code waits, or None: a wait blocks the thread."""
     return None if _find is None else _find()
 
 
@@ -78,21 +78,23 @@ def _hears_signals() -> bool:
 
 
 def hold() -> Held:
-    """From now on keep what signal handlers raise in this code (see `smolkit.runners.interrupts`)."""
+    """Start to keep what signal handlers raise in this code (see "How interrupts work" in `smolkit.flows.steps`)."""
     return Held(active=_hears_signals())
 
 
 def holding_interrupts(function: Callable[[Held], T], undo: Callable[[T], object] | None = None) -> T:
-    """Call this while interrupts are held; those that came are raised after it.
+    """Call the function while interrupts are held, and raise those that came after it.
 
-    Given `undo`, what the function gave is undone where that keeps it from the caller.
+    Args:
+        function: What to call.
+        undo: Called with its result if an interrupt keeps that from the caller.
     """
     held = hold()
     made: list[T] = []
     try:
         made.append(function(held))
         held.settle()
-        return made[0]
+        return made[0]  # an interrupt that strikes in this line, or in the one before, undoes it, too
     except BaseException as error:
         if made and undo is not None:
             undo(made[0])
@@ -103,19 +105,20 @@ def holding_interrupts(function: Callable[[Held], T], undo: Callable[[T], object
 
 
 def interruptible(function: Callable[[], T]) -> T:
-    """Call what waits: an interrupt that comes meanwhile is raised in it, also where interrupts are held."""
+    """Call a function that waits: an interrupt that comes meanwhile is raised in it, also while interrupts are held."""
+    # The innermost holder decides: it is the one whose procedure waits here.
     if holding and _hears_signals():
         return holding[-1].let_out(function)
     return function()
 
 
 def struck() -> int:
-    """How many exceptions signal handlers have raised in this code since interrupts are held."""
+    """The number of exceptions that signal handlers have raised in this code since interrupts are held."""
     return holding[-1].count if holding and _hears_signals() else 0
 
 
 def sleep(seconds: float) -> None:
-    """Waits so long."""
+    """Wait for so many seconds."""
     if (other := loop()) is None:
         time.sleep(seconds)
     else:
@@ -123,7 +126,7 @@ def sleep(seconds: float) -> None:
 
 
 def readable(fd: int, timeout: float | None) -> None:
-    """Waits until there is something to read, or for so many seconds (None: for ever), or for less."""
+    """Wait until the descriptor is readable, for at most `timeout` seconds (None: without a bound). May return early."""
     if (other := loop()) is not None:
         other.readable(fd, timeout)
         return
@@ -133,19 +136,19 @@ def readable(fd: int, timeout: float | None) -> None:
 
 
 def breathe() -> None:
-    """Lets an event loop go on, for what takes no time but stands for something that would."""
+    """Let the event loop run other tasks: for a fake's call, which takes no time but stands for one that does."""
     if (other := loop()) is not None:
         other.readable(None, 0)
 
 
 def caller() -> tuple[int, object]:
-    """Identifies who runs this: the thread, and in an event loop the task."""
+    """The identity of who runs this code: the thread, and in an event loop the task."""
     other = loop()
     return threading.get_ident(), None if other is None else other.task
 
 
 def caller_is_gone() -> Callable[[], bool]:
-    """Tells, later on, whether the thread or task that calls this now has ended."""
+    """A function that tells later on whether the thread or task that makes this call has ended."""
     other, thread = loop(), threading.current_thread()
     return (lambda: not thread.is_alive()) if other is None else other.is_gone
 
@@ -159,11 +162,12 @@ class Ticket:
     """A place in a Gate, or in its queue.
 
     Args:
-        is_over: Tells of a holder that it is gone without having left; asked while others wait. Default: its thread or
-            task has ended.
+        is_over: Whether the holder is gone without having released it; called while others wait. Default: whether its
+            thread or task has ended.
 
     Attributes:
-        holder: Who holds up the place while it waits, as `caller` has it; None for nobody: it ends by itself.
+        holder: The thread and task that have to go on for the place to come free (see `caller`); None if it does so by
+            itself.
     """
 
     def __init__(self, is_over: Callable[[], bool] | None = None) -> None:
@@ -175,12 +179,12 @@ class Ticket:
 class Gate:
     """FIFO semaphore for threads and tasks.
 
-    It has no lock and no count: those who came first have the places. A signal handler that strikes in any of these lines,
-    with an exception or with calls of its own, finds nothing half done.
+    It has no lock and no count, only a line: those who came first have the places. So a signal handler that strikes in any
+    of these lines, with an exception or with calls of its own, finds nothing half done.
 
     Args:
-        places: How many may be inside at once. None is without a bound.
-        what: What they are, for people to read.
+        places: The number of holders at once; None is without a bound.
+        what: What the places are, for the message of a DeadlockError.
     """
 
     def __init__(self, places: int | None, what: str = "max_processes, max_starts") -> None:
@@ -190,22 +194,22 @@ class Gate:
 
     @contextmanager
     def turn(self, timeout: float | None = None) -> Iterator[None]:
-        """Waits for a place, and has it for the block. Raises as `enter` does.
+        """Hold a place for the block. Raises as `acquire` does.
 
-        Where a signal handler may raise between the block's lines and this, use `during`.
+        Use `during` where a signal handler may raise between the lines of the block and these.
         """
         ticket = Ticket()
         try:
             try:
-                self.enter(ticket, timeout)
+                self.acquire(ticket, timeout)
                 yield
             finally:
-                self.leave(ticket)
+                self.release(ticket)
         finally:
-            self.leave(ticket)  # again: a signal handler's exception may have struck in the line above
+            self.release(ticket)  # again: a signal handler's exception may have struck in the line above
 
     def during(self, function: Callable[[], T], timeout: float | None = None) -> T:
-        """Waits for a place, and has it while the function runs; no interrupt loses it. Raises as `enter` does."""
+        """Hold a place while the function runs; no interrupt loses it. Raises as `acquire` does."""
         if self._places is None:
             return function()
 
@@ -215,12 +219,12 @@ class Gate:
 
         return holding_interrupts(work)
 
-    def enter(self, ticket: Ticket, timeout: float | None = None) -> None:
-        """Waits for a place. The ticket has to leave again, also if this raises.
+    def acquire(self, ticket: Ticket, timeout: float | None = None) -> None:
+        """Wait for a place. The ticket must be released, also if this raises.
 
         Raises:
-            QueueTimeoutError: none came free in so many seconds.
-            DeadlockError: all are taken by calls that cannot go on before this one does.
+            QueueTimeoutError: none came free within `timeout` seconds.
+            DeadlockError: all are held by calls that cannot go on before this one does.
         """
         if self._places is None:
             return
@@ -229,26 +233,26 @@ class Gate:
         if self._line.index(ticket) >= self._places:
             self._wait(ticket, self._places, timeout)
 
-    def leave(self, ticket: Ticket) -> None:
-        """Gives the place to who comes next. No-op if the ticket has none."""
+    def release(self, ticket: Ticket) -> None:
+        """Give the place to the next in line. No-op if the ticket has none."""
         with suppress(ValueError):
             self._line.remove(ticket)
-        # The first of those who wait is told too: it looks after the holders (see _patience).
+        # The first of those who wait is woken too: it is the one that looks after the holders (see _patience).
         for other in self._line[: (self._places or 0) + 1]:
             try:
                 if other.turn is not None:
                     other.turn.set()
             except RuntimeError:  # of an event loop that is gone
-                self.leave(other)
+                self.release(other)  # nobody waits with it any more
 
     def forget(self) -> None:
-        """Frees all places: in a forked child, whose parent's threads are not there."""
+        """Free all places: in a forked child, which has none of its parent's other threads."""
         self._line.clear()
 
     def _wait(self, ticket: Ticket, places: int, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            ticket.turn = _event()  # before the look, so that no change after it is missed
+            ticket.turn = _event()  # made before looking at the line, so that no change after that is missed
             ahead = self._line.index(ticket)
             if ahead < places:
                 return
@@ -261,19 +265,25 @@ class Gate:
             interruptible(partial(ticket.turn.wait, self._patience(ahead, places, left)))
 
     def _patience(self, ahead: int, places: int, left: float | None) -> float:
-        """Holders that tell nobody that they are over are looked at by the first of those who wait."""
+        """Seconds until the next look. The first of those who wait looks often, after holders whose end wakes nobody."""
         looks = ahead == places and any(ticket.is_over for ticket in self._line[:places])
         return min(_LOOK if looks else SLICE, SLICE if left is None else left)
 
     def _sweep(self, places: int) -> bool:
-        """Frees the places of those who are over; whether there were any."""
+        """Free the places of holders that are over, and tell whether there were any."""
         over = [ticket for ticket in self._line[:places] if ticket.is_over is not None and ticket.is_over()]
         for ticket in over:
-            self.leave(ticket)
+            self.release(ticket)
         return bool(over)
 
     def _check(self, places: int) -> None:
-        """A thread that waits stops what is below it on its stack, and all tasks of its event loop; a task stops itself."""
+        """Raise if all places are held by calls that this wait stops.
+
+        A thread that waits stops what is below it on its stack, and all tasks of its event loop; a task only itself.
+
+        Raises:
+            DeadlockError: they are.
+        """
         thread, task = caller()
         holders = [other.holder for other in self._line[:places]]
         mine = [holder and (holder[0] == thread if task is None else holder == (thread, task)) for holder in holders]
@@ -296,10 +306,10 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class Sole:
-    """Lets one in at a time, and refuses the others.
+    """A lock that refuses others instead of making them wait.
 
     Args:
-        refusal: What they are told.
+        refusal: The message for them.
     """
 
     def __init__(self, refusal: str) -> None:
@@ -308,14 +318,14 @@ class Sole:
 
     @property
     def busy(self) -> bool:
-        """Whether one is in."""
+        """True while it is held."""
         return bool(self._line)
 
     def during(self, function: Callable[[], T]) -> T:
-        """Has it alone, while the function runs. No interrupt loses that.
+        """Hold it while the function runs; no interrupt loses it.
 
         Raises:
-            RuntimeError: another one has.
+            RuntimeError: another one holds it.
         """
         ticket = object()
         try:
@@ -324,4 +334,4 @@ class Sole:
                 raise RuntimeError(self._refusal)
             return function()
         finally:
-            self._line.remove(ticket)  # one call of C code: Python looks for signals after it
+            self._line.remove(ticket)  # one call of C code: Python looks for signals only after it

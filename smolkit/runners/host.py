@@ -1,11 +1,11 @@
-"""The engine's host, which for most runners is this machine: its files, processes and clocks."""
+"""The engine's host, which for most runners is this one: its files, processes and clocks."""
 
 from __future__ import annotations
 
 import os
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from smolkit.runners.blocking import interruptible, sleep
 from smolkit.values import validate
@@ -13,7 +13,6 @@ from smolkit.values import validate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from smolkit.commands.call import Plan
     from smolkit.values.hidden import Hidden
     from smolkit.values.ownership import Here
 
@@ -21,26 +20,20 @@ _READ_BYTES = 2**20  # of a log at a time
 
 
 class Host:
-    """The part of a runner that is to be replaced by one whose engine is on another machine."""
-
-    if TYPE_CHECKING:
-        plan: Plan | None
+    """The part of a runner that one whose engine is on another host replaces."""
 
     def given(self) -> dict[str, Hidden]:
-        """The variables that this program gives the engine's process in each call. They may be secrets."""
+        """The variables that the runner itself gives the engine's process in each call; they may be secrets. (override)"""
         return {}
 
     @contextmanager
-    def source(self, path: str) -> Iterator[str]:
-        """A regular file of this machine, under a name that the engine reads as a host path.
+    def provide_source(self, path: str) -> Iterator[str]:
+        """A regular file of this host, under a path by which the engine can read it. (override)
 
         Raises:
             FileNotFoundError, IsADirectoryError, PermissionError: there is no such file to read.
         """
-        if os.path.isdir(path):
-            raise IsADirectoryError(f"cp copies one file, and this is a directory: {path!r}")
-        with open(path, "rb"):  # says what is wrong with it, before any process starts
-            pass
+        check_source(path)
         if ":" not in path and validate.is_utf8(path):
             yield path
             return
@@ -53,45 +46,27 @@ class Host:
             yield link
 
     @contextmanager
-    def target(self, path: str, part: str | None = None) -> Iterator[str]:
-        """A name beside `path` for the engine to write to; it becomes `path` once all is well.
+    def provide_target(self, path: str, part: str | None = None) -> Iterator[str]:
+        """A path beside `path` for the engine to write to; it becomes `path` when the block succeeds. (override)
 
-        The engine truncates its target at once and deletes it where the copy fails: an old file would be lost.
+        The engine truncates its target at once and deletes it if the copy fails: an old file would be lost.
 
         Args:
-            path: What is to be.
-            part: The name, where it is not free to choose. Nothing may be there in the end: then nothing becomes of it.
+            path: The file to be made or replaced.
+            part: The path to write to, where the caller has to know it; there may be no such file at the end.
 
         Raises:
             FileNotFoundError, IsADirectoryError, PermissionError: no file can be made there.
         """
-        if os.path.isdir(path):
-            raise IsADirectoryError(f"cp needs the full name of the new file, and this is a directory: {path!r}")
-        path = os.path.realpath(path)
-        folder, name = os.path.split(path)
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(f"no such directory: {folder!r}")
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(f"not writable: {folder!r}")
-        # With the name's suffix, which the engine wants to see of a checkpoint.
-        end = os.fsencode(name)[-200:].decode("utf-8", "ignore")  # a name has 255 bytes, and the engine takes only UTF-8
-        made = part or os.path.join(folder, f".part-{os.urandom(4).hex()}-{end}")
-        try:
+        with part_of(path, part) as made:
             yield made
-            if (part is None and self.plan is None) or os.path.lexists(made):
-                os.replace(made, path)
-        finally:
-            if os.path.isdir(made):  # a checkpoint with a store
-                from shutil import rmtree  # late: only where something went wrong
-
-                rmtree(made, ignore_errors=True)
-            elif os.path.lexists(made):
-                os.unlink(made)
+            if part is None or os.path.lexists(made):
+                os.replace(made, os.path.realpath(path))
 
     def read_log(self, path: str, start: int) -> bytes:
-        """What a file on the engine's host holds from `start` on (from its end, if negative), a MiB at the most.
+        """A file of the engine's host from byte `start` (from its end, if negative), at most a MiB. (override)
 
-        Empty where there is nothing, or where it cannot be read.
+        Empty if there is nothing, or if it cannot be read.
         """
         try:
             with open(path, "rb") as file:
@@ -102,13 +77,13 @@ class Host:
             return b""
 
     def here(self) -> Here:
-        """Who this process is and which others are alive, on the host whose processes make machines through this runner."""
+        """Who this process is and which others are alive, on the host whose processes own the machines. (override)"""
         from smolkit.runners.local.identity import here  # late: only where a machine is made or reaped
 
         return here()
 
     def free_port(self) -> int:
-        """A TCP port of the engine's host that nobody listens on, and that no other program with smolkit gets meanwhile.
+        """A TCP port of the engine's host that nobody listens on, and that no other program with smolkit gets. (override)
 
         Raises:
             OSError: all are taken.
@@ -117,21 +92,70 @@ class Host:
 
         return free_port()
 
+    @final
     def named(self, name: str | None, keep: object) -> str:
-        """The name, or a fresh one; what is to be kept has none that tells of an owner."""
+        """The name, or a fresh one, which has the owner in it unless the machine is to be kept. (call)"""
         from smolkit.values.ownership import fresh_name  # late: likewise
 
         return fresh_name(None if keep else self.here().me) if name is None else name
 
     def now(self) -> float:
-        """The time, in seconds since the epoch."""
+        """The time, in seconds since the epoch. (override)"""
         return time.time()
 
     def clock(self) -> float:
-        """Seconds by a clock that only goes on."""
+        """Monotonic clock, in seconds. (override)"""
         return time.monotonic()
 
     def pause(self, seconds: float) -> None:
-        """Waits between two tries: about so long, so that those who met once do not meet again."""
-        seconds *= 0.75 + os.urandom(1)[0] / 510  # not by random, which a teardown could not import any more
+        """Wait about so many seconds between two tries: those that collided once should not do so again. (override)"""
+        seconds *= 0.75 + os.urandom(1)[0] / 510  # not `random`, which cannot be imported any more while Python exits
         interruptible(lambda: sleep(seconds))
+
+
+def check_source(path: str) -> None:
+    """Raise what is wrong with a file to be read, before any process is started.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, PermissionError: there is no such file to read.
+    """
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"cp copies one file, and this is a directory: {path!r}")
+    with open(path, "rb"):
+        pass
+
+
+@contextmanager
+def part_of(path: str, part: str | None) -> Iterator[str]:
+    """A path for what is to become the file `path`; what is left there at the end is removed.
+
+    Args:
+        path: The file to be made or replaced.
+        part: The path, if the caller chose it.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, PermissionError: no file can be made there.
+    """
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"cp needs the full name of the new file, and this is a directory: {path!r}")
+    folder, name = os.path.split(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"no such directory: {folder!r}")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"not writable: {folder!r}")
+    # With the name's suffix, which the engine wants to see of a checkpoint.
+    end = os.fsencode(name)[-200:].decode("utf-8", "ignore")  # a name has 255 bytes, and the engine takes only UTF-8
+    made = part or os.path.join(folder, f".part-{os.urandom(4).hex()}-{end}")
+    try:
+        yield made
+    finally:
+        _remove(made)
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path):  # a checkpoint with a store
+        from shutil import rmtree  # late: only where something went wrong
+
+        rmtree(path, ignore_errors=True)
+    elif os.path.lexists(path):
+        os.unlink(path)

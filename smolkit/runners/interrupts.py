@@ -3,8 +3,9 @@
 Python calls signal handlers in the main thread, between any two of its instructions: an exception of theirs may strike
 between the end of `machine create` and the line that notes it. While interrupts are held, each handler is called at once,
 as ever, and what it raises is kept. Only where smolkit waits, and in a runner's `execute`, is it raised there and then.
+The whole way of an interrupt is told in `smolkit.flows.steps`, "How interrupts work".
 
-Blocking the signals would not do: another thread would take them, and the handler run in the main thread all the same.
+Blocking the signals would not do: another thread would receive them, and Python runs the handler in the main thread anyway.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-holding: list[Held] = []  # of the main thread, the innermost last
+holding: list[Held] = []  # all that hold in the main thread, the innermost last
 
 
 @final
 class Held:
-    """The interrupts of one procedure, from its making to `settle` or `release`.
+    """The interrupts of one procedure, held from its construction until `settle` or `release`.
 
     Args:
-        active: Whether handlers may be called in this code at all: in the main thread, outside of event loops.
+        active: Whether handlers can run in this code at all: in the main thread, outside of event loops.
 
     Attributes:
-        kept: What is still to be raised, in the order in which it came.
-        count: How many exceptions handlers have raised, kept or not.
+        kept: Exceptions that are still to be raised, in the order in which they came.
+        count: The number of exceptions that handlers have raised, kept or not.
     """
 
     def __init__(self, *, active: bool) -> None:
@@ -46,7 +47,7 @@ class Held:
                 self._replace()
         except BaseException as error:  # noqa: BLE001  (of a handler that was not replaced yet)
             self.kept.append(error)
-            self._hold()
+            self._hold()  # again from the start, which skips the handlers that are replaced already
 
     def _replace(self) -> None:
         if self not in holding:
@@ -67,7 +68,7 @@ class Held:
             self.kept.append(error)
 
     def let_out(self, function: Callable[[], T]) -> T:
-        """Call a function in which interrupts are raised as they come: it waits, and bears them."""
+        """Call a function in which interrupts are raised as they come: it waits, and can be left anywhere."""
         before, self._raises = self._raises, True
         try:
             return function()
@@ -76,13 +77,13 @@ class Held:
 
     def settle(self) -> None:
         """Give the program its handlers back; or raise what was kept, and go on holding."""
-        self.release()
+        self.release()  # first: what came until now is kept, and what comes from now on is raised by the handler itself
         if self.kept:
             self._hold()
             raise self.kept.pop(0)
 
     def release(self) -> None:
-        """Give the program its handlers back, but for those that it replaced meanwhile. Idempotent; raises nothing."""
+        """Give the program its handlers back, except those that it replaced meanwhile. Idempotent; raises nothing."""
         try:
             self._give_back()
         except BaseException as error:  # noqa: BLE001  (of a handler that is the program's again)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from smolkit.runners.attempts import checked
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,46 +17,49 @@ if TYPE_CHECKING:
 
 
 class Live(ABC):
-    """A call of the engine while it runs. One may read while another one writes; `end` and `poll` are for any."""
+    """A call of the engine while it runs: what a runner's `open` returns.
+
+    One thread or task may read while another one writes; `end` and `poll` may be called by any.
+    """
 
     @abstractmethod
     def read(self, timeout: float | None) -> tuple[str, bytes] | None:
-        """The next piece of output, `"stdout"` or `"stderr"` and bytes; None after the last one, when it has ended.
+        """The next piece of output, as `("stdout", data)` or `("stderr", data)`; None after the last, at the call's end.
 
         Raises:
-            TimeoutError: none came in so many seconds, nor its end.
-            RuntimeError: another one reads.
+            TimeoutError: neither a piece nor the end came within `timeout` seconds.
+            RuntimeError: another thread or task is reading.
         """
 
     @abstractmethod
     def write(self, data: bytes, timeout: float | None = None) -> None:
-        """Gives it data on its stdin. Waits until there is room for all.
+        """Write data to the call's stdin, and wait until there is room for all of it.
 
         Raises:
-            BrokenPipeError: it reads no more.
-            TimeoutError: there was no room in so many seconds; a part may have been written.
-            RuntimeError: another one writes.
+            BrokenPipeError: the call reads no more.
+            TimeoutError: there was no room within `timeout` seconds; a part may have been written.
+            RuntimeError: another thread or task is writing.
         """
 
     @abstractmethod
     def close_stdin(self) -> None:
-        """Lets it see the end of its stdin."""
+        """Close the call's stdin, which it reads as the end of its input."""
 
     @abstractmethod
     def poll(self) -> int | None:
-        """Its exit status, or None while it runs."""
+        """The engine's exit status, or None while it runs."""
 
     @abstractmethod
     def end(self, *, kill: bool = False) -> None:
-        """Tells it to end (SIGTERM), or ends it (SIGKILL). The guest's command ends with it. Harmless if it has ended."""
+        """End the call by SIGTERM, or by SIGKILL; the guest's command ends with it. No-op if it has ended."""
 
     @abstractmethod
     def close(self) -> Completed:
-        """Lets go of its pipes, once `read` gave None, and says how it ended. The output that was read is not in it."""
+        """Close the call's pipes, after `read` returned None, and return how it ended, without the output that was read."""
 
 
 class Replayed(Live):
-    """For runners that only `execute`: the call runs to its end when its output is first read."""
+    """A call of a runner that has only `execute`: it runs to its end when its output is first read."""
 
     def __init__(self, execute: Callable[[Invocation], Completed], invocation: Invocation, *, stdin: bool) -> None:
         self._execute, self._invocation = execute, invocation
@@ -66,7 +71,7 @@ class Replayed(Live):
     def _completed(self) -> Completed:
         if self._done is None:
             data = bytes(self._written) if self._takes_input else None
-            self._done = self._execute(evolve(self._invocation, stdin=data))
+            self._done = checked(self._execute(evolve(self._invocation, stdin=data)))
             both = (("stdout", self._done.stdout), ("stderr", self._done.stderr))
             self._pieces = [(stream, chunk) for stream, chunk in both if chunk]
         return self._done
@@ -79,11 +84,11 @@ class Replayed(Live):
     def write(self, data: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
         """As in Live."""
         if self._done is not None:
-            raise BrokenPipeError(errno.EPIPE, "it has ended: this runner takes only what is written before the first read")
+            raise BrokenPipeError(errno.EPIPE, "the call has ended: this runner takes input only before the first read")
         self._written += data
 
     def close_stdin(self) -> None:
-        """As in Live: what was written until the first read is all."""
+        """No-op: what is written before the first read is all of the input."""
 
     def poll(self) -> int | None:
         """As in Live."""

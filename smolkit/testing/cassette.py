@@ -86,7 +86,7 @@ class Recorder(Runner):
 
     def execute(self, invocation: Invocation) -> Completed:
         """Run a call by the other runner, and record it."""
-        completed = self._runner.call(invocation)
+        completed = self._runner.execute_sync(invocation)
         self._secrets |= secrets_of(invocation, self._runner.given())
         call = {
             "argv": redact(invocation.argv),
@@ -131,7 +131,7 @@ class Recorder(Runner):
         scrub = Scrubber(secret.reveal() for secret in self._secrets)
         calls = [{key: _scrubbed(value, scrub) for key, value in call.items()} for call in self._calls]
         text = json.dumps({_KEY: _VERSION, "engine": self.engine.version, "calls": calls}, indent=1, ensure_ascii=False)
-        with self.target(self._path) as part, open(part, "w", encoding="utf-8") as file:
+        with self.provide_target(self._path) as part, open(part, "w", encoding="utf-8") as file:
             if os.path.exists(self._path):  # a cassette that its owner made private stays private
                 os.fchmod(file.fileno(), stat.S_IMODE(os.stat(self._path).st_mode))
             file.write(text + "\n")

@@ -22,7 +22,7 @@ from smolkit.testing.engine_failures import EngineFailure
 from smolkit.testing.fake_live import FakeLive
 from smolkit.testing.guest import FakeMachine, Handler, HandlerResult
 from smolkit.testing.guest_io import GuestStdin, Pieces
-from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError
+from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError, command_of
 from smolkit.values.hidden import Hidden, hide
 from smolkit.values.ownership import Here
 from smolkit.values.results import Completed, Invocation
@@ -173,9 +173,9 @@ class FakeSmolvm(FakeRunner):
         return evolve(super().here(), now=self.now())
 
     @contextmanager
-    def target(self, path: str, part: str | None = None) -> Iterator[str]:
+    def provide_target(self, path: str, part: str | None = None) -> Iterator[str]:
         """A real file of this host, as in Runner: the fake's `cp` writes to it."""
-        with Runner.target(self, path, part) as partial:
+        with Runner.provide_target(self, path, part) as partial:
             yield partial
 
     def read_log(self, path: str, start: int) -> bytes:
@@ -186,12 +186,11 @@ class FakeSmolvm(FakeRunner):
         machine = self.machines[found[1]]
         return (machine.console if found[2] == "agent-console" else machine.log)[start:]
 
-    def follow(self, command: Command[Any], *, stdin: bool) -> Live:
-        """Follow a command, by the fake's clock."""
-        invocation = command.invocation(self.engine.dialect)
-        if self.plan is not None or self._scripted(command, invocation) is not None:
-            return super().follow(command, stdin=stdin)
-        self.commands.append(command)
+    def open(self, invocation: Invocation, *, stdin: bool) -> Live:
+        """Follow a call, by the fake's clock."""
+        if self._scripted(command_of(invocation), invocation) is not None:
+            return super().open(invocation, stdin=stdin)
+        self.commands.append(command_of(invocation))
         self.invocations.append(invocation)
         return FakeLive(invocation, self._pieces, self._clock, patience=self.patience, stdin=stdin)
 

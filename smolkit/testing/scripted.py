@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import SequenceMatcher
-from threading import get_ident
 from typing import Any, TypeVar
 
 from attrs import define, evolve, field
@@ -14,10 +13,8 @@ from attrs import define, evolve, field
 from smolkit.commands.admin import Cli
 from smolkit.commands.base import Command
 from smolkit.commands.dialect import without_json
-from smolkit.commands.run import RunTerminal
-from smolkit.commands.spawn import Shell, Terminal
 from smolkit.commands.versions import NEWEST
-from smolkit.runners.attempts import Attempt, InterruptedCall
+from smolkit.runners.attempts import InterruptedCall
 from smolkit.runners.base import Runner
 from smolkit.runners.blocking import breathe
 from smolkit.runners.live import Live, Replayed
@@ -92,7 +89,6 @@ class FakeRunner(Runner):
         self.invocations: list[Invocation] = []
         self.pauses: list[float] = []
         self._answers: list[_Answer] = []
-        self._running: dict[int, Command[Any]] = {}  # by thread: what execute() is called for
 
     def watch(self) -> None:
         """No-op: its machines end with this process."""
@@ -145,18 +141,13 @@ class FakeRunner(Runner):
         if missing := [f"  {answer.pattern!r}: {answer.missing} more" for answer in self._answers if answer.missing]:
             raise UnusedAnswerError("the program did not run these commands:\n" + "\n".join(missing))
 
-    def _attempt(self, command: Command[T], invocation: Invocation) -> Attempt[T]:
-        self._running[get_ident()] = command  # until execute() takes it, which is the next thing that this thread does
-        return super()._attempt(command, invocation)
-
     def execute(self, invocation: Invocation) -> Completed:
-        """The scripted answer. (Another runner that stands on this one gives no command: then its words are one.)
+        """The scripted answer.
 
         Raises:
             UnexpectedCommandError: there is none.
         """
-        command = self._running.pop(get_ident(), None)
-        completed = self._answer(command or Cli(None, without_json(invocation.argv)), invocation)
+        completed = self._answer(invocation)
         try:
             breathe()  # a call takes a moment, in which a task may be cancelled
         except BaseException as interrupt:
@@ -165,28 +156,18 @@ class FakeRunner(Runner):
             raise InterruptedCall(completed, interrupt) from interrupt
         return completed
 
-    def hand_over(self, command: Shell | Terminal | RunTerminal) -> Completed:
-        """Give the scripted answer, and write its stdout to this program's."""
-        self._running[get_ident()] = command
-        try:
-            return super().hand_over(command)
-        finally:
-            self._running.pop(get_ident(), None)
-
     def interact(self, invocation: Invocation) -> Completed:
-        """As in Runner."""
+        """The scripted answer, whose stdout goes to that of this program."""
         completed = self.execute(invocation)
         sys.stdout.write(completed.stdout.decode("utf-8", "replace"))
         return completed
 
-    def follow(self, command: Command[Any], *, stdin: bool) -> Live:
+    def open(self, invocation: Invocation, *, stdin: bool) -> Live:
         """The scripted answer, given when it is first read; what was written until then is its stdin."""
-        if self.plan is not None:
-            return super().follow(command, stdin=stdin)
-        invocation = command.invocation(self.engine.dialect)
-        return Replayed(lambda done: self._answer(command, done), invocation, stdin=stdin)
+        return Replayed(self._answer, invocation, stdin=stdin)
 
-    def _answer(self, command: Command[Any], invocation: Invocation) -> Completed:
+    def _answer(self, invocation: Invocation) -> Completed:
+        command = command_of(invocation)
         self.commands.append(command)
         self.invocations.append(invocation)
         answer = self._scripted(command, invocation)
@@ -239,6 +220,12 @@ class FakeRunner(Runner):
         self.pauses.append(seconds)
 
     @contextmanager
-    def target(self, path: str, part: str | None = None) -> Iterator[str]:  # noqa: ARG002
+    def provide_target(self, path: str, part: str | None = None) -> Iterator[str]:  # noqa: ARG002
         """The path itself, since no file is written."""
         yield path
+
+
+def command_of(invocation: Invocation) -> Command[Any]:
+    """What was to be done. A test that makes an Invocation by hand gives no command: then its arguments are one."""
+    command: Command[Any] | None = invocation.command
+    return command or Cli(None, without_json(invocation.argv))

@@ -48,6 +48,7 @@ class Invocation:
             limit, and the timeout begins with the turn.
         goes_on: True if the call boots a VM and continues after that. The first byte of stdout means that the VM is up.
         booted: For such a call: called once, with True when the VM is up, or with False when it should be up by now.
+        command: The `smolkit.commands.Command` of the call; None if it was made without one.
     """
 
     argv: tuple[str, ...] = field(repr=shown_argv)
@@ -59,6 +60,7 @@ class Invocation:
     patience: float | None = None
     goes_on: bool = False
     booted: Callable[[bool], object] | None = field(default=None, eq=False, repr=False)
+    command: Any = field(default=None, eq=False, repr=False)  # not its type, which is of a layer above
 
 
 @final

@@ -20,8 +20,8 @@ from smolkit import (
 )
 from smolkit.aio import AsyncMonitoring, AsyncProcess, in_loop
 from smolkit.commands import Exec, Ls
-from smolkit.commands.call import Plan
 from smolkit.otel import spans
+from smolkit.runners import Plan
 from smolkit.testing import FakeRunner
 from smolkit.values.observed import MonitorEvent, Stats
 

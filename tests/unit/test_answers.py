@@ -197,7 +197,7 @@ class Versioned(FakeRunner):
 
     def __init__(self, version: bytes) -> None:
         super().__init__()
-        self._version, self._said = None, version
+        self._smolkit.version, self._said = None, version
 
     def execute(self, invocation: Invocation) -> Completed:
         """Answer with the version."""

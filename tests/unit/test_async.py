@@ -364,7 +364,7 @@ async def test_a_custom_runner() -> None:
 async def test_many_tasks_ask_the_version_once() -> None:
     """Many tasks ask for the engine's version once, and wait for the one answer."""
     fake = FakeRunner()
-    fake._version = None
+    fake._smolkit.version = None
     fake.answer(["--version"], stdout="smolvm 1.32.2")
     fake.answer(["machine", "exec"])
     m = AsyncSmolvm(runner=fake).machine("agent")

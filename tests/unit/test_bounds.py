@@ -126,7 +126,7 @@ def test_run_lets_others_start_once_its_vm_is_up(pretend: PretendEngine, tmp_pat
         go.touch()
         thread.join(30)
     assert ["up\n"] == [result.stdout for result in results]
-    assert not client.runner._starts._line
+    assert not client.runner._smolkit.starts._line
 
 
 class Ahead(SubprocessRunner):
@@ -153,9 +153,9 @@ def test_a_silent_run_lets_others_start_after_a_while(pretend: PretendEngine, tm
     thread, _ = in_thread(lambda: client.run(["sleep", "infinity"]))
     try:
         until(begun.exists)
-        assert runner._starts._line
+        assert runner._smolkit.starts._line
         runner.ahead = 61
-        until(lambda: not runner._starts._line)
+        until(lambda: not runner._smolkit.starts._line)
         assert [] == list(tmp_path.glob("state/.cache/smolvm/.smolkit-started-*"))
         with client.machine("m"):
             assert thread.is_alive()

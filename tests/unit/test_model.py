@@ -91,7 +91,7 @@ def act(engine: Engine, handle: Machine) -> None:
                 raise BodyError
     elif what == "create":
         handle.create()
-    elif handle._made is not None:  # a handle that made nothing acts on any machine of the name
+    elif handle._known.made is not None:  # a handle that made nothing acts on any machine of the name
         getattr(handle, what)()
 
 
@@ -154,7 +154,7 @@ def judge(engine: Engine, error: BaseException | None, chain: list[BaseException
     for name, machine in engine.others.items():
         if engine.fake.machines.get(name) is not machine or machine.state != "created":
             return f"machine {name!r} of another was touched"
-    if engine.fake._starts._line or engine.fake._probing._line:
+    if engine.fake._smolkit.starts._line or engine.fake._smolkit.probing._line:
         return "a place at a gate was lost"
     if signal.getsignal(signal.SIGUSR1) != engine.handle:
         return "the program's signal handler was not restored"
@@ -163,7 +163,7 @@ def judge(engine: Engine, error: BaseException | None, chain: list[BaseException
 
 def left(engine: Engine, handles: list[Machine], words: str) -> str:
     """A message about machines of ours that are left without a handle and unmentioned, or ""."""
-    kept = {handle.name for handle in handles if handle._made is not None}
+    kept = {handle.name for handle in handles if handle._known.made is not None}
     ours = {name for name, machine in engine.fake.machines.items() if machine is not engine.others.get(name)}
     found = (ours - kept) | set(engine.fake.leaked)
     silent = sorted(name for name in found if f"machine {name!r}" not in words)

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
+import inspect
+import pickle
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from smolkit import Completed, Invocation, Runner, Smolvm, errors
+import pytest
+from attrs import define, frozen
+
+import smolkit
+from smolkit import AsyncRunner, Completed, Invocation, Machine, Runner, Smolvm, commands, errors, runners, values
+from smolkit.commands import Command, Create, Exec, Ls, Stop
+from smolkit.runners import Live
+from smolkit.testing import FakeRunner, PretendEngine, Recorder
 from tests.recorded import as_json
 
 
@@ -42,3 +56,307 @@ def test_an_engine_failure_needs_no_argv_of_the_runner() -> None:
 
     assert caught.value.completed is not None
     assert "ssh" not in caught.value.completed.argv
+
+
+class CarelessLive(Live):
+    """A call that has ended, of which the runner says only the status."""
+
+    def __init__(self, runner: Careless) -> None:
+        self._runner = runner
+
+    def read(self, timeout: float | None) -> None:
+        """Nothing came."""
+
+    def write(self, data: bytes, timeout: float | None = None) -> None:
+        """Dropped."""
+
+    def close_stdin(self) -> None:
+        """There is none."""
+
+    def poll(self) -> int | None:
+        """It has ended."""
+        return 0
+
+    def end(self, *, kill: bool = False) -> None:
+        """It has ended."""
+
+    def close(self) -> Completed:
+        """As the runner has it."""
+        return self._runner.execute(Invocation(("cat",)))
+
+
+class CarelessOnTheWhole(Careless):
+    """Also of what is followed, and of a terminal."""
+
+    def open(self, invocation: Invocation, *, stdin: bool) -> Live:  # noqa: ARG002
+        """Such a call."""
+        return CarelessLive(self)
+
+    def interact(self, invocation: Invocation) -> Completed:
+        """Likewise."""
+        return self.execute(invocation)
+
+
+def test_a_process_that_timed_out_did_so_for_any_runner() -> None:
+    """A status of 124 after the time that `popen` gave is a timeout, also if the runner does not say how long it took."""
+    runner = CarelessOnTheWhole(124, seconds=5.5)
+    with pytest.raises(errors.ExecTimeoutError) as caught:
+        Smolvm(runner=runner).machine("m").popen(["sleep", "9"], timeout=5).wait()
+    early = Smolvm(runner=CarelessOnTheWhole(124, seconds=1)).machine("m").popen(["false"], timeout=5)
+
+    assert 124 == early.wait()
+    assert caught.value.completed is not None
+    assert "machine" in caught.value.completed.argv
+
+
+def test_a_terminal_fails_for_any_runner() -> None:
+    """An error of the engine is one, not the exit status of the guest's shell."""
+    runner = CarelessOnTheWhole(1, as_json("NOT_FOUND", "vm not found: m").encode())
+    with pytest.raises(errors.MachineNotFoundError):
+        Smolvm(runner=runner).machine("m").shell()
+
+
+class Wrong(Runner):
+    """Gives back something else."""
+
+    def __init__(self, given: object, version: str | None = "1.32.2") -> None:
+        super().__init__(version=version)
+        self._given = given
+
+    def execute(self, invocation: Invocation) -> Completed:  # noqa: ARG002
+        """Not what it must."""
+        return self._given  # type: ignore[return-value]
+
+
+async def answer() -> Completed:
+    """What an async `execute` would give."""
+    return Completed((), 0)
+
+
+@pytest.mark.parametrize("version", ["1.32.2", None])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (lambda: None, "execute must return a smolkit.Completed, not NoneType"),
+        (lambda: b"out", "execute must return a smolkit.Completed, not bytes"),
+        (answer, "not coroutine: a runner whose execute is async is a smolkit.AsyncRunner"),
+        (lambda: Completed((), 0, "out"), "stdout of a smolkit.Completed must be bytes, not str"),  # type: ignore[arg-type]
+        (lambda: Completed((), 0, b"", "err"), "stderr of a smolkit.Completed must be bytes, not str"),  # type: ignore[arg-type]
+    ],
+)
+def test_an_answer_of_the_wrong_type_is_named(given: Callable[[], object], words: str, version: str | None) -> None:
+    """Of any command, that for the version too, and of one that must come to its end."""
+    uses: list[Callable[[Machine], object]] = [
+        lambda m: m.exec(["true"]),
+        lambda m: m.stop(),
+        lambda m: m._runner.follow(Exec("m", ["true"]), stdin=False).read(None),
+    ]
+    for use in uses:
+        with pytest.raises(TypeError, match=re.escape(words)):
+            use(Smolvm(runner=Wrong(given(), version)).machine("m"))
+
+
+MEMBERS = sorted(name for name in dir(Runner) if not name.startswith("_"))
+
+
+def role(kind: type[Any], name: str) -> str:
+    """What the first line of a member's docstring says that one does with it."""
+    said = inspect.getdoc(getattr(kind, name)) or ""
+    found = re.search(r"\((call|override)\)$", said.partition("\n")[0])
+    return found[1] if found else "not said"
+
+
+def is_final(kind: type[Any], name: str) -> bool:
+    """Whether a type checker refuses to have the member overridden."""
+    member = inspect.getattr_static(kind, name)
+    return getattr(getattr(member, "fget", member), "__final__", False) is True
+
+
+@pytest.mark.parametrize("kind", [Runner, AsyncRunner])
+@pytest.mark.parametrize("name", MEMBERS)
+def test_each_public_member_says_what_it_is_for(kind: type[Any], name: str) -> None:
+    """To be called, and then it is final; or to be overridden, and then it is not."""
+    assert ("call" if is_final(kind, name) else "override") == role(kind, name)
+
+
+@pytest.mark.parametrize("name", [name for name in MEMBERS if is_final(Runner, name)] + ["_ask_version"])
+def test_what_a_runner_does_by_itself_is_not_replaced(name: str) -> None:
+    """Such a class is refused as it is made: a handle calls some of these members, and not others."""
+    with pytest.raises(TypeError, match=f"Mine.{name} replaces what a runner does by itself: override execute"):
+        type("Mine", (Runner,), {name: lambda *_: None})
+
+
+@pytest.mark.parametrize("name", [name for name in MEMBERS if not is_final(Runner, name)])
+def test_what_is_to_be_overridden_can_be(name: str) -> None:
+    """Each by itself."""
+    assert type("Mine", (Runner,), {name: lambda *_: None})
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_the_types_of_a_runners_members_are_exported(name: str) -> None:
+    """Whatever a signature names comes from smolkit, or from its package of runners, commands or values."""
+    member = inspect.getattr_static(Runner, name)
+    function = inspect.unwrap(getattr(member, "fget", member))
+    public = {getattr(module, found) for module in (smolkit, runners, commands, values) for found in module.__all__}
+    named = re.findall(r"\b[A-Z]\w+", " ".join(map(str, function.__annotations__.values())))
+    others = {"Any", "AbstractContextManager", "Callable", "Iterator", "BaseException", "None"}
+
+    assert set() == {found for found in named if found not in others} - {
+        kind.__name__ for kind in public if inspect.isclass(kind)
+    }
+
+
+@define
+class WithAttrs(Runner):
+    """attrs writes an __init__ that knows nothing of the base class's."""
+
+    far: str
+
+    def execute(self, invocation: Invocation) -> Completed:
+        """Answers --version, and all else."""
+        return Completed(invocation.argv, 0, b"smolvm 1.32.2\n")
+
+
+@frozen
+class Frozen(WithAttrs):
+    """Nothing can be set on this one."""
+
+
+@dataclass
+class WithDataclasses(WithAttrs):
+    """So do dataclasses."""
+
+    far: str
+
+
+class WithoutSuper(WithAttrs):
+    """And somebody who leaves it out."""
+
+    def __init__(self, far: str) -> None:
+        self.far = far
+
+
+@pytest.mark.parametrize("kind", [WithAttrs, Frozen, WithDataclasses, WithoutSuper])
+def test_a_runner_may_leave_out_the_base_class_init(kind: Callable[[str], Runner]) -> None:
+    """It then asks the engine for its version, plans, is observed and pickled like any other."""
+    told: list[object] = []
+    runner = kind("far")
+    client = Smolvm(runner=runner, on_call=told.append)
+    with client.machine("m") as machine:
+        assert machine.exec(["true"]).ok
+    with client.dry_run(echo=False) as plan:
+        client.machine("n").create()
+
+    assert ("1.32.2", 4, [Create]) == (client.engine.version, len(told), [type(command) for command in plan.commands])
+    assert "1.32.2" == pickle.loads(pickle.dumps(runner)).engine.version
+
+
+def test_a_runner_has_its_names_for_itself() -> None:
+    """Those that anybody would think of: the base class keeps what it needs in one attribute."""
+
+    class Mine(WithoutSuper):
+        def __init__(self) -> None:
+            super().__init__("far")
+            self._engine = self._version = self._starts = self._observers = self._plan = self.plan = self.calls = "mine"
+
+        def _probe(self) -> None:
+            raise AssertionError
+
+        def _prepare(self) -> None:
+            raise AssertionError
+
+        def _attempt(self) -> None:
+            raise AssertionError
+
+    client = Smolvm(runner=Mine())
+    with client.machine("m") as machine:
+        assert machine.exec(["true"]).ok
+
+
+def test_an_invocation_has_its_command() -> None:
+    """For runners that act by what is meant, not by words; it is no part of what the call is."""
+    seen: list[Invocation] = []
+
+    class Mine(WithoutSuper):
+        def execute(self, invocation: Invocation) -> Completed:
+            seen.append(invocation)
+            return super().execute(invocation)
+
+        def interact(self, invocation: Invocation) -> Completed:
+            return self.execute(invocation)
+
+    machine = Smolvm(runner=Mine("far")).machine("m", secrets={"S": "hidden"})
+    machine.exec(["true"])
+    machine.popen(["true"]).wait()
+    machine.shell()
+    machine.stop()
+
+    assert ["Version", "Exec", "Exec", "Terminal", "Stop"] == [type(invocation.command).__name__ for invocation in seen]
+    assert Invocation(seen[-1].argv, timeout=120, finish=True) == seen[-1]
+    assert "Stop" not in repr(seen[-1])
+
+
+def test_a_fake_that_is_wrapped_knows_the_commands() -> None:
+    """Through a Recorder as by itself."""
+    fake = FakeRunner()
+    fake.answer(Ls, "[]")
+    fake.answer(Stop)
+    recorder = Recorder(fake, "tape.json")
+    client = Smolvm(runner=recorder)
+    assert [] == client.ls()
+    client.machine("m").stop()
+
+    assert [Ls(), Stop("m")] == fake.commands
+
+
+def test_a_fake_that_threads_share_knows_whose_command_it_answers() -> None:
+    """Each thread gets the answer to its own, also where a handler makes a call of its own in between."""
+    fake = FakeRunner()
+    client = Smolvm(runner=fake)
+
+    def reply(command: Command[Any]) -> str:
+        assert isinstance(command, Exec)
+        if command.command[0] == "outer":
+            client.machine(command.name).exec(["inner"])
+        return f"{command.name} {command.command[0]}"
+
+    fake.answer(Exec, reply)
+    said: list[str] = []
+    threads = [
+        threading.Thread(target=lambda name=f"m{number}": said.append(client.machine(name).exec(["outer"]).stdout))
+        for number in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert sorted(f"m{number} outer" for number in range(8)) == sorted(said)
+
+
+README = (Path(smolkit.__file__).parents[1] / "README.md").read_text()
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_the_readmes_runner_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole life of a machine on a real program, an error of the engine's, a timeout, and a Ctrl-C."""
+    chapter = README.partition("## Write your own runner\n")[2]
+    code = re.findall(r"(?ms)^```python\n(.*?)^```", chapter)[0]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"Smolvm": Smolvm}
+    exec(compile(code, "README.md", "exec"), names)  # noqa: S102  (our own README)
+    engine = PretendEngine(tmp_path / "other")
+    client = Smolvm(runner=names["ShellRunner"]("sh", "-c", smolvm=str(engine.program)))
+    with client.machine("m") as machine:
+        assert "hi" == machine.exec(["cat"], input="hi").stdout
+        assert "s" == machine.sh("printf $TOKEN", secrets={"TOKEN": "s"}).stdout
+        assert [("stdout", b"out\n")] == list(machine.popen(["echo", "out"]))
+        with pytest.raises(errors.EngineTimeoutError):
+            client.runner.run(Exec("m", ["sleep", "600"]), within=0.5)
+    with pytest.raises(errors.MachineNotFoundError):
+        machine.start()
+    engine.strike("start", "INT")
+    with pytest.raises(KeyboardInterrupt), client.machine("m"):
+        pytest.fail("the block ran")
+
+    assert [] == engine.left

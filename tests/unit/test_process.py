@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from smolkit import Completed, Machine, Smolvm, SubprocessRunner, errors
-from smolkit.commands import Command, Exec, Logs, Spawn
+from smolkit import Completed, Invocation, Machine, Smolvm, SubprocessRunner, errors
+from smolkit.commands import Exec, Logs, Spawn
 from smolkit.commands.call import Call
 from smolkit.runners.live import Live, Replayed
 from smolkit.testing import FakeRunner
@@ -134,9 +134,9 @@ class Stuck(FakeRunner):
         """A clock that advances with each wait."""
         return self.now_is
 
-    def follow(self, command: Command[Any], *, stdin: bool) -> Live:
+    def open(self, invocation: Invocation, *, stdin: bool) -> Live:
         """Follow a call that never ends."""
-        runner, invocation = self, command.invocation(self.engine.dialect)
+        runner = self
 
         class Call(Replayed):
             def read(self, timeout: float | None) -> tuple[str, bytes] | None:
@@ -264,7 +264,7 @@ def test_a_write_after_a_scripted_answer_is_refused(client: Smolvm, fake: FakeRu
     with client.machine("m").popen(["cat"], stdin=True) as process:
         assert [("stdout", b"answer")] == list(process)
         assert process.stdin is not None
-        with pytest.raises(BrokenPipeError, match="only what is written before the first read"):
+        with pytest.raises(BrokenPipeError, match="takes input only before the first read"):
             process.stdin.write("too late")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import smolkit
-from smolkit import Smolvm, commands, errors, testing
+from smolkit import Smolvm, commands, errors, runners, testing
 from smolkit.commands import Spawn, Status
 from smolkit.testing import FakeRunner
 from tests.samples import marked
@@ -155,7 +155,7 @@ def test_nothing_else_blocks_an_event_loop(path: Path) -> None:
     assert BLOCKING_LINES.get(name_of(path), 0) == len(found), found
 
 
-@pytest.mark.parametrize("module", [smolkit, commands, testing])
+@pytest.mark.parametrize("module", [smolkit, commands, runners, testing])
 def test_exports_are_sorted_and_complete(module: object) -> None:
     """`__all__` is sorted, and has every public class that the module imports."""
     names = module.__all__  # type: ignore[attr-defined]

@@ -173,7 +173,7 @@ def test_a_signal_at_each_function_call_of_a_life(fault: tuple[Any, Any] | None)
         if fault is not None:
             fake.fail(*fault)
         came_out = struck_life(fake, strike)
-        if came_out != strike.done or fake.machines or fake.leaked or fake._starts._line:
+        if came_out != strike.done or fake.machines or fake.leaked or fake._smolkit.starts._line:
             wrong.append((at, strike.done, came_out))
     assert at > 100
     assert [] == wrong

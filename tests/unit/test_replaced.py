@@ -265,7 +265,7 @@ def test_a_failed_start_touches_no_other_machine(when: str, fault: str, *, keep:
 
     with pytest.raises(SmolvmError), machine:
         raise AssertionError("the body ran")
-    made = other._made
+    made = other._known.made
     assert made is not None and dict(made.labels).items() <= fake.machines["m"].record["labels"].items()
     assert {"before": "running", "during": "created"}[when] == fake.machines["m"].state
     if when == "before":

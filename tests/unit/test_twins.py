@@ -142,7 +142,7 @@ def test_handles_are_the_same_machine_on_both_sides() -> None:
         assert hash(twin) == hash(twin.to_async())
         assert "<AsyncMachine 'agent'>" == repr(twin)
         assert back._spec == machine._spec
-        assert (None, None) == (back._made, twin._sync._made)
+        assert (None, None) == (back._known.made, twin._sync._known.made)
     with pytest.raises(AttributeError, match="'AsyncMachine' object has no attribute 'nonsense'"):
         twin.nonsense  # type: ignore[attr-defined]  # noqa: B018
 

@@ -69,8 +69,8 @@ def test_no_limit_is_no_wait() -> None:
     """A gate without a limit lets everybody through."""
     gate = Gate(None)
     for _ in range(1000):
-        gate.enter(ticket := Ticket(), 0)
-    gate.leave(ticket)
+        gate.acquire(ticket := Ticket(), 0)
+    gate.release(ticket)
 
 
 def test_an_interrupted_waiter_takes_no_place(ctrl_c: None) -> None:
@@ -90,7 +90,7 @@ def test_an_interrupted_waiter_takes_no_place(ctrl_c: None) -> None:
             pass
     thread.join()
     release()
-    gate.enter(Ticket(), 0)
+    gate.acquire(Ticket(), 0)
 
 
 def test_a_wait_has_a_timeout() -> None:
@@ -147,11 +147,11 @@ def test_an_ended_holder_is_skipped() -> None:
     """A holder that ended without leaving is skipped when others wait, and its late leave takes no place."""
     gate, over = Gate(1), threading.Event()
     ticket = Ticket(over.is_set)
-    gate.enter(ticket)
+    gate.acquire(ticket)
     ticket.holder = None
     threading.Timer(0.05, over.set).start()
     with gate.turn(60):
-        gate.leave(ticket)
+        gate.release(ticket)
         assert 1 == len(gate._line)
 
 
@@ -236,10 +236,10 @@ def test_a_waiter_of_a_closed_event_loop_is_skipped() -> None:
     gate = Gate(1)
     release = hold(gate)
     loop = asyncio.new_event_loop()
-    task = loop.create_task(in_loop(gate.enter, Ticket()))
+    task = loop.create_task(in_loop(gate.acquire, Ticket()))
     while len(gate._line) < 2:
         loop.run_until_complete(asyncio.sleep(0))
     loop.close()
     release()
-    gate.enter(Ticket(), 0)
+    gate.acquire(Ticket(), 0)
     task._log_destroy_pending = False  # type: ignore[attr-defined]

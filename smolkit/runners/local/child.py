@@ -66,7 +66,7 @@ class LiveChild(Live):
         self._child = ChildProcess()
         self._ticket = Ticket(_tells_end(self._child))
         try:
-            processes.enter(self._ticket, invocation.patience)
+            processes.acquire(self._ticket, invocation.patience)
             self._child.open_pipes(stdin=stdin)
             self._pipes = Pipes(self._child, clock)
             launcher.start(self._child, invocation)
@@ -76,7 +76,7 @@ class LiveChild(Live):
         except BaseException:
             terminate_and_reap(self._child, clock)
             self._child.close()
-            processes.leave(self._ticket)
+            processes.release(self._ticket)
             raise
 
     def read(self, timeout: float | None) -> tuple[str, bytes] | None:
@@ -218,7 +218,7 @@ class LiveChild(Live):
         return self._launcher.completed(self._invocation, code, b"", b"", duration, ended_by)
 
     def _release(self) -> None:
-        self._processes.leave(self._ticket)
+        self._processes.release(self._ticket)
         self._closes = self._done = True
         self._wake()
         self._close_what_is_over()

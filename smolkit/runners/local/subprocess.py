@@ -108,8 +108,8 @@ class SubprocessRunner(Runner):
         """The program's path, or its name on the prefix's side."""
         return self._launcher.program.path
 
-    def _probe(self, within: float | None) -> Engine:
-        engine = super()._probe(within)
+    def _probe_engine(self, within: float | None) -> Engine:
+        engine = super()._probe_engine(within)
         if self._launcher.has_state_dir:
             engine.dialect.require("state_dir")
         return engine
