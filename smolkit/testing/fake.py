@@ -194,7 +194,7 @@ class FakeSmolvm(FakeRunner):
         self.invocations.append(invocation)
         return FakeLive(invocation, self._pieces, self._clock, patience=self.patience, stdin=stdin)
 
-    def _otherwise(self, command: Command[Any], invocation: Invocation) -> Completed:  # noqa: ARG002
+    def _answer_unscripted(self, command: Command[Any], invocation: Invocation) -> Completed:  # noqa: ARG002
         started = self.clock()
         out: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         pieces = self._pieces(invocation, GuestStdin(invocation.stdin or b""))
