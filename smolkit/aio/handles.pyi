@@ -217,7 +217,7 @@ class AsyncMachine(Twin[Machine]):
     async def wait_until(
         self,
         *,
-        command: Sequence[str] | None = None,
+        command: Sequence[str | os.PathLike[str]] | None = None,
         path: str | None = None,
         port: int | None = None,
         log: str | re.Pattern[str] | None = None,
@@ -280,12 +280,12 @@ class AsyncMachine(Twin[Machine]):
 
     async def exec(
         self,
-        command: Sequence[str],
+        command: Sequence[str | os.PathLike[str]],
         *,
         check: bool = False,
         env: Mapping[str, str] | None = None,
         secrets: Mapping[str, str | values.Secret] | None = None,
-        workdir: str | None = None,
+        workdir: str | os.PathLike[str] | None = None,
         user: str | None = None,
         timeout: float | None = None,
         input: bytes | str | None = None,
@@ -315,7 +315,11 @@ class AsyncMachine(Twin[Machine]):
     async def sh(self, script: str, **options: Unpack[options.ExecOptions]) -> values.ExecResult:
         """Run a script by the guest's `sh -c`: pipes, globs, `&&`. Options and errors are those of `exec`."""
 
-    async def spawn(self, command: Sequence[str], **options: Unpack[options.SpawnOptions]) -> AsyncSpawned:
+    async def spawn(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        **options: Unpack[options.SpawnOptions],
+    ) -> AsyncSpawned:
         """Start a command in the guest and leave it running until it ends, or the machine does (engine >= 1.3.0).
 
         Its output is discarded. For an image machine the engine does not say that the program is missing (1.32.2).
@@ -336,7 +340,7 @@ class AsyncMachine(Twin[Machine]):
             MachineNotRunningError, MachineNotFoundError
         """
 
-    async def terminal(self, command: Sequence[str], **options: Unpack[options.SpawnOptions]) -> int:
+    async def terminal(self, command: Sequence[str | os.PathLike[str]], **options: Unpack[options.SpawnOptions]) -> int:
         """Hand this program's terminal over to a command in the guest: `m.terminal(["python3"])`. Returns its exit status.
 
         Args:
@@ -351,7 +355,7 @@ class AsyncMachine(Twin[Machine]):
     @overload
     async def popen(
         self,
-        command: Sequence[str],
+        command: Sequence[str | os.PathLike[str]],
         *,
         text: Literal[False] = False,
         **options: Unpack[options.PopenOptions],
@@ -375,7 +379,7 @@ class AsyncMachine(Twin[Machine]):
     @overload
     async def popen(
         self,
-        command: Sequence[str],
+        command: Sequence[str | os.PathLike[str]],
         *,
         text: Literal[True],
         **options: Unpack[options.PopenOptions],
@@ -751,7 +755,7 @@ class AsyncMachine(Twin[Machine]):
             MachineNotFoundError: there is no such machine (engine >= 0.8.1).
         """
 
-    async def follow_logs(self, *, tail: int | None = None) -> AsyncProcess[str]:
+    async def follow_logs(*args, **keywords) -> AsyncProcess[str]:
         """Follow the output of the machine's workload, line by line as it comes (engine >= 1.28.1).
 
         Args:
@@ -904,7 +908,12 @@ class AsyncSmolvm(Twin[Smolvm]):
     async def doctor(self) -> list[values.Check]:
         """Checks of what this host has and lacks for microVMs, with a hint for each that fails. Never raises."""
 
-    async def run(self, command: Sequence[str] = (), /, **options: Unpack[options.RunOptions]) -> values.ExecResult:
+    async def run(
+        self,
+        command: Sequence[str | os.PathLike[str]] = (),
+        /,
+        **options: Unpack[options.RunOptions],
+    ) -> values.ExecResult:
         """Run one command in a machine that the engine makes for it and then removes: `smolvm machine run`.
 
         smolkit waits for the removal, and deletes nothing itself: such a machine has no label that tells whose it is. To
@@ -922,7 +931,7 @@ class AsyncSmolvm(Twin[Smolvm]):
 
     async def run_detached(
         self,
-        command: Sequence[str] = (),
+        command: Sequence[str | os.PathLike[str]] = (),
         /,
         name: str | None = None,
         *,
@@ -948,7 +957,12 @@ class AsyncSmolvm(Twin[Smolvm]):
             StartError: the machine did not start.
         """
 
-    async def terminal(self, command: Sequence[str] = (), /, **options: Unpack[options.RunOptions]) -> int:
+    async def terminal(
+        self,
+        command: Sequence[str | os.PathLike[str]] = (),
+        /,
+        **options: Unpack[options.RunOptions],
+    ) -> int:
         """Hand this program's terminal over to a command in a machine made for it. Returns its exit status.
 
         The engine removes the machine at its end, as for `run`.
@@ -988,7 +1002,7 @@ class AsyncSmolvm(Twin[Smolvm]):
     async def pack_run(
         self,
         pack: str | os.PathLike[str],
-        command: Sequence[str] = (),
+        command: Sequence[str | os.PathLike[str]] = (),
         **options: Unpack[options.PackRunOptions],
     ) -> values.ExecResult:
         """Run one command in a machine made from a pack file, which the engine then removes: `smolvm pack run`."""
