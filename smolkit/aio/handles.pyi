@@ -755,7 +755,7 @@ class AsyncMachine(Twin[Machine]):
             MachineNotFoundError: there is no such machine (engine >= 0.8.1).
         """
 
-    async def follow_logs(*args, **keywords) -> AsyncProcess[str]:
+    async def follow_logs(self, *, tail: int | None = None) -> AsyncProcess[str]:
         """Follow the output of the machine's workload, line by line as it comes (engine >= 1.28.1).
 
         Args:

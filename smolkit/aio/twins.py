@@ -73,7 +73,7 @@ def _annotated(method: Callable[P, T], twin: Callable[[T], A]) -> Callable[P, T]
     """
     if isinstance(twin, FunctionType):
         return method
-    old = cast("FunctionType", method)
+    old = cast("FunctionType", getattr(method, "__wrapped__", method))
     new: Any = FunctionType(old.__code__, old.__globals__, old.__name__, old.__defaults__, old.__closure__)
     update_wrapper(new, old)
     del new.__wrapped__  # with it they would look further, at the method itself

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
+from smolkit import runners
 from smolkit.cli.arguments import parse
 from smolkit.errors import ExecTimeoutError, ProgramNotExecutableError, ProgramNotFoundError, SmolvmError
 from smolkit.handles.client import Smolvm
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator, Sequence
-
-    from smolkit.runners.base import Runner
+    from collections.abc import Iterator
 
 # As `timeout`, `docker run` and shells have them.
 _STATUSES = ((ExecTimeoutError, 124), (ProgramNotExecutableError, 126), (ProgramNotFoundError, 127))
@@ -25,7 +25,7 @@ _FAILED = 1
 _SIGNALLED = 128  # plus the signal's number
 
 
-def main(arguments: Sequence[str] | None = None, *, runner: Runner | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, runner: runners.Runner | None = None) -> int:
     """Run the command line.
 
     Args:
@@ -53,11 +53,9 @@ def main(arguments: Sequence[str] | None = None, *, runner: Runner | None = None
         return _failed(error, options)
 
 
-def _client(options: Namespace, runner: Runner | None) -> Smolvm:
+def _client(options: Namespace, runner: runners.Runner | None) -> Smolvm:
     if runner is None:
-        from smolkit.runners.local.subprocess import SubprocessRunner  # late: tests have another one
-
-        runner = SubprocessRunner(options.engine, prefix=options.prefix)
+        runner = runners.SubprocessRunner(options.engine, prefix=options.prefix)
     return Smolvm(runner=runner, watchdog=options.makes_machines)
 
 

@@ -62,13 +62,17 @@ def _given(options: Namespace) -> dict[str, Any]:
     """The keywords of `client.machine`."""
     given = {name: value for name in _OF_MACHINES if (value := getattr(options, name)) is not None}
     given["env"] = dict(map(_variable, options.env or ()))
-    given["secrets"] = {key: Secret.env(key) for key in options.secret or ()}
+    given["secrets"] = {key: Secret(_own("--secret", key)) for key in options.secret or ()}
     return given
 
 
 def _variable(text: str) -> tuple[str, str]:
     """`KEY=VALUE`, or `KEY` with this program's own value."""
     key, equals, value = text.partition("=")
-    if not equals and key not in os.environ:
-        raise ValueError(f"-e {key}: this program has no variable of this name (for another value write -e {key}=VALUE)")
-    return key, value if equals else os.environ[key]
+    return key, value if equals else _own("-e", key)
+
+
+def _own(option: str, key: str) -> str:
+    if key not in os.environ:
+        raise ValueError(f"{option} {key}: this program has no environment variable of this name")
+    return os.environ[key]

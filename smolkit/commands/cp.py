@@ -11,6 +11,7 @@ from smolkit.commands.base import Silent
 from smolkit.commands.dialect import Dialect
 from smolkit.errors import GuestFileError, SmolvmError
 from smolkit.values import validate
+from smolkit.values.modes import octal
 
 _LAST_ID = 2**32 - 2  # 2**32 - 1 means "no change" to chown
 
@@ -20,7 +21,7 @@ def _side(value: str) -> str:
 
 
 def _mode(value: int | None) -> str | None:
-    return None if value is None else validate.octal("mode", value)
+    return None if value is None else octal("mode", value)
 
 
 def _uid(value: int | None) -> int | None:

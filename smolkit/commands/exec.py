@@ -26,7 +26,7 @@ T_co = TypeVar("T_co", covariant=True)
 _SMALL_INPUT = 65_536
 
 
-def _command(value: Sequence[Union[str, "os.PathLike[str]"]]) -> tuple[str, ...]:
+def _command(value: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
     return validate.words("command", value)
 
 
@@ -38,7 +38,7 @@ def _secrets(value: Mapping[str, Union[str, "values.Secret"]] | None) -> secret_
     return validate.secrets("secrets", value)
 
 
-def _workdir(value: Union[str, "os.PathLike[str]", None]) -> str | None:
+def _workdir(value: str | os.PathLike[str] | None) -> str | None:
     return None if value is None else validate.utf8("workdir", validate.guest_path("workdir", value))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from smolkit.values import validate
 from smolkit.values.ownership import OWN_LABELS
+from smolkit.values.shown import without_users
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -216,7 +217,7 @@ def _volume(name: str, item: object, *, alone: bool = False) -> str:
 def _volume_text(name: str, text: str) -> str:
     found = re.fullmatch(_VOLUME, validate.text(name, text))
     if not found:
-        raise _wrong(name, text, "'HOST:GUEST' or 'HOST:GUEST:ro'")
+        raise _wrong(name, without_users(text), "'HOST:GUEST' or 'HOST:GUEST:ro'")
     validate.guest_path(f"the guest path of {name}", found[1])
     if found[2] not in {None, *_VOLUME_MODES}:
         raise ValueError(f"the mode of {name} must be one of {', '.join(map(repr, _VOLUME_MODES))}, not {found[2]!r}")

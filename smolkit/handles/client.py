@@ -13,7 +13,6 @@ from typing import Any, Unpack, final
 
 from smolkit import commands, errors, flows, handles, options, runners, values
 from smolkit.handles.client_admin import EngineMethods
-from smolkit.runners.base import AnyRunner
 from smolkit.values import validate
 from smolkit.values.hidden import hide_options
 from smolkit.values.keywords import suggests_keywords
@@ -24,11 +23,12 @@ _PACK = ".smolmachine"
 
 def _check_runner(program: object, runner: object) -> None:
     """Raise a TypeError for what is no runner, or stands in the wrong place."""
-    if isinstance(program, AnyRunner):
+    kind = runners.AnyRunner
+    if isinstance(program, kind):
         raise TypeError("program must be a path: write Smolvm(runner=...) for a runner")
-    if isinstance(runner, type) and issubclass(runner, AnyRunner):
+    if isinstance(runner, type) and issubclass(runner, kind):
         raise TypeError(f"runner must be a runner, not its class: write runner={runner.__name__}()")
-    if runner is not None and not isinstance(runner, AnyRunner):
+    if runner is not None and not isinstance(runner, kind):
         raise TypeError(
             f"runner must be a Runner, such as SubprocessRunner(...) or FakeSmolvm(), not {type(runner).__name__}"
         )

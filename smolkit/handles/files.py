@@ -16,6 +16,7 @@ from smolkit.handles.base import Handle
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide_value
 from smolkit.values.keywords import suggests_keywords
+from smolkit.values.modes import octal
 from smolkit.values.results import GuestPath
 
 AnyGuestPath = str | os.PathLike[str] | GuestPath
@@ -131,7 +132,7 @@ class FileMethods(Handle):
         inside = self._guest(path)
         args = (
             str(len(content.reveal())),
-            validate.octal("mode", mode),
+            octal("mode", mode),
             "" if owner is None else validate.operand("owner", owner),
             "",
         )
@@ -195,7 +196,7 @@ class FileMethods(Handle):
             GuestFileExistsError, GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
         """
         with_parents, may_exist = validate.flag("parents", parents), validate.flag("exist_ok", exist_ok)
-        args = ("-p" if with_parents else "", validate.octal("mode", mode), "yes" if may_exist else "")
+        args = ("-p" if with_parents else "", octal("mode", mode), "yes" if may_exist else "")
         self._run_script(guest_scripts.MKDIR, path, "", *args)
 
     def remove(self, path: AnyGuestPath, *, recursive: bool = False, missing_ok: bool = False) -> None:

@@ -139,11 +139,11 @@ class Process(Generic[T]):
         """Close its stdin, wait `grace` seconds for it to end by itself, then terminate it."""
         if self.stdin is not None:
             self.stdin.close()
-        if not self._ends_within(self._grace):
+        ended = self._ends_within(self._grace)
+        if not ended:
             self.terminate()
-            if not self._ends_within(_TERM_WAIT):
-                return  # it is killed
-        self._result()
+        if ended or self._ends_within(_TERM_WAIT):
+            self._result()
 
     def __del__(self) -> None:
         if getattr(self, "returncode", 0) is None and self._pid == os.getpid():

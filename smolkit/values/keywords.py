@@ -7,7 +7,7 @@ from functools import wraps
 from types import FunctionType
 from typing import Any, TypeVar
 
-from smolkit.values.hidden import hide_arguments, hide_options
+from smolkit.values.hidden import Hidden
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -84,8 +84,10 @@ def _suggesting(method: Callable[..., Any], name: str, options: tuple[str, ...])
     def checked(*args: Any, **keywords: Any) -> Any:
         if not keywords.keys() <= allowed:
             known(name, keywords, options)
-        args, keywords = hide_arguments(args), hide_options(keywords)  # tracebacks may show the locals of this frame
-        return method(*args, **keywords)
+        # Secrets may be among them, and tracebacks may show this frame's locals.
+        given: Any = Hidden((args, keywords))
+        args, keywords = (), {}
+        return method(*given.reveal()[0], **given.reveal()[1])
 
     allowed = frozenset(options)
     return checked

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
@@ -15,7 +14,6 @@ from smolkit.values.hidden import Hidden, hide, hide_value
 
 _SHOWN = 120  # characters
 _LONGEST = 10**9  # seconds
-_LAST_MODE = 0o7777
 
 
 def shown(value: object) -> str:
@@ -219,9 +217,9 @@ def _value(name: str, key: object, item: Hidden, *, any_bytes: bool = False) -> 
 def _secret(name: str, key: object, item: Hidden) -> values.Secret:
     from smolkit.values.secret import Secret  # late: few programs have any
 
-    found: object = item.reveal()
-    secret = found if isinstance(found, Secret) else Secret(item)
-    found = None  # a traceback must not show it
+    # Revealed in no variable: a traceback may show this frame's locals.
+    is_secret = isinstance(item.reveal(), Secret)
+    secret: values.Secret = cast("values.Secret", item.reveal()) if is_secret else Secret(item)
     _value(name, key, secret.text)
     return secret
 
@@ -280,36 +278,6 @@ PORTS = range(1, 65_536)
 def port(name: str, value: object) -> int:
     """A TCP or UDP port."""
     return integer(name, value, PORTS[0], PORTS[-1])
-
-
-def octal(name: str, value: object) -> str:
-    """Permissions (0o644) as octal digits; "" for None.
-
-    Raises:
-        ValueError: it is no mode, or a decimal number that was meant as an octal one: 644 is 0o1204.
-    """
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, int):
-        meant = str(value).removeprefix("0o")
-        example = f"0o{meant}" if re.fullmatch("[0-7]{3,4}", meant) else "0o644"
-        raise TypeError(f"{name} must be an int, such as {example}, not {type(value).__name__}: {shown(value)}")
-    if not 0 <= value <= _LAST_MODE:
-        raise ValueError(f"{name} must be from 0 to 0o7777, not {shown(value)}")
-    if _is_usual(f"0{value}") and not _is_usual(f"{value:04o}"):
-        raise ValueError(f"{name} must be an octal number: write 0o{value}, not {value} (which is 0o{value:o})")
-    return f"{value:o}"
-
-
-def _is_usual(digits: str) -> bool:
-    """True for four octal digits of a mode without special bits that nobody would be surprised by.
-
-    The owner may read, group and others may no more than the owner, and nobody may write without reading.
-    """
-    if not re.fullmatch("0[4-7][014567]{2}", digits):
-        return False
-    owner, *others = map(int, digits[1:])
-    return all(other & ~owner == 0 for other in others)
 
 
 def encoding(name: str, value: object, errors: object = "strict") -> None:

@@ -311,7 +311,7 @@ def test_a_device_is_written_to(there: Guest) -> None:
 def test_a_file_in_proc_is_written_to(there: Guest) -> None:
     """A file in /proc is written to, since none can be created beside it."""
     there.machine.write_text("/proc/self/comm", "renamed")
-    with pytest.raises(OSError, match="in the guest, '/proc/version'"):
+    with pytest.raises(OSError, match="cannot write '/proc/version' in machine"):
         there.machine.write_text("/proc/version", "x")
 
 
