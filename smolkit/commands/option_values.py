@@ -24,7 +24,7 @@ _DURATION = rf"(?:[0-9]{{1,9}}(?:\.[0-9]{{1,3}})? ?(?:{_UNITS}) ?)+"
 _LONGEST = 200  # characters of an error message
 _PORT_RANGE = r"([0-9]{1,5})(?:-([0-9]{1,5}))?"
 PORTS = rf"{_PORT_RANGE}(?::{_PORT_RANGE})?(?:/(?:tcp|udp))?"
-_VOLUME = r"(?:s3://[^:]+|[^:]+):([^:]+)(?::([^:]*))?"
+_VOLUME = r"(?:[a-z0-9]+://.+(?=:/)|[^:]+):([^:]+)(?::([^:]*))?"
 _VOLUME_MODES = ("ro", "rw", "staged")
 _MOST: dict[str, range] = {"ndots": range(16), "timeout": range(1, 31), "attempts": range(1, 6)}
 _FLAGS = r"rotate|no-check-names|inet6|edns0|single-request(?:-reopen)?|no-tld-query|use-vc|no-reload|trust-ad|no-aaaa"

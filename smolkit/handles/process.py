@@ -6,7 +6,7 @@ import os
 import signal
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, final
 
@@ -289,23 +289,21 @@ class Process(Generic[T]):
         return self._wait(None if timeout is None else validate.seconds("timeout", timeout))
 
     def _wait(self, timeout: float | None) -> int:
-        if not self._ends_within(timeout):
-            raise TimeoutError(f"{self!r} did not end within {timeout:g} s")
-        return self._result()
+        if self._ends_within(timeout):
+            return self._result()
+        raise TimeoutError(f"{self!r} did not end within {timeout:g} s")
 
     def _ends_within(self, timeout: float | None) -> bool:
         """Wait for the end, at most `timeout` seconds. Its failure is no TimeoutError here, though it may be one."""
         until = None if timeout is None else self._runner.clock() + timeout
-        try:
+        with suppress(TimeoutError):
             while not self._over:  # again: whoever had the turn may have given it up before the end
                 with self._reading(timeout):
                     while not self._over:
                         self._read(until)
                         if until is not None and not self._over and self._runner.clock() >= until:
                             return False  # it writes faster than this reads
-        except TimeoutError:
-            return False
-        return True
+        return self._over
 
     def _result(self) -> int:
         if self._failure is not None:
