@@ -429,6 +429,32 @@ def test_tasks_that_are_not_in_the_block_are_not_in_the_dry_run(backend: str) ->
     assert 5 == len(plan.commands)
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_task_that_outlives_the_block_is_planned_to_its_end(backend: str) -> None:
+    """A task that outlives the dry run is planned to its end, or its `with` would really delete a machine of that name."""
+    fake = FakeSmolvm()
+    client = AsyncSmolvm(runner=fake)
+
+    async def live(over: anyio.Event) -> None:
+        async with client.machine("m"):
+            await over.wait()
+
+    async def work() -> Plan:
+        await client.machine("m").create()
+        async with anyio.create_task_group() as tasks:
+            over = anyio.Event()
+            with client.dry_run(echo=False) as plan:
+                tasks.start_soon(live, over)
+                await anyio.wait_all_tasks_blocked()
+            over.set()
+        return plan
+
+    plan = anyio.run(work, backend=backend)
+
+    assert [Create, Start, Delete] == kinds(plan)
+    assert ["m"] == list(fake.machines)
+
+
 def test_a_plan_hides_who_is_in_the_programs_address() -> None:
     """A plan hides the password in a runner's address."""
 

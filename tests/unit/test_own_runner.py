@@ -140,6 +140,7 @@ async def answer() -> Completed:
         (lambda: None, "execute must return a smolkit.Completed, not NoneType"),
         (lambda: b"out", "execute must return a smolkit.Completed, not bytes"),
         (answer, "not coroutine: a runner whose execute is async is a smolkit.AsyncRunner"),
+        (lambda: Completed((), None), "returncode of a smolkit.Completed must be int, not NoneType"),  # type: ignore[arg-type]
         (lambda: Completed((), 0, "out"), "stdout of a smolkit.Completed must be bytes, not str"),  # type: ignore[arg-type]
         (lambda: Completed((), 0, b"", "err"), "stderr of a smolkit.Completed must be bytes, not str"),  # type: ignore[arg-type]
     ],
@@ -184,6 +185,25 @@ def test_what_a_runner_does_by_itself_is_not_replaced(name: str) -> None:
     """A class that overrides a final member is refused when it is defined, since only some calls would use the override."""
     with pytest.raises(TypeError, match=f"Mine.{name} replaces what a runner does by itself: override execute"):
         type("Mine", (Runner,), {name: lambda *_: None})
+
+
+def test_nor_by_a_class_beside_the_runner() -> None:
+    """A class whose mixin overrides a final member is refused, too."""
+
+    class Loud:
+        def attempt(self) -> None:
+            """Return something else than a handle expects."""
+
+    with pytest.raises(TypeError, match=r"Mine\.attempt replaces"):
+        type("Mine", (Loud, WithoutSuper), {})
+    assert type("Mine", (WithoutSuper, Loud), {})
+
+
+def test_how_a_call_ended_is_one_of_a_few_words() -> None:
+    """ended_by must be one of its words, since any other would count as a limit of the output."""
+    runner = Wrong(Completed((), -9, ended_by="killed"))
+    with pytest.raises(ValueError, match=r"ended_by of .* must be one of .*'output limit'.*, not 'killed'"):
+        Smolvm(runner=runner).machine("m").exec(["true"])
 
 
 @pytest.mark.parametrize("name", [name for name in MEMBERS if not is_final(Runner, name)])

@@ -123,6 +123,7 @@ def test_nothing_leaves_the_folder(members: list[tuple[bytes, str, str, bytes]])
         stream += info.tobuf(tarfile.GNU_FORMAT) + content + b"\0" * (-len(content) % 512)
     with tempfile.TemporaryDirectory() as place:
         folder, expected = Path(place, "folder"), ["folder"]
+        # As `download` does it: a refused archive may have made the very symlink that it is refused for.
         try:
             with fresh_directory(str(folder)) as part:
                 archive.Unpacker(part, 100_000, lambda _: None).unpack(io.BytesIO(stream + b"\0" * 1024))

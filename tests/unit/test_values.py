@@ -101,7 +101,7 @@ def test_versions(version: str) -> None:
 @pytest.mark.parametrize("version", ["", "x", "1.2", "v1.2.3"])
 def test_invalid_versions(version: str) -> None:
     """Text that is not a version is a ValueError."""
-    with pytest.raises(ValueError, match="not a version"):
+    with pytest.raises(ValueError, match="version must be like"):
         Dialect.of(version)
 
 
