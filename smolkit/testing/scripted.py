@@ -226,6 +226,6 @@ class FakeRunner(Runner):
 
 
 def command_of(invocation: Invocation) -> Command[Any]:
-    """What was to be done. A test that makes an Invocation by hand gives no command: then its arguments are one."""
+    """The command of a call; of an Invocation that a test made by hand, its arguments as a `Cli`."""
     command: Command[Any] | None = invocation.command
     return command or Cli(None, without_json(invocation.argv))
