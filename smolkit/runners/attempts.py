@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Coroutine
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Generic, NoReturn, TypeVar
 
 from attrs import evolve, frozen
 
 from smolkit.commands.dialect import without_json
 from smolkit.errors import HostLimitError, OutcomeUnknownError, SmolvmError, add_note
-from smolkit.values.results import Completed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import ExitStack
-
-    from smolkit.values.results import Invocation
+from smolkit.values.results import Completed, Invocation
 
 T = TypeVar("T")
 

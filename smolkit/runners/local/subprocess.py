@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
+from smolkit import runners, values
+from smolkit.commands.base import Command
+from smolkit.commands.dialect import Engine
 from smolkit.errors import EngineNotFoundError
 from smolkit.runners.attempts import InterruptedCall
 from smolkit.runners.base import Runner
@@ -17,19 +21,9 @@ from smolkit.runners.local.launcher import Launcher
 from smolkit.runners.local.posix import ChildProcess, reserve
 from smolkit.runners.local.pump import Pump
 from smolkit.values import validate
-from smolkit.values.hidden import hide
+from smolkit.values.hidden import Hidden, hide
+from smolkit.values.results import Completed, Invocation
 from smolkit.values.shown import without_users
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
-
-    from smolkit.commands.base import Command
-    from smolkit.commands.dialect import Engine
-    from smolkit.runners.live import Live
-    from smolkit.values.hidden import Hidden
-    from smolkit.values.observed import Check
-    from smolkit.values.results import Completed, Invocation
 
 _DEFAULT_LIMIT = 256 * 2**20
 
@@ -144,7 +138,7 @@ class SubprocessRunner(Runner):
             return False
         return True
 
-    def look(self) -> list[Check]:
+    def look(self) -> list[values.Check]:
         """Check the engine's program and version, and what this host has for microVMs."""
         from smolkit.runners.local.doctor import host_checks  # late: rarely needed
 
@@ -192,7 +186,7 @@ class SubprocessRunner(Runner):
             finally:
                 call.terminate()  # on every way out the child is ended and reaped; no-op if it has ended by itself
 
-    def open(self, invocation: Invocation, *, stdin: bool) -> Live:
+    def open(self, invocation: Invocation, *, stdin: bool) -> runners.Live:
         """Start a call of the engine as a child process whose output is read as it comes."""
         from smolkit.runners.local.child import LiveChild  # late: few processes are followed live
 
