@@ -58,12 +58,11 @@ class AnyRunner(Host, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name in vars(cls):
-            if any(_is_final(vars(base).get(name)) for base in cls.__mro__[1:]):
-                raise TypeError(
-                    f"{cls.__name__}.{name} replaces what a runner does by itself: override execute, open or another of "
-                    f"the members that help(smolkit.Runner) marks with (override), or choose another name"
-                )
+        for name in _replaced(cls):
+            raise TypeError(
+                f"{cls.__name__}.{name} replaces what a runner does by itself: override execute, open or another of the "
+                f"members that help(smolkit.Runner) marks with (override), or choose another name"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         # Where it is unpickled another engine may be: it is asked again.
@@ -255,6 +254,15 @@ class AnyRunner(Host, ABC):
             values.Check("program", ok=True, detail=engine.path),
             values.Check("version", ok=True, detail=engine.version),
         ]
+
+
+def _replaced(kind: type) -> Iterator[str]:
+    """The final members of its bases that a class, or a mixin before them, has others for."""
+    found: dict[str, object] = {}
+    for base in kind.__mro__:
+        for name, member in vars(base).items():
+            if found.setdefault(name, member) is not member and _is_final(member):
+                yield name
 
 
 def _is_final(member: object) -> bool:
