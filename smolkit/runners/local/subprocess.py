@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
+from smolkit import commands, runners, values
 from smolkit.errors import EngineNotFoundError
 from smolkit.runners.attempts import InterruptedCall
 from smolkit.runners.base import Runner
@@ -19,17 +21,6 @@ from smolkit.runners.local.pump import Pump
 from smolkit.values import validate
 from smolkit.values.hidden import hide
 from smolkit.values.shown import without_users
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
-
-    from smolkit.commands.base import Command
-    from smolkit.commands.dialect import Engine
-    from smolkit.runners.live import Live
-    from smolkit.values.hidden import Hidden
-    from smolkit.values.observed import Check
-    from smolkit.values.results import Completed, Invocation
 
 _DEFAULT_LIMIT = 256 * 2**20
 
@@ -108,13 +99,13 @@ class SubprocessRunner(Runner):
         """The program's path, or its name on the prefix's side."""
         return self._launcher.program.path
 
-    def _probe_engine(self, within: float | None) -> Engine:
+    def _probe_engine(self, within: float | None) -> commands.Engine:
         engine = super()._probe_engine(within)
         if self._launcher.has_state_dir:
             engine.dialect.require("state_dir")
         return engine
 
-    def given(self) -> dict[str, Hidden]:
+    def given(self) -> dict[str, values.Hidden]:
         """As in Runner."""
         return self._launcher.given()
 
@@ -144,23 +135,23 @@ class SubprocessRunner(Runner):
             return False
         return True
 
-    def look(self) -> list[Check]:
+    def look(self) -> list[values.Check]:
         """Check the engine's program and version, and what this host has for microVMs."""
         from smolkit.runners.local.doctor import host_checks  # late: rarely needed
 
         return [*super().look(), *([] if self._launcher.prefix else host_checks(self._launcher.environment()))]
 
-    def execute(self, invocation: Invocation) -> Completed:
+    def execute(self, invocation: values.Invocation) -> values.Completed:
         """Run one call of the engine as a child process until it has exited, timed out or written too much."""
         began = self.clock()
 
-        def in_turn() -> Completed:
+        def in_turn() -> values.Completed:
             # A caller's own timeout includes the wait for a place; smolkit's bounds are for the engine alone.
             return self._execute_with_reserve(invocation, self.clock() if invocation.patience is None else began)
 
         return self._processes.during(in_turn, invocation.patience)
 
-    def _execute_with_reserve(self, invocation: Invocation, since: float) -> Completed:
+    def _execute_with_reserve(self, invocation: values.Invocation, since: float) -> values.Completed:
         """As `_execute_once`; a call that must come to its end may use the descriptors that are kept for it."""
         if not invocation.finish:
             return self._execute_once(invocation, since)
@@ -173,7 +164,7 @@ class SubprocessRunner(Runner):
         with reserve.lent():
             return self._execute_once(invocation, since)
 
-    def _execute_once(self, invocation: Invocation, since: float) -> Completed:
+    def _execute_once(self, invocation: values.Invocation, since: float) -> values.Completed:
         """One child process, with `execute`'s part of the interrupt protocol (`smolkit.flows.steps`)."""
         call = CapturedCall(self._launcher, invocation, since, self.output_limit, self.clock)
         before = struck()
@@ -192,7 +183,7 @@ class SubprocessRunner(Runner):
             finally:
                 call.terminate()  # on every way out the child is ended and reaped; no-op if it has ended by itself
 
-    def open(self, invocation: Invocation, *, stdin: bool) -> Live:
+    def open(self, invocation: values.Invocation, *, stdin: bool) -> runners.Live:
         """Start a call of the engine as a child process whose output is read as it comes."""
         from smolkit.runners.local.child import LiveChild  # late: few processes are followed live
 
@@ -205,7 +196,7 @@ class SubprocessRunner(Runner):
         require()
         self._is_watched = True
 
-    def watching(self, command: Command[Any]) -> AbstractContextManager[None]:
+    def watching(self, command: commands.Command[Any]) -> AbstractContextManager[None]:
         """As in Runner."""
         if not self._is_watched:
             return nullcontext()
@@ -216,7 +207,7 @@ class SubprocessRunner(Runner):
             self.host, lambda: describe(self.here().me, self.engine, launcher.prefix, launcher.environment()), command
         )
 
-    def interact(self, invocation: Invocation) -> Completed:
+    def interact(self, invocation: values.Invocation) -> values.Completed:
         """Run the engine in the foreground of this program's terminal. Its stderr, which is its own, is captured."""
         child, started = ChildProcess(), self.clock()
         child.open_stderr()
