@@ -267,7 +267,7 @@ def verbs(name: str) -> list[Command[Any]]:
     """Yield each of these subcommands, bare and with each of its options."""
     found: list[Command[Any]] = []
     for kind in VERBS:
-        named = None if issubclass(kind, Run) or kind in _NAMELESS or not kind.WORDS.startswith("machine") else name
+        named = None if issubclass(kind, Run) or kind in _NAMELESS or not kind.VERB.startswith("machine") else name
         base, operands = _ALWAYS.get(kind, {}), _OPERANDS.get(kind, ())
         command = ["true"] if issubclass(kind, Run) else []
         given: list[dict[str, Any]] = [base]

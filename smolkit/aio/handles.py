@@ -78,6 +78,7 @@ class AsyncProcess(Twin[Process[T]]):
         await (drive_exit(self._sync.__exit__, *error) if error[0] else drive(partial(self._sync.__exit__, *error), None))
 
     async def __aiter__(self) -> AsyncIterator[tuple[str, T]]:
+        # One call for each piece: between two of them the caller's own code runs, in its task, where it may await.
         pieces = iter(self._sync)
         while (piece := await in_loop(next, pieces, None)) is not None:
             yield piece
@@ -134,6 +135,7 @@ class AsyncSpawned(Twin[Spawned]):
     kill = awaited(Spawned.kill)
 
 
+# Functions, as the class is not there yet when its own methods are made.
 def _twin(machine: Any) -> AsyncMachine:
     return AsyncMachine(machine)
 

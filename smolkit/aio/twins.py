@@ -36,34 +36,34 @@ def awaited(method: Callable[Concatenate[S_co, P], T]) -> Callable[Concatenate[T
     """Make the async side of a method that may reach the engine: a coroutine function."""
 
     @wraps(method)
-    async def call(self: Twin[S_co], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def awaited_method(self: Twin[S_co], /, *args: P.args, **kwargs: P.kwargs) -> T:
         # First of all: a traceback may show the locals of this frame, and some arguments are secrets.
         args, kwargs = hide_arguments(args), hide_options(kwargs)
         return await in_loop(method, self._sync, *args, **kwargs)
 
-    return call
+    return awaited_method
 
 
 def direct(method: Callable[Concatenate[S_co, P], T]) -> Callable[Concatenate[Twin[S_co], P], T]:
     """Make the async side of a method that never reaches the engine: a plain function."""
 
     @wraps(method)
-    def call(self: Twin[S_co], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def direct_method(self: Twin[S_co], /, *args: P.args, **kwargs: P.kwargs) -> T:
         args, kwargs = hide_arguments(args), hide_options(kwargs)
         return method(self._sync, *args, **kwargs)
 
-    return call
+    return direct_method
 
 
 def giving(twin: Callable[[T], A], method: Callable[P, T]) -> Callable[P, A]:
     """Make a method return the twin of what it returns. It still takes the sync object: see `awaited` and `direct`."""
 
     @wraps(_annotated(method, twin))
-    def call(*args: P.args, **kwargs: P.kwargs) -> A:
+    def method_with_twin(*args: P.args, **kwargs: P.kwargs) -> A:
         args, kwargs = hide_arguments(args), hide_options(kwargs)
         return twin(method(*args, **kwargs))
 
-    return call
+    return method_with_twin
 
 
 def _annotated(method: Callable[P, T], twin: Callable[[T], A]) -> Callable[P, T]:

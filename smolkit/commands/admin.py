@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from attrs import frozen
@@ -25,7 +25,7 @@ class Update(SilentVerb):
     If it fails, nothing is changed.
     """
 
-    WORDS: ClassVar[str] = "machine update"
+    VERB: ClassVar[str] = "machine update"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.UPDATE
     NEEDS: ClassVar[str] = "something to change, for example cpus=2"
     FINISH: ClassVar[bool] = True
@@ -35,7 +35,7 @@ class Update(SilentVerb):
 class Resize(SilentVerb):
     """`machine resize`: grows the CPUs and memory of a running machine now, and its disks at the next start."""
 
-    WORDS: ClassVar[str] = "machine resize"
+    VERB: ClassVar[str] = "machine resize"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.RESIZE
     NEEDS: ClassVar[str] = "something to change: cpus, memory, storage or overlay"
     FINISH: ClassVar[bool] = True
@@ -45,7 +45,7 @@ class Resize(SilentVerb):
 class Pause(SilentVerb):
     """`machine pause`: saves the machine's memory to disk and ends its process."""
 
-    WORDS: ClassVar[str] = "machine pause"
+    VERB: ClassVar[str] = "machine pause"
     BOUND: ClassVar[float | None] = LONG
     FINISH: ClassVar[bool] = True
 
@@ -54,7 +54,7 @@ class Pause(SilentVerb):
 class Resume(SilentVerb):
     """`machine resume`: continues a paused machine, with its memory."""
 
-    WORDS: ClassVar[str] = "machine resume"
+    VERB: ClassVar[str] = "machine resume"
     BOUND: ClassVar[float | None] = LONG
     BOOTS: ClassVar[bool] = True
     FINISH: ClassVar[bool] = True
@@ -67,24 +67,29 @@ class Branch(SilentVerb):
     `operands` is the source. `name` is the new machine, or None for several or for a name of the engine's choice.
     """
 
-    WORDS: ClassVar[str] = "machine branch"
+    VERB: ClassVar[str] = "machine branch"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.BRANCH
     BOUND: ClassVar[float | None] = LONG
     BOOTS: ClassVar[bool] = True
     FINISH: ClassVar[bool] = True
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
+        verb = self.VERB if dialect.supports(self.VERB) else "machine fork"
+        flags: list[str] = []
+        if dialect.supports(f"{verb} --secret-env"):  # else the child has only the secrets on the source's record
+            flags += secret_args.arguments(verb, self._inherited(), dialect, secret_args.MACHINES)
+        flags += options.argv(verb, self.OPTIONS, self.chosen, dialect)
+        flags += options.variables(self.env)
+        return dialect.argv(verb, *flags, *self._family(dialect))
+
+    def _family(self, dialect: Dialect) -> Iterator[str]:
+        """The source and the child."""
         (source,) = self.operands
-        verb = "branch" if dialect.supports(self.WORDS) else "fork"
-        words: list[str] = []
-        if dialect.supports(f"machine {verb} --secret-env"):  # else the child has only the secrets on the source's record
-            words += secret_args.arguments(f"machine {verb}", self._inherited(), dialect, secret_args.MACHINES)
-        words += options.argv(f"machine {verb}", self.OPTIONS, self.chosen, dialect)
-        words += options.variables(self.env)
-        child = () if self.name is None else ("--name", self.name)
-        if dialect.classic:
-            return dialect.argv(f"machine {verb}", *words, source, *child[1:])
-        return dialect.argv(f"machine {verb}", *words, "--from" if verb == "branch" else "--golden", source, *child)
+        if not dialect.classic:
+            yield "--from" if dialect.supports(self.VERB) else "--golden"
+        yield source
+        if self.name is not None:
+            yield from (self.name,) if dialect.classic else ("--name", self.name)
 
     def _inherited(self) -> secret_args.Secrets:
         """The source's secrets, without those that the child overrides: the engine accepts each name once."""
@@ -96,7 +101,7 @@ class Branch(SilentVerb):
 class BranchRelease(SilentVerb):
     """`machine branch-release`: lets a child that was branched with hold=True run, with these variables."""
 
-    WORDS: ClassVar[str] = "machine branch-release"
+    VERB: ClassVar[str] = "machine branch-release"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.RELEASE
     BOUND: ClassVar[float | None] = LONG
     FINISH: ClassVar[bool] = True
@@ -106,7 +111,7 @@ class BranchRelease(SilentVerb):
 class Checkpoint(SilentVerb):
     """`machine checkpoint`: saves a running machine, memory and disks, to a file (with a store: to a directory)."""
 
-    WORDS: ClassVar[str] = "machine checkpoint"
+    VERB: ClassVar[str] = "machine checkpoint"
     OPTIONS: ClassVar[Mapping[str, Option]] = {**option_tables.CHECKPOINT, "output": Option("--output", options.path)}
     BOUND: ClassVar[float | None] = None
 
@@ -115,7 +120,7 @@ class Checkpoint(SilentVerb):
 class CheckpointLog(TextVerb):
     """`machine checkpoint-log`: lists the content of a checkpoint or a store, as text."""
 
-    WORDS: ClassVar[str] = "machine checkpoint-log"
+    VERB: ClassVar[str] = "machine checkpoint-log"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.CHECKPOINT_LOG
     NEEDS: ClassVar[str] = "a checkpoint or a store"
 
@@ -124,7 +129,7 @@ class CheckpointLog(TextVerb):
 class CheckpointPrune(TextVerb):
     """`machine checkpoint-prune`: removes from a store what no checkpoint needs. The answer is text."""
 
-    WORDS: ClassVar[str] = "machine checkpoint-prune"
+    VERB: ClassVar[str] = "machine checkpoint-prune"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.CHECKPOINT_PRUNE
     BOUND: ClassVar[float | None] = LONG
 
@@ -133,7 +138,7 @@ class CheckpointPrune(TextVerb):
 class CheckpointWarm(SilentVerb):
     """`machine checkpoint-warm`: prepares a checkpoint, so that the next machine from it starts sooner."""
 
-    WORDS: ClassVar[str] = "machine checkpoint-warm"
+    VERB: ClassVar[str] = "machine checkpoint-warm"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.CHECKPOINT_WARM
     BOUND: ClassVar[float | None] = LONG
 
@@ -142,7 +147,7 @@ class CheckpointWarm(SilentVerb):
 class MountAdd(SilentVerb):
     """`machine mount add`: mounts a host directory in a running machine."""
 
-    WORDS: ClassVar[str] = "machine mount add"
+    VERB: ClassVar[str] = "machine mount add"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"volume": Option("--volume", options.text)}
 
 
@@ -150,7 +155,7 @@ class MountAdd(SilentVerb):
 class MountRemove(SilentVerb):
     """`machine mount remove`: removes such a mount."""
 
-    WORDS: ClassVar[str] = "machine mount remove"
+    VERB: ClassVar[str] = "machine mount remove"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"target": Option("--target", options.guest_path)}
 
 
@@ -158,7 +163,7 @@ class MountRemove(SilentVerb):
 class MountLs(Verb[tuple[Any, ...]]):
     """`machine mount ls --json`: the records of these mounts, unchanged."""
 
-    WORDS: ClassVar[str] = "machine mount ls"
+    VERB: ClassVar[str] = "machine mount ls"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "list"
 
@@ -170,7 +175,7 @@ class MountLs(Verb[tuple[Any, ...]]):
 class Sync(SilentVerb):
     """`machine sync`: copies what a machine wrote to its staged volumes to the host."""
 
-    WORDS: ClassVar[str] = "machine sync"
+    VERB: ClassVar[str] = "machine sync"
     BOUND: ClassVar[float | None] = LONG
 
 
@@ -178,7 +183,7 @@ class Sync(SilentVerb):
 class StatsOf(Verb[Stats]):
     """`machine stats --json`: CPU and memory of a machine."""
 
-    WORDS: ClassVar[str] = "machine stats"
+    VERB: ClassVar[str] = "machine stats"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "object"
 
@@ -190,7 +195,7 @@ class StatsOf(Verb[Stats]):
 class Logs(FollowedVerb[bytes]):
     """`machine logs`: the output of a machine's workload."""
 
-    WORDS: ClassVar[str] = "machine logs"
+    VERB: ClassVar[str] = "machine logs"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"tail": Option("--tail", integer(0)), "follow": Option("--follow", switch)}
 
     def answer(self, completed: values.Completed) -> bytes:
@@ -201,7 +206,7 @@ class Logs(FollowedVerb[bytes]):
 class EgressEvents(Verb[tuple[EgressEvent, ...]]):
     """`machine egress-events --json`: a machine's egress events, oldest first; none if the machine is missing (1.32.2)."""
 
-    WORDS: ClassVar[str] = "machine egress-events"
+    VERB: ClassVar[str] = "machine egress-events"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "list"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"limit": Option("--limit", integer(1))}
@@ -214,7 +219,7 @@ class EgressEvents(Verb[tuple[EgressEvent, ...]]):
 class Monitor(FollowedVerb[None]):
     """`machine monitor`: watches a machine and restarts it, without a time limit."""
 
-    WORDS: ClassVar[str] = "machine monitor"
+    VERB: ClassVar[str] = "machine monitor"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.MONITOR
 
     def answer(self, completed: values.Completed) -> None:
@@ -225,7 +230,7 @@ class Monitor(FollowedVerb[None]):
 class Images(Verb[dict[str, Any]]):
     """`machine images --json`: the images in a machine. A stopped machine is booted for it, and stopped again."""
 
-    WORDS: ClassVar[str] = "machine images"
+    VERB: ClassVar[str] = "machine images"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "object"
     BOUND: ClassVar[float | None] = LONG
@@ -238,7 +243,7 @@ class Images(Verb[dict[str, Any]]):
 class Prune(TextVerb):
     """`machine prune`: removes image layers that nothing needs. A stopped machine is booted for it, and stopped again."""
 
-    WORDS: ClassVar[str] = "machine prune"
+    VERB: ClassVar[str] = "machine prune"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.PRUNE
     BOUND: ClassVar[float | None] = LONG
 
@@ -247,35 +252,35 @@ class Prune(TextVerb):
 class NetworkTest(TextVerb):
     """`machine network-test`: tests whether the machine can reach a URL. The answer is text."""
 
-    WORDS: ClassVar[str] = "machine network-test"
+    VERB: ClassVar[str] = "machine network-test"
 
 
 @frozen
 class ConfigShow(TextVerb):
     """`config show`: the configuration, as text."""
 
-    WORDS: ClassVar[str] = "config show"
+    VERB: ClassVar[str] = "config show"
 
 
 @frozen
 class RegistriesPath(TextVerb):
     """`config registries path`: the path of the registries file."""
 
-    WORDS: ClassVar[str] = "config registries path"
+    VERB: ClassVar[str] = "config registries path"
 
 
 @frozen
 class RegistriesShow(TextVerb):
     """`config registries show`: the registries, as text."""
 
-    WORDS: ClassVar[str] = "config registries show"
+    VERB: ClassVar[str] = "config registries show"
 
 
 @frozen
 class RegistriesInit(SilentVerb):
     """`config registries init`: writes a registries file to start from."""
 
-    WORDS: ClassVar[str] = "config registries init"
+    VERB: ClassVar[str] = "config registries init"
 
 
 @frozen
@@ -285,7 +290,7 @@ class Cli(Verb["values.Completed"]):
     BOUND: ClassVar[float | None] = None
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        return dialect.words(*self.operands)
+        return dialect.raw_argv(*self.operands)
 
     def answer(self, completed: values.Completed) -> values.Completed:
         return completed

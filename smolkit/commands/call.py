@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable  # noqa: F401  (of `redact`'s annotation, which is that of __init__'s argv)
 from typing import Any, final
 
 from attrs import field, frozen
@@ -10,6 +9,10 @@ from attrs import field, frozen
 from smolkit.commands.base import Command
 from smolkit.commands.dialect import verb_of
 from smolkit.values.shown import redact
+
+
+def _redacted(argv: tuple[str, ...]) -> tuple[str, ...]:
+    return redact(argv)
 
 
 @final
@@ -26,7 +29,7 @@ class Call:
     """
 
     command: Command[Any]
-    argv: tuple[str, ...] = field(converter=redact)
+    argv: tuple[str, ...] = field(converter=_redacted)
     duration: float
     returncode: int | None = None
     error: BaseException | None = field(default=None, eq=False)

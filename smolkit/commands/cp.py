@@ -50,12 +50,12 @@ class Cp(Silent):
     gid: int | None = field(default=None, converter=_gid, kw_only=True)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        words: list[str] = []
+        flags: list[str] = []
         for flag, value in (("--mode", self.mode), ("--uid", self.uid), ("--gid", self.gid)):
             if value is not None:
-                words += (flag, str(value))
+                flags += (flag, str(value))
         sides = (f"./{side}" if side.startswith("-") else side for side in (self.source, self.target))
-        return dialect.argv("machine cp", *words, *sides)
+        return dialect.argv("machine cp", *flags, *sides)
 
     def failure(self, completed: values.Completed) -> SmolvmError | None:
         """As for any command; an error about the guest's file gets its path."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from attrs import field, frozen
@@ -16,6 +16,7 @@ from smolkit.errors import PolicyNotRecordedError, UnsupportedByEngineError
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide_options
 
+_NOT_IN_THE_TABLE = frozenset({"env", "command", "secrets"})
 # These add CIDRs of their own: hosts their addresses, images their registry's, a Smolfile or a pack its own lists.
 _BRING_MORE = frozenset({"allow_hosts", "allow_host_patterns", "image", "smolfile", "from_path"})
 
@@ -44,18 +45,10 @@ class MachineSpec:
             TypeError, ValueError: an option is unknown, or its value is invalid.
         """
         given = hide_options(given)
-        validate.known("a machine", given, {*option_tables.CREATE, "env", "command", "secrets"})
-        rest = {name: value for name, value in given.items() if name not in {"env", "command", "secrets"}}
-        chosen = dict(options.choose("a machine", option_tables.CREATE, rest))
-        if any(option_tables.CREATE[name].policy for name in chosen):
-            if given.get("net") is False:
-                raise ValueError("net=False and a network policy must not be given together: leave one of them out")
-            chosen["net"] = (None,)  # without it some engines record neither a network nor the policy
-        if "image" in chosen and "from_path" in chosen:
-            raise ValueError("image and from_path must not be given together: a machine comes from one of them")
+        validate.known("a machine", given, {*option_tables.CREATE, *_NOT_IN_THE_TABLE})
         command = given.get("command")
         return cls(
-            tuple((name, chosen[name]) for name in option_tables.CREATE if name in chosen),
+            _choose(given),
             validate.hidden_pairs("env", given.get("env")),
             () if command is None else validate.words("command", command),
             validate.secrets("secrets", given.get("secrets")),
@@ -64,7 +57,7 @@ class MachineSpec:
     @property
     def has_policy(self) -> bool:
         """True if it restricts the network."""
-        return any(option_tables.CREATE[name].policy for name, _ in self.chosen)
+        return _has_policy(name for name, _ in self.chosen)
 
     @property
     def ports(self) -> tuple[tuple[int, int], ...]:
@@ -103,6 +96,22 @@ class MachineSpec:
             yield f"allow_cidrs with {', '.join(sorted(extra))} besides"
 
 
+def _choose(given: Mapping[str, Any]) -> options.Chosen:
+    rest = {name: value for name, value in given.items() if name not in _NOT_IN_THE_TABLE}
+    chosen = dict(options.choose("a machine", option_tables.CREATE, rest))
+    if "image" in chosen and "from_path" in chosen:
+        raise ValueError("image and from_path must not be given together: a machine comes from one of them")
+    if _has_policy(chosen):
+        if given.get("net") is False:
+            raise ValueError("net=False and a network policy must not be given together: leave one of them out")
+        chosen["net"] = (None,)  # without it some engines record neither a network nor the policy
+    return tuple((name, chosen[name]) for name in option_tables.CREATE if name in chosen)
+
+
+def _has_policy(names: Iterable[str]) -> bool:
+    return any(option_tables.CREATE[name].policy for name in names)
+
+
 def missing_from(asked: Mapping[str, tuple[object, ...]], info: values.MachineInfo) -> str:
     """The entries of these allow lists that are not on record, as text; "" for none."""
     wrong = []
@@ -130,18 +139,20 @@ class Create(Silent):
     marks: tuple[tuple[str, str], ...] = field(default=(), eq=False, repr=False, kw_only=True)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        chosen = dict(self.spec.chosen)
-        if "from_path" in chosen and "smolfile" in chosen and not dialect.classic:
+        self._check(dialect)
+        flags = [*options.argv("machine create", option_tables.CREATE, self.spec.chosen, dialect)]
+        flags += options.variables(self.spec.env)
+        flags += secret_args.arguments("machine create", self.spec.secrets, dialect, secret_args.MACHINES)
+        if dialect.supports("machine create --label"):
+            flags += (word for key, mark in self.marks for word in ("--label", f"{key}={mark}"))
+        tail = ("--", *self.spec.command) if self.spec.command else ()
+        return dialect.argv("machine create", *flags, *dialect.name("create", self.name), *tail)
+
+    def _check(self, dialect: Dialect) -> None:
+        """Raise if this version lacks something that is no flag."""
+        if {"from_path", "smolfile"} <= dict(self.spec.chosen).keys() and not dialect.classic:
             raise UnsupportedByEngineError("machine create with --from and --smolfile", "1.0.1 or older", str(dialect))
         if self.spec.has_policy:
             dialect.require("allow lists in ls")  # a policy that cannot be read back cannot be trusted
         if self.spec.command:
             dialect.require("machine create COMMAND")
-        words = [*options.argv("machine create", option_tables.CREATE, self.spec.chosen, dialect)]
-        words += options.variables(self.spec.env)
-        words += secret_args.arguments("machine create", self.spec.secrets, dialect, secret_args.MACHINES)
-        if dialect.supports("machine create --label"):
-            for key, mark in self.marks:
-                words += ("--label", f"{key}={mark}")
-        tail = ("--", *self.spec.command) if self.spec.command else ()
-        return dialect.argv("machine create", *words, *dialect.name("create", self.name), *tail)

@@ -37,8 +37,8 @@ def asks_json(argv: tuple[str, ...]) -> bool:
 
 def verb_of(argv: tuple[str, ...]) -> str:
     """The verb of an argv: `machine exec`."""
-    words = without_json(argv)
-    return " ".join(words[: 2 if words[:1] in {("machine",), ("pack",), ("config",)} else 1])
+    arguments = without_json(argv)
+    return " ".join(arguments[: 2 if arguments[:1] in {("machine",), ("pack",), ("config",)} else 1])
 
 
 def _dotted(version: _Version) -> str:
@@ -72,7 +72,7 @@ class Dialect:
         """
         found = re.match(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(?![0-9])", version)
         if not found:
-            raise ValueError(f"not a version of smolvm: {version!r}")
+            raise ValueError(f"version must be like '1.32.2', not {version!r}")
         numbers = (int(found[1]), int(found[2]), int(found[3]))
         if numbers < MINIMUM:
             raise UnsupportedByEngineError("smolkit", _dotted(MINIMUM), version)
@@ -126,11 +126,11 @@ class Dialect:
         for argument in takewhile("--".__ne__, arguments):
             if argument.startswith("-"):
                 self.require(f"{verb} {argument.partition('=')[0]}")
-        return self.words(*verb.split(), *arguments)
+        return self.raw_argv(*verb.split(), *arguments)
 
-    def words(self, *words: str) -> tuple[str, ...]:
+    def raw_argv(self, *arguments: str) -> tuple[str, ...]:
         """These arguments, unchecked, after the request for failures as JSON if this version supports it."""
-        return (*JSON_ERRORS, *words) if self.supports(JSON_ERRORS[0]) else words
+        return (*JSON_ERRORS, *arguments) if self.supports(JSON_ERRORS[0]) else arguments
 
     def name(self, verb: str, name: str) -> tuple[str, ...]:
         """The arguments that name the machine `machine VERB` is about."""

@@ -76,15 +76,15 @@ class ExecCommand(GuestCommand[T_co]):
         """The flags for how the engine connects the program's streams."""
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        words = [*dialect.name("exec", self.name), *self.mode(dialect), *options.variables(self.env)]
-        words += secret_args.all_arguments("machine exec", self.machine_secrets, self.secrets, dialect)
+        flags = [*dialect.name("exec", self.name), *self.mode(dialect), *options.variables(self.env)]
+        flags += secret_args.all_arguments("machine exec", self.machine_secrets, self.secrets, dialect)
         if self.workdir is not None:
-            words += ("-w", self.workdir)
+            flags += ("-w", self.workdir)
         if self.user is not None:
-            words += option("--user", self.user)
+            flags += option("--user", self.user)
         if self.timeout is not None:
-            words += ("--timeout", duration(self.timeout))
-        return dialect.argv("machine exec", *words, "--", *self.command)
+            flags += ("--timeout", duration(self.timeout))
+        return dialect.argv("machine exec", *flags, "--", *self.command)
 
     def invocation(self, dialect: Dialect) -> Invocation:
         # All of the machine's secrets: the engine resolves what is on record, even if the command has its own of that name.

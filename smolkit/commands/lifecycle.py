@@ -46,8 +46,8 @@ class Start(Silent):
         return self.timeout
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        words = options.argv("machine start", option_tables.START, self.chosen, dialect)
-        return dialect.argv("machine start", *words, *dialect.name("start", self.name))
+        flags = options.argv("machine start", option_tables.START, self.chosen, dialect)
+        return dialect.argv("machine start", *flags, *dialect.name("start", self.name))
 
     def invocation(self, dialect: Dialect) -> values.Invocation:
         return evolve(super().invocation(dialect), env=carried(self.machine_secrets))
@@ -72,10 +72,10 @@ class Stop(Silent):
         return QUICK + (self.timeout or 0)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        words: tuple[str, ...] = ()
+        flags: tuple[str, ...] = ()
         if self.timeout is not None:
-            words = ("--timeout", str(self.timeout))
-        return dialect.argv("machine stop", *words, *dialect.name("stop", self.name))
+            flags = ("--timeout", str(self.timeout))
+        return dialect.argv("machine stop", *flags, *dialect.name("stop", self.name))
 
 
 @frozen
@@ -93,8 +93,8 @@ class Delete(Silent):
     cascade: bool = False
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        words = ("-f", "--cascade") if self.cascade else ("-f",)
-        return dialect.argv("machine delete", *words, *dialect.name("delete", self.name))
+        flags = ("-f", "--cascade") if self.cascade else ("-f",)
+        return dialect.argv("machine delete", *flags, *dialect.name("delete", self.name))
 
 
 @frozen

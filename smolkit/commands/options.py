@@ -125,27 +125,27 @@ def choose(what: str, table: Mapping[str, Option], given: Mapping[str, Any]) -> 
 
 def argv(verb: str, table: Mapping[str, Option], chosen: Chosen, dialect: Dialect) -> tuple[str, ...]:
     """The chosen options as arguments of `smolvm VERB`, each flag by the name that this version has for it."""
-    words: list[str] = []
+    arguments: list[str] = []
     for name, values in chosen:
         flag = table[name].flag
         if table[name].older and not dialect.supports(f"{verb} {flag}"):
             flag = table[name].older
         for value in values:
-            words += (flag,) if value is None else option(flag, _word(value))
+            arguments += (flag,) if value is None else option(flag, _word(value))
             for later in _LATER_VALUES:
                 if isinstance(value, str) and later[0] == flag and re.search(later[1], value):
                     dialect.require(later[2])
-    return tuple(words)
+    return tuple(arguments)
 
 
 def _word(value: str | Hidden) -> str:
     return Word(value.reveal()) if isinstance(value, Hidden) else value
 
 
-def port_pairs(words: str) -> Iterator[tuple[int, int]]:
+def port_pairs(text: str) -> Iterator[tuple[int, int]]:
     """The pairs (host, guest) that a `--port` value publishes over TCP; none for UDP."""
-    found = re.fullmatch(PORTS, words)
-    if found and not words.endswith("/udp"):
+    found = re.fullmatch(PORTS, text)
+    if found and not text.endswith("/udp"):
         host, last, guest = int(found[1]), int(found[2] or found[1]), int(found[3] or found[1])
         yield from zip(range(host, last + 1), range(guest, guest + last - host + 1), strict=True)
 

@@ -49,15 +49,15 @@ class PackCreate(Silent):
         return cls(validate.path("output", output), chosen)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        words: Sequence[str] = options.argv("pack create", option_tables.PACK, self.chosen, dialect)
-        return dialect.argv("pack create", *words, *option("-o", self.output))
+        flags: Sequence[str] = options.argv("pack create", option_tables.PACK, self.chosen, dialect)
+        return dialect.argv("pack create", *flags, *option("-o", self.output))
 
 
 @frozen
 class PackPush(SilentVerb):
     """`pack push`: pushes a pack to a registry."""
 
-    WORDS: ClassVar[str] = "pack push"
+    VERB: ClassVar[str] = "pack push"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"file": Option("--file", options.path)}
     BOUND: ClassVar[float | None] = None
 
@@ -66,7 +66,7 @@ class PackPush(SilentVerb):
 class PackPull(SilentVerb):
     """`pack pull`: pulls a pack from a registry."""
 
-    WORDS: ClassVar[str] = "pack pull"
+    VERB: ClassVar[str] = "pack pull"
     OPTIONS: ClassVar[Mapping[str, Option]] = {"output": Option("--output", options.path)}
     BOUND: ClassVar[float | None] = None
 
@@ -75,7 +75,7 @@ class PackPull(SilentVerb):
 class PackInspect(Verb[dict[str, Any]]):
     """`pack inspect --json`: the manifest of a pack in a registry."""
 
-    WORDS: ClassVar[str] = "pack inspect"
+    VERB: ClassVar[str] = "pack inspect"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "object"
 
@@ -87,7 +87,7 @@ class PackInspect(Verb[dict[str, Any]]):
 class PackList(Verb[tuple[Any, ...]]):
     """`pack list --json`: the records of the packs that the engine has unpacked, unchanged."""
 
-    WORDS: ClassVar[str] = "pack list"
+    VERB: ClassVar[str] = "pack list"
     FIXED: ClassVar[tuple[str, ...]] = ("--json",)
     JSON: ClassVar[str] = "list"
 
@@ -99,7 +99,7 @@ class PackList(Verb[tuple[Any, ...]]):
 class PackPrune(TextVerb):
     """`pack prune`: removes unpacked packs that nothing needs. The answer is text."""
 
-    WORDS: ClassVar[str] = "pack prune"
+    VERB: ClassVar[str] = "pack prune"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.PACK_PRUNE
 
 
@@ -107,6 +107,6 @@ class PackPrune(TextVerb):
 class PackInfo(TextVerb):
     """`pack run --info`: the manifest of a pack file, as text."""
 
-    WORDS: ClassVar[str] = "pack run"
+    VERB: ClassVar[str] = "pack run"
     FIXED: ClassVar[tuple[str, ...]] = ("--info",)
     OPTIONS: ClassVar[Mapping[str, Option]] = {"sidecar": Option("--sidecar", options.path)}

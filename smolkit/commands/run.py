@@ -34,7 +34,7 @@ class Run(Verb[tuple[str, values.ExecResult]], GuestCommand[tuple[str, values.Ex
         input: Bytes for the command's stdin, which is otherwise /dev/null.
     """
 
-    WORDS: ClassVar[str] = "machine run"
+    VERB: ClassVar[str] = "machine run"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.RUN
     SECRETS: ClassVar[str] = secret_args.OWN
     BOOTS: ClassVar[bool] = True
@@ -109,7 +109,7 @@ class Run(Verb[tuple[str, values.ExecResult]], GuestCommand[tuple[str, values.Ex
 class RunDetached(SilentVerb):
     """`machine run --detach`: creates and starts a machine, with a command as its workload, and leaves it running."""
 
-    WORDS: ClassVar[str] = "machine run"
+    VERB: ClassVar[str] = "machine run"
     FIXED: ClassVar[tuple[str, ...]] = ("--detach",)
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.RUN
     SECRETS: ClassVar[str] = secret_args.MACHINES
@@ -139,7 +139,7 @@ class RunTerminal(Run):
 class PackRun(Run):
     """`pack run`: runs a command in an ephemeral machine from a pack file."""
 
-    WORDS: ClassVar[str] = "pack run"
+    VERB: ClassVar[str] = "pack run"
     OPTIONS: ClassVar[Mapping[str, Option]] = option_tables.PACK_RUN
     SECRETS: ClassVar[str] = ""
 

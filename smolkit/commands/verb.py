@@ -26,10 +26,10 @@ def _name(value: str | None) -> str | None:
 
 @frozen
 class Verb(Command[T_co]):
-    """A subcommand with an option table. A new one sets `WORDS`, and has its row in `smolkit.commands.versions`.
+    """A subcommand with an option table. A new one sets `VERB`, and has its row in `smolkit.commands.versions`.
 
     Attributes:
-        WORDS: The verb, for example `machine update`.
+        VERB: The verb, for example `machine update`.
         FIXED: Arguments that it always has.
         OPTIONS: Its options, by their Python names.
         JSON: The kind of its answer: "list", "object", or "" if it is not JSON.
@@ -44,7 +44,7 @@ class Verb(Command[T_co]):
         machine_secrets: The machine's own secrets. The engine resolves them when it boots a machine, and for health checks.
     """
 
-    WORDS: ClassVar[str] = ""
+    VERB: ClassVar[str] = ""
     FIXED: ClassVar[tuple[str, ...]] = ()
     OPTIONS: ClassVar[Mapping[str, options.Option]] = {}
     JSON: ClassVar[str] = ""
@@ -76,24 +76,24 @@ class Verb(Command[T_co]):
         given = dict(hide_options(given or {}))
         env = validate.hidden_pairs("env", given.pop("env", None))
         secrets = validate.secrets("secrets", given.pop("secrets", None)) if cls.SECRETS else ()
-        chosen = options.choose(f"`smolvm {cls.WORDS}`", cls.OPTIONS, given)
+        chosen = options.choose(f"`smolvm {cls.VERB}`", cls.OPTIONS, given)
         words = validate.words("command", command) if command else ()
         if cls.NEEDS and not (chosen or env or operands):
-            raise ValueError(f"`smolvm {cls.WORDS}` must be given {cls.NEEDS}")
+            raise ValueError(f"`smolvm {cls.VERB}` must be given {cls.NEEDS}")
         return cls(name, tuple(operands), chosen=chosen, env=env, secrets=secrets, command=words)
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
-        words = [*self.FIXED, *options.argv(self.WORDS, self.OPTIONS, self.chosen, dialect)]
-        words += self._further(dialect)
+        arguments = [*self.FIXED, *options.argv(self.VERB, self.OPTIONS, self.chosen, dialect)]
+        arguments += self._further(dialect)
         if self.name is not None:
-            words += dialect.name(self.WORDS.removeprefix("machine "), self.name)
+            arguments += dialect.name(self.VERB.removeprefix("machine "), self.name)
         tail = ("--", *self.command) if self.command else ()
-        return dialect.argv(self.WORDS, *words, *self.operands, *tail)
+        return dialect.argv(self.VERB, *arguments, *self.operands, *tail)
 
     def _further(self, dialect: Dialect) -> Iterator[str]:
         """The flags that are not in the option table."""
         yield from options.variables(self.env)
-        yield from secret_args.arguments(self.WORDS, self.secrets, dialect, self.SECRETS)
+        yield from secret_args.arguments(self.VERB, self.secrets, dialect, self.SECRETS)
 
     def invocation(self, dialect: Dialect) -> Invocation:
         env = (*secret_args.carried(self.machine_secrets), *secret_args.carried(self.secrets, self.SECRETS))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Unpack, final
 
-from smolkit import commands, flows, handles, options, runners, values
+from smolkit import commands, errors, flows, handles, options, runners, values
 from smolkit.handles.client_admin import EngineMethods
 from smolkit.values import validate
 from smolkit.values.hidden import hide_options
@@ -195,7 +195,7 @@ class Smolvm(EngineMethods):
         Args:
             echo: Print the lines.
         """
-        from smolkit.runners.dry_run import dry_run  # late: few programs do so
+        from smolkit.runners.dry_run import dry_run  # late: as in `owned`
 
         return dry_run(self.runner, echo=validate.flag("echo", echo))
 
@@ -232,9 +232,7 @@ class Smolvm(EngineMethods):
         commands.PackCreate.of(program, given)  # raises for invalid arguments, before any process starts
         source = given.get("from_machine")
         if source is not None and self.machine(source).status().running:
-            from smolkit.errors import MachineRunningError  # late: as in `owned`
-
-            raise MachineRunningError(f"machine {source!r} is running: only a stopped machine can be packed")
+            raise errors.MachineRunningError(f"machine {source!r} is running: only a stopped machine can be packed")
         with self.runner.target(program) as part, self.runner.target(program + _PACK, part + _PACK):
             self.runner.run(commands.PackCreate.of(part, given))
         return validate.absolute("output", program if given.get("single_file") else program + _PACK)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from smolkit import commands, flows, options, runners, values
+from smolkit import commands, errors, flows, options, runners, values
 from smolkit.values import validate
 from smolkit.values.hidden import hide_options
 
@@ -60,15 +60,13 @@ class EngineMethods:
         Raises:
             StartError: the machine did not start.
         """
-        from smolkit.errors import SmolvmError  # late: it needs attrs, which would double the import
-
         options = hide_options(options)
         run, dialect = commands.RunTerminal.of(None, options, command=command), self.runner.engine.dialect
         if run.input is not None:
             raise TypeError("input must be left out: the command reads the terminal")
         try:
             completed = self.runner.run_in_terminal(run)
-        except SmolvmError as error:
+        except errors.SmolvmError as error:
             name = run.machine(error.completed)[0] if error.completed is not None else ""
             flows.teardown.note(error, flows.steps.perform(self.runner, flows.provision.removal(name, dialect)))
             raise

@@ -24,5 +24,7 @@ class Known:
     __slots__ = ("branchable", "inside", "made", "warm")  # without attrs, whose making of a class takes 0.4 ms
 
     def __init__(self, *, branchable: bool) -> None:
-        self.branchable, self.inside, self.warm = branchable, False, False
+        self.branchable: bool = branchable
+        self.inside: bool = False
+        self.warm: bool = False
         self.made: Marks | None = None

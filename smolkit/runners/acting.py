@@ -6,20 +6,18 @@ This is where the rest of smolkit meets dry runs; what they do is in `smolkit.ru
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from smolkit.runners.base import AnyRunner
-    from smolkit.runners.dry_run import DryRun
+from smolkit import runners
 
 S = TypeVar("S")
 
 # The innermost first. A context variable rather than an attribute of the runner: other threads and tasks that share the
 # runner, and are not in the block, must not find their calls planned.
-dry_runs: ContextVar[tuple[DryRun, ...]] = ContextVar("smolkit dry runs", default=())
+dry_runs: ContextVar[tuple[runners.DryRun, ...]] = ContextVar("smolkit dry runs", default=())
 
 
-def acting(runner: AnyRunner) -> AnyRunner:
+def acting(runner: runners.AnyRunner) -> runners.AnyRunner:
     """The runner that acts for this one in the calling code."""
     for dry_run in dry_runs.get():
         if dry_run.real is runner:
@@ -27,12 +25,12 @@ def acting(runner: AnyRunner) -> AnyRunner:
     return runner
 
 
-def is_planning(runner: AnyRunner) -> bool:
+def is_planning(runner: runners.AnyRunner) -> bool:
     """True if calls of this runner are only planned here: there is nothing to check or to wait for then."""
     return any(acting(runner) is dry_run for dry_run in dry_runs.get())
 
 
-def apart(runner: AnyRunner, state: S) -> S:
+def apart(runner: runners.AnyRunner, state: S) -> S:
     """A handle's knowledge of its machine, to be read and changed: in a dry run a copy, which ends with it.
 
     So a machine that was only planned is not deleted after the block, and one that was made still is.

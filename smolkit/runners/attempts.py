@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Coroutine
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Generic, NoReturn, TypeVar
 
 from attrs import evolve, frozen
 
 from smolkit.commands.dialect import without_json
 from smolkit.errors import HostLimitError, OutcomeUnknownError, SmolvmError, add_note
-from smolkit.values.results import Completed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import ExitStack
-
-    from smolkit.values.results import Invocation
+from smolkit.values.results import Completed, Invocation
 
 T = TypeVar("T")
 
 USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})  # what a host may have run out of
+_ENDS = ("", "timeout", "output limit", "reaped elsewhere")  # of Completed.ended_by: others would be read as one of these
 
 
 class InterruptedCall(BaseException):
@@ -113,7 +108,7 @@ def stamped(completed: Completed, invocation: Invocation, seconds: float) -> Com
     its own (`ssh host smolvm ...`) would turn an engine's failure into a guest's exit status.
 
     Raises:
-        TypeError: this is not what `execute` must return.
+        TypeError, ValueError: this is not what `execute` must return.
     """
     checked(completed)
     return evolve(completed, argv=invocation.argv, duration=completed.duration or seconds)
@@ -123,13 +118,15 @@ def checked(completed: Completed) -> Completed:
     """The same, if it is what `execute` must return.
 
     Raises:
-        TypeError: it is not.
+        TypeError, ValueError: it is not.
     """
     if not isinstance(completed, Completed):
         raise TypeError(f"execute must return a smolkit.Completed, not {type(completed).__name__}{_hint(completed)}")
-    for name, data in (("stdout", completed.stdout), ("stderr", completed.stderr)):
-        if not isinstance(data, bytes):
-            raise TypeError(f"{name} of a smolkit.Completed must be bytes, not {type(data).__name__}")
+    for name, kind in (("returncode", int), ("stdout", bytes), ("stderr", bytes)):
+        if not isinstance(given := getattr(completed, name), kind):
+            raise TypeError(f"{name} of a smolkit.Completed must be {kind.__name__}, not {type(given).__name__}")
+    if completed.ended_by not in _ENDS:
+        raise ValueError(f"ended_by of a smolkit.Completed must be one of {_ENDS}, not {completed.ended_by!r}")
     return completed
 
 

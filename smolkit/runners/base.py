@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Self, TypeVar, final
 
 from attrs import evolve
 
+from smolkit import commands, runners, values
+from smolkit.commands.base import Command
 from smolkit.commands.dialect import Dialect, Engine
 from smolkit.commands.engine import Version
 from smolkit.errors import EngineNotFoundError, ForeignProgramError, SmolvmError
 from smolkit.runners.acting import acting
-from smolkit.runners.attempts import host_limits, stamped
+from smolkit.runners.attempts import Attempt, host_limits, stamped
 from smolkit.runners.blocking import Gate, holding_interrupts
 from smolkit.runners.bounds import least, shortened
 from smolkit.runners.execution import execute_and_tell, execute_in_limits, prepare, tell
 from smolkit.runners.host import Host
 from smolkit.values import validate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
-    from typing import Self
-
-    from smolkit.commands.base import Command
-    from smolkit.commands.call import Call
-    from smolkit.commands.run import RunTerminal
-    from smolkit.commands.spawn import Shell, Terminal
-    from smolkit.runners.attempts import Attempt
-    from smolkit.runners.live import Live
-    from smolkit.values.observed import Check
-    from smolkit.values.results import Completed, Invocation
+from smolkit.values.results import Completed, Invocation
 
 T = TypeVar("T")
 
@@ -45,7 +35,7 @@ class _State:
     def __init__(self, version: str | None = None, max_starts: int = 4) -> None:
         self.version, self.max_starts = version, max_starts
         self.engine: Engine | None = None
-        self.observers: tuple[Callable[[Call], object], ...] = ()
+        self.observers: tuple[Callable[[commands.Call], object], ...] = ()
         self.starts = Gate(max_starts)
         self.probing = Gate(1)
 
@@ -68,12 +58,11 @@ class AnyRunner(Host, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name in vars(cls):
-            if any(_is_final(vars(base).get(name)) for base in cls.__mro__[1:]):
-                raise TypeError(
-                    f"{cls.__name__}.{name} replaces what a runner does by itself: override execute, open or another of "
-                    f"the members that help(smolkit.Runner) marks with (override), or choose another name"
-                )
+        for name in _replaced(cls):
+            raise TypeError(
+                f"{cls.__name__}.{name} replaces what a runner does by itself: override execute, open or another of the "
+                f"members that help(smolkit.Runner) marks with (override), or choose another name"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         # Where it is unpickled another engine may be: it is asked again.
@@ -156,7 +145,7 @@ class AnyRunner(Host, ABC):
         """Run one call of the engine to its end by `execute`, for sync code: a runner that wraps this one, say. (call)"""
 
     @final
-    def follow(self, command: Command[Any], *, stdin: bool) -> Live:
+    def follow(self, command: Command[Any], *, stdin: bool) -> runners.Live:
         """Start a command, for its output to be read as it comes. (call)"""
         runner = acting(self)
         began = runner.clock()
@@ -164,7 +153,7 @@ class AnyRunner(Host, ABC):
         with host_limits():
             return runner.open(shortened(invocation, runner.clock() - began), stdin=stdin)
 
-    def open(self, invocation: Invocation, *, stdin: bool) -> Live:
+    def open(self, invocation: Invocation, *, stdin: bool) -> runners.Live:
         """Start a call of the engine, for its output to be read as it comes. (override)
 
         Its stdin is a pipe to be written to, or /dev/null. `invocation.stdin` and `invocation.timeout` are the caller's to
@@ -175,7 +164,7 @@ class AnyRunner(Host, ABC):
         return Replayed(self.execute_sync, invocation, stdin=stdin)
 
     @final
-    def run_in_terminal(self, command: Shell | Terminal | RunTerminal) -> Completed:
+    def run_in_terminal(self, command: commands.Shell | commands.Terminal | commands.RunTerminal) -> Completed:
         """Run a command in the foreground of this program's terminal, and return how it ended. (call)
 
         Raises:
@@ -220,7 +209,7 @@ class AnyRunner(Host, ABC):
             yield
 
     @final
-    def observe(self, observer: Callable[[Call], object]) -> None:
+    def observe(self, observer: Callable[[commands.Call], object]) -> None:
         """Call the observer after each call of the engine from now on. (call)"""
         self._smolkit.observers = (*self._smolkit.observers, observer)
 
@@ -241,29 +230,39 @@ class AnyRunner(Host, ABC):
         return True
 
     @final
-    def doctor(self) -> list[Check]:
+    def doctor(self) -> list[values.Check]:
         """Check the engine: findings, with a hint for each that is not well. Never raises. (call)"""
         try:
             return self.look()
         except Exception as error:  # noqa: BLE001  (it never raises)
-            from smolkit.values.observed import Check  # late: few programs ask
+            return [
+                values.Check("program", ok=False, detail=f"{type(error).__name__}: {error}", hint="can it be run by hand?")
+            ]
 
-            return [Check("program", ok=False, detail=f"{type(error).__name__}: {error}", hint="can it be run by hand?")]
-
-    def look(self) -> list[Check]:
+    def look(self) -> list[values.Check]:
         """The findings of `doctor`: here program and version; a subclass adds what else it can look at. (override)"""
-        from smolkit.values.observed import Check  # late: few programs ask
-
         try:
             engine = self._find_engine(None)
         except EngineNotFoundError as error:
-            return [Check("program", ok=False, detail=error.message, hint=error.hint)]
+            return [values.Check("program", ok=False, detail=error.message, hint=error.hint)]
         except SmolvmError as error:
             return [
-                Check("program", ok=True, detail=self.program),
-                Check("version", ok=False, detail=error.message, hint=error.hint),
+                values.Check("program", ok=True, detail=self.program),
+                values.Check("version", ok=False, detail=error.message, hint=error.hint),
             ]
-        return [Check("program", ok=True, detail=engine.path), Check("version", ok=True, detail=engine.version)]
+        return [
+            values.Check("program", ok=True, detail=engine.path),
+            values.Check("version", ok=True, detail=engine.version),
+        ]
+
+
+def _replaced(kind: type) -> Iterator[str]:
+    """The final members of its bases that a class, or a mixin before them, has others for."""
+    found: dict[str, object] = {}
+    for base in kind.__mro__:
+        for name, member in vars(base).items():
+            if found.setdefault(name, member) is not member and _is_final(member):
+                yield name
 
 
 def _is_final(member: object) -> bool:

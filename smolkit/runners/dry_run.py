@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from typing import Any, TypeVar, final
 
+from smolkit import values
+from smolkit.commands.base import Command
 from smolkit.commands.dialect import Dialect, Engine
 from smolkit.commands.engine import Version
 from smolkit.commands.guest_scripts import SIZE, STAT, Script
@@ -15,21 +18,11 @@ from smolkit.commands.verb import Verb
 from smolkit.commands.versions import NEWEST
 from smolkit.errors import EngineNotFoundError
 from smolkit.runners.acting import acting, dry_runs
-from smolkit.runners.base import Runner
+from smolkit.runners.base import AnyRunner, Runner
 from smolkit.runners.host import check_source, part_of
-from smolkit.runners.live import Replayed
-from smolkit.values.results import Completed
+from smolkit.runners.live import Live, Replayed
+from smolkit.values.results import Completed, Invocation
 from smolkit.values.shown import redact, shell_line, without_users
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from smolkit.commands.base import Command
-    from smolkit.runners.base import AnyRunner
-    from smolkit.runners.live import Live
-    from smolkit.values.observed import Check
-    from smolkit.values.ownership import Here
-    from smolkit.values.results import Invocation
 
 S = TypeVar("S")
 
@@ -99,7 +92,7 @@ class DryRun(Runner):
         self._around, self._waited = around, 0.0
         self._copies: dict[int, tuple[object, Any]] = {}
         self.real: AnyRunner = around.real if isinstance(around, DryRun) else around
-        self.plan = Plan(around.program if around.is_available() else "smolvm", echo=echo)
+        self.plan: Plan = Plan(around.program if around.is_available() else "smolvm", echo=echo)
 
     def copy_of(self, state: S) -> S:
         """The copy of a handle's state that is this dry run's to change: always the same one."""
@@ -153,7 +146,7 @@ class DryRun(Runner):
         """Empty: nothing was logged."""
         return b""
 
-    def here(self) -> Here:
+    def here(self) -> values.Here:
         """The real runner's."""
         return self._around.here()
 
@@ -177,7 +170,7 @@ class DryRun(Runner):
         """The real runner's."""
         return self._around.is_available()
 
-    def look(self) -> list[Check]:
+    def look(self) -> list[values.Check]:
         """The real runner's."""
         return self._around.look()
 

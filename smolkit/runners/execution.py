@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from attrs import evolve
 
+from smolkit import runners
+from smolkit.commands.base import Command
 from smolkit.errors import SmolvmError
 from smolkit.runners.attempts import Attempt, InterruptedCall, boot_is_over, cut_short, host_limits, stamped
 from smolkit.runners.blocking import interruptible, struck
 from smolkit.runners.bounds import least, left, shortened
-
-if TYPE_CHECKING:
-    from smolkit.commands.base import Command
-    from smolkit.runners.base import AnyRunner
-    from smolkit.values.results import Completed, Invocation
+from smolkit.values.results import Completed, Invocation
 
 T = TypeVar("T")
 
 
-def execute_and_tell(runner: AnyRunner, command: Command[T], within: float | None) -> Attempt[T]:
+def execute_and_tell(runner: runners.AnyRunner, command: Command[T], within: float | None) -> Attempt[T]:
     """Run a command, and tell the observers how that went. As `Runner.attempt`."""
     started = runner.clock()
     invocation = prepare(runner, command, within)
@@ -36,7 +34,7 @@ def execute_and_tell(runner: AnyRunner, command: Command[T], within: float | Non
     return done
 
 
-def prepare(runner: AnyRunner, command: Command[Any], within: float | None = None) -> Invocation:
+def prepare(runner: runners.AnyRunner, command: Command[Any], within: float | None = None) -> Invocation:
     """The call for this engine's version, bounded by the command's own timeout and by `within` for all of it."""
     patience = least(command.patience, within)
     dialect = runner._find_engine(patience).dialect  # noqa: SLF001  (a runner's)
@@ -46,7 +44,7 @@ def prepare(runner: AnyRunner, command: Command[Any], within: float | None = Non
     return evolve(invocation, timeout=least(invocation.timeout, within), patience=patience)
 
 
-def execute_admitted(runner: AnyRunner, command: Command[T], invocation: Invocation, since: float) -> Attempt[T]:
+def execute_admitted(runner: runners.AnyRunner, command: Command[T], invocation: Invocation, since: float) -> Attempt[T]:
     """Execute a call within what has to see its failure: the turn of a boot, and the watchdog."""
     done: list[Attempt[T]] = []
     try:
@@ -66,7 +64,7 @@ def execute_admitted(runner: AnyRunner, command: Command[T], invocation: Invocat
     return done[0]
 
 
-def execute_and_read(runner: AnyRunner, command: Command[T], invocation: Invocation) -> Attempt[T]:
+def execute_and_read(runner: runners.AnyRunner, command: Command[T], invocation: Invocation) -> Attempt[T]:
     """Execute a call, and have the command read its answer.
 
     Here is sorted what comes out of `execute`: an answer, with or without an interrupt that it outlived; a failure; or
@@ -94,14 +92,14 @@ def execute_and_read(runner: AnyRunner, command: Command[T], invocation: Invocat
         return Attempt(None, failure, interrupt, completed.returncode)
 
 
-def execute_in_limits(runner: AnyRunner, invocation: Invocation) -> Completed:
+def execute_in_limits(runner: runners.AnyRunner, invocation: Invocation) -> Completed:
     """Execute a call; if the host has run out of what that takes, raise a HostLimitError."""
     with host_limits():
         return runner.execute_sync(invocation)
 
 
 def tell(  # noqa: PLR0917  (as Call has them)
-    runner: AnyRunner,
+    runner: runners.AnyRunner,
     command: Command[Any],
     invocation: Invocation,
     started: float,

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, final
+from typing import final
 
+from smolkit import values
 from smolkit.runners.blocking import interruptible, sleep
 from smolkit.values import validate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from smolkit.values.hidden import Hidden
-    from smolkit.values.ownership import Here
+from smolkit.values.hidden import Hidden
 
 _READ_BYTES = 2**20  # of a log at a time
 
@@ -76,7 +73,7 @@ class Host:
         except OSError:
             return b""
 
-    def here(self) -> Here:
+    def here(self) -> values.Here:
         """Who this process is and which others are alive, on the host whose processes own the machines. (override)"""
         from smolkit.runners.local.identity import here  # late: only where a machine is made or reaped
 

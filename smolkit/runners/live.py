@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from attrs import evolve
 
 from smolkit.runners.attempts import checked
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from smolkit.values.results import Completed, Invocation
+from smolkit.values.results import Completed, Invocation
 
 
 class Live(ABC):

@@ -172,7 +172,7 @@ class Replayer(Runner):
         with open(path, encoding="utf-8") as file:
             tape = json.load(file)
         if not isinstance(tape, dict) or tape.get(_KEY) != _VERSION:
-            raise ValueError(f"not a cassette of version {_VERSION}: {os.fspath(path)!r}")
+            raise ValueError(f"{os.fspath(path)!r} must be a cassette of version {_VERSION}")
         super().__init__(version=tape["engine"])
         self._calls = [_load_call(item) for item in tape["calls"]]
         self._ordered = ordered

@@ -139,12 +139,12 @@ class FakeSmolvm(FakeRunner):
             times: The number of calls that fail.
 
         Raises:
-            ValueError: The subcommand has no such fault.
+            ValueError: The fake has no such subcommand, or the subcommand has no such fault.
         """
         known = {*_ANY_FAULTS, *(_BOOT_FAULTS if verb in _BOOTING else ())}
         known |= set(_COMMAND_FAULTS if verb in subcommands.STREAMED else ())
-        if fault not in known or verb not in {*subcommands.ANSWERED, *subcommands.STREAMED}:
-            raise ValueError(f"no such fault of {verb!r}: {fault!r}; there are {', '.join(map(repr, sorted(known)))}")
+        _check_choice("verb", verb, {*subcommands.ANSWERED, *subcommands.STREAMED})
+        _check_choice(f"the fault of {verb!r}", fault, known)
         self._faults.append(_InjectedFault(f"machine {verb}", fault, nth, nth + times - 1))
 
     def given(self) -> dict[str, Hidden]:
@@ -194,7 +194,7 @@ class FakeSmolvm(FakeRunner):
         self.invocations.append(invocation)
         return FakeLive(invocation, self._pieces, self._clock, patience=self.patience, stdin=stdin)
 
-    def _otherwise(self, command: Command[Any], invocation: Invocation) -> Completed:  # noqa: ARG002
+    def _answer_unscripted(self, command: Command[Any], invocation: Invocation) -> Completed:  # noqa: ARG002
         started = self.clock()
         out: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         pieces = self._pieces(invocation, GuestStdin(invocation.stdin or b""))
@@ -251,3 +251,8 @@ class FakeSmolvm(FakeRunner):
         if text:
             yield "stdout", text.encode()
         return 0
+
+
+def _check_choice(name: str, value: str, choices: set[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, sorted(choices)))}, not {value!r}")

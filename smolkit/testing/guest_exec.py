@@ -54,7 +54,8 @@ class GuestExec:
             pieces = dispatch.run(call, self.handlers)
             if "-d" in args.options:
                 return (yield from self._detach(machine, call, pieces))
-            return (yield from self._bounded(machine, args, pieces, stdin))
+            bounded = self._bounded(machine, args, pieces, stdin)
+            return (yield from bounded if "-i" in args.options else _buffered(bounded))
         except (FileNotFoundError, PermissionError) as error:
             if machine.image is None:
                 raise engine_failures.cannot_start(error, interactive="-i" in args.options) from None
@@ -62,38 +63,30 @@ class GuestExec:
             return CANNOT_START
 
     def _bounded(self, machine: FakeMachine, args: ParsedArgs, pieces: Pieces, stdin: GuestStdin) -> Pieces:
-        """The command's output, until it ends, its timeout is over, it exceeds the cap, or the VM stops."""
+        """The command's output as it comes, until the command ends, its timeout is over, or the VM stops."""
         timeout, started = _seconds(args.value("--timeout")), self._clock.seconds
         stdin.deadline = None if timeout is None else started + timeout
-        live, size = "-i" in args.options, 0
-        buffered: list[tuple[str, bytes]] = []
         while True:
             piece, status = self._resume(pieces, stdin)
             # Before the piece is passed on: output after the timeout is lost, as in the engine.
             if timeout is not None and self._is_late(stdin):
-                self._clock.seconds = _after(started, timeout)
                 pieces.close()
-                yield from buffered
-                if self._dialect.supports("--error-format"):
-                    yield "stderr", f"\ncommand timed out after {timeout * 1000:.0f}ms".encode()
-                return TIMED_OUT
+                return (yield from self._timed_out(started, timeout))
             if args.fault == "dies" and piece != WAITING:
                 machine.state = "stopped"
-                yield from [piece] if live and piece else ()
-                raise engine_failures.injected(args.fault)
+                yield from [piece] if piece else ()
             # Another thread may have stopped or deleted the machine. (A machine of `run` is in no table.)
             if machine.state != "running" or self.machines.get(machine.name, machine) is not machine:
                 raise engine_failures.injected("dies")
             if piece is None:
-                yield from buffered
                 return status
-            size += len(piece[1])
-            if live:
-                yield piece
-            else:
-                buffered.append(piece)
-                if size > engine_failures.OUTPUT_CAP:
-                    raise engine_failures.injected("output cap")
+            yield piece
+
+    def _timed_out(self, started: float, timeout: float) -> Pieces:
+        self._clock.seconds = _after(started, timeout)
+        if self._dialect.supports("--error-format"):
+            yield "stderr", f"\ncommand timed out after {timeout * 1000:.0f}ms".encode()
+        return TIMED_OUT
 
     def _resume(self, pieces: Pieces, stdin: GuestStdin) -> tuple[tuple[str, bytes] | None, int]:
         """The command's next piece, or None and its exit status."""
@@ -119,6 +112,22 @@ class GuestExec:
         machine.spawned[call.env.get(MARK, "")] = call.now + taken
         yield "stdout", f"{next(self._numbers)}\n".encode()
         return 0
+
+
+def _buffered(pieces: Pieces) -> Pieces:
+    """The output of a command without `-i`: all of it at the end, up to the engine's cap."""
+    buffered: list[tuple[str, bytes]] = []
+    size = 0
+    while True:
+        try:
+            piece = next(pieces)
+        except StopIteration as end:
+            yield from buffered
+            return int(end.value)
+        buffered.append(piece)
+        size += len(piece[1])
+        if size > engine_failures.OUTPUT_CAP:
+            raise engine_failures.injected("output cap")
 
 
 def _variables(machine: FakeMachine, args: ParsedArgs) -> Variables:

@@ -142,10 +142,10 @@ class FakeRunner(Runner):
             raise UnusedAnswerError("the program did not run these commands:\n" + "\n".join(missing))
 
     def execute(self, invocation: Invocation) -> Completed:
-        """The scripted answer.
+        """Give the scripted answer.
 
         Raises:
-            UnexpectedCommandError: there is none.
+            UnexpectedCommandError: No answer matches.
         """
         completed = self._answer(invocation)
         try:
@@ -157,13 +157,13 @@ class FakeRunner(Runner):
         return completed
 
     def interact(self, invocation: Invocation) -> Completed:
-        """The scripted answer, whose stdout goes to that of this program."""
+        """Give the scripted answer, and write its stdout to this program's."""
         completed = self.execute(invocation)
         sys.stdout.write(completed.stdout.decode("utf-8", "replace"))
         return completed
 
     def open(self, invocation: Invocation, *, stdin: bool) -> Live:
-        """The scripted answer, given when it is first read; what was written until then is its stdin."""
+        """Follow a scripted answer. It is given at the first read; the input written by then is its stdin."""
         return Replayed(self._answer, invocation, stdin=stdin)
 
     def _answer(self, invocation: Invocation) -> Completed:
@@ -171,14 +171,14 @@ class FakeRunner(Runner):
         self.commands.append(command)
         self.invocations.append(invocation)
         answer = self._scripted(command, invocation)
-        return self._otherwise(command, invocation) if answer is None else self._give(answer, command, invocation)
+        return self._answer_unscripted(command, invocation) if answer is None else self._give(answer, command, invocation)
 
     def _scripted(self, command: Command[Any], invocation: Invocation) -> _Answer | None:
         """The first answer that matches and is not used up."""
         argv = without_json(invocation.argv)
         return next((answer for answer in self._answers if answer.matches(command, argv)), None)
 
-    def _otherwise(self, command: Command[Any], invocation: Invocation) -> Completed:
+    def _answer_unscripted(self, command: Command[Any], invocation: Invocation) -> Completed:
         """Answer a command that no scripted answer matches."""
         argv = without_json(invocation.argv)
         raise UnexpectedCommandError(
@@ -226,6 +226,6 @@ class FakeRunner(Runner):
 
 
 def command_of(invocation: Invocation) -> Command[Any]:
-    """What was to be done. A test that makes an Invocation by hand gives no command: then its arguments are one."""
+    """The command of a call, or a Cli of its arguments for an Invocation that a test made by hand."""
     command: Command[Any] | None = invocation.command
     return command or Cli(None, without_json(invocation.argv))

@@ -159,9 +159,9 @@ def test_smolkit_has_every_subcommand_and_flag(real: Smolvm, table: Table) -> No
     for verb, options in (("machine create", CREATE), ("machine start", START), ("pack create", PACK)):
         ours[verb] |= {row.flag for row in options.values()}
     for kind in VERBS:
-        flags = ours.setdefault(kind.WORDS, set())
+        flags = ours.setdefault(kind.VERB, set())
         flags |= {row.flag for row in kind.OPTIONS.values()} | set(kind.FIXED)
-        flags |= {"--name"} if kind.WORDS.startswith("machine") and not issubclass(kind, Run) else set()
+        flags |= {"--name"} if kind.VERB.startswith("machine") and not issubclass(kind, Run) else set()
 
     missing, verbs, said = [], 0, 0
     for verb, known in theirs(real.engine.path):

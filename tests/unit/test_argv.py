@@ -272,7 +272,7 @@ def test_a_command_with_a_flag_that_has_no_row_is_an_error() -> None:
     """A missing or misspelt row raises LookupError at the first call, for any version."""
 
     class Misspelt(SilentVerb):
-        WORDS = "machine stop"
+        VERB = "machine stop"
         FIXED = ("--timeuot", "3")
 
     for dialect in (CLASSIC, NEWEST):

@@ -144,7 +144,7 @@ def test_waiting_takes_no_time(tmp_path: Path) -> None:
 def test_not_a_cassette(tmp_path: Path) -> None:
     """A file that is not a cassette, or of a later version, is refused."""
     (tmp_path / "x.json").write_text('{"smolkit cassette": 99}')
-    with pytest.raises(ValueError, match="not a cassette"):
+    with pytest.raises(ValueError, match="must be a cassette of version 1"):
         Replayer(tmp_path / "x.json")
 
 

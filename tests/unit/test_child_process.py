@@ -146,7 +146,7 @@ def test_an_interrupt_at_any_instruction_of_a_start(
 
 
 def waiting_shells(place: Path) -> list[str]:
-    """The watchdogs of this test, which has a PATH of its own."""
+    """The waiting watchdogs of this test, recognised by its own PATH."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -160,7 +160,7 @@ def waiting_shells(place: Path) -> list[str]:
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket")  # which was made and had no name yet: Python closes it
 def test_an_interrupt_at_any_instruction_of_a_watchdogs_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The watchdog works or is replaced with the next machine; none outlives its socket, and no child process is left."""
+    """An interrupt at any instruction of a watchdog's start leaves a working or replaceable watchdog, and no child."""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     functions: list[Any] = [Watchdog._start, Watchdog._start_shell, ChildProcess.open_session, ChildProcess.start]
     sys._getframe().f_trace_opcodes = True  # as above

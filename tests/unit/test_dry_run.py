@@ -1,4 +1,4 @@
-"""Dry runs: whose calls are planned, and what they leave as it was."""
+"""Dry runs: which calls they plan, and what they leave unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VERSIONS = ["0.7.2", "1.8.3", "1.32.2"]
 
 
 def kinds(plan: Plan) -> list[type[Any]]:
-    """What is planned."""
+    """The classes of the planned commands."""
     return [type(command) for command in plan.commands]
 
 
@@ -38,14 +38,14 @@ def begin(machine: Machine) -> Machine:
 
 
 def leave_alone(machine: Machine) -> Machine:
-    """Make nothing."""
+    """Leave the machine as it is."""
     return machine
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("before", [leave_alone, begin], ids=["fresh", "made before"])
 def test_a_handle_made_before_the_block_plans(version: str, before: Callable[[Machine], Machine]) -> None:
-    """Its whole life is planned, whatever it did before, and nothing is run."""
+    """A handle made before a dry run, or used before it, plans its whole life in it, and nothing is run."""
     fake = FakeSmolvm(version)
     client = Smolvm(runner=fake)
     machine = before(client.machine("m"))
@@ -66,7 +66,7 @@ def test_a_handle_made_before_the_block_plans(version: str, before: Callable[[Ma
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_is_planned_changes_no_handle(version: str) -> None:
-    """A machine that was only planned is not this handle's after the block; one that was made still is."""
+    """After a dry run, a planned machine is not its handle's, and a machine made before still is."""
     fake = FakeSmolvm(version)
     client = Smolvm(runner=fake)
     planned, made = client.machine("planned"), client.machine("made")
@@ -80,7 +80,7 @@ def test_what_is_planned_changes_no_handle(version: str) -> None:
 
 
 def test_a_with_that_began_in_a_dry_run_deletes_nothing_after_it() -> None:
-    """What has the name by then is somebody else's."""
+    """A `with` that began in a dry run deletes nothing after it, since the name would be another's."""
     fake = FakeSmolvm()
     client = Smolvm(runner=fake)
     client.machine("m").create()
@@ -92,7 +92,7 @@ def test_a_with_that_began_in_a_dry_run_deletes_nothing_after_it() -> None:
 
 
 def test_a_with_that_ends_in_a_dry_run_ends_after_it() -> None:
-    """In the block its end is planned; its machine is still deleted by the real end."""
+    """A `with` that ends in a dry run plans its end there, and deletes its machine when it really ends."""
     fake = FakeSmolvm()
     client = Smolvm(runner=fake)
     machine = client.machine("m")
@@ -106,7 +106,7 @@ def test_a_with_that_ends_in_a_dry_run_ends_after_it() -> None:
 
 
 def test_a_block_that_fails_in_a_dry_run_plans_its_end() -> None:
-    """Nothing is looked up first, since there is nothing to find."""
+    """A block that fails in a dry run plans its end without a look, since there is nothing to find."""
     client = Smolvm(runner=FakeSmolvm())
     with client.dry_run(echo=False) as plan, pytest.raises(KeyError) as caught, client.machine("m"):
         raise KeyError
@@ -117,7 +117,7 @@ def test_a_block_that_fails_in_a_dry_run_plans_its_end() -> None:
 
 @pytest.mark.parametrize("version", ["1.28.1", "1.32.2"])
 def test_a_policy_counts_as_recorded(version: str) -> None:
-    """Create, update and run with allow lists are planned like any other."""
+    """create, update and run with allow lists are planned as if the lists had been recorded."""
     client = Smolvm(runner=FakeSmolvm(version))
     with client.dry_run(echo=False) as plan:
         machine = client.machine("m", allow_cidrs=["10.0.0.0/8"])
@@ -131,7 +131,7 @@ def test_a_policy_counts_as_recorded(version: str) -> None:
 
 @pytest.mark.parametrize("condition", [{"command": ["true"]}, {"path": "/x"}, {"port": 80}, {"log": "ready"}])
 def test_what_is_waited_for_is_ready(condition: dict[str, Any]) -> None:
-    """One look is planned, and nobody waits."""
+    """wait_until plans one look, and does not wait."""
     fake = FakeSmolvm()
     client = Smolvm(runner=fake)
     with client.dry_run(echo=False) as plan:
@@ -143,7 +143,7 @@ def test_what_is_waited_for_is_ready(condition: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_machine_that_is_asked_for_exists(version: str) -> None:
-    """Also where the engine has to be asked for its list, which has none."""
+    """Every machine exists in a dry run, also on engines where exists asks by ls, which is empty."""
     client = Smolvm(runner=FakeSmolvm(version))
     with client.dry_run(echo=False) as plan:
         assert client.machine("m").exists()
@@ -155,7 +155,7 @@ def test_every_machine_that_is_asked_for_exists(version: str) -> None:
 
 
 def test_a_runner_used_by_itself_plans_too() -> None:
-    """A dry run is one of the runner: whoever calls it, and through whichever client."""
+    """A dry run applies to all calls of its runner, by any client, and to no other runner."""
     fake = FakeRunner()
     client, other = Smolvm(runner=fake), Smolvm(runner=FakeSmolvm())
     with client.dry_run(echo=False) as plan:
@@ -168,36 +168,36 @@ def test_a_runner_used_by_itself_plans_too() -> None:
 
 
 class Far(Runner):
-    """A runner with hooks of its own, none of which may be called for what is only planned."""
+    """A runner with its own hooks, none of which may be called in a dry run."""
 
     def __init__(self) -> None:
         super().__init__(version="1.32.2")
         self.used: list[str] = []
 
     def execute(self, invocation: Invocation) -> Completed:
-        """Not in a dry run."""
+        """Record the use, which is an error in a dry run."""
         self.used.append("execute")
         return Completed(invocation.argv, 0)
 
     @contextmanager
     def provide_source(self, path: str) -> Iterator[str]:
-        """Not in a dry run."""
+        """Record the use, which is an error in a dry run."""
         self.used.append("source")
         yield path
 
     @contextmanager
     def provide_target(self, path: str, part: str | None = None) -> Iterator[str]:
-        """Not in a dry run."""
+        """Record the use, which is an error in a dry run."""
         self.used.append("target")
         yield part or path
 
     def read_log(self, path: str, start: int) -> bytes:  # noqa: ARG002
-        """Not in a dry run."""
+        """Record the use, which is an error in a dry run."""
         self.used.append("read_log")
         return b""
 
     def pause(self, seconds: float) -> None:  # noqa: ARG002
-        """Not in a dry run."""
+        """Record the use, which is an error in a dry run."""
         self.used.append("pause")
 
 
@@ -223,7 +223,7 @@ MORE: dict[str, dict[str, Any]] = {
 def test_no_verb_does_anything(
     kind: type[Any], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither by a runner of one's own, nor in the files of this host."""
+    """No method in a dry run calls a custom runner or changes files of this host."""
     monkeypatch.chdir(tmp_path)
     runner = Far()
     client = Smolvm(runner=runner)
@@ -247,7 +247,7 @@ def test_no_verb_does_anything(
 
 
 def test_a_file_that_goes_nowhere_is_refused_as_for_real(tmp_path: Path) -> None:
-    """A plan of what could not be done would be none."""
+    """A cp with an impossible source or target raises in a dry run as it would for real."""
     client = Smolvm(runner=FakeRunner())
     machine = client.machine("m")
     with client.dry_run(echo=False) as plan:
@@ -262,7 +262,7 @@ def test_a_file_that_goes_nowhere_is_refused_as_for_real(tmp_path: Path) -> None
 
 
 def test_a_download_with_progress_is_planned(tmp_path: Path) -> None:
-    """Its file is empty, and so is its progress."""
+    """A planned download reports no progress and writes no file."""
     client, seen = Smolvm(runner=FakeRunner()), list[tuple[int, int]]()
     with client.dry_run(echo=False):
         client.machine("m").download("/x", tmp_path / "x", progress=lambda *done: seen.append(done))
@@ -271,7 +271,7 @@ def test_a_download_with_progress_is_planned(tmp_path: Path) -> None:
 
 
 def test_what_is_written_to_a_planned_process_is_not_kept() -> None:
-    """However much it is; the input that is not read is no error."""
+    """Input of a planned process is discarded, and unread input is no error."""
     client = Smolvm(runner=FakeRunner())
     with client.dry_run(echo=False) as plan, client.machine("m").popen(["cat"], stdin=True) as process:
         assert process.stdin is not None
@@ -284,7 +284,7 @@ def test_what_is_written_to_a_planned_process_is_not_kept() -> None:
 
 
 def test_no_observer_is_told_of_what_is_planned() -> None:
-    """There was no call."""
+    """Observers are not called for planned calls."""
     told: list[object] = []
     client = Smolvm(runner=FakeRunner(), on_call=told.append)
     with client.dry_run(echo=False):
@@ -296,7 +296,7 @@ def test_no_observer_is_told_of_what_is_planned() -> None:
 
 
 def in_thread(function: Callable[[], object]) -> None:
-    """Call this in a thread of its own, to its end."""
+    """Run a function in a thread, to its end."""
     thread = threading.Thread(target=function)
     thread.start()
     thread.join(60)
@@ -304,7 +304,7 @@ def in_thread(function: Callable[[], object]) -> None:
 
 
 def test_a_thread_that_is_not_in_the_block_is_not_in_the_dry_run() -> None:
-    """It runs its calls for real meanwhile, on the same machine handle too, and keeps what it learns by them."""
+    """Another thread runs its calls for real during a dry run, also with the same handle."""
     fake = FakeSmolvm()
     client = Smolvm(runner=fake)
     machine = client.machine("m")
@@ -333,7 +333,7 @@ def test_a_thread_that_is_not_in_the_block_is_not_in_the_dry_run() -> None:
 
 
 def test_a_thread_that_runs_in_the_blocks_context_is_in_the_dry_run() -> None:
-    """As `asyncio.to_thread` does it: `contextvars.copy_context().run`."""
+    """A thread in a copy of the block's context (as `asyncio.to_thread` starts it) is in the dry run."""
     fake = FakeRunner()
     client = Smolvm(runner=fake)
     with client.dry_run(echo=False) as plan:
@@ -344,7 +344,7 @@ def test_a_thread_that_runs_in_the_blocks_context_is_in_the_dry_run() -> None:
 
 
 def test_dry_runs_of_two_threads_are_apart() -> None:
-    """Each has its own commands, whichever ends first."""
+    """Dry runs of two threads have their own commands, whichever ends first."""
     client = Smolvm(runner=FakeRunner())
     both = threading.Barrier(2, timeout=60)
     plans: dict[str, list[str]] = {}
@@ -366,7 +366,7 @@ def test_dry_runs_of_two_threads_are_apart() -> None:
 
 
 def test_blocks_that_end_in_another_order_end_all_the_same() -> None:
-    """As those of two generators may: what is left is the one that has not ended."""
+    """Dry runs that end in the order in which they began each end on their own."""
     fake = FakeSmolvm()
     client = Smolvm(runner=fake)
     first, second = client.dry_run(echo=False), client.dry_run(echo=False)
@@ -382,7 +382,7 @@ def test_blocks_that_end_in_another_order_end_all_the_same() -> None:
 
 
 def test_a_dry_run_in_a_dry_run_begins_where_that_is() -> None:
-    """A handle has in it what the outer one planned, and after it again."""
+    """An inner dry run begins with what the outer one planned, and the outer one continues unchanged."""
     client = Smolvm(runner=FakeSmolvm())
     machine = client.machine("m")
     with client.dry_run(echo=False) as outer:
@@ -398,7 +398,7 @@ def test_a_dry_run_in_a_dry_run_begins_where_that_is() -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_tasks_that_are_not_in_the_block_are_not_in_the_dry_run(backend: str) -> None:
-    """Those that were begun before go on for real; one that the block begins is in it."""
+    """Tasks begun before a dry run go on for real, and tasks begun in it are planned."""
     fake = FakeSmolvm()
     client = AsyncSmolvm(runner=fake)
     existing = client.machine("existing")
@@ -429,8 +429,34 @@ def test_tasks_that_are_not_in_the_block_are_not_in_the_dry_run(backend: str) ->
     assert 5 == len(plan.commands)
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_task_that_outlives_the_block_is_planned_to_its_end(backend: str) -> None:
+    """Else its `with` would begin in a plan, and really delete what somebody else has under that name."""
+    fake = FakeSmolvm()
+    client = AsyncSmolvm(runner=fake)
+
+    async def live(over: anyio.Event) -> None:
+        async with client.machine("m"):
+            await over.wait()
+
+    async def work() -> Plan:
+        await client.machine("m").create()
+        async with anyio.create_task_group() as tasks:
+            over = anyio.Event()
+            with client.dry_run(echo=False) as plan:
+                tasks.start_soon(live, over)
+                await anyio.wait_all_tasks_blocked()
+            over.set()
+        return plan
+
+    plan = anyio.run(work, backend=backend)
+
+    assert [Create, Start, Delete] == kinds(plan)
+    assert ["m"] == list(fake.machines)
+
+
 def test_a_plan_hides_who_is_in_the_programs_address() -> None:
-    """A runner may reach its engine by an address with a password."""
+    """A plan hides the password in a runner's address."""
 
     class Hub(Far):
         @property
@@ -445,7 +471,7 @@ def test_a_plan_hides_who_is_in_the_programs_address() -> None:
 
 
 def test_the_state_of_a_host_is_looked_at_for_real(tmp_path: Path) -> None:
-    """`doctor` says that there is no engine, also where one is only planned for."""
+    """doctor checks the real host in a dry run."""
     client = Smolvm(tmp_path / "none")
     with client.dry_run(echo=False):
         assert "program" in [check.name for check in client.doctor() if not check.ok]

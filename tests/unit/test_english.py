@@ -1,4 +1,4 @@
-"""The English of smolkit's docstrings, which open with what the thing is or with an imperative verb."""
+"""The English of smolkit's docstrings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fact about the engine stands in one place of smolkit; who needs it imports it from there."""
+"""Each fact about the engine is written down in one place of smolkit, and imported everywhere else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TREES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path
 
 
 def literals(tree: ast.AST) -> Iterator[object]:
-    """The values that are written in the code, tuples of them too; docstrings are longer than any of them."""
+    """All constants in the code, and tuples of them; docstrings cannot be mistaken for one."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant):
             yield node.value
@@ -35,6 +35,6 @@ def literals(tree: ast.AST) -> Iterator[object]:
     ],
 )
 def test_each_fact_is_written_down_once(place: str, facts: set[object]) -> None:
-    """The newest engine, the request for JSON, how a failure begins, the exit statuses, the guest's shell, the ports."""
+    """The newest version, the JSON flag, error prefixes, exit statuses, shell and ports are literals in one module."""
     assert facts & set(literals(TREES[place])) or place == "values/validate.py"
     assert [] == [name for name, tree in TREES.items() if name != place and facts & set(literals(tree))]

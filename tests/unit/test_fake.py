@@ -196,9 +196,11 @@ def test_the_nth_call_fails(smolvm: FakeSmolvm, client: Client) -> None:
 
     assert "did not boot: boot timeout" in "".join(caught.value.__notes__)
     assert ({}, []) == (smolvm.machines, smolvm.leaked)
-    for verb, fault in (("start", "nonsense"), ("stop", "boot failed"), ("start", "dies"), ("images", "locked")):
-        with pytest.raises(ValueError, match=f"no such fault of '{verb}': '{fault}'; there are "):
+    for verb, fault in (("start", "nonsense"), ("stop", "boot failed"), ("start", "dies")):
+        with pytest.raises(ValueError, match=f"the fault of '{verb}' must be one of .*'locked'.*, not '{fault}'"):
             smolvm.fail(verb, fault)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"verb must be one of 'branch', .*, not 'images'"):
+        smolvm.fail("images", "locked")
 
 
 def test_a_locked_machine_is_tried_again(smolvm: FakeSmolvm, client: Client) -> None:

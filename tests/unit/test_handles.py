@@ -1,4 +1,4 @@
-"""The handles as tools see them: annotations that resolve, and signatures that people can read."""
+"""The handles as tools see them: annotations that resolve, and readable signatures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PROPERTIES = [
 
 @pytest.mark.parametrize("method", [*METHODS, *PROPERTIES])
 def test_the_annotations_of_a_public_method_resolve(method: Any) -> None:
-    """Tools build schemas from them: each parameter and the return value has one."""
+    """Every parameter and return value of a public method has an annotation that resolves, for tools that build schemas."""
     hints = typing.get_type_hints(method)
     signature = inspect.signature(method, eval_str=True)
 
@@ -42,7 +42,7 @@ def test_the_annotations_of_a_public_method_resolve(method: Any) -> None:
 
 
 def test_annotations_name_what_users_import() -> None:
-    """The classes themselves, and for keywords the TypedDicts of `smolkit.options`."""
+    """Annotations are the exported classes, and the TypedDicts of `smolkit.options` for keywords."""
     assert ExecResult is typing.get_type_hints(Machine.exec)["return"]
     assert typing.Unpack[options.ClientOptions] == typing.get_type_hints(Smolvm.machine)["options"]
     assert Machine is typing.get_type_hints(Smolvm.machine)["return"]
@@ -50,14 +50,14 @@ def test_annotations_name_what_users_import() -> None:
 
 
 def test_signatures_read_well() -> None:
-    """`help` shows the names of the classes and where they are, not their representations."""
+    """`help` shows the names of classes and their modules, not their reprs."""
     assert "(self) -> 'values.MachineInfo'" == str(inspect.signature(Machine.status))
     assert "(self, timeout: 'float | None' = None) -> 'int'" == str(inspect.signature(Process.wait))
 
 
 @pytest.mark.parametrize("package", [commands, flows, handles, options, runners])
 def test_a_lazy_package_has_its_names_and_no_others(package: Any) -> None:
-    """They are listed before they are imported; a misspelt one is an AttributeError."""
+    """A lazy package lists its names before they are imported, and raises AttributeError for any other."""
     assert set(package.__all__) <= set(dir(package))
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         package.nonsense  # noqa: B018
@@ -77,7 +77,7 @@ except ValueError:
 
 
 def test_a_teardown_imports_nothing(tmp_path: Path) -> None:
-    """What is imported late is there by then: the end of a block may have no descriptor left to read a module with."""
+    """The end of a block imports nothing, since there may be no descriptor left to read a module with."""
     program = str(PretendEngine(tmp_path / "engine").program)
     done = subprocess.run([sys.executable, "-c", LEAVING, program], capture_output=True, text=True, check=True)
 

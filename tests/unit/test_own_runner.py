@@ -59,46 +59,46 @@ def test_an_engine_failure_needs_no_argv_of_the_runner() -> None:
 
 
 class CarelessLive(Live):
-    """A call that has ended, of which the runner says only the status."""
+    """A followed call that has ended, of which the runner gives only the status."""
 
     def __init__(self, runner: Careless) -> None:
         self._runner = runner
 
     def read(self, timeout: float | None) -> None:
-        """Nothing came."""
+        """No output."""
 
     def write(self, data: bytes, timeout: float | None = None) -> None:
-        """Dropped."""
+        """Discard the input."""
 
     def close_stdin(self) -> None:
-        """There is none."""
+        """No-op."""
 
     def poll(self) -> int | None:
-        """It has ended."""
+        """Return that it has ended."""
         return 0
 
     def end(self, *, kill: bool = False) -> None:
-        """It has ended."""
+        """No-op."""
 
     def close(self) -> Completed:
-        """As the runner has it."""
+        """The runner's result."""
         return self._runner.execute(Invocation(("cat",)))
 
 
 class CarelessOnTheWhole(Careless):
-    """Also of what is followed, and of a terminal."""
+    """A careless runner, also for followed calls and terminals."""
 
     def open(self, invocation: Invocation, *, stdin: bool) -> Live:  # noqa: ARG002
-        """Such a call."""
+        """Follow a call that has ended."""
         return CarelessLive(self)
 
     def interact(self, invocation: Invocation) -> Completed:
-        """Likewise."""
+        """Run the call as execute does."""
         return self.execute(invocation)
 
 
 def test_a_process_that_timed_out_did_so_for_any_runner() -> None:
-    """A status of 124 after the time that `popen` gave is a timeout, also if the runner does not say how long it took."""
+    """popen detects a timeout for a runner that gives no duration."""
     runner = CarelessOnTheWhole(124, seconds=5.5)
     with pytest.raises(errors.ExecTimeoutError) as caught:
         Smolvm(runner=runner).machine("m").popen(["sleep", "9"], timeout=5).wait()
@@ -110,26 +110,26 @@ def test_a_process_that_timed_out_did_so_for_any_runner() -> None:
 
 
 def test_a_terminal_fails_for_any_runner() -> None:
-    """An error of the engine is one, not the exit status of the guest's shell."""
+    """A terminal raises the engine's error for a careless runner, and does not return it as the shell's status."""
     runner = CarelessOnTheWhole(1, as_json("NOT_FOUND", "vm not found: m").encode())
     with pytest.raises(errors.MachineNotFoundError):
         Smolvm(runner=runner).machine("m").shell()
 
 
 class Wrong(Runner):
-    """Gives back something else."""
+    """A runner whose execute returns something of another type."""
 
     def __init__(self, given: object, version: str | None = "1.32.2") -> None:
         super().__init__(version=version)
         self._given = given
 
     def execute(self, invocation: Invocation) -> Completed:  # noqa: ARG002
-        """Not what it must."""
+        """Return a value of the wrong type."""
         return self._given  # type: ignore[return-value]
 
 
 async def answer() -> Completed:
-    """What an async `execute` would give."""
+    """A coroutine, as an async `execute` would return."""
     return Completed((), 0)
 
 
@@ -140,12 +140,13 @@ async def answer() -> Completed:
         (lambda: None, "execute must return a smolkit.Completed, not NoneType"),
         (lambda: b"out", "execute must return a smolkit.Completed, not bytes"),
         (answer, "not coroutine: a runner whose execute is async is a smolkit.AsyncRunner"),
+        (lambda: Completed((), None), "returncode of a smolkit.Completed must be int, not NoneType"),  # type: ignore[arg-type]
         (lambda: Completed((), 0, "out"), "stdout of a smolkit.Completed must be bytes, not str"),  # type: ignore[arg-type]
         (lambda: Completed((), 0, b"", "err"), "stderr of a smolkit.Completed must be bytes, not str"),  # type: ignore[arg-type]
     ],
 )
 def test_an_answer_of_the_wrong_type_is_named(given: Callable[[], object], words: str, version: str | None) -> None:
-    """Of any command, that for the version too, and of one that must come to its end."""
+    """An answer of the wrong type is named in a TypeError, for any command, the version's too."""
     uses: list[Callable[[Machine], object]] = [
         lambda m: m.exec(["true"]),
         lambda m: m.stop(),
@@ -160,14 +161,14 @@ MEMBERS = sorted(name for name in dir(Runner) if not name.startswith("_"))
 
 
 def role(kind: type[Any], name: str) -> str:
-    """What the first line of a member's docstring says that one does with it."""
+    """The role of a member, from the first line of its docstring."""
     said = inspect.getdoc(getattr(kind, name)) or ""
     found = re.search(r"\((call|override)\)$", said.partition("\n")[0])
     return found[1] if found else "not said"
 
 
 def is_final(kind: type[Any], name: str) -> bool:
-    """Whether a type checker refuses to have the member overridden."""
+    """True if a type checker refuses an override of the member."""
     member = inspect.getattr_static(kind, name)
     return getattr(getattr(member, "fget", member), "__final__", False) is True
 
@@ -175,26 +176,45 @@ def is_final(kind: type[Any], name: str) -> bool:
 @pytest.mark.parametrize("kind", [Runner, AsyncRunner])
 @pytest.mark.parametrize("name", MEMBERS)
 def test_each_public_member_says_what_it_is_for(kind: type[Any], name: str) -> None:
-    """To be called, and then it is final; or to be overridden, and then it is not."""
+    """Each public member of a runner is documented as to be called, and final, or as to be overridden, and not final."""
     assert ("call" if is_final(kind, name) else "override") == role(kind, name)
 
 
 @pytest.mark.parametrize("name", [name for name in MEMBERS if is_final(Runner, name)] + ["_ask_version"])
 def test_what_a_runner_does_by_itself_is_not_replaced(name: str) -> None:
-    """Such a class is refused as it is made: a handle calls some of these members, and not others."""
+    """A class that overrides a final member is refused when it is defined, since only some calls would use the override."""
     with pytest.raises(TypeError, match=f"Mine.{name} replaces what a runner does by itself: override execute"):
         type("Mine", (Runner,), {name: lambda *_: None})
 
 
+def test_nor_by_a_class_beside_the_runner() -> None:
+    """A mixin that comes first replaces as much."""
+
+    class Loud:
+        def attempt(self) -> None:
+            """Not what a handle calls it for."""
+
+    with pytest.raises(TypeError, match=r"Mine\.attempt replaces"):
+        type("Mine", (Loud, WithoutSuper), {})
+    assert type("Mine", (WithoutSuper, Loud), {})
+
+
+def test_how_a_call_ended_is_one_of_a_few_words() -> None:
+    """Another one would be taken for a limit of the output."""
+    runner = Wrong(Completed((), -9, ended_by="killed"))
+    with pytest.raises(ValueError, match=r"ended_by of .* must be one of .*'output limit'.*, not 'killed'"):
+        Smolvm(runner=runner).machine("m").exec(["true"])
+
+
 @pytest.mark.parametrize("name", [name for name in MEMBERS if not is_final(Runner, name)])
 def test_what_is_to_be_overridden_can_be(name: str) -> None:
-    """Each by itself."""
+    """Each member that may be overridden can be."""
     assert type("Mine", (Runner,), {name: lambda *_: None})
 
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_the_types_of_a_runners_members_are_exported(name: str) -> None:
-    """Whatever a signature names comes from smolkit, or from its package of runners, commands or values."""
+    """The types in the signatures of a runner's members are exported by smolkit or its packages."""
     member = inspect.getattr_static(Runner, name)
     function = inspect.unwrap(getattr(member, "fget", member))
     public = {getattr(module, found) for module in (smolkit, runners, commands, values) for found in module.__all__}
@@ -208,29 +228,29 @@ def test_the_types_of_a_runners_members_are_exported(name: str) -> None:
 
 @define
 class WithAttrs(Runner):
-    """attrs writes an __init__ that knows nothing of the base class's."""
+    """A runner whose __init__ is written by attrs, which does not call the base class's."""
 
     far: str
 
     def execute(self, invocation: Invocation) -> Completed:
-        """Answers --version, and all else."""
+        """Answer every call with the version."""
         return Completed(invocation.argv, 0, b"smolvm 1.32.2\n")
 
 
 @frozen
 class Frozen(WithAttrs):
-    """Nothing can be set on this one."""
+    """A runner on which no attribute can be set."""
 
 
 @dataclass
 class WithDataclasses(WithAttrs):
-    """So do dataclasses."""
+    """A runner whose __init__ is written by dataclasses."""
 
     far: str
 
 
 class WithoutSuper(WithAttrs):
-    """And somebody who leaves it out."""
+    """A runner whose own __init__ does not call the base class's."""
 
     def __init__(self, far: str) -> None:
         self.far = far
@@ -238,7 +258,7 @@ class WithoutSuper(WithAttrs):
 
 @pytest.mark.parametrize("kind", [WithAttrs, Frozen, WithDataclasses, WithoutSuper])
 def test_a_runner_may_leave_out_the_base_class_init(kind: Callable[[str], Runner]) -> None:
-    """It then asks the engine for its version, plans, is observed and pickled like any other."""
+    """A runner without the base class's __init__ asks for the version, plans, is observed and pickles."""
     told: list[object] = []
     runner = kind("far")
     client = Smolvm(runner=runner, on_call=told.append)
@@ -252,7 +272,7 @@ def test_a_runner_may_leave_out_the_base_class_init(kind: Callable[[str], Runner
 
 
 def test_a_runner_has_its_names_for_itself() -> None:
-    """Those that anybody would think of: the base class keeps what it needs in one attribute."""
+    """A runner may use any attribute name of its own, since the base class keeps its state in one attribute."""
 
     class Mine(WithoutSuper):
         def __init__(self) -> None:
@@ -274,7 +294,7 @@ def test_a_runner_has_its_names_for_itself() -> None:
 
 
 def test_an_invocation_has_its_command() -> None:
-    """For runners that act by what is meant, not by words; it is no part of what the call is."""
+    """An invocation has its command, which does not count for equality and is not shown."""
     seen: list[Invocation] = []
 
     class Mine(WithoutSuper):
@@ -297,7 +317,7 @@ def test_an_invocation_has_its_command() -> None:
 
 
 def test_a_fake_that_is_wrapped_knows_the_commands() -> None:
-    """Through a Recorder as by itself."""
+    """A fake behind a Recorder records the commands."""
     fake = FakeRunner()
     fake.answer(Ls, "[]")
     fake.answer(Stop)
@@ -310,7 +330,7 @@ def test_a_fake_that_is_wrapped_knows_the_commands() -> None:
 
 
 def test_a_fake_that_threads_share_knows_whose_command_it_answers() -> None:
-    """Each thread gets the answer to its own, also where a handler makes a call of its own in between."""
+    """A fake shared by threads answers each with its own command's answer, also during a call made by a reply."""
     fake = FakeRunner()
     client = Smolvm(runner=fake)
 
@@ -339,7 +359,7 @@ README = (Path(smolkit.__file__).parents[1] / "README.md").read_text()
 
 @pytest.mark.usefixtures("ctrl_c")
 def test_the_readmes_runner_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole life of a machine on a real program, an error of the engine's, a timeout, and a Ctrl-C."""
+    """The README's runner creates, uses and deletes a machine, and has an error, a timeout and a Ctrl-C."""
     chapter = README.partition("## Write your own runner\n")[2]
     code = re.findall(r"(?ms)^```python\n(.*?)^```", chapter)[0]
     monkeypatch.chdir(tmp_path)

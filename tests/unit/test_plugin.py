@@ -41,9 +41,9 @@ def test_two(machine, smolvm, x):
     assert {} == seen[0].machines
     assert [machine.name] == [info.name for info in smolvm.ls()]
 """
-    status, said = run(tmp_path, code, "--strict-markers")
+    status, output = run(tmp_path, code, "--strict-markers")
 
-    assert (0, True) == (status, "3 passed" in said), said
+    assert (0, True) == (status, "3 passed" in output), output
 
 
 def test_a_failed_test_shows_the_console(tmp_path: Path) -> None:
@@ -53,12 +53,12 @@ def test_fails(machine, fake_smolvm):
     fake_smolvm.machines[machine.name].console = b"kernel says hello"
     assert False
 """
-    status, said = run(tmp_path, code)
+    status, output = run(tmp_path, code)
 
     assert 1 == status
-    assert "console of machine 'test-fails-" in said
-    assert "kernel says hello" in said
-    assert "was kept" not in said
+    assert "console of machine 'test-fails-" in output
+    assert "kernel says hello" in output
+    assert "was kept" not in output
 
 
 @pytest.mark.parametrize(
@@ -74,16 +74,16 @@ def test_passes(machine): assert "hi\\n" == machine.exec(["echo", "hi"]).stdout
 def test_fails(machine): assert False
 def test_needs_the_fake(fake_smolvm): assert False
 """
-    status, said = run(
+    status, output = run(
         *(tmp_path, code, "--smolvm=real", f"--keep-machines={option}"),
         env={"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)},
     )
 
     assert 1 == status
-    assert "1 failed, 1 passed, 1 skipped" in said
-    assert "this test needs the fake" in said
+    assert "1 failed, 1 passed, 1 skipped" in output
+    assert "this test needs the fake" in output
     assert names == kept(engine)
-    assert ("smolvm machine shell --name test-fails-" in said) == (option != "never")
+    assert ("smolvm machine shell --name test-fails-" in output) == (option != "never")
 
 
 KEPT = """
@@ -105,7 +105,7 @@ def test_a_rerun_that_passes_keeps_nothing(tmp_path: Path) -> None:
     """A test that passes when rerun leaves only the machine of the failed run."""
     engine = PretendEngine(tmp_path / "engine")
     env = {"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)}
-    status, said = run(
+    status, output = run(
         tmp_path,
         KEPT,
         "--smolvm=real",
@@ -115,7 +115,7 @@ def test_a_rerun_that_passes_keeps_nothing(tmp_path: Path) -> None:
         env=env,
     )
 
-    assert (0, True) == (status, "1 passed, 1 rerun" in said), said
+    assert (0, True) == (status, "1 passed, 1 rerun" in output), output
     assert ["m-test-flaky"] == kept(engine)
 
 
@@ -124,9 +124,9 @@ def test_what_was_kept_outlives_later_sessions(tmp_path: Path) -> None:
     engine = PretendEngine(tmp_path / "engine")
     env = {"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)}
     for _ in range(3):  # the first fails, the others pass
-        said = run(tmp_path, KEPT, "--smolvm=real", "--keep-machines=on-failure", env=env)[1]
+        output = run(tmp_path, KEPT, "--smolvm=real", "--keep-machines=on-failure", env=env)[1]
 
-    assert "1 passed" in said, said
+    assert "1 passed" in output, output
     assert ["m-test-flaky"] == kept(engine)
 
 
@@ -142,9 +142,9 @@ def prepared(machine): raise RuntimeError
 def test_it(prepared): pass
 """
     env = {"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)}
-    status, said = run(tmp_path, code, "--smolvm=real", "--keep-machines=on-failure", env=env)
+    status, output = run(tmp_path, code, "--smolvm=real", "--keep-machines=on-failure", env=env)
 
-    assert (1, True) == (status, "console of machine 'test-it-" in said), said
+    assert (1, True) == (status, "console of machine 'test-it-" in output), output
     assert ["m-test-it"] == kept(engine)
 
 
@@ -156,19 +156,19 @@ def test_the_session_ends_with_a_reap(tmp_path: Path) -> None:
     assert 9 == run(tmp_path, code, "--smolvm=real", env=env)[0]
     assert 2 == len(engine.left)
 
-    status, said = run(tmp_path, "def test_passes(smolvm): pass\n", "--smolvm=real", env=env)
-    assert (0, []) == (status, engine.left), said
+    status, output = run(tmp_path, "def test_passes(smolvm): pass\n", "--smolvm=real", env=env)
+    assert (0, []) == (status, engine.left), output
     engine.fault("ls", "fail")
-    status, said = run(tmp_path, "def test_passes(smolvm): pass\n", "--smolvm=real", env=env)
-    assert (0, True) == (status, "smolkit: " in said), said
+    status, output = run(tmp_path, "def test_passes(smolvm): pass\n", "--smolvm=real", env=env)
+    assert (0, True) == (status, "smolkit: " in output), output
 
 
 def test_auto_takes_the_fake_where_nothing_boots(tmp_path: Path) -> None:
     """--smolvm=auto uses the fake where no engine boots."""
     code = "def test_fake(fake_smolvm): pass\n"
-    status, said = run(tmp_path, code, "--smolvm=auto", env={"SMOLKIT_SMOLVM": "/no/such/smolvm"})
+    status, output = run(tmp_path, code, "--smolvm=auto", env={"SMOLKIT_SMOLVM": "/no/such/smolvm"})
 
-    assert (0, True) == (status, "1 passed" in said), said
+    assert (0, True) == (status, "1 passed" in output), output
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -186,9 +186,9 @@ async def test_it(async_smolvm, async_machine, fake_smolvm):
     async with async_smolvm.machine("other") as other:
         assert await other.exists()
 """
-    status, said = run(tmp_path, code, plugins=("anyio.pytest_plugin",))
+    status, output = run(tmp_path, code, plugins=("anyio.pytest_plugin",))
 
-    assert (0, True) == (status, "1 passed" in said), said
+    assert (0, True) == (status, "1 passed" in output), output
 
 
 def test_it_costs_nothing_unless_used(tmp_path: Path) -> None:
@@ -199,6 +199,6 @@ def test_nothing():
     found = sorted(name for name in sys.modules if name.startswith("smolkit") or name in {"attr", "attrs"})
     assert ["smolkit", "smolkit.pytest_plugin"] == found
 """
-    status, said = run(tmp_path, code)
+    status, output = run(tmp_path, code)
 
-    assert (0, True) == (status, "1 passed" in said), said
+    assert (0, True) == (status, "1 passed" in output), output

@@ -213,7 +213,7 @@ def test_a_timeout_bounds_writes_too(hasty: Machine) -> None:
 
 
 def test_the_error_of_a_followed_command_has_the_end_of_its_output() -> None:
-    """Of each stream, as far as it was read."""
+    """The error of a followed command has the end of each stream, as far as it was read."""
     fake = FakeRunner()
     fake.answer(Exec, stdout="out", stderr="error\n", returncode=-15, ended_by="timeout")
     process = Smolvm(runner=fake).machine("m").popen(["make"], timeout=1)

@@ -23,7 +23,7 @@ from tests.recorded import as_json
 
 
 @pytest.fixture
-def said(tmp_path: Path) -> Machine:
+def local_machine(tmp_path: Path) -> Machine:
     """A machine of a pretend engine that runs the guest's command on this host."""
     program = tmp_path / "smolvm"
     program.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift; exec "$@"\n')
@@ -31,10 +31,10 @@ def said(tmp_path: Path) -> Machine:
     return Smolvm(runner=SubprocessRunner(program, version="1.32.2")).machine("m")
 
 
-def test_pieces_come_as_they_are_written(said: Machine, tmp_path: Path) -> None:
+def test_pieces_come_as_they_are_written(local_machine: Machine, tmp_path: Path) -> None:
     """Pieces arrive with their stream as they are written, and the exit status at the end of the iteration."""
     wait = f"until [ -e {tmp_path}/%s ]; do sleep 0.01; done"
-    process = said.popen(["sh", "-c", f"printf one; {wait % 1}; printf two >&2; {wait % 2}; exit 3"])
+    process = local_machine.popen(["sh", "-c", f"printf one; {wait % 1}; printf two >&2; {wait % 2}; exit 3"])
     pieces = []
     for number, piece in enumerate(process, 1):
         pieces.append(piece)
@@ -45,24 +45,24 @@ def test_pieces_come_as_they_are_written(said: Machine, tmp_path: Path) -> None:
     assert ("sh", "-c") == process.args[:2]
 
 
-def test_lines_of_text(said: Machine) -> None:
+def test_lines_of_text(local_machine: Machine) -> None:
     """Split characters and lines are joined, invalid UTF-8 is replaced, and a last line may lack its newline."""
     script = r"printf 'gr\303'; sleep 0.1; printf '\274n\nx\377y'; printf 'e\n' >&2"
-    process = said.popen(["sh", "-c", script], text=True)
+    process = local_machine.popen(["sh", "-c", script], text=True)
 
     assert [("stderr", "e\n"), ("stdout", "grün\n"), ("stdout", "x\ufffdy")] == sorted(process)
 
 
-def test_an_endless_line_arrives_in_parts(said: Machine) -> None:
+def test_an_endless_line_arrives_in_parts(local_machine: Machine) -> None:
     """A line that never ends arrives in parts of bounded size."""
-    process = said.popen(["sh", "-c", "head -c 5000000 /dev/zero"], text=True)
+    process = local_machine.popen(["sh", "-c", "head -c 5000000 /dev/zero"], text=True)
 
     assert max(len(line) for _, line in process) < 2**20 + 2**17
 
 
-def test_an_input_to_write_to(said: Machine) -> None:
+def test_an_input_to_write_to(local_machine: Machine) -> None:
     """Answers arrive before stdin is closed, and text is UTF-8."""
-    with said.popen(["cat"], stdin=True) as process:
+    with local_machine.popen(["cat"], stdin=True) as process:
         assert process.stdin is not None
         pieces = iter(process)
         process.stdin.write("grün")
@@ -76,18 +76,18 @@ def test_an_input_to_write_to(said: Machine) -> None:
     assert 0 == process.returncode
 
 
-def test_without_an_input_there_is_none(said: Machine) -> None:
+def test_without_an_input_there_is_none(local_machine: Machine) -> None:
     """Without stdin=True the command sees the end of its stdin at once."""
-    process = said.popen(["cat"])
+    process = local_machine.popen(["cat"])
 
     assert process.stdin is None
     assert 0 == process.wait()
 
 
 @pytest.mark.parametrize(("end", "code"), [("terminate", -15), ("kill", -9)])
-def test_a_process_can_be_ended(said: Machine, end: str, code: int) -> None:
+def test_a_process_can_be_ended(local_machine: Machine, end: str, code: int) -> None:
     """A process can be terminated and killed as with subprocess: the status is the signal's, and nothing is raised."""
-    process = said.popen(["sleep", "60"])
+    process = local_machine.popen(["sleep", "60"])
     assert process.poll() is None
     getattr(process, end)()
 
@@ -96,9 +96,9 @@ def test_a_process_can_be_ended(said: Machine, end: str, code: int) -> None:
     assert f"<Process ['sleep', '60'] in 'm': returncode={code}>" == repr(process)
 
 
-def test_wait_takes_a_timeout(said: Machine) -> None:
+def test_wait_takes_a_timeout(local_machine: Machine) -> None:
     """wait takes a timeout, and the command runs on after it."""
-    with pytest.raises(KeyError), said.popen(["sh", "-c", "echo x; sleep 60"]) as process:
+    with pytest.raises(KeyError), local_machine.popen(["sh", "-c", "echo x; sleep 60"]) as process:
         with pytest.raises(TimeoutError, match=r"did not end within 0\.1 s"):
             process.wait(0.1)
         assert process.poll() is None
@@ -106,16 +106,16 @@ def test_wait_takes_a_timeout(said: Machine) -> None:
     assert -9 == process.returncode
 
 
-def test_a_successful_block_waits(said: Machine) -> None:
+def test_a_successful_block_waits(local_machine: Machine) -> None:
     """A block that succeeds waits for its command, and discards unread output of any size."""
-    with said.popen(["sh", "-c", "head -c 3000000 /dev/zero; exit 4"]) as process:
+    with local_machine.popen(["sh", "-c", "head -c 3000000 /dev/zero; exit 4"]) as process:
         pass
     assert 4 == process.returncode
 
 
-def test_a_process_that_is_dropped(said: Machine) -> None:
+def test_a_process_that_is_dropped(local_machine: Machine) -> None:
     """A dropped process gives a ResourceWarning, as in subprocess."""
-    process = said.popen(["sleep", "60"])
+    process = local_machine.popen(["sleep", "60"])
     live = process._live
     with pytest.warns(ResourceWarning, match="was left without waiting for its end"):
         del process
@@ -168,11 +168,11 @@ def test_a_timeout_ends_it(fake: FakeRunner, client: Smolvm) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 3, 20])
-def test_the_engines_failure_is_raised(said: Machine, cut: int) -> None:
+def test_the_engines_failure_is_raised(local_machine: Machine, cut: int) -> None:
     """The engine's JSON error line raises, also after output and in parts, and the guest's last output is delivered."""
     line = as_json("SMOLVM_ERROR", "io operation failed: connection closed").strip()
     script = f"printf out; printf 'mine ' >&2; printf %s '{line[:cut]}' >&2; sleep 0.1; echo '{line[cut:]}' >&2; exit 1"
-    process = said.popen(["sh", "-c", script])
+    process = local_machine.popen(["sh", "-c", script])
     pieces: dict[str, bytes] = {"stdout": b"", "stderr": b""}
     with pytest.raises(errors.ConnectionLostError):
         for stream, chunk in process:
@@ -182,11 +182,11 @@ def test_the_engines_failure_is_raised(said: Machine, cut: int) -> None:
     assert 1 == process.returncode
 
 
-def test_an_error_line_in_the_middle_is_the_guests(said: Machine) -> None:
+def test_an_error_line_in_the_middle_is_the_guests(local_machine: Machine) -> None:
     """An error line in the middle of the output, or with status 0, is the guest's output unchanged."""
     line = as_json("X", "y").strip()
     script = f"printf '%s\n' '{line}' >&2; printf '{{' >&2; sleep 0.1; printf 'more\n%s\n' '{line}' >&2"
-    process = said.popen(["sh", "-c", script])
+    process = local_machine.popen(["sh", "-c", script])
 
     assert f"{line}\n{{more\n{line}\n".encode() == b"".join(chunk for _, chunk in process)
 
@@ -204,17 +204,17 @@ def test_a_renamed_engines_note_is_not_the_guests(tmp_path: Path) -> None:
     assert [("stderr", b"mine\n")] == list(machine.popen(["x"]))
 
 
-def test_a_background_child_that_holds_the_pipe_is_not_waited_for(said: Machine) -> None:
+def test_a_background_child_that_holds_the_pipe_is_not_waited_for(local_machine: Machine) -> None:
     """A background child that holds the engine's pipes open is not waited for."""
     nap = f"9{os.getpid()}"
-    process = said.popen(["sh", "-c", f"sleep {nap} & echo $!"])
+    process = local_machine.popen(["sh", "-c", f"sleep {nap} & echo $!"])
     ((_, pid),) = process
 
     assert [b"sleep"] == running(nap)
     os.kill(int(pid), signal.SIGKILL)
 
 
-def test_a_slow_reader_slows_the_writer_down_and_memory_stays_flat(said: Machine, tmp_path: Path) -> None:
+def test_a_slow_reader_slows_the_writer_down_and_memory_stays_flat(local_machine: Machine, tmp_path: Path) -> None:
     """A slow reader of 200 MB slows the writer down, and memory stays flat."""
     code = (
         "import sys; from smolkit import Smolvm, SubprocessRunner\n"
@@ -231,7 +231,7 @@ def test_a_slow_reader_slows_the_writer_down_and_memory_stays_flat(said: Machine
     assert megabytes < 64
 
     mark = tmp_path / "mark"
-    process = said.popen(["sh", "-c", f"head -c 10000000 /dev/zero; echo >{mark}"])
+    process = local_machine.popen(["sh", "-c", f"head -c 10000000 /dev/zero; echo >{mark}"])
     next(iter(process))
     time.sleep(0.3)
     assert not mark.exists()
@@ -293,7 +293,7 @@ def test_spawned_commands_have_a_mark(client: Smolvm, fake: FakeRunner) -> None:
         machine.spawn(["x"])
 
 
-def test_a_mark_finds_a_whole_family(said: Machine) -> None:
+def test_a_mark_finds_a_whole_family(local_machine: Machine) -> None:
     """A mark finds and kills real processes, also one in another process group."""
     from smolkit.handles.spawned import FIND, KILL  # the guest's side
 
@@ -303,11 +303,11 @@ def test_a_mark_finds_a_whole_family(said: Machine) -> None:
         start_new_session=True,
     )
     find = FIND.replace("$SMOLKIT_MARK", "f00d")
-    until(lambda: 3 == len(said.sh(find).stdout.split()))
+    until(lambda: 3 == len(local_machine.sh(find).stdout.split()))
 
-    assert said.sh(KILL.replace("$SMOLKIT_MARK", "f00d").replace("$SMOLKIT_SIGNAL", "KILL")).ok
+    assert local_machine.sh(KILL.replace("$SMOLKIT_MARK", "f00d").replace("$SMOLKIT_SIGNAL", "KILL")).ok
     assert -9 == child.wait()
-    until(lambda: "" == said.sh(find).stdout)
+    until(lambda: "" == local_machine.sh(find).stdout)
 
 
 def terminal(folder: Path, script: str, version: str = "1.32.2", **options: Any) -> Machine:
@@ -325,29 +325,29 @@ def test_the_engine_gets_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixtu
 
     assert status == machine.shell()
     assert status == machine.terminal(["python3", "-q"], env={"A": "b"}, workdir="/root", user="me", secrets={"S": "x"})
-    said = capfd.readouterr()
+    captured = capfd.readouterr()
     secrets = "--secret-env KEY=SMOLKIT_MACHINE_SECRET_KEY --secret-env S=SMOLKIT_SECRET_S"
     words = f"exec --name m -i -t -e A=b {secrets} -w /root --user me -- python3 -q"
     shell = "exec --name m -i -t --secret-env KEY=SMOLKIT_MACHINE_SECRET_KEY -- /bin/sh"
-    assert [f"{shell} k", f"{words} k"] == [line.partition(" machine ")[2] for line in said.out.splitlines()]
-    assert "" == said.err
+    assert [f"{shell} k", f"{words} k"] == [line.partition(" machine ")[2] for line in captured.out.splitlines()]
+    assert "" == captured.err
 
 
 @pytest.mark.parametrize("hand_over", [Machine.shell, lambda machine: machine.terminal(["python3"])])
 @pytest.mark.parametrize(
-    ("version", "said"), [("1.32.2", as_json("NOT_FOUND", "vm not found: m")), ("1.8.3", "Error: vm not found: m\n")]
+    ("version", "stderr"), [("1.32.2", as_json("NOT_FOUND", "vm not found: m")), ("1.8.3", "Error: vm not found: m\n")]
 )
 def test_a_terminal_that_the_engine_cannot_give(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     hand_over: Callable[[Machine], int],
     version: str,
-    said: str,
+    stderr: str,
 ) -> None:
     """An engine's failure to give a terminal raises, and prints nothing."""
-    (tmp_path / "said").write_text(said)
+    (tmp_path / "stderr").write_text(stderr)
     calls: list[Call] = []
-    machine = terminal(tmp_path, f"cat '{tmp_path}/said' >&2; exit 1", version)
+    machine = terminal(tmp_path, f"cat '{tmp_path}/stderr' >&2; exit 1", version)
     machine._runner.observe(calls.append)
 
     with pytest.raises(errors.MachineNotFoundError) as caught:
@@ -382,10 +382,10 @@ def test_logs_are_followed(tmp_path: Path) -> None:
         list(Smolvm(runner=fake).machine("m").follow_logs())
 
 
-def test_output_is_buffered_while_input_is_written(said: Machine) -> None:
+def test_output_is_buffered_while_input_is_written(local_machine: Machine) -> None:
     """Output is buffered while input is written, within a limit; a flood beyond it, which nobody reads, breaks the pipe."""
     script = "head -c 1000000 /dev/zero; wc -c >&2"
-    with said.popen(["sh", "-c", script], stdin=True) as process:
+    with local_machine.popen(["sh", "-c", script], stdin=True) as process:
         assert process.stdin is not None
         process.stdin.write(b"x" * 1_000_000)
         process.stdin.close()
@@ -393,6 +393,6 @@ def test_output_is_buffered_while_input_is_written(said: Machine) -> None:
     assert 1_000_000 == sum(len(chunk) for stream, chunk in pieces if stream == "stdout")
     assert b"1000000" == b"".join(chunk for stream, chunk in pieces if stream == "stderr").strip()
 
-    with pytest.raises(BrokenPipeError), said.popen(["cat", "/dev/zero"], stdin=True) as process:
+    with pytest.raises(BrokenPipeError), local_machine.popen(["cat", "/dev/zero"], stdin=True) as process:
         assert process.stdin is not None
         process.stdin.write(b"x" * 1_000_000)

@@ -75,7 +75,7 @@ def test_a_folder_is_a_layer(path: Path) -> None:
 
 
 def test_one_method_reaches_up() -> None:
-    """`Machine.to_async` asks the package for `smolkit.AsyncMachine`, which is imported then."""
+    """Only `Machine.to_async` imports from a later layer, when it is called."""
     lines = {
         name_of(path): re.findall(r"(?m)^import smolkit\b.*|\bsmolkit\.Async\w+\(", path.read_text()) for path in MODULES
     }
@@ -86,7 +86,7 @@ def test_one_method_reaches_up() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_type_checkers_see_the_names_of_a_module_only(path: Path) -> None:
-    """A module's `__getattr__` is hidden from them: with it they would take any misspelt name for one of the module's."""
+    """A module's `__getattr__` is hidden from type checkers, so that they refuse a misspelt name."""
     functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
 
     assert "__getattr__" not in {function.name for function in functions}

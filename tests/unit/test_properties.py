@@ -20,6 +20,7 @@ from smolkit.commands.converters import machine_name
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.guest_scripts import encode
 from smolkit.handles import archive
+from smolkit.handles.host_tree import fresh_directory
 from smolkit.values.shown import redact
 from tests.unit.test_files import tree
 
@@ -122,10 +123,10 @@ def test_nothing_leaves_the_folder(members: list[tuple[bytes, str, str, bytes]])
         stream += info.tobuf(tarfile.GNU_FORMAT) + content + b"\0" * (-len(content) % 512)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place, "folder")
-        folder.mkdir()
-        with suppress(errors.UnsafeArchiveError):
-            archive.Unpacker(str(folder), 100_000, lambda _: None).unpack(io.BytesIO(stream + b"\0" * 1024))
-        assert ["folder"] == os.listdir(place)
+        # As `download` does: of a refused archive, which may have made the symlink that it is refused for, nothing is kept.
+        with suppress(errors.UnsafeArchiveError), fresh_directory(str(folder)) as part:
+            archive.Unpacker(part, 100_000, lambda _: None).unpack(io.BytesIO(stream + b"\0" * 1024))
+        assert set(os.listdir(place)) <= {"folder"}
         for path in folder.rglob("*"):
             if path.is_symlink():
                 assert posixpath.realpath(path).startswith(posixpath.realpath(folder))

@@ -67,7 +67,7 @@ def verbs(fake: FakeRunner) -> list[type[Command[Any]]]:
     return [type(command) for command in fake.commands[1:]]
 
 
-def test_a_machine_that_was_made_anew_by_another_is_not_harmed(machine: Machine, fake: Aging) -> None:
+def test_a_machine_made_anew_by_another_is_not_touched(machine: Machine, fake: Aging) -> None:
     """stop and delete of a machine that another made anew raise, leave it alone, and say how to reach it."""
     put_on_record(fake, OTHER)
 
@@ -86,7 +86,7 @@ def test_a_machine_that_was_made_anew_by_another_is_not_harmed(machine: Machine,
     assert [Status] * len(harms) == verbs(fake)
 
 
-def test_a_handle_that_made_nothing_takes_what_there_is(client: Smolvm, machine: Machine, fake: Aging) -> None:
+def test_a_handle_that_made_nothing_acts_on_the_name(client: Smolvm, machine: Machine, fake: Aging) -> None:
     """A handle that made nothing, or deleted its machine, acts on whatever has the name."""
     put_on_record(fake, OTHER)
     client.machine("m").delete()
@@ -104,7 +104,7 @@ def test_the_machine_that_was_made_is_stopped_and_deleted(machine: Machine, fake
     assert [Status, Stop, Status, Delete, Delete] == verbs(fake)
 
 
-def test_a_machine_that_is_gone_is_said_to_be(machine: Machine, fake: Aging) -> None:
+def test_a_machine_that_is_gone_raises_the_usual_error(machine: Machine, fake: Aging) -> None:
     """A machine that is gone raises the same error as without the look."""
     put_on_record(fake, None)
 
@@ -112,7 +112,7 @@ def test_a_machine_that_is_gone_is_said_to_be(machine: Machine, fake: Aging) -> 
     assert [Status] == verbs(fake)
 
 
-def test_a_machine_that_is_gone_is_an_error_unless_told_not_to_be(machine: Machine, fake: Aging) -> None:
+def test_missing_ok(machine: Machine, fake: Aging) -> None:
     """delete and stop of a missing machine raise, unless missing_ok is given."""
     put_on_record(fake, None)
 
@@ -133,7 +133,7 @@ def test_a_look_that_fails_once_is_tried_again(machine: Machine, fake: Aging) ->
 
 @pytest.mark.parametrize("broken", [Status, (Status, Ls)])
 @pytest.mark.parametrize("record", ["own", "other"])
-def test_without_a_look_nothing_is_done(machine: Machine, fake: Aging, broken: Any, record: str) -> None:
+def test_a_look_that_keeps_failing_leaves_the_machine(machine: Machine, fake: Aging, broken: Any, record: str) -> None:
     """If status and ls keep failing, nothing is touched, and the error says so."""
     fake.answer(lambda command: isinstance(command, broken), returncode=1, stderr=as_json("X", "it broke"))
     put_on_record(fake, last_record(fake) if record == "own" else OTHER)
@@ -176,7 +176,7 @@ def test_a_long_block_looks_before_it_deletes(client: Smolvm, fake: Aging) -> No
         run(Smolvm(runner=other), other, OTHER, age=11, fails=False)
 
 
-def test_a_block_whose_machine_is_gone_ends_well(client: Smolvm, fake: Aging) -> None:
+def test_a_block_whose_machine_is_gone_raises_nothing(client: Smolvm, fake: Aging) -> None:
     """A block whose machine is gone ends without an error."""
     assert [Start, Exec, Status] == run(client, fake, None, age=11, fails=False)
 
@@ -191,7 +191,7 @@ def test_a_block_that_fails_looks_before_it_deletes(client: Smolvm, fake: Aging)
 
 
 @pytest.mark.parametrize(("age", "replaced"), [(0, False), (59, False), (120, True)])
-def test_engines_without_labels_have_the_time_of_creation(age: float, *, replaced: bool) -> None:
+def test_without_labels_the_time_of_creation_decides(age: float, *, replaced: bool) -> None:
     """Without labels, a machine that is younger by more than clock skew is another one."""
     fake = Aging("1.7.9")
     fake.answer(lambda command: not isinstance(command, Ls))
@@ -220,7 +220,7 @@ class SetBack(Aging):
         return super().clock() + self.age
 
 
-def test_a_clock_that_was_set_back_lets_no_long_block_be_trusted() -> None:
+def test_a_block_is_timed_by_a_monotonic_clock() -> None:
     """A block's duration is measured by a monotonic clock, so that setting the wall clock back does not skip the look."""
     fake = SetBack()
     with pytest.raises(errors.MachineReplacedError):
@@ -243,7 +243,7 @@ def test_an_older_machine_under_the_name_is_another_one() -> None:
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("fault", ["boot timeout", ""])
 @pytest.mark.parametrize("when", ["before", "during"])
-def test_a_start_that_fails_undoes_nobody_elses_machine(when: str, fault: str, *, keep: bool) -> None:
+def test_a_failed_start_touches_no_other_machine(when: str, fault: str, *, keep: bool) -> None:
     """A failed start stops and deletes no machine that replaced the handle's before or during it."""
     fake = FakeSmolvm()
     machine = Smolvm(runner=fake).machine("m", keep=keep)

@@ -16,7 +16,7 @@ from smolkit.testing import FakeRunner, FakeSmolvm, UnexpectedCommandError
 from tests.recorded import as_json
 
 
-def test_a_command_that_is_left_in_a_machine_of_its_own() -> None:
+def test_run_detached() -> None:
     """run_detached makes a machine that its block deletes, or that stays, and does not touch an existing one."""
     fake = FakeSmolvm()
     client = Smolvm(runner=fake)
@@ -37,7 +37,7 @@ def test_a_command_that_is_left_in_a_machine_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("recorded", ["10.0.0.0/8", "0.0.0.0/0"])
-def test_a_command_that_is_left_never_runs_without_its_policy(client: Smolvm, fake: FakeRunner, recorded: str) -> None:
+def test_run_detached_reads_its_policy_back(client: Smolvm, fake: FakeRunner, recorded: str) -> None:
     """run_detached reads its network policy back, and deletes the machine if it was not recorded as requested."""
     fake.answer(Ls, stdout=json.dumps([{"name": "m", "network": True, "allowed_cidrs": [recorded]}]))
     fake.answer(RunDetached, stdout="Machine 'm' running in background\n")
@@ -50,7 +50,7 @@ def test_a_command_that_is_left_never_runs_without_its_policy(client: Smolvm, fa
     fake.assert_done()
 
 
-def test_an_interrupt_while_a_command_is_left(client: Smolvm, fake: FakeRunner) -> None:
+def test_an_interrupted_run_detached(client: Smolvm, fake: FakeRunner) -> None:
     """An interrupted run_detached lets the engine finish, and removes what it made."""
     fake.answer(RunDetached, error=InterruptedCall(Completed((), 0), KeyboardInterrupt()))
     fake.answer(Delete, times=1)
@@ -125,7 +125,7 @@ FORGED = ["", "x\n", as_json("SMOLVM_ERROR", "agent operation failed: agent did 
         lambda c: c.terminal(["sh"], smolfile="Smolfile"),
     ],
 )
-def test_a_guest_chooses_no_machine_to_be_removed(
+def test_a_guest_cannot_have_a_machine_removed(
     version: str, call: Callable[[Smolvm], object], last: str, record: str
 ) -> None:
     """A guest that forges the engine's first or last line makes smolkit look at a machine, and not remove it."""
@@ -141,7 +141,7 @@ def test_a_guest_chooses_no_machine_to_be_removed(
     assert not {type(command) for command in fake.commands} - {Run, PackRun, RunTerminal, Status, Ls}
 
 
-def test_what_a_guest_of_a_pack_writes_is_its_own(client: Smolvm, fake: FakeRunner) -> None:
+def test_all_output_of_a_pack_is_the_guests(client: Smolvm, fake: FakeRunner) -> None:
     """`pack run` prints no first line of the engine's (1.9.3), so all output is the guest's."""
     fake.answer(PackRun, stderr=STARTING)
     assert STARTING == client.pack_run("x.smolmachine", ["sh"]).stderr

@@ -53,7 +53,7 @@ def test_nothing_shows_a_secret(client: Smolvm, fake: FakeRunner, caplog: pytest
         pickle.loads(pickle.dumps(secret)).text.reveal()
 
 
-def test_each_kind_is_said_as_the_engine_has_it(client: Smolvm, fake: FakeRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_arguments_of_each_kind_of_secret(client: Smolvm, fake: FakeRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A secret's value is passed in a variable, a file by its absolute path, and a keychain item by its name."""
     monkeypatch.setenv("HOST_TOKEN", VALUE)
     fake.answer(["machine"])
@@ -103,7 +103,7 @@ def test_a_machines_secrets_come_with_every_start_and_command(client: Smolvm, fa
     assert carried == revealed(fake, 1)
 
 
-def test_variables_whose_names_are_alike_have_values_of_their_own(pretend: Smolvm) -> None:
+def test_variables_of_similar_names_keep_their_values(pretend: Smolvm) -> None:
     """Variables with similar names, which guests allow and shells do not, keep their own values."""
     names = ["DB.PASS", "DB_PASS", "DB-PASS", "DB PASS", "X_44", "ключ", "ключи", "É", "a" * 200]
     for kind in ("secrets", "SECRETS"):
@@ -111,11 +111,11 @@ def test_variables_whose_names_are_alike_have_values_of_their_own(pretend: Smolv
         fake = FakeSmolvm()
         with Smolvm(runner=fake).machine("m", secrets=values if kind == "SECRETS" else None) as machine:
             fake.on("show", lambda call: json.dumps(dict(call.env)))
-            said = machine.exec(["show"], secrets=values if kind == "secrets" else None).stdout
-        assert values == json.loads(said)
+            output = machine.exec(["show"], secrets=values if kind == "secrets" else None).stdout
+        assert values == json.loads(output)
     with pretend.machine("m") as machine:
-        said = machine.exec(["printenv", "DB_PASS", "DB"], secrets={"DB_PASS": "one", "DB": "two"}).stdout
-        assert "one\ntwo\n" == said
+        output = machine.exec(["printenv", "DB_PASS", "DB"], secrets={"DB_PASS": "one", "DB": "two"}).stdout
+        assert "one\ntwo\n" == output
 
 
 @settings(derandomize=True, deadline=None)
@@ -127,7 +127,7 @@ def test_no_two_variables_share_a_carrier(names: list[str]) -> None:
     assert 2 * len(names) == len(carriers)
 
 
-def test_a_handle_brings_its_secrets_to_a_machine_that_another_made() -> None:
+def test_a_handle_passes_its_secrets_to_anothers_machine() -> None:
     """A handle passes its secrets to a machine that another made, to its workload and terminal too, and a command's win."""
     fake = FakeSmolvm()
     client = Smolvm(runner=fake)
@@ -150,7 +150,7 @@ def test_a_handle_brings_its_secrets_to_a_machine_that_another_made() -> None:
     assert 8 == len(fake.machines["m"].calls)
 
 
-def test_a_handle_that_was_not_told_a_machines_secrets_says_so() -> None:
+def test_a_handle_without_a_machines_secrets_raises() -> None:
     """A handle without a machine's secrets raises SecretUnsetError, at the start and at each command."""
     fake = FakeSmolvm()
     client = Smolvm(runner=fake)
@@ -175,14 +175,14 @@ def test_branches_have_their_sources_secrets() -> None:
             assert f"{VALUE}\n" == child.sh('echo "$TOKEN"').stdout
 
 
-@pytest.mark.parametrize(("version", "said"), [("1.32.2", True), ("1.8.3", True), ("1.4.0", False)])
-def test_a_branch_is_told_the_secrets_where_it_can_be(version: str, said: bool) -> None:
+@pytest.mark.parametrize(("version", "named"), [("1.32.2", True), ("1.8.3", True), ("1.4.0", False)])
+def test_a_branch_gets_secrets_if_the_engine_can(version: str, named: bool) -> None:
     """A branch gets secrets where the engine supports it, and elsewhere has those on its source's record."""
     fake = FakeRunner(version)
     fake.answer(["machine"])
     Smolvm(runner=fake).machine("m", secrets={"TOKEN": VALUE}).branch("child")
 
-    assert said == ("--secret-env" in fake.argvs[-1])
+    assert named == ("--secret-env" in fake.argvs[-1])
     assert {"SMOLKIT_MACHINE_SECRET_TOKEN": VALUE} == revealed(fake, -1)
 
 
@@ -212,7 +212,7 @@ def test_each_secret_is_named_once() -> None:
         lambda machine: machine.start(),
     ],
 )
-def test_what_may_boot_a_machine_or_look_into_it_has_its_secrets(
+def test_calls_that_may_boot_a_machine_pass_its_secrets(
     client: Smolvm, fake: FakeRunner, verb: Callable[[Machine], Any]
 ) -> None:
     """Every call that may boot a machine, or look into it, passes its secrets, since the engine resolves them."""
@@ -262,7 +262,7 @@ def test_a_fake_finds_secrets_as_the_engine_does(tmp_path: Path) -> None:
         pass
 
 
-def test_engines_without_a_way_for_secrets() -> None:
+def test_engines_that_cannot_take_secrets() -> None:
     """Engines that cannot take secrets refuse them, unless the caller allows them in argv."""
     fake = FakeRunner("0.9.0")
     fake.answer(["machine"])
@@ -285,16 +285,16 @@ def read(path: Path) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("version", "said"),
+    ("version", "stderr"),
     [
         ("1.32.2", as_json("CONFIG_ERROR", "config operation failed: resolve secret 'X': env_unset")),
         ("1.8.3", "Error: config operation failed: resolve secret 'X': env_unset\n"),
     ],
 )
-def test_a_secret_that_the_engine_cannot_find_says_how_to_pass_it(version: str, said: str) -> None:
+def test_a_secret_that_the_engine_cannot_find_says_how_to_pass_it(version: str, stderr: str) -> None:
     """A secret that the engine cannot find (a Smolfile's `from_env`) raises an error that says how to pass the variable."""
     fake = FakeRunner(version)
-    fake.answer(["machine", "start"], returncode=1, stderr=said)
+    fake.answer(["machine", "start"], returncode=1, stderr=stderr)
     with pytest.raises(errors.ConfigError, match=r"SubprocessRunner\(pass_env=\['NAME'\]\)") as caught:
         Smolvm(runner=fake).machine("m", smolfile="Smolfile").start()
     assert isinstance(caught.value, errors.SecretUnsetError)
@@ -318,7 +318,7 @@ def test_no_command_line_has_a_secret(tmp_path: Path) -> None:
     assert not any(VALUE.encode() in line for line in seen)
 
 
-def test_a_dump_of_what_a_fake_recorded() -> None:
+def test_recorded_calls_show_no_secret() -> None:
     """A recorded call that a failing test prints shows no secret."""
     code = (
         "from smolkit import Smolvm; from smolkit.testing import FakeRunner\n"

@@ -118,13 +118,13 @@ def frames(error: BaseException | None) -> Iterator[FrameType]:
 def shown_by(error: BaseException) -> str:
     """Everything that shows an error: text, notes, pickle, and the locals of its frames as in pytest and rich."""
     pretty = pytest.importorskip("rich.pretty")
-    said = [str(error), repr(error), *getattr(error, "__notes__", ())]
-    said += [repr(vars(error)), pickle.dumps(error).decode("latin-1")] if isinstance(error, SmolvmError) else []
+    texts = [str(error), repr(error), *getattr(error, "__notes__", ())]
+    texts += [repr(vars(error)), pickle.dumps(error).decode("latin-1")] if isinstance(error, SmolvmError) else []
     for frame in frames(error):
         for name, value in frame.f_locals.items():
             shown = pretty.pretty_repr(value, max_string=80), saferepr(value, maxsize=None)
-            said += [f"{frame.f_code.co_qualname} {name} = {text}" for text in shown]
-    return "\n".join(said)
+            texts += [f"{frame.f_code.co_qualname} {name} = {text}" for text in shown]
+    return "\n".join(texts)
 
 
 def revealed(text: str) -> list[str]:
@@ -294,10 +294,10 @@ def test_pytests_report_of_a_failed_test_has_no_secret(tmp_path: Path) -> None:
             machine.exec(["true"], secrets={"A": Secret(os.environ["CANARY"])}, env={"B": os.environ["CANARY"]}, user=7)
         """
     (tmp_path / "test_it.py").write_text(textwrap.dedent(test))
-    status, said = run_pytest(tmp_path, "-l", "-vvv", "--tb=long", "--full-trace", env={"CANARY": CANARY})
+    status, output = run_pytest(tmp_path, "-l", "-vvv", "--tb=long", "--full-trace", env={"CANARY": CANARY})
 
-    assert (1, True) == (status, "user must be a str" in said)
-    assert [] == revealed(said)
+    assert (1, True) == (status, "user must be a str" in output)
+    assert [] == revealed(output)
 
 
 def test_a_crash_report_of_rich_has_no_secret(tmp_path: Path) -> None:
@@ -462,10 +462,10 @@ def test_a_report_of_pytest_shows_a_console_escaped(tmp_path: Path) -> None:
             assert False
         """
     (tmp_path / "test_it.py").write_text(textwrap.dedent(test))
-    status, said = run_pytest(tmp_path, "--color=no")
+    status, output = run_pytest(tmp_path, "--color=no")
 
-    assert (1, True) == (status, r"\x1b]0;owned\x07 \x9b31m" in said)
-    assert "\x1b" not in said.replace(r"\x1b", "")
+    assert (1, True) == (status, r"\x1b]0;owned\x07 \x9b31m" in output)
+    assert "\x1b" not in output.replace(r"\x1b", "")
 
 
 def test_files_of_a_guest_with_hostile_names_are_shown_escaped() -> None:

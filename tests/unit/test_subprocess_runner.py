@@ -399,7 +399,7 @@ def test_a_pinned_version_is_not_asked(pretend: Pretend) -> None:
 
     assert [] == client.ls()
     assert ("0.8.0", True) == (client.engine.version, client.engine.dialect.classic)
-    with pytest.raises(ValueError, match="not a version"):
+    with pytest.raises(ValueError, match="version must be like"):
         SubprocessRunner(version="newest")
 
 

@@ -101,7 +101,7 @@ def test_versions(version: str) -> None:
 @pytest.mark.parametrize("version", ["", "x", "1.2", "v1.2.3"])
 def test_invalid_versions(version: str) -> None:
     """Text that is not a version is a ValueError."""
-    with pytest.raises(ValueError, match="not a version"):
+    with pytest.raises(ValueError, match="version must be like"):
         Dialect.of(version)
 
 
@@ -120,7 +120,7 @@ def test_the_flag_grammar_begins_with_1_0_2() -> None:
 
 @pytest.mark.parametrize("name", [*smolkit.commands.__all__, *smolkit.options.__all__])
 def test_the_annotations_of_commands_and_options_can_be_evaluated(name: str) -> None:
-    """Tools that build schemas ask `typing.get_type_hints` of a class, of its constructor and of its methods."""
+    """`typing.get_type_hints` works on commands and options: on the class, its constructor and its methods."""
     kind = getattr(smolkit.commands if name in smolkit.commands.__all__ else smolkit.options, name)
     methods = [getattr(kind, method) for method in dir(kind) if not method.startswith("_")]
 

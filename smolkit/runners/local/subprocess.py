@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from smolkit import commands, runners, values
+from smolkit import runners, values
+from smolkit.commands.base import Command
+from smolkit.commands.dialect import Engine
 from smolkit.errors import EngineNotFoundError
 from smolkit.runners.attempts import InterruptedCall
 from smolkit.runners.base import Runner
@@ -19,7 +21,8 @@ from smolkit.runners.local.launcher import Launcher
 from smolkit.runners.local.posix import ChildProcess, reserve
 from smolkit.runners.local.pump import Pump
 from smolkit.values import validate
-from smolkit.values.hidden import hide
+from smolkit.values.hidden import Hidden, hide
+from smolkit.values.results import Completed, Invocation
 from smolkit.values.shown import without_users
 
 _DEFAULT_LIMIT = 256 * 2**20
@@ -99,13 +102,13 @@ class SubprocessRunner(Runner):
         """The program's path, or its name on the prefix's side."""
         return self._launcher.program.path
 
-    def _probe_engine(self, within: float | None) -> commands.Engine:
+    def _probe_engine(self, within: float | None) -> Engine:
         engine = super()._probe_engine(within)
         if self._launcher.has_state_dir:
             engine.dialect.require("state_dir")
         return engine
 
-    def given(self) -> dict[str, values.Hidden]:
+    def given(self) -> dict[str, Hidden]:
         """As in Runner."""
         return self._launcher.given()
 
@@ -141,17 +144,17 @@ class SubprocessRunner(Runner):
 
         return [*super().look(), *([] if self._launcher.prefix else host_checks(self._launcher.environment()))]
 
-    def execute(self, invocation: values.Invocation) -> values.Completed:
+    def execute(self, invocation: Invocation) -> Completed:
         """Run one call of the engine as a child process until it has exited, timed out or written too much."""
         began = self.clock()
 
-        def in_turn() -> values.Completed:
+        def in_turn() -> Completed:
             # A caller's own timeout includes the wait for a place; smolkit's bounds are for the engine alone.
             return self._execute_with_reserve(invocation, self.clock() if invocation.patience is None else began)
 
         return self._processes.during(in_turn, invocation.patience)
 
-    def _execute_with_reserve(self, invocation: values.Invocation, since: float) -> values.Completed:
+    def _execute_with_reserve(self, invocation: Invocation, since: float) -> Completed:
         """As `_execute_once`; a call that must come to its end may use the descriptors that are kept for it."""
         if not invocation.finish:
             return self._execute_once(invocation, since)
@@ -164,7 +167,7 @@ class SubprocessRunner(Runner):
         with reserve.lent():
             return self._execute_once(invocation, since)
 
-    def _execute_once(self, invocation: values.Invocation, since: float) -> values.Completed:
+    def _execute_once(self, invocation: Invocation, since: float) -> Completed:
         """One child process, with `execute`'s part of the interrupt protocol (`smolkit.flows.steps`)."""
         call = CapturedCall(self._launcher, invocation, since, self.output_limit, self.clock)
         before = struck()
@@ -183,7 +186,7 @@ class SubprocessRunner(Runner):
             finally:
                 call.terminate()  # on every way out the child is ended and reaped; no-op if it has ended by itself
 
-    def open(self, invocation: values.Invocation, *, stdin: bool) -> runners.Live:
+    def open(self, invocation: Invocation, *, stdin: bool) -> runners.Live:
         """Start a call of the engine as a child process whose output is read as it comes."""
         from smolkit.runners.local.child import LiveChild  # late: few processes are followed live
 
@@ -196,7 +199,7 @@ class SubprocessRunner(Runner):
         require()
         self._is_watched = True
 
-    def watching(self, command: commands.Command[Any]) -> AbstractContextManager[None]:
+    def watching(self, command: Command[Any]) -> AbstractContextManager[None]:
         """As in Runner."""
         if not self._is_watched:
             return nullcontext()
@@ -207,7 +210,7 @@ class SubprocessRunner(Runner):
             self.host, lambda: describe(self.here().me, self.engine, launcher.prefix, launcher.environment()), command
         )
 
-    def interact(self, invocation: values.Invocation) -> values.Completed:
+    def interact(self, invocation: Invocation) -> Completed:
         """Run the engine in the foreground of this program's terminal. Its stderr, which is its own, is captured."""
         child, started = ChildProcess(), self.clock()
         child.open_stderr()
