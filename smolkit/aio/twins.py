@@ -19,6 +19,13 @@ P = ParamSpec("P")
 class Twin(Generic[S_co]):
     """Base class of the async side of an object. It holds the sync object, whose methods do the work."""
 
+    def __init_subclass__(cls) -> None:
+        """Name the methods after this side: Python warns of a `coroutine 'AsyncMachine.exec'` that was never awaited."""
+        super().__init_subclass__()
+        for name, member in vars(cls).items():
+            if isinstance(member, FunctionType):
+                member.__module__, member.__qualname__ = cls.__module__, f"{cls.__qualname__}.{name}"
+
     def __init__(self, sync: S_co) -> None:
         self._sync = sync
 

@@ -78,6 +78,7 @@ class Command(ABC, Generic[T_co]):
             SmolvmError: the call failed; `smolkit.commands.failures` decides which error it is.
         """
         if failure := self.failure(completed):
+            # Other code of the program took the exit status. A failed call prints no answer, so one that parses is proof.
             if self.PROVES and isinstance(failure, StatusLostError):
                 with suppress(SmolvmError):
                     return self.answer(completed)
@@ -126,6 +127,7 @@ class Silent(Command[None]):
 
 def option(flag: str, value: str) -> tuple[str, ...]:
     """A flag and its value as two arguments, or as one (`--flag=-value`) where the value could be taken for a flag."""
+    # The engine's parser reads `--flag -value` as two flags.
     if not value.startswith("-"):
         return flag, value
     return (Word(f"{flag}={value}", f"{flag}={value.shown}") if isinstance(value, Word) else f"{flag}={value}",)

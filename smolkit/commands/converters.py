@@ -24,6 +24,7 @@ def machine_name(value: str) -> str:
         raise InvalidNameError(
             f"not a machine name: {value[:140]!r} (1 to 128 of A-Za-z0-9_-, first a letter or digit, no '--', last no '-')"
         )
+    # A plain str: formatting the member of an enum, which is a str too, may give its name instead of its value.
     return str.__str__(value)
 
 

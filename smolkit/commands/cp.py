@@ -55,6 +55,7 @@ class Cp(Silent):
         for flag, value in (("--mode", self.mode), ("--uid", self.uid), ("--gid", self.gid)):
             if value is not None:
                 flags += (flag, str(value))
+        # A side that begins with a dash would be read as a flag.
         sides = (f"./{side}" if side.startswith("-") else side for side in (self.source, self.target))
         return dialect.argv("machine cp", *flags, *sides)
 

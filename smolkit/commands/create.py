@@ -16,6 +16,7 @@ from smolkit.errors import PolicyNotRecordedError, UnsupportedByEngineError
 from smolkit.values import keywords, validate
 from smolkit.values.hidden import Hidden, hide_options
 
+LOCALHOST = ("127.0.0.0/8", "::1/128")  # what outbound_localhost_only adds to the allowed CIDRs
 _NOT_IN_THE_TABLE = frozenset({"env", "command", "secrets"})
 # These add CIDRs of their own: hosts their addresses, images their registry's, a Smolfile or a pack its own lists.
 _BRING_MORE = frozenset({"allow_hosts", "allow_host_patterns", "image", "smolfile", "from_path"})
@@ -75,17 +76,13 @@ class MachineSpec:
         Raises:
             PolicyNotRecordedError: the record differs.
         """
-        if wrong := "; ".join(self._unrecorded(info)):
-            raise PolicyNotRecordedError(
-                f"machine {info.name!r}: the engine's record of its network policy is wrong: {wrong}"
-            )
+        _raise_if_any(self._unrecorded(info), info)
 
     def _unrecorded(self, info: values.MachineInfo) -> Iterator[str]:
         asked = dict(self.chosen)
         if info.network is not True:
             yield f"network: {info.network}, not True"
-        if missing := missing_from(asked, info):
-            yield missing
+        yield from _missing_from(asked, info)
         yield from self._too_wide(asked, info)
 
     def _too_wide(self, asked: Mapping[str, tuple[object, ...]], info: values.MachineInfo) -> Iterator[str]:
@@ -93,7 +90,7 @@ class MachineSpec:
             yield "outbound_localhost_only without an allow list"
         if "allow_cidrs" not in asked or asked.keys() & _BRING_MORE:
             return
-        expected = {*asked["allow_cidrs"], *(("127.0.0.0/8", "::1/128") if "outbound_localhost_only" in asked else ())}
+        expected = {*asked["allow_cidrs"], *(LOCALHOST if "outbound_localhost_only" in asked else ())}
         if extra := set(info.allowed_cidrs or ()) - expected:
             yield f"allow_cidrs with {', '.join(sorted(extra))} besides"
 
@@ -114,13 +111,24 @@ def _has_policy(names: Iterable[str]) -> bool:
     return any(option_tables.CREATE[name].policy for name in names)
 
 
-def missing_from(asked: Mapping[str, tuple[object, ...]], info: values.MachineInfo) -> str:
-    """The entries of these allow lists that are not on record, as text; "" for none."""
-    wrong = []
+def check_lists(asked: Mapping[str, tuple[object, ...]], info: values.MachineInfo) -> None:
+    """Raise unless the engine recorded these allow lists: those of CIDRs and of hosts, which it shows.
+
+    Raises:
+        PolicyNotRecordedError: an entry is missing.
+    """
+    _raise_if_any(_missing_from(asked, info), info)
+
+
+def _missing_from(asked: Mapping[str, tuple[object, ...]], info: values.MachineInfo) -> Iterator[str]:
     for name, recorded in (("allow_cidrs", info.allowed_cidrs), ("allow_hosts", info.allowed_hosts)):
         if missing := {str(value) for value in asked.get(name, ())} - set(recorded or ()):
-            wrong.append(f"{name} without {', '.join(sorted(missing))}")
-    return "; ".join(wrong)
+            yield f"{name} without {', '.join(sorted(missing))}"
+
+
+def _raise_if_any(differences: Iterable[str], info: values.MachineInfo) -> None:
+    if wrong := "; ".join(differences):
+        raise PolicyNotRecordedError(f"machine {info.name!r}: the engine's record of its network policy is wrong: {wrong}")
 
 
 @frozen

@@ -123,6 +123,7 @@ class Dialect:
             UnsupportedByEngineError: this version lacks the verb or a flag.
         """
         self.require(verb)
+        # Flags behind `--` are those of the guest's program. A value never looks like a flag: `option` glues it to its own.
         for argument in takewhile("--".__ne__, arguments):
             if argument.startswith("-"):
                 self.require(f"{verb} {argument.partition('=')[0]}")

@@ -110,6 +110,7 @@ def verdict(completed: Completed, guest: tuple[str, ...] = (), timeout: float | 
         return _ended(completed, guest, timeout)
     if completed.returncode == 0:
         return None
+    # A guest's program may exit 124 by itself, so the clock decides. Not all versions print a line about a timeout.
     if guest and completed.returncode == TIMED_OUT and timeout is not None and completed.duration >= timeout:
         shown = evolve(completed, stderr=re.sub(_TIMED_OUT, b"", completed.stderr))
         message = f"the guest's command did not end within {timeout:g} s and was killed"
@@ -158,6 +159,7 @@ def _is_engines(completed: Completed, stderr: str) -> bool:
 def _is_usage(argv: tuple[str, ...], stderr: str) -> bool:
     """True if this stderr is the engine's parser refusing this argv."""
     words = without_json(argv)
+    # A program of the guest may fail with a usage of its own, also one that is built with the same parser (clap).
     usage = rf"(?m)^Usage: \S+ {re.escape(' '.join(words[:2]))} "
     if not stderr.startswith("error: ") or re.search(usage, stderr):
         return stderr.startswith("error: ")

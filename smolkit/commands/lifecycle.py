@@ -11,6 +11,7 @@ from smolkit.commands import option_tables, options
 from smolkit.commands.base import LONG, QUICK, Command, Silent
 from smolkit.commands.converters import machine_name, optional_seconds
 from smolkit.commands.dialect import Dialect
+from smolkit.commands.option_values import LONGEST_STOP
 from smolkit.commands.parse import json_of, list_of, machine_info
 from smolkit.commands.secret_args import Secrets, carried
 from smolkit.errors import UnknownEngineError
@@ -19,7 +20,7 @@ from smolkit.values.results import MachineInfo
 
 
 def _whole_seconds(value: int | None) -> int | None:
-    return None if value is None else validate.integer("timeout", value, 0, 300)
+    return None if value is None else validate.integer("timeout", value, 0, LONGEST_STOP)
 
 
 @frozen

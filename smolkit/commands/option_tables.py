@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from smolkit.commands.option_values import (
+    LONGEST_STOP,
     added_volumes,
     cidrs,
     dns_options,
@@ -85,7 +86,7 @@ CREATE: Mapping[str, Option] = {
     "user": Option("--user", text),
     "stop_on_exit": Option("--stop-on-exit", switch),
     "stop_signal": Option("--stop-signal", signal_name),
-    "stop_timeout": Option("--stop-timeout", integer(1, 300)),
+    "stop_timeout": Option("--stop-timeout", integer(1, LONGEST_STOP)),
     "secret_env": Option("--secret-env", pairs),
     "secret_files": Option("--secret-file", pairs),
     "secret_keychain": Option("--secret-keychain", pairs),

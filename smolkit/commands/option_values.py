@@ -22,6 +22,7 @@ _MEMORY = r"(?i)(?=[0-9]{1,19}[kmg]?$)([0-9]+)[kmg]?|(?:[1-9][0-9]?|100)%"
 _UNITS = "ms|msec|millis|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?"
 _DURATION = rf"(?:[0-9]{{1,9}}(?:\.[0-9]{{1,3}})? ?(?:{_UNITS}) ?)+"
 _LONGEST = 200  # characters of an error message
+LONGEST_STOP = 300  # seconds that a workload may get to exit
 _PORT_RANGE = r"([0-9]{1,5})(?:-([0-9]{1,5}))?"
 PORTS = rf"{_PORT_RANGE}(?::{_PORT_RANGE})?(?:/(?:tcp|udp))?"
 _VOLUME = r"(?:[a-z0-9]+://.+(?=:/)|[^:]+):([^:]+)(?::([^:]*))?"

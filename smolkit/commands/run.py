@@ -86,6 +86,7 @@ class Run(Verb[tuple[str, values.ExecResult]], GuestCommand[tuple[str, values.Ex
         return evolve(super().invocation(dialect), stdin=self.input, goes_on=goes_on)
 
     def failure(self, completed: values.Completed) -> SmolvmError | None:
+        # Without the engine's own first line: some rules of `verdict` look at how stderr begins.
         found = super().failure(evolve(completed, stderr=self.machine(completed)[1]))
         if found is not None:
             found.completed = completed.redacted()  # the whole stderr, with the engine's own first line

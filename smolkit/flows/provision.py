@@ -6,14 +6,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from smolkit.commands import option_values
-from smolkit.commands.create import Create, missing_from
+from smolkit.commands.create import Create, check_lists
 from smolkit.commands.lifecycle import DataDir
 from smolkit.errors import (
     BootFailedError,
     CleanupError,
     MachineNotFoundError,
     OutcomeUnknownError,
-    PolicyNotRecordedError,
     SmolvmError,
     UnknownEngineError,
     add_note,
@@ -238,8 +237,7 @@ def update(name: str, command: Update, dialect: Dialect, marks: Marks | None) ->
         dialect.require("allow lists in ls")
         if (yield Planning()):
             return
-        if wrong := missing_from(asked, (yield from lookup(name))):
-            raise PolicyNotRecordedError(f"machine {name!r}: the engine's record of its network policy is wrong: {wrong}")
+        check_lists(asked, (yield from lookup(name)))
 
 
 def labelled(options: BranchOptions, marks: Marks) -> dict[str, Any]:

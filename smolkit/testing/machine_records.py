@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from smolkit.commands.create import LOCALHOST
 from smolkit.commands.dialect import Dialect
 from smolkit.testing.argv_parser import ParsedArgs
 from smolkit.testing.engine_failures import EngineFailure, config
@@ -43,7 +44,7 @@ def new_record(name: str, args: ParsedArgs, dialect: Dialect, created_at: int) -
         found["allowed_cidrs"] = args.values("--allow-cidr") or None
         found["allowed_hosts"] = args.values("--allow-host") or None
         if "--outbound-localhost-only" in args.options:
-            found["allowed_cidrs"] = [*args.values("--allow-cidr"), "127.0.0.0/8", "::1/128"]
+            found["allowed_cidrs"] = [*args.values("--allow-cidr"), *LOCALHOST]
     return found
 
 

@@ -431,7 +431,7 @@ def test_tasks_that_are_not_in_the_block_are_not_in_the_dry_run(backend: str) ->
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_task_that_outlives_the_block_is_planned_to_its_end(backend: str) -> None:
-    """Else its `with` would begin in a plan, and really delete what somebody else has under that name."""
+    """A task that outlives the dry run is planned to its end, or its `with` would really delete a machine of that name."""
     fake = FakeSmolvm()
     client = AsyncSmolvm(runner=fake)
 

@@ -188,11 +188,11 @@ def test_what_a_runner_does_by_itself_is_not_replaced(name: str) -> None:
 
 
 def test_nor_by_a_class_beside_the_runner() -> None:
-    """A mixin that comes first replaces as much."""
+    """A class whose mixin overrides a final member is refused, too."""
 
     class Loud:
         def attempt(self) -> None:
-            """Not what a handle calls it for."""
+            """Return something else than a handle expects."""
 
     with pytest.raises(TypeError, match=r"Mine\.attempt replaces"):
         type("Mine", (Loud, WithoutSuper), {})
@@ -200,7 +200,7 @@ def test_nor_by_a_class_beside_the_runner() -> None:
 
 
 def test_how_a_call_ended_is_one_of_a_few_words() -> None:
-    """Another one would be taken for a limit of the output."""
+    """ended_by must be one of its words, since any other would count as a limit of the output."""
     runner = Wrong(Completed((), -9, ended_by="killed"))
     with pytest.raises(ValueError, match=r"ended_by of .* must be one of .*'output limit'.*, not 'killed'"):
         Smolvm(runner=runner).machine("m").exec(["true"])
