@@ -64,6 +64,7 @@ from smolkit.commands import (
     Terminal,
     Update,
     Version,
+    guest_scripts,
 )
 from smolkit.commands.option_tables import START
 from smolkit.commands.options import choose
@@ -321,7 +322,7 @@ def commands(name: str = "agent") -> list[Command[Any]]:
         Shell(name),
         Terminal(name, ["sh"], env={"A": "b"}, workdir="/", user="root", secrets={"S": "x"}),
         Spawn(name, ["sleep", "1"], env={"A": "b"}, workdir="/", user="root", secrets={"S": "x"}),
-        Script(name, "true\n", "/root"),
+        Script(name, guest_scripts.EXISTS, "/root"),
         *verbs(name),
         Branch.of(None, {"env": {"K": "v"}}, operands=[name]),
         evolve(Branch.of(None, {}, operands=[name]), machine_secrets=MachineSpec.of({"secrets": {"S": "x"}}).secrets),

@@ -82,7 +82,7 @@ from tests.samples import CREATE_OPTIONS, PACK_OPTIONS, commands, create
 CLASSIC, CURRENT, NEWEST = Dialect.of("1.0.1"), Dialect.of("1.0.2"), Dialect.of("1.32.2")
 
 _EXEC = Exec("NAME", ["ARGV", "--flag"], env={"K": "V"}, workdir="/DIR", timeout=30)
-_SCRIPT = shlex.join(guest_scripts.words("true\n", "/DIR"))
+_SCRIPT = shlex.join(guest_scripts.words(guest_scripts.EXISTS, "/DIR"))
 # Command, classic argv, argv of the flag grammar.
 TABLE: list[tuple[Command[Any], str, str]] = [
     (Version(), "--version", "--version"),
@@ -103,7 +103,11 @@ TABLE: list[tuple[Command[Any], str, str]] = [
     (Cp("SRC", "NAME:/path"), "machine cp SRC NAME:/path", "machine cp SRC NAME:/path"),
     (Cp("NAME:/path", "DST"), "machine cp NAME:/path DST", "machine cp NAME:/path DST"),
     (Status("NAME"), "machine status --name NAME --json", "machine status --name NAME --json"),
-    (Script("NAME", "true\n", "/DIR"), f"machine exec --name NAME -- {_SCRIPT}", f"machine exec --name NAME -- {_SCRIPT}"),
+    (
+        Script("NAME", guest_scripts.EXISTS, "/DIR"),
+        f"machine exec --name NAME -- {_SCRIPT}",
+        f"machine exec --name NAME -- {_SCRIPT}",
+    ),
     (Shell("NAME"), "machine shell --name NAME", "machine shell --name NAME"),
     (Ls(), "machine ls --json", "machine ls --json"),
     (DataDir("NAME"), "machine data-dir NAME", "machine data-dir --name NAME"),
