@@ -5,6 +5,8 @@ Each is imported when it is first asked for.
 
 from typing import TYPE_CHECKING
 
+from smolkit.lazy import exports
+
 if TYPE_CHECKING:
     from smolkit.commands.admin import (
         Branch,
@@ -168,18 +170,5 @@ _MODULES = {
     "Version": "engine",
 }
 
-
 if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
-
-    def __getattr__(name: str) -> type:
-        from importlib import import_module
-
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found: type = getattr(import_module(f"smolkit.commands.{_MODULES[name]}"), name)
-        globals()[name] = found
-        return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = exports(__name__, _MODULES)

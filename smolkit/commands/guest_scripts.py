@@ -258,9 +258,13 @@ _TITLES = {
 }
 
 
+def _title(script: str) -> str:
+    return _TITLES.get(script, "work on $1")
+
+
 def words(script: str, path: str, other: str = "", *args: str) -> tuple[str, ...]:
     """The command that runs a script with one or two paths of the guest, and further arguments."""
-    text = f"{SCRIPT_TITLE}{_TITLES.get(script, '$1')}\n{_PRELUDE}{script}"
+    text = f"{SCRIPT_TITLE}{_title(script)}\n{_PRELUDE}{script}"
     return ("sh", "-c", text, "sh", encode(path), encode(other), *args)
 
 
@@ -271,7 +275,7 @@ def failure(  # noqa: PLR0917  (all that is known)
     if returncode == _NO_PROGRAM:
         return ProgramNotFoundError(f"the guest has no program {stderr.strip()[-80:]!r}, which is needed", completed)
     number = _said(stderr) or CODES.get(returncode, errno.EIO)
-    verb = _TITLES[script].partition(" $1")[0]
+    verb = _title(script).partition(" $1")[0]
     return GuestFileError.of(number, path, stderr.strip(), completed, f"cannot {verb} {path!r} in machine {machine!r}")
 
 

@@ -47,6 +47,7 @@ def _matching(name: str, value: object, pattern: str, example: str) -> re.Match[
 
 
 _Converter = Callable[[str, object], tuple[str]]
+_Reader = Callable[[str, object], tuple[str, ...]]
 
 
 def _size(pattern: str, example: str) -> _Converter:
@@ -162,7 +163,7 @@ def _port_text(name: str, text: str) -> str:
     return text
 
 
-def _volumes_reader(*, alone: bool) -> Callable[[str, object], tuple[str, ...]]:
+def _volumes_reader(*, alone: bool) -> _Reader:
     """Make a reader of {host: guest} or {host: (guest, mode)}, or a list of (host, guest[, mode]) and `HOST:GUEST[:mode]`.
 
     The mode is "ro", "rw" or "staged". A host path that is an os.PathLike is made absolute. With `alone` a guest path
@@ -180,8 +181,10 @@ def _volumes_reader(*, alone: bool) -> Callable[[str, object], tuple[str, ...]]:
     return read
 
 
-volumes = _volumes_reader(alone=False)
-added_volumes = _volumes_reader(alone=True)  # for `update`: a guest path alone is a directory on the machine's own disk
+volumes: _Reader = _volumes_reader(alone=False)
+added_volumes: _Reader = _volumes_reader(
+    alone=True
+)  # a guest path alone is on the machine's own disk
 
 
 def _is_pair(value: tuple[object, ...]) -> bool:

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from smolkit.lazy import exports
+
 if TYPE_CHECKING:
     from smolkit.handles.client import Smolvm
     from smolkit.handles.machine import Machine
@@ -21,18 +23,5 @@ _MODULES = {
     "Spawned": "spawned",
 }
 
-
 if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
-
-    def __getattr__(name: str) -> type:
-        from importlib import import_module
-
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found: type = getattr(import_module(f"smolkit.handles.{_MODULES[name]}"), name)
-        globals()[name] = found
-        return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = exports(__name__, _MODULES)

@@ -5,6 +5,8 @@ Each module is imported when a name of it is asked for.
 
 from typing import TYPE_CHECKING
 
+from smolkit.lazy import exports
+
 if TYPE_CHECKING:
     from smolkit.runners.attempts import Attempt, InterruptedCall
     from smolkit.runners.base import AnyRunner, Runner
@@ -52,17 +54,5 @@ _MODULES = {
     "SubprocessRunner": "runners.local.subprocess",
 }
 
-
 if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
-
-    def __getattr__(name: str) -> object:
-        from importlib import import_module
-
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(import_module(f"smolkit.{_MODULES[name]}"), name)
-        return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = exports(__name__, _MODULES, "smolkit")

@@ -21,6 +21,8 @@ engine, for tests of signals, pipes and PATH.
 
 from typing import TYPE_CHECKING
 
+from smolkit.lazy import exports
+
 if TYPE_CHECKING:
     from smolkit.testing.cassette import Recorder, Replayer
     from smolkit.testing.fake import FakeSmolvm
@@ -55,16 +57,5 @@ _MODULES = {
     "UnusedAnswerError": "scripted",
 }
 
-if not TYPE_CHECKING:  # for a type checker, a name that is not in the list above is an error
-
-    def __getattr__(name: str) -> object:
-        from importlib import import_module
-
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(import_module(f"smolkit.testing.{_MODULES[name]}"), name)
-        return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
+    __getattr__, __dir__ = exports(__name__, _MODULES)

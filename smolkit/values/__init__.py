@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from smolkit.lazy import exports
+
 if TYPE_CHECKING:
     from smolkit.values.exec_result import ExecResult
     from smolkit.values.hidden import Hidden
@@ -52,17 +54,5 @@ _MODULES = {
     "redact": "shown",
 }
 
-
 if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
-
-    def __getattr__(name: str) -> object:
-        from importlib import import_module
-
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(import_module(f"smolkit.values.{_MODULES[name]}"), name)
-        return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = exports(__name__, _MODULES)

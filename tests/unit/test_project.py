@@ -21,7 +21,8 @@ from tests.samples import marked
 ROOT = Path(smolkit.__file__).parent
 # A folder is a layer: a module imports from its own and from those before it, also for the type checker, also late.
 LAYERS = [
-    {"values", "extras"},
+    {"extras", "lazy"},
+    {"values"},
     {"errors"},
     {"commands", "options"},
     {"runners"},

@@ -1,0 +1,29 @@
+"""Packages that load lazily: each of their names is imported when it is first used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+
+
+def exports(
+    package: str, modules: Mapping[str, str], root: str | None = None
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Make a package's `__getattr__` and `__dir__`.
+
+    Args:
+        package: The package's `__name__`. Its `__all__` has the names.
+        modules: The module of each name, below `root`.
+        root: Default: the package.
+    """
+    namespace = vars(sys.modules[package])
+
+    def get(name: str) -> object:
+        from importlib import import_module  # late: imported by the first use, if by nothing before
+
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        found = namespace[name] = getattr(import_module(f"{root or package}.{modules[name]}"), name)
+        return found
+
+    return get, lambda: sorted({*namespace, *namespace["__all__"]})
