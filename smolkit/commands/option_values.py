@@ -182,9 +182,7 @@ def _volumes_reader(*, alone: bool) -> _Reader:
 
 
 volumes: _Reader = _volumes_reader(alone=False)
-added_volumes: _Reader = _volumes_reader(
-    alone=True
-)  # a guest path alone is on the machine's own disk
+added_volumes: _Reader = _volumes_reader(alone=True)  # a guest path alone is on the machine's own disk
 
 
 def _is_pair(value: tuple[object, ...]) -> bool:

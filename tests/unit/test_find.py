@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -137,10 +138,37 @@ def test_available_runs_nothing(program: Program) -> None:
 def test_a_healthy_host(tmp_path: Path) -> None:
     """A healthy host passes every check, without hints."""
     (tmp_path / "kvm").touch(mode=0o666)
-    checks = host_checks({"SMOLVM_DATA_DIR": str(tmp_path)}, tmp_path / "kvm")
+    (tmp_path / "kvm").chmod(0o666)
+    checks = host_checks({"SMOLVM_DATA_DIR": str(tmp_path)}, tmp_path / "kvm", lambda _: "")
 
-    assert ["kvm present", "kvm permitted", *["state directory writable", "free disk"] * 2] == [c.name for c in checks]
+    names = ["kvm present", "kvm permitted", "kvm works", *["state directory writable", "free disk"] * 2]
+    assert names == [check.name for check in checks]
     assert all(check.ok and not check.hint for check in checks)
+
+
+def test_what_is_no_kvm_does_not_work(tmp_path: Path) -> None:
+    """KVM is really tried: a file that only looks like it fails the check, which says why."""
+    (tmp_path / "kvm").touch(mode=0o666)
+    found = [host_checks({"HOME": str(tmp_path)}, place)[2] for place in (tmp_path / "kvm", Path("/dev/null"))]
+
+    assert [("kvm works", False)] * 2 == [(check.name, check.ok) for check in found]
+    assert all("ioctl" in check.detail and check.hint for check in found)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's VMs have users of their own")
+@pytest.mark.parametrize(
+    ("mode", "env", "permitted"),
+    [(0o600, {}, False), (0o660, {}, False), (0o666, {}, True), (0o600, {"SMOLVM_VM_UID_DROP": "off"}, True)],
+)
+def test_what_root_may_open_the_engines_vms_may_not(
+    tmp_path: Path, mode: int, env: dict[str, str], permitted: bool
+) -> None:
+    """For root the engine runs VMs as other users (1.32.2): the mode of the device decides, not what root may do."""
+    (tmp_path / "kvm").touch()
+    (tmp_path / "kvm").chmod(mode)
+    check = host_checks({"HOME": str(tmp_path), **env}, tmp_path / "kvm", lambda _: "")[1]
+
+    assert ("kvm permitted", permitted, permitted) == (check.name, check.ok, not check.hint)
 
 
 def test_failed_checks_have_hints(tmp_path: Path, mocker: object) -> None:
@@ -149,10 +177,13 @@ def test_failed_checks_have_hints(tmp_path: Path, mocker: object) -> None:
     mocker.patch("shutil.disk_usage").return_value.free = 10  # type: ignore[attr-defined]
     checks = host_checks({"HOME": str(tmp_path)}, tmp_path / "no-kvm")
     (tmp_path / "kvm").touch()
-    checks += host_checks({"HOME": str(tmp_path)}, tmp_path / "kvm")[:2]
+    (tmp_path / "kvm").chmod(0o600)
+    checks += host_checks({"HOME": str(tmp_path)}, tmp_path / "kvm", lambda _: "it is broken")[:3]
 
     bad = [check for check in checks if not check.ok]
-    assert {"kvm present", "kvm permitted", "state directory writable", "free disk"} == {check.name for check in bad}
+    assert {"kvm present", "kvm permitted", "kvm works", "state directory writable", "free disk"} == {
+        check.name for check in bad
+    }
     assert all(check.hint for check in bad)
 
 
