@@ -88,6 +88,8 @@ _OPENINGS = (
 )
 # Lines that may precede the engine's message: the note of a renamed program, and log lines, coloured even in a pipe.
 _NOISE = r"(?m)^(?:note: no packed assets found for .*|(?:\x1b\[[0-9;]*m)*\d{4}-\d\d-\d\dT\d\d:.*)\n?"
+# The last line of a longer advice, which the engine puts before the cause (seen with 1.32.2).
+_LEFTOVER = r"(?<=monitor agent: )[^;\n]{0,300}; libkrun detail: "
 # The message follows a newline, the carriage return of a progress bar, or (cp) the progress bar itself.
 _TEXT_MESSAGE = r"(?s)(?:^|[\r\n]|B/s\))(?:Error|error): (.*)"
 _TIMED_OUT = rb"\n?command timed out after \d+ms\Z"
@@ -180,6 +182,7 @@ def _not_started(completed: Completed, line: str, program: str) -> errors.ExecEr
 
 
 def _explained(error: type[_Error], words: str, completed: Completed) -> _Error:
+    words = re.sub(_LEFTOVER, "", words)
     return error(f"{error.summary}: {words}" if error.summary else words, completed)
 
 

@@ -135,7 +135,9 @@ class Launcher:
 
             self._prefix_path = which(self.prefix[0], self.environment().get("PATH"))
         if self._prefix_path is None:
-            raise EngineNotFoundError(f"cannot run {self.prefix[0]}: there is no such program, or it is not executable")
+            error = EngineNotFoundError(f"cannot run {self.prefix[0]}: there is no such program, or it is not executable")
+            error.hint = "the prefix runs the engine: is its program installed, and on PATH?"
+            raise error
         return self._prefix_path
 
     def start(self, child: ChildProcess, invocation: Invocation) -> None:
