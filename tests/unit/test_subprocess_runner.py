@@ -376,7 +376,7 @@ def test_a_prefix_stands_before_the_program(pretend: Pretend) -> None:
     assert runner.is_available()
     assert not SubprocessRunner(prefix=["no-such-prefix"]).is_available()
     assert ["program", "version"] == [check.name for check in runner.doctor()]
-    with pytest.raises(errors.EngineNotFoundError, match="(?s)cannot run no-such-prefix.*hint: the prefix runs"):
+    with pytest.raises(errors.EngineNotFoundError, match=r"(?s)cannot run no-such-prefix.*hint: the prefix runs"):
         SubprocessRunner(prefix=["no-such-prefix"], version="1.0.1").run(Ls())
 
 
