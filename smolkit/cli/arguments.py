@@ -29,6 +29,10 @@ def parse(arguments: Sequence[str]) -> Namespace:
         parser.error(f"{options.verb} needs a command after '--': smolkit {options.verb} -- uname -r")
     if options.command and not options.takes_command:
         parser.error(f"{options.verb} takes no command after '--'")
+    if getattr(options, "name", None) and (
+        given := [name for name in (*running.OF_MACHINES, "env") if getattr(options, name) is not None]
+    ):
+        parser.error(f"{', '.join(given)}: only for a new machine, and {options.name!r} is one that exists")
     return options
 
 
@@ -136,7 +140,7 @@ def _add_machine_options(parser: ArgumentParser) -> None:
     made.add_argument("--image", help="registry reference, ./archive.tar or ./rootfs/ (default: a bare machine)")
     made.add_argument("--from", dest="from_path", metavar="PACK", help="a .smolmachine pack or .smolcheckpoint")
     made.add_argument("--cpus", type=int, help="virtual processors (default: the engine's, 4)")
-    made.add_argument("--memory", type=int, metavar="MIB", help="memory in MiB (default: the engine's, 8192)")
+    made.add_argument("--memory", type=_size, metavar="MIB", help="memory in MiB, or as 2GiB (default: the engine's, 8192)")
     made.add_argument("--net", action="store_true", default=None, help="allow outbound network access")
     made.add_argument("-p", "--port", dest="ports", action="append", metavar="HOST:GUEST", help="publish a port")
     made.add_argument(
@@ -150,6 +154,10 @@ def _add_machine_options(parser: ArgumentParser) -> None:
         metavar="KEY",
         help="environment variable, taken from this program's, that `ps` does not show",
     )
+
+
+def _size(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 def _seconds(text: str) -> float:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from smolkit.handles.machine import Machine
     from smolkit.handles.process import Input
 
-_OF_MACHINES = ("image", "from_path", "cpus", "memory", "net", "ports", "volumes", "workdir")
+# The options that are keywords of `client.machine` as they are.
+OF_MACHINES = ("image", "from_path", "cpus", "memory", "net", "ports", "volumes", "workdir")
 
 
 def run(client: Smolvm, options: Namespace) -> int:
@@ -60,7 +61,7 @@ def _feed(stdin: Input) -> None:
 
 def _given(options: Namespace) -> dict[str, Any]:
     """The keywords of `client.machine`."""
-    given = {name: value for name in _OF_MACHINES if (value := getattr(options, name)) is not None}
+    given = {name: value for name in OF_MACHINES if (value := getattr(options, name)) is not None}
     given["env"] = dict(map(_variable, options.env or ()))
     given["secrets"] = {key: Secret(_own("--secret", key)) for key in options.secret or ()}
     return given

@@ -50,7 +50,18 @@ def test_each_subcommand_has_help_with_an_example(verb: str, capsys: pytest.Capt
 
 @pytest.mark.parametrize(
     "words",
-    [(), ("run",), ("run", "uname"), ("ls", "--", "uname"), ("start",), ("ls", "--jso"), ("top", "--interval", "soon")],
+    [
+        *[
+            (),
+            ("run",),
+            ("run", "uname"),
+            ("ls", "--", "uname"),
+            ("start",),
+            ("ls", "--jso"),
+            ("top", "--interval", "soon"),
+        ],
+        *[("shell", "agent", "--image", "alpine"), ("shell", "agent", "-e", "A=b")],
+    ],
 )
 def test_wrong_arguments_are_a_usage_error(words: tuple[str, ...], smolkit: Cli, fake: FakeSmolvm) -> None:
     """Exit status 2, before anything runs."""
@@ -140,6 +151,13 @@ def test_a_command_that_takes_too_long_ends_as_timeouts_does(smolkit: Cli, fake:
     """Exit status 124, as of coreutils' `timeout`, and the machine is gone."""
     assert 124 == smolkit("run", "--timeout", "3", "--", "sleep", "60")
     assert [] == Smolvm(runner=fake).ls()
+
+
+def test_memory_has_a_unit_or_is_in_mib(smolkit: Cli, fake: FakeSmolvm) -> None:
+    """`--memory 512` and `--memory 1GiB`."""
+    assert [0, 0] == [smolkit("run", "--memory", size, "--", "true") for size in ("512", "1GiB")]
+    created = [argv for argv in fake.argvs if "create" in argv]
+    assert ["512", "1024"] == [argv[argv.index("--mem") + 1] for argv in created]
 
 
 def test_ls_tells_who_owns_each_machine(smolkit: Cli, fake: FakeSmolvm, capsys: pytest.CaptureFixture[str]) -> None:
