@@ -66,5 +66,6 @@ for round in 1 2 3 4 5 6 7 8 9 10; do
     [ -n "$found" ] || exit 0
     for file in $found; do pid=${{file#/proc/}}; kill -"$SMOLKIT_SIGNAL" "${{pid%/environ}}" 2>/dev/null; done
     [ "$SMOLKIT_SIGNAL" = KILL ] || exit 0
+    [ "$round" -lt 5 ] || sleep 1  # what was killed takes its time to go, where there is much to do
 done
 exit 1"""
