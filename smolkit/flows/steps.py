@@ -6,7 +6,7 @@ and the async side share every decision.
 How interrupts work
 ===================
 
-An interrupt is an exception that comes from outside of the code that it strikes in: what a signal handler raises (a Ctrl-C,
+An interrupt is an exception that does not come from the code that it strikes in: what a signal handler raises (a Ctrl-C,
 but a program's handlers may raise anything), or a cancellation by an event loop. It may strike between any two lines. It
 must leave no machine that no code knows of, and must not end an undo half-way. Five parties see to that:
 
@@ -80,7 +80,7 @@ T = TypeVar("T")
 
 @frozen
 class Pause:
-    """A step: wait so many seconds. An interrupt ends the wait, and is kept."""
+    """A step: wait `seconds`. An interrupt ends the wait, and is kept."""
 
     seconds: float
 

@@ -22,7 +22,7 @@ _PACK = ".smolmachine"
 
 
 def _check_runner(program: object, runner: object) -> None:
-    """Raise a TypeError for what is no runner, or stands in the wrong place."""
+    """Raise TypeError unless `runner` is a runner (or None), and `program` is not one."""
     kind = runners.AnyRunner
     if isinstance(program, kind):
         raise TypeError("program must be a path: write Smolvm(runner=...) for a runner")

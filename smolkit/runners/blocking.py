@@ -118,7 +118,7 @@ def struck() -> int:
 
 
 def sleep(seconds: float) -> None:
-    """Wait for so many seconds."""
+    """Wait for `seconds`."""
     if (other := loop()) is None:
         time.sleep(seconds)
     else:

@@ -45,7 +45,7 @@ def prepare(runner: runners.AnyRunner, command: Command[Any], within: float | No
 
 
 def execute_admitted(runner: runners.AnyRunner, command: Command[T], invocation: Invocation, since: float) -> Attempt[T]:
-    """Execute a call within what has to see its failure: the turn of a boot, and the watchdog."""
+    """Execute a call inside the boot gate and the watchdog, which must see its failure."""
     done: list[Attempt[T]] = []
     try:
         with ExitStack() as turn:
@@ -67,7 +67,7 @@ def execute_admitted(runner: runners.AnyRunner, command: Command[T], invocation:
 def execute_and_read(runner: runners.AnyRunner, command: Command[T], invocation: Invocation) -> Attempt[T]:
     """Execute a call, and have the command read its answer.
 
-    Here is sorted what comes out of `execute`: an answer, with or without an interrupt that it outlived; a failure; or
+    Classifies the outcome of `execute`: an answer, with or without an interrupt that it outlived; a failure; or
     something else, after which nobody knows the outcome of a call that had to come to its end. See "How interrupts work" in
     `smolkit.flows.steps`.
     """
@@ -106,7 +106,7 @@ def tell(  # noqa: PLR0917  (as Call has them)
     returncode: int | None,
     error: BaseException | None,
 ) -> None:
-    """Call the observers after a call. What they raise is logged, and harms nobody."""
+    """Call the observers after a call. Their exceptions are logged, not raised."""
     observers = runner._smolkit.observers  # noqa: SLF001  (a runner's)
     if not observers:
         return

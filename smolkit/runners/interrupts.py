@@ -3,7 +3,7 @@
 Python calls signal handlers in the main thread, between any two of its instructions: an exception of theirs may strike
 between the end of `machine create` and the line that notes it. While interrupts are held, each handler is called at once,
 as ever, and what it raises is kept. Only where smolkit waits, and in a runner's `execute`, is it raised there and then.
-The whole way of an interrupt is told in `smolkit.flows.steps`, "How interrupts work".
+See "How interrupts work" in `smolkit.flows.steps`.
 
 Blocking the signals would not do: another thread would receive them, and Python runs the handler in the main thread anyway.
 """

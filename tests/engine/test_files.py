@@ -139,7 +139,7 @@ def test_a_hostile_guest_is_refused(machine: Machine, tmp_path: Path) -> None:
     with pytest.raises(errors.UnsafeArchiveError, match="leads outside"):
         machine.download("/root/evil", tmp_path / "evil")
     machine.sh("rm /root/evil/x; mknod /root/evil/z c 1 5", check=True)
-    with pytest.raises(errors.UnsafeArchiveError, match="no file, folder or link"):
+    with pytest.raises(errors.UnsafeArchiveError, match="no file, directory or link"):
         machine.download("/root/evil", tmp_path / "evil")
     with pytest.raises(errors.UnsafeArchiveError, match="more bytes than the limit"):
         machine.download("/dev/zero", tmp_path / "endless", limit=100_000)

@@ -95,7 +95,7 @@ def describe(owner: Owner | None, engine: Engine, prefix: tuple[str, ...], env: 
 
 
 def watching(host: str, describe: Callable[[], str], command: Command[Any]) -> AbstractContextManager[None]:
-    """Context manager around a call of the engine: the watchdog is told of machines that it makes or deletes.
+    """Context manager around a call of the engine: reports created and deleted machines to the watchdog.
 
     Args:
         host: The runner's host.
