@@ -29,10 +29,11 @@ def parse(arguments: Sequence[str]) -> Namespace:
         parser.error(f"{options.verb} needs a command after '--': smolkit {options.verb} -- uname -r")
     if options.command and not options.takes_command:
         parser.error(f"{options.verb} takes no command after '--'")
-    if getattr(options, "name", None) and (
-        given := [name for name in (*running.OF_MACHINES, "env") if getattr(options, name) is not None]
-    ):
+    of_new = {**running.OF_MACHINES, "env": "--env"}
+    if getattr(options, "name", None) and (given := [flag for name, flag in of_new.items() if getattr(options, name)]):
         parser.error(f"{', '.join(given)}: only for a new machine, and {options.name!r} is one that exists")
+    if getattr(options, "tty", False) and options.timeout is not None:
+        parser.error("--timeout: not with --tty, where the command ends when you end it")
     return options
 
 
@@ -73,7 +74,7 @@ def _add_common(parser: ArgumentParser, default: Any) -> None:
     )
     common.add_argument(
         "--prefix",
-        type=shlex.split,
+        type=_command,
         default=() if default is None else default,
         metavar="COMMAND",
         help="what runs the engine: 'sudo -n', 'docker exec -i box'",
@@ -154,6 +155,13 @@ def _add_machine_options(parser: ArgumentParser) -> None:
         metavar="KEY",
         help="environment variable, taken from this program's, that `ps` does not show",
     )
+
+
+def _command(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"must be a command as a shell has it: {error}") from None
 
 
 def _size(text: str) -> int | str:

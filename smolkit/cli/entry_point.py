@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from smolkit import runners
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _STATUSES = ((ExecTimeoutError, 124), (ProgramNotExecutableError, 126), (ProgramNotFoundError, 127))
 _ENGINE_FAILED = 125
 _FAILED = 1
+_USAGE = 2
 _SIGNALLED = 128  # plus the signal's number
 
 
@@ -34,8 +36,9 @@ def main(arguments: Sequence[str] | None = None, *, runner: runners.Runner | Non
 
     Returns:
         The exit status. Of `run` and `shell` it is the command's; 124 if it did not end in time, 125 if the engine failed,
-        126 if the command cannot be executed, 127 if it is not found. 130 after Ctrl-C.
+        126 if the command cannot be executed, 127 if it is not found. 2 for wrong arguments, 130 after Ctrl-C.
     """
+    _open_streams()
     options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         with _signals_as_interrupts():
@@ -47,10 +50,27 @@ def main(arguments: Sequence[str] | None = None, *, runner: runners.Runner | Non
     except KeyboardInterrupt:
         return _SIGNALLED + signal.SIGINT
     except BrokenPipeError:  # `smolkit run ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit does not fail, too
+        _drop_output()
         return _SIGNALLED + signal.SIGPIPE
-    except (SmolvmError, ValueError, TypeError) as error:
+    except (SmolvmError, OSError, ValueError, TypeError) as error:
+        if isinstance(error, OSError):
+            _drop_output()
         return _failed(error, options)
+
+
+def _open_streams() -> None:
+    """Open those of the standard streams that the caller has closed: Python has None for them."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  (to the end)
+
+
+def _drop_output() -> None:
+    """Have the interpreter's own flush at its exit succeed: what could not be written then cannot be now."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _client(options: Namespace, runner: runners.Runner | None) -> Smolvm:
@@ -72,11 +92,16 @@ def _signals_as_interrupts() -> Iterator[None]:
     def interrupt(number: int, _: object) -> NoReturn:
         raise _Terminated(number)
 
-    earlier = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # Those that are ignored stay so: `nohup smolkit run ...`. Only the main thread may set any.
+    in_main = threading.current_thread() is threading.main_thread()
+    earlier = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP) if in_main}
+    changed = {number: handler for number, handler in earlier.items() if handler != signal.SIG_IGN}
     try:
+        for number in changed:
+            signal.signal(number, interrupt)
         yield
     finally:
-        for number, handler in earlier.items():
+        for number, handler in changed.items():
             signal.signal(number, handler)
 
 
@@ -84,6 +109,8 @@ def _failed(error: Exception, options: Namespace) -> int:
     print(f"smolkit: {error}", file=sys.stderr)
     for note in getattr(error, "__notes__", ()):
         print(note, file=sys.stderr)
+    if isinstance(error, (ValueError, TypeError)):
+        return _USAGE
     if not options.makes_machines:
         return _FAILED
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), _ENGINE_FAILED)

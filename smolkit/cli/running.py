@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from smolkit.handles.process import Input
 
 # The options that are keywords of `client.machine` as they are.
-OF_MACHINES = ("image", "from_path", "cpus", "memory", "net", "ports", "volumes", "workdir")
+OF_MACHINES: dict[str, str] = {
+    "image": "--image",
+    "from_path": "--from",
+    "cpus": "--cpus",
+    "memory": "--memory",
+    "net": "--net",
+    "ports": "--port",
+    "volumes": "--volume",
+    "workdir": "--workdir",
+}
 
 
 def run(client: Smolvm, options: Namespace) -> int:

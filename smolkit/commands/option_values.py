@@ -149,7 +149,7 @@ def _port(name: str, item: object) -> str:
         return _port_text(name, item)
     if isinstance(item, Mapping):
         raise TypeError(f"{name} must be a pair (host, guest), not {validate.shown(item)}")
-    numbers = item if isinstance(item, tuple) else (item, item)
+    numbers = item if isinstance(item, (tuple, list)) else (item, item)
     if len(numbers) != 2:  # noqa: PLR2004
         raise ValueError(f"{name} must be a pair (host, guest), not {validate.shown(item)}")
     return ":".join(str(validate.port(f"a port of {name}", number)) for number in numbers)
@@ -197,13 +197,13 @@ def _mapped_volume(name: str, host: object, guest: object) -> tuple[object, ...]
         raise TypeError(f"{name} must be {{host: guest}}, or with a mode such as {{'/src': ('/dst', 'ro')}}, not {guest!r}")
     if isinstance(guest, str) and ":" in guest:
         return (host, *guest.split(":", 1))
-    return (host, *guest) if isinstance(guest, tuple) else (host, guest)
+    return (host, *guest) if isinstance(guest, (tuple, list)) else (host, guest)
 
 
 def _volume(name: str, item: object, *, alone: bool = False) -> str:
     if isinstance(item, str):
         return item if alone and re.fullmatch("/[^:]*", item) else _volume_text(name, item)
-    if not isinstance(item, tuple):
+    if not isinstance(item, (tuple, list)):
         raise TypeError(f"{name} must be (host, guest) or 'HOST:GUEST[:ro]', not {validate.shown(item)}")
     if len(item) not in {2, 3}:
         raise ValueError(f"{name} must be (host, guest) or (host, guest, mode), not {validate.shown(item)}")

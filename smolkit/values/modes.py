@@ -22,7 +22,7 @@ def octal(name: str, value: object) -> str:
         example = f"0o{meant}" if re.fullmatch("[0-7]{3,4}", meant) else "0o644"
         raise TypeError(f"{name} must be an int, such as {example}, not {type(value).__name__}: {shown(value)}")
     if not 0 <= value <= _LAST_MODE:
-        raise ValueError(f"{name} must be from 0 to 0o7777, not {shown(value)}")
+        raise ValueError(f"{name} must be from 0 to 0o7777, not {shown(value)} (stat.S_IMODE takes it out of a st_mode)")
     if _is_usual(f"0{value}") and not _is_usual(f"{value:04o}"):
         raise ValueError(f"{name} must be an octal number: write 0o{value}, not {value} (which is 0o{value:o})")
     return f"{value:o}"

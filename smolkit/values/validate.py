@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from operator import index
+from typing import SupportsIndex, cast
 
 from smolkit import values
 from smolkit.values.hidden import Hidden, hide, hide_value
@@ -147,6 +148,8 @@ def _split(value: str | bytes) -> list[str]:
 
 def items(name: str, value: object) -> Sequence[object]:
     """A list. A single str is refused: as a sequence, its items would be its characters."""
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Sequence)):
+        raise TypeError(f"{name} must be a list, not {type(value).__name__}: write list(...) of it")
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise TypeError(f"{name} must be a list: write [{shown(value)}]")
     return value
@@ -265,11 +268,11 @@ def seconds(name: str, value: object) -> float:
 
 def integer(name: str, value: object, low: int, high: int) -> int:
     """An int from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):  # other libraries have ints of their own
         raise TypeError(f"{name} must be an int, not {type(value).__name__}: {shown(value)}")
-    if not low <= value <= high:
+    if not low <= index(value) <= high:
         raise ValueError(f"{name} must be from {low} to {high}, not {shown(value)}")
-    return int(value)
+    return index(value)
 
 
 PORTS = range(1, 65_536)

@@ -60,7 +60,8 @@ def test_each_subcommand_has_help_with_an_example(verb: str, capsys: pytest.Capt
             ("ls", "--jso"),
             ("top", "--interval", "soon"),
         ],
-        *[("shell", "agent", "--image", "alpine"), ("shell", "agent", "-e", "A=b")],
+        *[("shell", "agent", "--image", "alpine"), ("shell", "agent", "-e", "A=b"), ("ls", "--prefix", "sudo 'x")],
+        ("run", "-t", "--timeout", "5", "--", "true"),
     ],
 )
 def test_wrong_arguments_are_a_usage_error(words: tuple[str, ...], smolkit: Cli, fake: FakeSmolvm) -> None:
@@ -123,9 +124,9 @@ def test_variables_and_secrets_come_from_this_programs_environment(
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["run", "-e", "NOPE", "--", "true"], 125, "NOPE"),
-        (["run", "--secret", "NOPE", "--", "true"], 125, "NOPE"),
-        (["run", "--memory", "1", "--", "true"], 125, "memory"),
+        (["run", "-e", "NOPE", "--", "true"], 2, "NOPE"),
+        (["run", "--secret", "NOPE", "--", "true"], 2, "NOPE"),
+        (["run", "--memory", "1", "--", "true"], 2, "memory"),
         (["run", "--", "no-such-program"], 127, "no-such-program"),
     ],
 )
@@ -237,6 +238,26 @@ def test_a_reader_that_leaves_ends_the_command(engine: PretendEngine) -> None:
     assert (b"", 128 + signal.SIGPIPE) == (process.stderr.read(), process.wait())
     assert [] == engine.left
     process.stderr.close()
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_no_stream_costs_a_machine(redirection: str, engine: PretendEngine) -> None:
+    """A full disk and streams that the caller has closed: no traceback, and the machine is gone."""
+    command = f"{sys.executable} -m smolkit --engine {engine.program} run -- echo hi {redirection}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+
+    assert (125 if "full" in redirection else 0, False) == (done.returncode, "Traceback" in done.stderr)
+    assert [] == engine.left
+
+
+def test_an_ignored_hangup_stays_ignored(engine: PretendEngine) -> None:
+    """`nohup smolkit run ...` goes on when its terminal is closed."""
+    process = start(engine, "run", "--", "sleep", "3", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    until(lambda: "exec" in engine.calls)
+    process.send_signal(signal.SIGHUP)
+    process.communicate()
+
+    assert (0, []) == (process.returncode, engine.left)
 
 
 def test_run_passes_its_input_on_if_asked(engine: PretendEngine) -> None:

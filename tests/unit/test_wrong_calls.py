@@ -37,6 +37,8 @@ OPTIONS: list[Wrong] = [
     ("ports=['8080:80/sctp']", ValueError, "8080:80"),
     ("ports=['8000-8010:80']", ValueError, "both sides"),
     ("ports=80.5", TypeError, "list"),
+    ("ports={8080, 9090}", TypeError, "list(...)"),
+    ("ports=(port for port in [80])", TypeError, "list(...)"),
     ("ports=True", TypeError, "list"),
     ("ports=-1", ValueError, "65535"),
     ("ports={70000: 80}", ValueError, "65535"),
@@ -321,6 +323,7 @@ CALLS: list[Wrong] = [
     ("m.write_text('/x', 'x', mode='600')", TypeError, "0o600"),
     ("m.write_text('/x', 'x', mode='0o600')", TypeError, "0o600"),
     ("m.write_text('/x', 'x', mode=0o10000)", ValueError, "0o7777"),
+    ("m.write_text('/x', 'x', mode=os.stat('/').st_mode)", ValueError, "S_IMODE"),
     ("m.write_text('/x', 'x', mode=-1)", ValueError, "0o7777"),
     ("m.write_text('/x', 'x', mode=True)", TypeError, "0o"),
     ("m.write_text('/x', 'x', mode=6.0)", TypeError, "0o"),
@@ -449,6 +452,10 @@ RIGHT = [
     ("ports=[(8080, 80)]", "--port=8080:80"),
     ("ports=((8080, 80), 9000)", "--port=8080:80 --port=9000:9000"),
     ("ports=8080", "--port=8080:8080"),
+    ("ports=[[8080, 80]]", "--port=8080:80"),
+    ("volumes=[['/src', '/dst']]", "--volume=/src:/dst"),
+    ("volumes={'/src': ['/dst', 'ro']}", "--volume=/src:/dst:ro"),
+    ("cpus=Index(2)", "--cpus=2"),
     ("ports=range(8000, 8002)", "--port=8000:8000 --port=8001:8001"),
     ("ports=['8080:80/udp']", "--port=8080:80/udp"),
     ("volumes={'/src': '/dst'}", "--volume=/src:/dst"),
@@ -476,6 +483,16 @@ RIGHT = [
 ]
 
 
+class Index:
+    """An int of another library's, as numpy has them."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
 @pytest.fixture
 def names(tmp_path: Path) -> dict[str, Any]:
     """What the calls are about."""
@@ -484,6 +501,7 @@ def names(tmp_path: Path) -> dict[str, Any]:
     return {
         "client": client,
         "m": client.machine("m"),
+        "Index": Index,
         "fifo": tmp_path / "fifo",
         "devnull": io.BytesIO(),
         "Path": Path,
