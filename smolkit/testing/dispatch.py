@@ -136,6 +136,11 @@ def _pieces(result: Any) -> Pieces:
 def _output(result: Any) -> Pieces:
     if isinstance(result, int):
         result = GuestResult(result)
+    if result is not None and not isinstance(result, (str, bytes, GuestResult)):
+        raise TypeError(
+            "a handler's result must be its stdout (str or bytes), its exit status (an int) or a GuestResult(returncode, "
+            f"stdout, stderr), not {type(result).__name__}"
+        )
     if not isinstance(result, GuestResult):
         result = GuestResult(0, b"" if result is None else result)
     for stream, text in (("stdout", result.stdout), ("stderr", result.stderr)):

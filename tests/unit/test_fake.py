@@ -451,3 +451,25 @@ def test_commands_are_recorded(smolvm: FakeSmolvm, machine: Machine, client: Cli
     assert (2, ["m"]) == (len(plan.lines), list(smolvm.machines))
     smolvm.answer(Exec, "scripted", times=1)
     assert [("stdout", b"scripted")] == list(machine.popen(["true"]))
+
+
+def test_a_result_of_another_type_is_refused_with_those_that_there_are() -> None:
+    """A tuple, say: the message has what a handler may return."""
+    fake = FakeSmolvm()
+    fake.on("make", lambda _: (0, "out", "err"))  # type: ignore[arg-type, return-value]
+    with Client(runner=fake).machine("m") as machine, pytest.raises(TypeError, match=r"GuestResult.*not tuple"):
+        machine.exec(["make"])
+
+
+def test_handlers_are_found_by_base_name_and_get_no_script_of_smolkits() -> None:
+    """A path's last component counts; "*" is the last resort; files work whatever handles `sh`."""
+    fake = FakeSmolvm()
+    fake.on("*", "any\n")
+    fake.on("sh", "hijacked\n")
+    fake.on("python3", "3.12\n")
+    with Client(runner=fake).machine("m") as machine:
+        machine.write_text("/root/x", "kept\n")
+        said = [machine.exec([program]).stdout for program in ("/usr/bin/python3", "make", "/opt/tool", "echo")]
+
+        assert ["3.12\n", "any\n", "any\n", "\n"] == said
+        assert ("hijacked\n", "kept\n") == (machine.sh("true").stdout, machine.read_text("/root/x"))
