@@ -2,10 +2,10 @@
 
     python -m tests.stress [TIMES]            (default: 20)
 
-Each run is in random order, in two processes, under load (two busy loops beside it), with SIGINT ignored, without a
-terminal, with HOME unset, and as a user who is not root and has no KVM. If you are root, that is user 1000 in a user
-namespace of its own. The output of a failed run is shown; `-p pytest_randomly -p no:xdist --randomly-seed=...` repeats its
-order.
+Each run is in random order, in two processes, under load (two busy loops beside it), with SIGINT and SIGHUP ignored,
+without a terminal, with HOME unset, and as a user who is not root and has no KVM. If you are root, that is user 1000 in a
+user namespace of its own. The output of a failed run is shown; `-p pytest_randomly -p no:xdist --randomly-seed=...` repeats
+its order.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def once() -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)],
     )
 
 

@@ -212,12 +212,18 @@ def test_top_shows_what_running_machines_use(smolkit: Cli, fake: FakeSmolvm, cap
     assert ["NAME", "agent", "mute"] == [row[0] for row in rows]
 
 
+def restore_signals() -> None:
+    """Give signals their defaults."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "KILL"])
 def test_no_signal_leaves_a_machine(name: str, engine: PretendEngine) -> None:
     """Ctrl-C, a service manager, a closed terminal, the kernel."""
     number = signal.Signals[f"SIG{name}"]
-    restored = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    process = start(engine, "run", "--", "sleep", "300", **restored)
+    # A test run in the background, or under nohup, has them ignored, and so would its children.
+    process = start(engine, "run", "--", "sleep", "300", preexec_fn=restore_signals)
     until(lambda: "exec" in engine.calls)
     process.send_signal(number)
     process.communicate()
