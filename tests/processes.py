@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 
 LONGEST = 60.0  # seconds; generous, for a host that is busy with other things
 
@@ -43,9 +45,31 @@ def until_gone(argument: str) -> None:
     until(lambda: not running(argument))
 
 
-def until_idle(engine: PretendEngine) -> None:
+def until_idle(engine: NamespaceEngine) -> None:
     """Wait until no call of this engine runs. (A call outlives a caller that is killed.)"""
-    until_gone(str(engine.program))
+    until(lambda: not _calls(engine))
+
+
+def _calls(engine: NamespaceEngine) -> list[str]:
+    """Return the processes of this engine that are calls, and not its VMs."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            is_own = os.readlink(f"/proc/{pid}/ns/pid_for_children") == os.readlink("/proc/self/ns/pid_for_children")
+            if is_own and str(engine.program).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                found.append(pid)
+    return found
+
+
+def add_foreign_machine(engine: NamespaceEngine) -> None:
+    """Create the machine `foreign`, which nobody owns, and leave no trace of the call."""
+    subprocess.run([engine.program, "machine", "create", "--name", "foreign", "--label", "team=ci"], check=True)
+    (engine.folder / "calls").unlink()
+
+
+def shared(folder: Path) -> list[tuple[Path, Path]]:
+    """Return the option `volumes` of a machine that sees this directory by the same path."""
+    return [(folder, folder)]
 
 
 @contextmanager

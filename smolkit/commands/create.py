@@ -15,6 +15,7 @@ from smolkit.commands.dialect import Dialect
 from smolkit.errors import PolicyNotRecordedError, UnsupportedByEngineError
 from smolkit.values import keywords, validate
 from smolkit.values.hidden import Hidden, hide_options
+from smolkit.values.port_pairs import port_pairs
 
 LOCALHOST = ("127.0.0.0/8", "::1/128")  # what outbound_localhost_only adds to the allowed CIDRs
 _NOT_IN_THE_TABLE = frozenset({"env", "command", "secrets"})
@@ -65,7 +66,7 @@ class MachineSpec:
     @property
     def ports(self) -> tuple[tuple[int, int], ...]:
         """The TCP ports to publish, as pairs (host, guest); ranges are expanded."""
-        return tuple(pair for words in dict(self.chosen).get("ports", ()) for pair in options.port_pairs(str(words)))
+        return tuple(pair for words in dict(self.chosen).get("ports", ()) for pair in port_pairs(str(words)))
 
     def check_recorded(self, info: values.MachineInfo) -> None:
         """Raise unless the engine recorded this network policy: nothing missing, and nothing extra where that is visible.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from smolkit.values import validate
 from smolkit.values.ownership import OWN_LABELS
+from smolkit.values.port_pairs import PORT_RANGE, PORTS
 from smolkit.values.shown import without_users
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ _UNITS = "ms|msec|millis|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?
 _DURATION = rf"(?:[0-9]{{1,9}}(?:\.[0-9]{{1,3}})? ?(?:{_UNITS}) ?)+"
 _LONGEST = 200  # characters of an error message
 LONGEST_STOP = 300  # seconds that a workload may get to exit
-_PORT_RANGE = r"([0-9]{1,5})(?:-([0-9]{1,5}))?"
-PORTS = rf"{_PORT_RANGE}(?::{_PORT_RANGE})?(?:/(?:tcp|udp))?"
 _VOLUME = r"(?:[a-z0-9]+://.+(?=:/)|[^:]+):([^:]+)(?::([^:]*))?"
 _VOLUME_MODES = ("ro", "rw", "staged")
 _MOST: dict[str, range] = {"ndots": range(16), "timeout": range(1, 31), "attempts": range(1, 6)}
@@ -264,7 +263,7 @@ def udp_rules(name: str, value: object) -> tuple[str, ...]:
 
 
 def _udp_rule(name: str, text: str) -> str:
-    found = re.fullmatch(rf"\[([^]]+)\](?::{_PORT_RANGE})?", text) or re.fullmatch(rf"([^:]+)(?::{_PORT_RANGE})?", text)
+    found = re.fullmatch(rf"\[([^]]+)\](?::{PORT_RANGE})?", text) or re.fullmatch(rf"([^:]+)(?::{PORT_RANGE})?", text)
     _, slash, mask = (host := found[1] if found else text).partition("/")
     try:
         network(host)

@@ -13,7 +13,6 @@ from attrs import frozen
 
 from smolkit.commands.base import option
 from smolkit.commands.dialect import Dialect
-from smolkit.commands.option_values import PORTS
 from smolkit.values import keywords, validate
 from smolkit.values.hidden import MASK, Hidden, Word
 from smolkit.values.shown import without_users
@@ -140,14 +139,6 @@ def argv(verb: str, table: Mapping[str, Option], chosen: Chosen, dialect: Dialec
 
 def _word(value: str | Hidden) -> str:
     return Word(value.reveal()) if isinstance(value, Hidden) else value
-
-
-def port_pairs(text: str) -> Iterator[tuple[int, int]]:
-    """The pairs (host, guest) that a `--port` value publishes over TCP; none for UDP."""
-    found = re.fullmatch(PORTS, text)
-    if found and not text.endswith("/udp"):
-        host, last, guest = int(found[1]), int(found[2] or found[1]), int(found[3] or found[1])
-        yield from zip(range(host, last + 1), range(guest, guest + last - host + 1), strict=True)
 
 
 def variables(env: tuple[tuple[str, Hidden], ...]) -> Iterator[str]:

@@ -15,8 +15,12 @@
         assert m.exec(["uname", "-r"]).stdout == "6.12.0\\n"
     assert not fake.machines
 
-`Recorder` and `Replayer` record real calls in a file and replay them. `PretendEngine` is a program that stands in for the
-engine, for tests of signals, pipes and PATH.
+`NamespaceEngine` is a program that stands in for the engine and really runs commands, on a host without KVM:
+
+    with NamespaceEngine() as engine, Smolvm(engine.program).machine("agent") as m:
+        assert m.sh("echo $((6 * 7))").stdout == "42\\n"
+
+`Recorder` and `Replayer` record real calls in a file and replay them.
 """
 
 from typing import TYPE_CHECKING
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
     from smolkit.testing.cassette import Recorder, Replayer
     from smolkit.testing.fake import FakeSmolvm
     from smolkit.testing.guest import FakeMachine, GuestCall, GuestResult
-    from smolkit.testing.pretend import PretendEngine
+    from smolkit.testing.namespace.namespace_engine import NamespaceEngine
     from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError, UnusedAnswerError
 
 __all__ = [
@@ -36,7 +40,7 @@ __all__ = [
     "FakeSmolvm",
     "GuestCall",
     "GuestResult",
-    "PretendEngine",
+    "NamespaceEngine",
     "Recorder",
     "Replayer",
     "UnexpectedCommandError",
@@ -50,7 +54,7 @@ _MODULES = {
     "FakeSmolvm": "fake",
     "GuestCall": "guest",
     "GuestResult": "guest",
-    "PretendEngine": "pretend",
+    "NamespaceEngine": "namespace.namespace_engine",
     "Recorder": "cassette",
     "Replayer": "cassette",
     "UnexpectedCommandError": "scripted",

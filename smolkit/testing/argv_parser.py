@@ -9,6 +9,7 @@ from attrs import field, frozen
 from smolkit.commands import option_tables
 from smolkit.commands.dialect import Dialect, asks_json, verb_of, without_json
 from smolkit.commands.options import switch
+from smolkit.testing.arguments import Arguments, split
 from smolkit.testing.engine_failures import usage
 from smolkit.values.hidden import Hidden
 
@@ -16,7 +17,7 @@ from smolkit.values.hidden import Hidden
 _SWITCHES = {
     "machine delete": ("-f", "--cascade"),
     "machine exec": ("-i", "-d", "-t"),
-    "machine ls": ("--json",),
+    "machine ls": ("--json", "-q"),
     "machine run": ("-i", "-t", "--detach"),
     "machine status": ("--json",),
     "machine stats": ("--json",),
@@ -44,7 +45,7 @@ _TABLES = {
 
 
 @frozen
-class ParsedArgs:
+class ParsedArgs(Arguments):
     """A parsed command line.
 
     Attributes:
@@ -65,24 +66,6 @@ class ParsedArgs:
     fault: str = ""
     env: Mapping[str, Hidden] = field(factory=dict)
 
-    @property
-    def name(self) -> str:
-        """The machine's name: `--name`, or the first positional argument as older engines take it."""
-        return self.value("--name") or self.positional[0]
-
-    def value(self, flag: str, default: str = "") -> str:
-        """The last value of a flag."""
-        return str(self.options[flag][-1]) if flag in self.options else default
-
-    def values(self, flag: str) -> list[str]:
-        """All values of a flag."""
-        return [str(value) for value in self.options.get(flag, ())]
-
-    def pairs(self, flag: str) -> dict[str, str]:
-        """All values of a flag that takes KEY=VALUE."""
-        found = (value.partition("=") for value in self.values(flag))
-        return {key: value for key, _, value in found}
-
 
 def parse(argv: tuple[str, ...], dialect: Dialect) -> ParsedArgs:
     """Parse a command line by the grammar of one engine version.
@@ -93,28 +76,16 @@ def parse(argv: tuple[str, ...], dialect: Dialect) -> ParsedArgs:
     as_json, verb = asks_json(argv) and dialect.supports("--error-format"), verb_of(argv)
     if not dialect.supports(verb):
         raise usage(f"unrecognized subcommand '{verb.split()[-1]}'")
-    rest = list(without_json(argv) if as_json else argv)[len(verb.split()) :]
-    switches, flags = _flags_of(verb)
-    options: dict[str, list[str | None]] = {}
-    positional = []
-    while rest and rest[0] != "--":
-        word = rest.pop(0)
-        flag, glued, value = word.partition("=") if word.startswith("--") else (word, "", "")
-        if not word.startswith("-"):
-            positional.append(word)
-        elif flag in switches and not glued:
-            options.setdefault(flag, []).append(None)
-        elif flag in flags and (glued or rest) and dialect.supports(f"{verb} {flag}"):
-            options.setdefault(flag, []).append(value if glued else rest.pop(0))
-        else:
-            raise usage(f"unexpected argument '{flag}' found")
-    return ParsedArgs(verb, options, tuple(positional), tuple(rest[1:]), as_json)
+    words = (without_json(argv) if as_json else argv)[len(verb.split()) :]
+    found = split(words, *flags_of(verb, dialect))
+    return ParsedArgs(verb, found.options, found.positional, found.command, as_json)
 
 
-def _flags_of(verb: str) -> tuple[set[str], set[str]]:
-    """The flags of a subcommand: those without a value, and those with one."""
+def flags_of(verb: str, dialect: Dialect) -> tuple[frozenset[str], frozenset[str]]:
+    """The flags of a subcommand that a version has: those without a value, and those with one."""
     table = _TABLES.get(verb, {}).values()
     switches = {*_SWITCHES.get(verb, ()), *(row.flag for row in table if row.reader is switch)}
     switches |= {row.older for row in table if row.older and row.reader is switch}
-    named = {flag for row in table for flag in (row.flag, row.older) if flag}
-    return switches, {"--name", *_FLAGS.get(verb, ()), *named} - switches
+    named = {*_FLAGS.get(verb, ()), *(flag for row in table for flag in (row.flag, row.older) if flag)}
+    flags = {flag for flag in named - switches if dialect.supports(f"{verb} {flag}")}
+    return frozenset(switches), frozenset({"--name", *flags} - switches)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
-from smolkit.commands.dialect import Dialect
+if TYPE_CHECKING:  # NamespaceEngine uses this module in a program that has to start fast
+    from smolkit.commands.dialect import Dialect
 
 OUTPUT_CAP = 11_534_336  # bytes of output that an exec without -i may have
 

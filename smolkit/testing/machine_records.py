@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from smolkit.commands.create import LOCALHOST
-from smolkit.commands.dialect import Dialect
-from smolkit.testing.argv_parser import ParsedArgs
 from smolkit.testing.engine_failures import EngineFailure, config
+
+if TYPE_CHECKING:  # NamespaceEngine uses this module in a program that has to start fast
+    from smolkit.commands.dialect import Dialect
+    from smolkit.testing.arguments import Arguments
 
 _DEFAULT_DISKS = {"storage": 20, "overlay": 10}  # GiB
 
 
-def new_record(name: str, args: ParsedArgs, dialect: Dialect, created_at: int) -> dict[str, Any]:
+def new_record(name: str, args: Arguments, dialect: Dialect, created_at: int) -> dict[str, Any]:
     """A machine's record just after create: the keys of every version, and those that this version adds.
 
     Args:
@@ -44,11 +45,13 @@ def new_record(name: str, args: ParsedArgs, dialect: Dialect, created_at: int) -
         found["allowed_cidrs"] = args.values("--allow-cidr") or None
         found["allowed_hosts"] = args.values("--allow-host") or None
         if "--outbound-localhost-only" in args.options:
+            from smolkit.commands.create import LOCALHOST  # late, see above
+
             found["allowed_cidrs"] = [*args.values("--allow-cidr"), *LOCALHOST]
     return found
 
 
-def check_disks(record: dict[str, Any], args: ParsedArgs, *, exist: bool) -> None:
+def check_disks(record: dict[str, Any], args: Arguments, *, exist: bool) -> None:
     """Refuse to shrink a disk, or to grow one that does not exist yet.
 
     Args:
@@ -70,7 +73,7 @@ def check_disks(record: dict[str, Any], args: ParsedArgs, *, exist: bool) -> Non
             raise EngineFailure("STORAGE_ERROR", f"storage operation failed: expand {disk} disk: {why}")
 
 
-def update_record(record: dict[str, Any], args: ParsedArgs) -> None:
+def update_record(record: dict[str, Any], args: Arguments) -> None:
     """Change a machine's record as `machine update` does."""
     for flag, key in (
         ("--cpus", "cpus"),
@@ -87,3 +90,11 @@ def update_record(record: dict[str, Any], args: ParsedArgs) -> None:
         kept = [] if "--reset-allow-list" in args.options else record.get(key) or []
         found = [*kept, *args.values(f"--allow-{kind}")]
         record[key] = [item for item in found if item not in args.values(f"--remove-allow-{kind}")] or None
+
+
+def stats(record: dict[str, Any]) -> dict[str, Any]:
+    """The CPU and memory use of a machine that does nothing, as `machine stats` shows it."""
+    total = record["memory_mib"] * 2**20
+    sizes = {"total": total, "used": total // 8, "free": total // 2, "available": total * 3 // 4, "cached": total // 4}
+    memory = {**{f"{key}_bytes": size for key, size in sizes.items()}, "swap_total_bytes": 0, "swap_used_bytes": 0}
+    return {"name": record["name"], "cpu_percent": 0.0, "cpus": record["cpus"], "memory": memory}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from smolkit.testing.argv_parser import ParsedArgs
+from smolkit.testing.arguments import Arguments
 from smolkit.testing.engine_failures import EngineFailure, config
-from smolkit.testing.scripted import UnexpectedCommandError
 from smolkit.values.hidden import Hidden
 
 Sources = dict[str, tuple[str, str]]  # the flag and its source, by the guest's variable
@@ -16,7 +15,7 @@ _FLAGS = ("--secret-env", "--secret-file", "--secret-keychain")
 _MAX_FILE_SIZE = 2**20  # bytes
 
 
-def sources(args: ParsedArgs) -> Sources:
+def sources(args: Arguments) -> Sources:
     """The secrets that a command line names.
 
     Raises:
@@ -49,6 +48,8 @@ def _value(guest: str, flag: str, source: str, env: Mapping[str, Hidden]) -> Hid
     if flag == "--secret-file":
         return _read(guest, source)
     if flag == "--secret-keychain":
+        from smolkit.testing.scripted import UnexpectedCommandError  # late: NamespaceEngine's program starts fast
+
         raise UnexpectedCommandError(f"FakeSmolvm has no keychain: use Secret('...') for the secret {guest!r} in tests")
     if source not in env:
         raise _unresolved(guest, "env_unset")

@@ -9,7 +9,6 @@ from typing import Any
 
 from attrs import evolve
 
-from smolkit.commands.options import port_pairs
 from smolkit.testing import engine_failures
 from smolkit.testing.argv_parser import ParsedArgs
 from smolkit.testing.engine_failures import EngineFailure
@@ -17,10 +16,10 @@ from smolkit.testing.filesystem import Files
 from smolkit.testing.guest import FakeMachine
 from smolkit.testing.guest_exec import GuestExec
 from smolkit.testing.guest_io import GuestStdin, Pieces
-from smolkit.testing.machine_records import check_disks, new_record, update_record
+from smolkit.testing.machine_records import check_disks, new_record, stats, update_record
 from smolkit.testing.secret_sources import resolve, sources
+from smolkit.values.port_pairs import port_pairs
 
-_MIB = 2**20
 _SHOWS_PORTS = (1, 32, 2)  # the first version seen with ports in status; older ones were not looked at
 _BOOT_TIMEOUT = 30  # seconds
 _ALLOW_LISTS = {"--allow-cidr", "--allow-host", "--remove-allow-cidr", "--remove-allow-host", "--reset-allow-list"}
@@ -116,11 +115,7 @@ class Subcommands(GuestExec):
     def stats(self, args: ParsedArgs) -> str:
         """Show a machine's CPU and memory use, as JSON."""
         machine = self._running(self._find(args))
-        total = machine.record["memory_mib"] * _MIB
-        sizes = {"total": total, "used": total // 8, "free": total // 2, "available": total * 3 // 4, "cached": total // 4}
-        memory = {**{f"{key}_bytes": size for key, size in sizes.items()}, "swap_total_bytes": 0, "swap_used_bytes": 0}
-        stats = {"name": machine.name, "cpu_percent": 0.0, "cpus": machine.record["cpus"], "memory": memory}
-        return json.dumps(stats) + "\n"
+        return json.dumps(stats(machine.record)) + "\n"
 
     def logs(self, args: ParsedArgs) -> str:
         """Show the workload's output."""

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from smolkit import Smolvm
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 
 COMMANDS, AT_ONCE, ROUNDS = 200, 16, 5
 NAP = "0.5"
@@ -69,7 +69,7 @@ def run(words: list[str], numbers: Path) -> tuple[float, float]:
 def main() -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as folder:
-        program = PretendEngine(Path(folder, "engine")).program
+        program = NamespaceEngine(Path(folder, "engine")).program
         machine = Smolvm(program).machine("agent")
         machine.create()
         machine.start()

@@ -1,7 +1,7 @@
 """Measure the test doubles: `python -m tests.bench.fakes`.
 
-A machine's whole life (create, start, exec, delete) on FakeSmolvm, FakeRunner and PretendEngine, and the start of a pytest
-that has the plugin and does not use it.
+A machine's whole life (create, start, exec, delete) on FakeSmolvm, FakeRunner and NamespaceEngine, and the start of a
+pytest that has the plugin and does not use it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smolkit import Smolvm, SubprocessRunner
-from smolkit.testing import FakeRunner, FakeSmolvm, PretendEngine
+from smolkit.testing import FakeRunner, FakeSmolvm, NamespaceEngine
 
 ROUNDS = 9
 
@@ -53,12 +53,12 @@ def main() -> None:
     scripted.answer(["machine"])
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "test_it.py").write_text("def test_it(): pass\n")
-        program = PretendEngine(Path(folder, "engine")).program
+        program = NamespaceEngine(Path(folder, "engine")).program
         print("a machine's life, ms (FakeSmolvm's aim: below 1)")
         for name, client, times in (
             ("FakeSmolvm", Smolvm(runner=FakeSmolvm()), 50),
             ("FakeRunner", Smolvm(runner=scripted), 50),
-            ("PretendEngine", Smolvm(runner=SubprocessRunner(program, version="1.32.2")), 3),
+            ("NamespaceEngine", Smolvm(runner=SubprocessRunner(program, version="1.32.2")), 3),
         ):
             print(f"  {name:15}{best(times, life(client))[0]:8.2f}")
         without, plain = best(1, starting(folder, "-p", "no:smolkit"), starting(folder))

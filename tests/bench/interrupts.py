@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from smolkit import Machine, Smolvm, SmolvmError, SubprocessRunner
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 
 SETTLED = 0.5  # seconds after which an abandoned engine has finished its work
 NAP = f"sleep 20.{os.getpid()}"  # a guest's command that outlives its interrupt unless it is killed
@@ -105,7 +105,7 @@ def timed(work: Callable[[Machine], None], client: Smolvm) -> float:
 
 def measure(work: Callable[[Machine], None], folder: Path, runs: int, seed: int) -> None:
     """Print how many interrupts struck, and what they left."""
-    engine = PretendEngine(folder)
+    engine = NamespaceEngine(folder)
     client = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2"))
     needs = client.machine("m")
     if work in {command, followed}:

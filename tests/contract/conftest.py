@@ -1,4 +1,4 @@
-"""The engines of the contract tests: the fake as three versions, and real engines of those versions."""
+"""The engines of the contract tests: the fake as three versions, NamespaceEngine, and real engines of those versions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from attrs import frozen
 
 from smolkit import Machine, Smolvm
-from smolkit.testing import FakeSmolvm
+from smolkit.testing import FakeSmolvm, NamespaceEngine
 from tests.awaited import awaited
 from tests.engines import OLDER, alive, settle, throwaway_client
 
@@ -19,14 +19,16 @@ NEWEST = "1.32.2"  # the fake's version; the real engine is the one that is inst
 FAKES = [f"fake-{version}" for version in (*OLDER, NEWEST)]
 # The async client runs on the newest fake and engine only.
 ASYNC = [f"fake-{NEWEST}-asyncio", f"fake-{NEWEST}-trio", "real-newest-asyncio"]
+LOCAL = [f"local-{NEWEST}", f"local-{NEWEST}-asyncio"]
 REAL = [f"real-{version}" for version in (*OLDER, "newest")]
-ENGINES = sorted([*FAKES, *REAL, *ASYNC], key=len, reverse=True)
+ENGINES = sorted([*FAKES, *LOCAL, *REAL, *ASYNC], key=len, reverse=True)
 
 
 def mark(engine: str) -> Any:
-    """A parameter for a real engine, marked so that it runs only when asked for."""
-    marks = {"fake": (), "real": (pytest.mark.engine if "newest" in engine else pytest.mark.older,)}
-    return pytest.param(engine, marks=marks[engine[:4]])
+    """A parameter: real engines are marked, so that they run only when asked for."""
+    if not engine.startswith("real"):
+        return engine
+    return pytest.param(engine, marks=pytest.mark.engine if "newest" in engine else pytest.mark.older)
 
 
 @frozen
@@ -50,7 +52,7 @@ class World:
         return self.client.engine.dialect.supports(feature)
 
 
-@pytest.fixture(scope="package", params=[mark(engine) for engine in [*FAKES, *ASYNC, *REAL]])
+@pytest.fixture(scope="package", params=[mark(engine) for engine in [*FAKES, *LOCAL, *ASYNC, *REAL]])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """Each engine, through the sync and the async client."""
     kind, version, loop = (*request.param.split("-"), "")[:3]
@@ -59,6 +61,10 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
             fake = FakeSmolvm(version)
             fake.on("nosuchprogram", FileNotFoundError)
             client = Smolvm(runner=fake)
+        elif kind == "local":
+            if why := NamespaceEngine.unavailable():
+                pytest.skip(why)
+            client = Smolvm(stack.enter_context(NamespaceEngine(version=version)).program)
         else:
             client = stack.enter_context(throwaway_client(None if version == "newest" else version))
         yield World(stack.enter_context(awaited(client, loop)) if loop else client)

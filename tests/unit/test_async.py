@@ -17,8 +17,8 @@ from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Completed, Invocatio
 from smolkit.aio import in_loop, wait_for
 from smolkit.errors import ConnectionLostError, ExecTimeoutError, MachineNotFoundError
 from smolkit.runners.live import Live
-from smolkit.testing import FakeRunner, FakeSmolvm, GuestCall, PretendEngine, Recorder, Replayer
-from tests.processes import LONGEST, until
+from smolkit.testing import FakeRunner, FakeSmolvm, GuestCall, NamespaceEngine, Recorder, Replayer
+from tests.processes import LONGEST, shared, until
 
 pytestmark = pytest.mark.anyio
 
@@ -27,12 +27,6 @@ pytestmark = pytest.mark.anyio
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Each event loop."""
     return str(request.param)
-
-
-@pytest.fixture
-def pretend(tmp_path: Path) -> PretendEngine:
-    """A pretend engine of real processes."""
-    return PretendEngine(tmp_path / "engine")
 
 
 async def at_once(number: int, work: Callable[[int], Any]) -> None:
@@ -108,11 +102,11 @@ async def test_200_lives_at_once() -> None:
     assert most > 100
 
 
-async def test_commands_at_once_on_one_machine(pretend: PretendEngine) -> None:
+async def test_commands_at_once_on_one_machine(engine: NamespaceEngine, tmp_path: Path) -> None:
     """Commands run at once on one machine, as real processes and without new threads."""
     threads = set()
-    met = f"echo >>{pretend.folder}/met; while [ $(wc -l <{pretend.folder}/met) -lt 20 ]; do sleep 0.02; done"
-    async with AsyncSmolvm(pretend.program).machine("agent") as m:
+    met = f"echo >>{tmp_path}/met; while [ $(wc -l <{tmp_path}/met) -lt 20 ]; do sleep 0.02; done"
+    async with AsyncSmolvm(engine.program).machine("agent", volumes=shared(tmp_path)) as m:
 
         async def command(number: int) -> None:
             result = await m.exec(["sh", "-c", f"echo {number}; {met}; head -c 100000 /dev/zero"])
@@ -158,10 +152,10 @@ class Gathering:
 
 
 @pytest.mark.parametrize("number", [1, 3])
-async def test_max_processes(pretend: PretendEngine, number: int) -> None:
+async def test_max_processes(engine: NamespaceEngine, number: int, tmp_path: Path) -> None:
     """`max_processes` bounds calls and followed commands, and a cancelled waiter takes no place."""
-    gathering = Gathering(pretend.folder, number)
-    async with AsyncSmolvm(pretend.program, max_processes=number).machine("agent") as m:
+    gathering = Gathering(tmp_path, number)
+    async with AsyncSmolvm(engine.program, max_processes=number).machine("agent", volumes=shared(tmp_path)) as m:
 
         async def command(each: int) -> None:
             if each % 2:
@@ -182,11 +176,11 @@ async def test_max_processes(pretend: PretendEngine, number: int) -> None:
     assert (number, 6 + number) == (gathering.most_at_once, gathering.started)
 
 
-def test_max_processes_holds_for_threads_too(pretend: PretendEngine) -> None:
+def test_max_processes_holds_for_threads_too(engine: NamespaceEngine, tmp_path: Path) -> None:
     """`max_processes` bounds threads of the sync client too."""
-    client = Smolvm(pretend.program, max_processes=2)
-    gathering = Gathering(pretend.folder, 2)
-    with client.machine("agent") as m:
+    client = Smolvm(engine.program, max_processes=2)
+    gathering = Gathering(tmp_path, 2)
+    with client.machine("agent", volumes=shared(tmp_path)) as m:
         threads = [threading.Thread(target=m.exec, args=(gathering.command,)) for _ in range(8)]
         for thread in threads:
             thread.start()
@@ -201,9 +195,9 @@ def test_max_processes_holds_for_threads_too(pretend: PretendEngine) -> None:
         Smolvm(max_processes=0)
 
 
-async def test_threads_and_tasks_wait_for_the_same_turns(pretend: PretendEngine) -> None:
+async def test_threads_and_tasks_wait_for_the_same_turns(engine: NamespaceEngine) -> None:
     """Threads and tasks wait for the same places of one runner, and free them for each other."""
-    client = Smolvm(pretend.program, max_processes=1)
+    client = Smolvm(engine.program, max_processes=1)
     with client.machine("agent") as m:
         done: list[str] = []
 
@@ -224,9 +218,9 @@ async def test_threads_and_tasks_wait_for_the_same_turns(pretend: PretendEngine)
     assert ["task"] * 3 + ["thread"] * 3 == sorted(done)
 
 
-async def test_a_command_is_followed(pretend: PretendEngine) -> None:
+async def test_a_command_is_followed(engine: NamespaceEngine) -> None:
     """Lines arrive as they are written, and one task writes while another reads."""
-    async with AsyncSmolvm(pretend.program).machine("agent") as m:
+    async with AsyncSmolvm(engine.program).machine("agent") as m:
         process = await m.popen(["sh", "-c", "while read line; do echo got $line; done; exit 7"], stdin=True, text=True)
         lines: list[tuple[str, str]] = []
         came = anyio.Semaphore(0)
@@ -250,9 +244,9 @@ async def test_a_command_is_followed(pretend: PretendEngine) -> None:
         assert ("sh", "-c") == process.args[:2]
 
 
-async def test_a_process_that_is_ended(pretend: PretendEngine) -> None:
+async def test_a_process_that_is_ended(engine: NamespaceEngine) -> None:
     """A process is ended by terminate, by kill or by the end of its block, and wait takes a timeout."""
-    async with AsyncSmolvm(pretend.program).machine("agent") as m:
+    async with AsyncSmolvm(engine.program).machine("agent") as m:
         process = await m.popen(["sleep", "60"])
         with pytest.raises(TimeoutError):
             await process.wait(0.05)
@@ -267,17 +261,17 @@ async def test_a_process_that_is_ended(pretend: PretendEngine) -> None:
         assert -9 == process.returncode
 
 
-async def test_a_cancelled_iteration_loses_no_output(pretend: PretendEngine) -> None:
+async def test_a_cancelled_iteration_loses_no_output(engine: NamespaceEngine, tmp_path: Path) -> None:
     """A cancelled iteration loses no output: the next one continues where it stopped."""
-    async with AsyncSmolvm(pretend.program).machine("agent") as m:
-        script = f"echo one; until [ -e {pretend.folder}/go ]; do sleep 0.01; done; echo two"
+    async with AsyncSmolvm(engine.program).machine("agent", volumes=shared(tmp_path)) as m:
+        script = f"echo one; until [ -e {tmp_path}/go ]; do sleep 0.01; done; echo two"
         process = await m.popen(["sh", "-c", script], text=True)
         lines = []
         for bound in (0.3, LONGEST):
             with anyio.move_on_after(bound):
                 async for _, line in process:
                     lines.append(line)
-            (pretend.folder / "go").touch()
+            (tmp_path / "go").touch()
         assert (["one\n", "two\n"], 0) == (lines, process.returncode)
 
 

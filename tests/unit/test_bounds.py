@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 
 from smolkit import Smolvm, SubprocessRunner, errors
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 from tests.unit.test_popen import in_thread, until
 
 
 @pytest.fixture
-def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretendEngine:
-    """A pretend engine of real processes, on a host where no machine was ever started."""
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NamespaceEngine:
+    """A program that stands in for the engine, on a host where no machine was ever started."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return PretendEngine(tmp_path / "engine")
+    return NamespaceEngine(tmp_path / "engine")
 
 
 @contextmanager
@@ -36,34 +36,34 @@ def at_most(seconds: float) -> Iterator[None]:
 
 def lock_file(tmp_path: Path) -> int:
     """The lock of the host's first start, held as if by another program."""
-    (tmp_path / "cache/smolkit").mkdir(parents=True)
+    (tmp_path / "cache/smolkit").mkdir(parents=True, exist_ok=True)
     lock = os.open(tmp_path / "cache/smolkit/first-start.lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
 
 
-def test_a_start_waits_for_the_lock_within_its_timeout(pretend: PretendEngine, tmp_path: Path) -> None:
+def test_a_start_waits_for_the_lock_within_its_timeout(engine: NamespaceEngine, tmp_path: Path) -> None:
     """A start that waits for another program's first start gives up within its timeout, having run nothing."""
-    machine = Smolvm(pretend.program).machine("m")
+    machine = Smolvm(engine.program).machine("m")
     machine.create()
     lock = lock_file(tmp_path)
     with at_most(20), pytest.raises(errors.QueueTimeoutError, match="first start"):
         machine.start(timeout=0.3)
-    assert ["create"] == pretend.calls
+    assert ["create"] == engine.calls
     os.close(lock)
     machine.start(timeout=60)
-    assert ["create", "start"] == pretend.calls
+    assert ["create", "start"] == engine.calls
 
 
 @pytest.mark.parametrize("option", ["max_starts", "max_processes"])
-def test_a_start_waits_for_others_within_its_timeout(pretend: PretendEngine, option: str) -> None:
+def test_a_start_waits_for_others_within_its_timeout(engine: NamespaceEngine, option: str) -> None:
     """A start that waits for a place (of starts or processes) gives up within its timeout."""
-    runner = SubprocessRunner(pretend.program, version="1.32.2", **{option: 1})  # type: ignore[arg-type]
+    runner = SubprocessRunner(engine.program, version="1.32.2", **{option: 1})  # type: ignore[arg-type]
     client = Smolvm(runner=runner)
     with client.machine("slow") as slow:
-        pretend.fault("start", "hang")
+        engine.fault("start", "hang")
         thread, _ = in_thread(lambda: slow.start(timeout=5))
-        until(lambda: not (pretend.folder / "fault-start").exists())
+        until(lambda: not (engine.folder / "fault-start").exists())
         with at_most(4), pytest.raises(errors.QueueTimeoutError):
             client.machine("late").start(timeout=0.3)
         thread.join()
@@ -95,8 +95,8 @@ def test_the_host_timeout_of_exec_includes_its_wait(tmp_path: Path) -> None:
             seen.extend([invocation.timeout, invocation.patience])
             return super().execute(invocation)
 
-    pretend = PretendEngine(tmp_path / "engine")
-    runner = Seen(pretend.program, version="1.32.2")
+    engine = NamespaceEngine(tmp_path / "engine")
+    runner = Seen(engine.program, version="1.32.2")
     with Smolvm(runner=runner).machine("m") as m:
         seen.clear()
         m.exec(["true"], timeout=5)
@@ -107,13 +107,13 @@ def test_the_host_timeout_of_exec_includes_its_wait(tmp_path: Path) -> None:
         assert [None, None, 120, None] == seen
 
 
-def test_run_lets_others_start_once_its_vm_is_up(pretend: PretendEngine, tmp_path: Path) -> None:
+def test_run_lets_others_start_once_its_vm_is_up(engine: NamespaceEngine, tmp_path: Path) -> None:
     """`client.run` lets others boot, in all processes, once its first output shows that its VM is up."""
     go = tmp_path / "go"
     program = tmp_path / "runs"
     program.write_text(
         f'#!/bin/sh\ncase "$*" in *" run "*) echo up; while [ ! -e {go} ]; do sleep 0.02; done;;\n'
-        f'*) exec {pretend.program} "$@";; esac\n'
+        f'*) exec {engine.program} "$@";; esac\n'
     )
     program.chmod(0o755)
     client = Smolvm(runner=SubprocessRunner(program, version="1.32.2", max_starts=1))
@@ -139,13 +139,13 @@ class Ahead(SubprocessRunner):
         return super().clock() + self.ahead
 
 
-def test_a_silent_run_lets_others_start_after_a_while(pretend: PretendEngine, tmp_path: Path) -> None:
+def test_a_silent_run_lets_others_start_after_a_while(engine: NamespaceEngine, tmp_path: Path) -> None:
     """A silent `client.run` lets others boot after a while, without taking the host's first start for successful."""
     program = tmp_path / "runs"
     begun, go = tmp_path / "begun", tmp_path / "go"
     program.write_text(
         f'#!/bin/sh\ncase "$*" in *" run "*) touch {begun}; while [ ! -e {go} ]; do sleep 0.02; done;;\n'
-        f'*) exec {pretend.program} "$@";; esac\n'
+        f'*) exec {engine.program} "$@";; esac\n'
     )
     program.chmod(0o755)
     runner = Ahead(program, version="1.32.2", max_starts=1, state_dir=tmp_path / "state")
@@ -165,7 +165,7 @@ def test_a_silent_run_lets_others_start_after_a_while(pretend: PretendEngine, tm
     assert 1 == len(list(tmp_path.glob("state/.cache/smolvm/.smolkit-started-*")))
 
 
-def test_a_forked_child_does_not_keep_the_lock(pretend: PretendEngine, tmp_path: Path) -> None:
+def test_a_forked_child_does_not_keep_the_lock(engine: NamespaceEngine, tmp_path: Path) -> None:
     """A child forked during a first start does not keep the lock after its parent has ended."""
     code = (
         "import os, sys, threading, time; from smolkit import Smolvm\n"
@@ -174,9 +174,9 @@ def test_a_forked_child_does_not_keep_the_lock(pretend: PretendEngine, tmp_path:
         "while os.path.exists(sys.argv[2]): time.sleep(0.005)\n"
         "os.fork() or print(os.getpid(), flush=True); time.sleep(600)"
     )
-    pretend.fault("start", "hang")
-    fault = pretend.folder / "fault-start"
-    command = [sys.executable, "-c", code, str(pretend.program), str(fault)]
+    engine.fault("start", "hang")
+    fault = engine.folder / "fault-start"
+    command = [sys.executable, "-c", code, str(engine.program), str(fault)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())

@@ -18,18 +18,12 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Completed, Invocation, SubprocessRunner
-from smolkit.testing import FakeSmolvm, PretendEngine
+from smolkit.testing import FakeSmolvm, NamespaceEngine
 from tests.processes import LONGEST, running, until_gone
 
 NAP = f"0.0198{os.getpid()}"  # seconds, which nobody else on this host sleeps
 LONG = f"6{os.getpid()}"
 Work = Callable[[], Coroutine[Any, Any, object]]
-
-
-@pytest.fixture
-def pretend(tmp_path: Path) -> PretendEngine:
-    """A pretend engine of real processes."""
-    return PretendEngine(tmp_path / "engine")
 
 
 async def by_task_cancel(work: Work, wait: Callable[[], Coroutine[Any, Any, object]], times: int) -> bool:
@@ -107,11 +101,11 @@ def test_cancelled_at_every_await_of_a_life(backend: str, cancelled: Any, times:
 @pytest.mark.parametrize(("backend", "cancelled", "times"), WAYS)
 def test_cancelled_at_any_time_of_a_life_with_processes(backend: str, cancelled: Any, times: int, tmp_path: Path) -> None:
     """A life with real processes that is cancelled at any time leaves no process, of engine or guest, and no machine."""
-    pretend = PretendEngine(tmp_path / "engine")
+    engine = NamespaceEngine(tmp_path / "engine")
 
     async def after(seconds: float) -> bool:
         async def life() -> None:
-            async with AsyncSmolvm(pretend.program).machine("agent") as m:
+            async with AsyncSmolvm(engine.program).machine("agent") as m:
                 await m.exec(["sh", "-c", f"sleep 0.02; exec sleep {NAP}"])
                 async with await m.popen(["sleep", NAP]):
                     pass
@@ -119,21 +113,21 @@ def test_cancelled_at_any_time_of_a_life_with_processes(backend: str, cancelled:
         with anyio.fail_after(LONGEST):
             struck: bool = await cancelled(life, lambda: anyio.sleep(seconds), times)
         until_gone(NAP)
-        assert [] == pretend.left, seconds
+        assert [] == engine.left, seconds
         return struck
 
     tries = 0
-    while anyio.run(after, tries * 0.004, backend=backend):
+    while anyio.run(after, tries * 0.02, backend=backend):
         tries += 1
     assert tries > 5
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_cancelled_command_is_killed_in_the_guest(backend: str, pretend: PretendEngine) -> None:
+def test_a_cancelled_command_is_killed_in_the_guest(backend: str, engine: NamespaceEngine) -> None:
     """A command cancelled by a timeout of anyio or asyncio is killed in the guest, and the machine runs on."""
 
     async def main() -> None:
-        async with AsyncSmolvm(pretend.program).machine("agent") as m:
+        async with AsyncSmolvm(engine.program).machine("agent") as m:
             with anyio.move_on_after(0.1) as scope:
                 await m.exec(["sleep", LONG])
             assert scope.cancelled_caught
@@ -153,15 +147,15 @@ def test_a_cancelled_command_is_killed_in_the_guest(backend: str, pretend: Prete
             assert (await m.exec(["true"])).ok
 
     anyio.run(main, backend=backend)
-    assert [] == pretend.left
+    assert [] == engine.left
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_failed_block_ends_its_task_group(backend: str, pretend: PretendEngine) -> None:
+def test_a_failed_block_ends_its_task_group(backend: str, engine: NamespaceEngine) -> None:
     """An exception in one block of a task group tears down the machines of all blocks."""
 
     async def main() -> None:
-        client = AsyncSmolvm(pretend.program)
+        client = AsyncSmolvm(engine.program)
 
         async def live(number: int) -> None:
             async with client.machine(f"m{number}") as m:
@@ -175,13 +169,13 @@ def test_a_failed_block_ends_its_task_group(backend: str, pretend: PretendEngine
     with pytest.raises(ExceptionGroup) as caught:
         anyio.run(main, backend=backend)
     assert "[KeyError(3)]" == str(list(caught.value.exceptions))
-    assert [] == pretend.left
+    assert [] == engine.left
 
 
 @pytest.mark.parametrize("cancels", [1, 3])
 @pytest.mark.parametrize("body_fails", [False, True])
 def test_asyncios_cancellation_in_a_teardown_comes_out_after_it(
-    pretend: PretendEngine, cancels: int, body_fails: bool
+    engine: NamespaceEngine, cancels: int, body_fails: bool
 ) -> None:
     """An asyncio cancellation during teardown comes out after the machine is gone, also if the delete is tried again."""
 
@@ -189,8 +183,8 @@ def test_asyncios_cancellation_in_a_teardown_comes_out_after_it(
         torn = asyncio.Event()
 
         async def life() -> None:
-            async with AsyncSmolvm(pretend.program).machine("agent"):
-                pretend.fault("delete", "busy")
+            async with AsyncSmolvm(engine.program).machine("agent"):
+                engine.fault("delete", "busy")
                 torn.set()
                 if body_fails:
                     raise KeyError
@@ -206,7 +200,7 @@ def test_asyncios_cancellation_in_a_teardown_comes_out_after_it(
         assert task.cancelled()
 
     asyncio.run(main())
-    assert ([], 2) == (pretend.left, pretend.calls.count("delete"))
+    assert ([], 2) == (engine.left, engine.calls.count("delete"))
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -230,11 +224,11 @@ def test_a_teardown_that_fails_under_a_cancellation_is_a_note(backend: str) -> N
     assert [True] == ["machine 'agent' is left" in note for note in notes]
 
 
-def test_a_coroutine_that_is_dropped_still_tears_down(pretend: PretendEngine) -> None:
+def test_a_coroutine_that_is_dropped_still_tears_down(engine: NamespaceEngine) -> None:
     """A dropped coroutine whose event loop is gone still tears down, and blocks the thread for it."""
 
     async def life() -> None:
-        async with AsyncSmolvm(pretend.program).machine("agent") as m:
+        async with AsyncSmolvm(engine.program).machine("agent") as m:
             await m.exec(["sleep", "0.05"])
 
     async def drive(coroutine: Any, seconds: float) -> bool:
@@ -259,11 +253,11 @@ def test_a_coroutine_that_is_dropped_still_tears_down(pretend: PretendEngine) ->
     tries = 0
     while not asyncio.run(drive(coroutine, tries * 0.005)):
         coroutine.close()
-        assert [] == pretend.left
+        assert [] == engine.left
         coroutine = life()
         tries += 1
     assert tries > 5
-    assert [] == pretend.left
+    assert [] == engine.left
 
 
 @pytest.mark.parametrize(("backend", "cancelled", "times"), WAYS)
@@ -301,20 +295,20 @@ def test_a_custom_runner_is_not_cancelled_in_create_and_delete(backend: str, can
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_start_that_is_cancelled_is_undone(backend: str, pretend: PretendEngine) -> None:
+def test_a_start_that_is_cancelled_is_undone(backend: str, engine: NamespaceEngine) -> None:
     """A cancelled start is undone by `async with`, and completes on its own."""
 
     async def main() -> AsyncMachine:
-        machine = AsyncSmolvm(pretend.program).machine("agent")
+        machine = AsyncSmolvm(engine.program).machine("agent")
         await machine.create()
         with anyio.CancelScope() as scope:
             scope.cancel()
             await machine.start()
-        assert "start" not in pretend.calls  # cancelled before it began
+        assert "start" not in engine.calls  # cancelled before it began
         return machine
 
     anyio.run(main, backend=backend)
-    assert ["m-agent"] == pretend.left
+    assert ["m-agent"] == engine.left
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -337,14 +331,14 @@ def test_a_cancelled_shell_is_ended(backend: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("where", ["create", "start", "exec", "body"])
 @pytest.mark.parametrize("limit", [None, 1])
 def test_a_coroutine_that_is_closed_in_another_thread_leaves_nothing(
-    pretend: PretendEngine, where: str, limit: int | None
+    engine: NamespaceEngine, where: str, limit: int | None
 ) -> None:
     """A coroutine closed in another thread, its own loop and thread gone, is torn down by that thread."""
     if where in {"create", "start"}:
-        pretend.fault(where, "hang-late")
+        engine.fault(where, "hang-late")
 
     async def life() -> None:
-        async with AsyncSmolvm(pretend.program, max_processes=limit).machine("m") as m:
+        async with AsyncSmolvm(engine.program, max_processes=limit).machine("m") as m:
             if where == "exec":
                 await m.exec(["sleep", LONG])
             await asyncio.sleep(60)
@@ -354,13 +348,13 @@ def test_a_coroutine_that_is_closed_in_another_thread_leaves_nothing(
     def run() -> None:
         async def until_there() -> None:
             tasks.append(asyncio.ensure_future(coroutine))
-            while (pretend.calls or [""])[-1] != ("start" if where == "body" else where) or not is_there():
+            while (engine.calls or [""])[-1] != ("start" if where == "body" else where) or not is_there():
                 await checkpoint()
 
         loop.run_until_complete(until_there())
 
     def is_there() -> bool:
-        found = {"create": "m-m", "start": "running-m", "exec": "running-m", "body": "running-m"}[where] in pretend.left
+        found = {"create": "m-m", "start": "running-m", "exec": "running-m", "body": "running-m"}[where] in engine.left
         return found and (where != "exec" or bool(running(LONG)))
 
     thread = threading.Thread(target=run)
@@ -369,14 +363,14 @@ def test_a_coroutine_that_is_closed_in_another_thread_leaves_nothing(
     coroutine.close()
     tasks[0]._log_destroy_pending = False
     loop.close()
-    assert [] == pretend.left
-    for pid in [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if is_of(path, pretend, LONG)]:
-        os.kill(pid, signal.SIGKILL)  # hung processes, and the pretend guest's: a real VM's end with their machine
+    assert [] == engine.left
+    for pid in [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if is_of(path, engine, LONG)]:
+        os.kill(pid, signal.SIGKILL)  # hung processes, and the engine guest's: a real VM's end with their machine
 
 
-def is_of(path: Path, pretend: PretendEngine, word: str) -> bool:
-    """True if this process belongs to the pretend engine or its guest."""
+def is_of(path: Path, engine: NamespaceEngine, word: str) -> bool:
+    """True if this process belongs to the engine engine or its guest."""
     with suppress(OSError):
         words = path.read_bytes()
-        return str(pretend.folder).encode() in words or word.encode() in words
+        return str(engine.folder).encode() in words or word.encode() in words
     return False

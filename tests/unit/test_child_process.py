@@ -20,7 +20,7 @@ from smolkit.runners.local.capture import CapturedCall
 from smolkit.runners.local.child import LiveChild
 from smolkit.runners.local.posix import LOST, ChildProcess
 from smolkit.runners.local.watchdog import Watchdog
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 from tests.processes import until
 
 SLEEP = ("/bin/sleep", ("sleep", "60"))
@@ -118,7 +118,7 @@ def test_an_interrupt_at_any_instruction_of_a_start(
     tmp_path: Path, work: Callable[[Machine], None], functions: list[Any]
 ) -> None:
     """An interrupt at any instruction of a start leaves no unknown child and no machine."""
-    engine = PretendEngine(tmp_path)
+    engine = NamespaceEngine(tmp_path)
     machine = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2")).machine("m")
     if work is not create:
         machine.create()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from smolkit import Smolvm, cli
-from smolkit.testing import FakeSmolvm, GuestResult, PretendEngine
+from smolkit.testing import FakeSmolvm, GuestResult, NamespaceEngine
 from tests.processes import until, until_idle
 
 VERBS = ["doctor", "ls", "reap", "run", "shell", "top"]
@@ -33,7 +33,7 @@ def smolkit(fake: FakeSmolvm) -> Cli:
     return lambda *arguments: cli.main(arguments, runner=fake)
 
 
-def start(engine: PretendEngine, *arguments: str, **settings: object) -> subprocess.Popen[bytes]:
+def start(engine: NamespaceEngine, *arguments: str, **settings: object) -> subprocess.Popen[bytes]:
     """The command line as a process of its own."""
     words = [sys.executable, "-m", "smolkit", "--engine", str(engine.program), *arguments]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings)  # type: ignore[call-overload, no-any-return]
@@ -99,7 +99,7 @@ def test_everything_after_the_dashes_is_the_commands(smolkit: Cli, capfdbinary: 
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
-def test_the_engine_is_named_before_or_after_the_subcommand(place: str, engine: PretendEngine) -> None:
+def test_the_engine_is_named_before_or_after_the_subcommand(place: str, engine: NamespaceEngine) -> None:
     """`smolkit --engine PROGRAM ls` and `smolkit ls --engine PROGRAM`."""
     named = ["--engine", str(engine.program)]
     words = [*named, "ls", "--json"] if place == "before" else ["ls", "--json", *named]
@@ -187,7 +187,7 @@ def test_what_an_engine_says_cannot_drive_the_terminal(
     assert "\x1b" not in capsys.readouterr().out
 
 
-def test_reap_removes_and_dry_run_only_tells(engine: PretendEngine) -> None:
+def test_reap_removes_and_dry_run_only_tells(engine: NamespaceEngine) -> None:
     """The machines of processes that have ended."""
     code = f"from smolkit import Smolvm; Smolvm({str(engine.program)!r}).machine('lost').create()"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -219,7 +219,7 @@ def restore_signals() -> None:
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "KILL"])
-def test_no_signal_leaves_a_machine(name: str, engine: PretendEngine) -> None:
+def test_no_signal_leaves_a_machine(name: str, engine: NamespaceEngine) -> None:
     """Ctrl-C, a service manager, a closed terminal, the kernel."""
     number = signal.Signals[f"SIG{name}"]
     # A test run in the background, or under nohup, has them ignored, and so would its children.
@@ -233,7 +233,7 @@ def test_no_signal_leaves_a_machine(name: str, engine: PretendEngine) -> None:
     assert (-number if name == "KILL" else 128 + number) == process.returncode
 
 
-def test_a_reader_that_leaves_ends_the_command(engine: PretendEngine) -> None:
+def test_a_reader_that_leaves_ends_the_command(engine: NamespaceEngine) -> None:
     """As in `smolkit run -- yes | head`: quietly, and the machine is gone."""
     process = start(engine, "run", "--", "yes")
     assert process.stdout is not None
@@ -247,7 +247,7 @@ def test_a_reader_that_leaves_ends_the_command(engine: PretendEngine) -> None:
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_no_stream_costs_a_machine(redirection: str, engine: PretendEngine) -> None:
+def test_no_stream_costs_a_machine(redirection: str, engine: NamespaceEngine) -> None:
     """A full disk and streams that the caller has closed: no traceback, and the machine is gone."""
     command = f"{sys.executable} -m smolkit --engine {engine.program} run -- echo hi {redirection}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
@@ -256,7 +256,7 @@ def test_no_stream_costs_a_machine(redirection: str, engine: PretendEngine) -> N
     assert [] == engine.left
 
 
-def test_an_ignored_hangup_stays_ignored(engine: PretendEngine) -> None:
+def test_an_ignored_hangup_stays_ignored(engine: NamespaceEngine) -> None:
     """`nohup smolkit run ...` goes on when its terminal is closed."""
     process = start(engine, "run", "--", "sleep", "3", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     until(lambda: "exec" in engine.calls)
@@ -266,7 +266,7 @@ def test_an_ignored_hangup_stays_ignored(engine: PretendEngine) -> None:
     assert (0, []) == (process.returncode, engine.left)
 
 
-def test_run_passes_its_input_on_if_asked(engine: PretendEngine) -> None:
+def test_run_passes_its_input_on_if_asked(engine: NamespaceEngine) -> None:
     """With `-i` the command reads ours to its end; without, nothing."""
     with_it = start(engine, "run", "-i", "--", "cat", stdin=subprocess.PIPE)
     without = start(engine, "run", "--", "cat", stdin=subprocess.PIPE)
@@ -274,7 +274,7 @@ def test_run_passes_its_input_on_if_asked(engine: PretendEngine) -> None:
     assert (b"\0line\n", b"") == (with_it.communicate(b"\0line\n")[0], without.communicate(b"")[0])
 
 
-def test_run_and_shell_give_the_terminal_to_the_guest(engine: PretendEngine) -> None:
+def test_run_and_shell_give_the_terminal_to_the_guest(engine: NamespaceEngine) -> None:
     """`run -t` and `shell`: the command has our terminal, and its exit status is ours."""
     ours, theirs = pty.openpty()
     process = start(engine, "run", "-t", "--", "sh", "-c", "test -t 0 && exit 7", stdin=theirs)
@@ -285,7 +285,7 @@ def test_run_and_shell_give_the_terminal_to_the_guest(engine: PretendEngine) -> 
     assert (7, []) == (process.returncode, engine.left)
 
 
-def test_progress_is_quiet_unless_somebody_looks(engine: PretendEngine) -> None:
+def test_progress_is_quiet_unless_somebody_looks(engine: NamespaceEngine) -> None:
     """On a terminal stderr says what is waited for; in a pipe it is empty."""
     ours, theirs = pty.openpty()
     words = [sys.executable, "-m", "smolkit", "--engine", str(engine.program), "run", "--", "true"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 
 PROGRAM = """
 import atexit, contextlib, sys, weakref
@@ -32,7 +32,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_machines_are_removed_at_the_interpreters_exit(way: str, tmp_path: Path) -> None:
     """A machine whose block is ended by the interpreter's exit is removed without output, whatever Python still calls."""
-    engine = PretendEngine(tmp_path)
+    engine = NamespaceEngine(tmp_path)
     code = PROGRAM + WAYS[way]
     done = subprocess.run([sys.executable, "-c", code, engine.program], capture_output=True, text=True, check=True)
 

@@ -11,7 +11,7 @@ import pytest
 
 from smolkit import AsyncSmolvm, Machine, Smolvm, SubprocessRunner, errors
 from smolkit.handles.process import Process
-from smolkit.testing import FakeSmolvm, GuestCall, PretendEngine, UnexpectedCommandError
+from smolkit.testing import FakeSmolvm, GuestCall, NamespaceEngine, UnexpectedCommandError
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def machine(smolvm: FakeSmolvm) -> Iterator[Machine]:
 @pytest.fixture(params=["fake", "program"])
 def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
     """A machine of the fake, and one whose commands are real processes."""
-    program = PretendEngine(tmp_path / "engine").program
+    program = NamespaceEngine(tmp_path / "engine").program
     runner = FakeSmolvm(patience=60) if request.param == "fake" else SubprocessRunner(program, version="1.32.2")
     with Smolvm(runner=runner).machine("agent") as m:
         yield m

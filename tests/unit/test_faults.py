@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from smolkit import Smolvm, SubprocessRunner
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 from tests.conftest import Table
 from tests.processes import until_idle
 
@@ -46,7 +46,7 @@ with Smolvm(runner=Impatient(sys.argv[1], version="1.32.2")).machine("m") as mac
 
 def cell(folder: Path, step: str, fault: str) -> tuple[str, str]:
     """Run one fault at one step, and return what is left when the program has ended and after a reap."""
-    engine = PretendEngine(folder)
+    engine = NamespaceEngine(folder)
     if step == "stop":  # stop is called only after a failed start
         engine.fault("start", "fail")
     if fault in STRIKES:

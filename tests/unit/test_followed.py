@@ -18,7 +18,7 @@ import pytest
 import smolkit
 from smolkit import AsyncSmolvm, Machine, Runner, Smolvm, SubprocessRunner, errors
 from smolkit.runners.live import Live, Replayed
-from smolkit.testing import FakeSmolvm, GuestCall, PretendEngine
+from smolkit.testing import FakeSmolvm, GuestCall, NamespaceEngine
 from smolkit.values import Completed, Invocation
 
 ON_AND_ON = ["sh", "-c", "while :; do echo x; sleep 0.01; done"]
@@ -26,9 +26,9 @@ STUBBORN = ["sh", "-c", "trap '' TERM; while :; do echo x; sleep 0.01; done"]
 
 
 @pytest.fixture
-def m(engine: PretendEngine) -> Machine:
+def m(program: Path) -> Machine:
     """A running machine of a client with max_processes=1."""
-    machine = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2", max_processes=1)).machine("m")
+    machine = Smolvm(runner=SubprocessRunner(program, version="1.32.2", max_processes=1)).machine("m")
     machine.create()
     machine.start()
     return machine
@@ -68,7 +68,7 @@ def test_a_block_is_left_while_another_thread_reads(m: Machine, fails: bool) -> 
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_block_fails_while_another_task_reads(backend: str, m: Machine, engine: PretendEngine) -> None:
+def test_a_block_fails_while_another_task_reads(backend: str, m: Machine, program: Path) -> None:
     """A block that fails while another task reads raises its exception, and the command is gone."""
 
     async def read(process: Any, began: anyio.Event) -> None:
@@ -76,7 +76,7 @@ def test_a_block_fails_while_another_task_reads(backend: str, m: Machine, engine
             began.set()
 
     async def main() -> None:
-        client = AsyncSmolvm(runner=SubprocessRunner(engine.program, version="1.32.2", max_processes=1))
+        client = AsyncSmolvm(runner=SubprocessRunner(program, version="1.32.2", max_processes=1))
         machine, began = client.machine("m"), anyio.Event()
         async with anyio.create_task_group() as tasks:
             try:
@@ -193,7 +193,7 @@ def test_a_timeout_holds_against_a_flood_of_output() -> None:
     assert 0 == process.wait()
 
 
-def test_a_log_handler_that_raises_affects_no_call(engine: PretendEngine) -> None:
+def test_a_log_handler_that_raises_affects_no_call(engine: NamespaceEngine) -> None:
     """A log handler that raises, or whose own call would deadlock, does not affect a call."""
     client = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2", max_processes=1))
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from smolkit import ExecResult, Machine, Process, Smolvm, Spawned, commands, flows, handles, options, runners
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 
 CLASSES = [getattr(handles, name) for name in handles.__all__]
 METHODS = [
@@ -78,7 +78,7 @@ except ValueError:
 
 def test_a_teardown_imports_nothing(tmp_path: Path) -> None:
     """The end of a block imports nothing, since there may be no descriptor left to read a module with."""
-    program = str(PretendEngine(tmp_path / "engine").program)
+    program = str(NamespaceEngine(tmp_path / "engine").program)
     done = subprocess.run([sys.executable, "-c", LEAVING, program], capture_output=True, text=True, check=True)
 
     assert ("[]\n", "") == (done.stdout, done.stderr)

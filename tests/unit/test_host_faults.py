@@ -20,7 +20,7 @@ import pytest
 
 from smolkit import AsyncSmolvm, Smolvm, SubprocessRunner, errors
 from smolkit.commands import Create, Delete, Exec, Start
-from smolkit.testing import FakeRunner, PretendEngine
+from smolkit.testing import FakeRunner, NamespaceEngine
 from tests.samples import stays_ours
 
 
@@ -41,10 +41,10 @@ def no_descriptors() -> Iterator[None]:
             os.close(fd)
 
 
-def test_a_program_without_descriptors_removes_its_machine(engine: PretendEngine, pretend: Smolvm) -> None:
+def test_a_program_without_descriptors_removes_its_machine(engine: NamespaceEngine, local: Smolvm) -> None:
     """A program without descriptors removes its machine with those kept in reserve, and raises the body's exception."""
     for _ in range(3):
-        with ExitStack() as stack, pytest.raises(ValueError, match="mine") as caught, pretend.machine("m") as machine:
+        with ExitStack() as stack, pytest.raises(ValueError, match="mine") as caught, local.machine("m") as machine:
             stack.enter_context(no_descriptors())
             with pytest.raises(errors.HostLimitError, match="Too many open files"):
                 machine.exec(["true"])
@@ -56,12 +56,12 @@ def test_a_program_without_descriptors_removes_its_machine(engine: PretendEngine
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_an_async_program_without_descriptors_removes_its_machine(
-    engine: PretendEngine, pretend: Smolvm, backend: str
+    engine: NamespaceEngine, local: Smolvm, backend: str
 ) -> None:
     """An async program without descriptors removes its machine, too."""
 
     async def main() -> None:
-        machine = AsyncSmolvm(runner=pretend.runner).machine("m")
+        machine = AsyncSmolvm(runner=local.runner).machine("m")
         await machine.__aenter__()
         with no_descriptors():
             await machine.__aexit__(ValueError, ValueError("mine"), None)
@@ -86,16 +86,16 @@ def failing(times: int, number: int, verbs: Collection[str] = ()) -> Callable[..
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.EMFILE])
 def test_a_passing_fault_is_tried_again(
-    engine: PretendEngine, pretend: Smolvm, monkeypatch: pytest.MonkeyPatch, number: int
+    engine: NamespaceEngine, local: Smolvm, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """A spawn that fails for a moment is tried again in delete, in a rollback's stop and delete, and in create."""
     monkeypatch.setattr("os.posix_spawn", failing(2, number))
-    with pretend.machine("m"):
+    with local.machine("m"):
         monkeypatch.setattr("os.posix_spawn", failing(2, number))
     assert [] == engine.left
 
     engine.fault("start", "fail")
-    machine = pretend.machine("m")
+    machine = local.machine("m")
     machine.create()
     monkeypatch.setattr("os.posix_spawn", failing(1, number, {"stop", "delete"}))
     with pytest.raises(errors.UnknownEngineError, match="it broke"), machine:
@@ -104,19 +104,19 @@ def test_a_passing_fault_is_tried_again(
 
 
 def test_a_lasting_fault_masks_no_exception(
-    engine: PretendEngine, pretend: Smolvm, monkeypatch: pytest.MonkeyPatch
+    engine: NamespaceEngine, local: Smolvm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A spawn that keeps failing is a note on the body's exception, or without one a CleanupError."""
-    monkeypatch.setattr(pretend.runner, "pause", lambda seconds: None)
+    monkeypatch.setattr(local.runner, "pause", lambda seconds: None)
     spawn = os.posix_spawn
-    with pytest.raises(ValueError, match="mine") as caught, pretend.machine("m"):
+    with pytest.raises(ValueError, match="mine") as caught, local.machine("m"):
         monkeypatch.setattr("os.posix_spawn", failing(10**6, errno.EAGAIN))
         raise ValueError("mine")
     assert "this host has nothing left" in "".join(caught.value.__notes__)
 
     monkeypatch.setattr("os.posix_spawn", spawn)
-    pretend.machine("m").delete()
-    with pytest.raises(errors.CleanupError, match="is left: this host") as cleanup, pretend.machine("m"):
+    local.machine("m").delete()
+    with pytest.raises(errors.CleanupError, match="is left: this host") as cleanup, local.machine("m"):
         monkeypatch.setattr("os.posix_spawn", failing(10**6, errno.EAGAIN))
     assert isinstance(cleanup.value.__cause__, errors.HostLimitError)
 
@@ -168,26 +168,27 @@ class RefusingError(Exception):
 
 @pytest.mark.parametrize("error", [FrozenError(), RefusingError()])
 def test_an_exception_without_notes_comes_out(
-    engine: PretendEngine, pretend: Smolvm, error: Exception, caplog: pytest.LogCaptureFixture
+    engine: NamespaceEngine, local: Smolvm, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An exception that cannot take notes comes out, and what would have been noted is logged."""
     engine.fault("delete", "fail")
-    with pytest.raises(type(error)) as caught, pretend.machine("m"):
+    with pytest.raises(type(error)) as caught, local.machine("m"):
         raise error
     assert caught.value is error
     assert "while the machine was being removed: machine 'm' is left" in caplog.text
 
-    with pytest.raises(type(error)), pretend.machine("k", keep="on_error"):
+    with pytest.raises(type(error)), local.machine("k", keep="on_error"):
         raise error
     assert "smolvm machine shell --name k" in caplog.text
 
 
 def test_the_output_limit_in_create_leaves_nothing(tmp_path: Path) -> None:
     """A create whose engine is ended for too much output is looked up and undone."""
-    engine = PretendEngine(tmp_path)
-    text = engine.program.read_text()
-    engine.program.write_text(text.replace('>"m-$name" ;;', '>"m-$name"; [ "$verb" = create ] && exec yes ;;', 1))
-    client = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2", output_limit=10_000))
+    engine = NamespaceEngine(tmp_path)
+    noisy = tmp_path / "noisy"
+    noisy.write_text(f'#!/bin/sh\n{engine.program} "$@" || exit\ncase "$*" in *" create "*) exec yes;; esac\n')
+    noisy.chmod(0o755)
+    client = Smolvm(runner=SubprocessRunner(noisy, version="1.32.2", output_limit=10_000))
 
     with pytest.raises(errors.OutputLimitError) as caught, client.machine("m"):
         raise AssertionError("the body ran")
@@ -215,7 +216,7 @@ except SmolvmError as error:
 
 @pytest.mark.parametrize("handler", ["signal.SIG_IGN", "reap"])
 @pytest.mark.parametrize(("taken", "expected"), [(True, "MachineExistsError []\n"), (False, "StatusLostError []\n")])
-def test_a_lost_status_is_no_success(engine: PretendEngine, handler: str, expected: str, *, taken: bool) -> None:
+def test_a_lost_status_is_no_success(engine: NamespaceEngine, handler: str, expected: str, *, taken: bool) -> None:
     """A lost exit status (other code reaps all children) is an error that leaves no machine and touches no other's."""
     if taken:
         (engine.folder / "state/m-m").touch()
@@ -225,17 +226,17 @@ def test_a_lost_status_is_no_success(engine: PretendEngine, handler: str, expect
     assert (expected, ["m-m"] if taken else []) == (done.stdout, engine.left)
 
 
-def test_sigchld_ignored_during_a_block(engine: PretendEngine, pretend: Smolvm) -> None:
+def test_sigchld_ignored_during_a_block(engine: NamespaceEngine, local: Smolvm) -> None:
     """With SIGCHLD ignored, teardown works without statuses, and a command's lost status is an error rather than 0."""
     before = signal.getsignal(signal.SIGCHLD)
     try:
-        with pretend.machine("m") as machine:
+        with local.machine("m") as machine:
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
             with pytest.raises(errors.StatusLostError, match="other code of this program took"):
                 machine.exec(["true"])
             with pytest.raises(errors.StatusLostError):
                 machine.popen(["true"]).wait()
-            assert ["m"] == [info.name for info in pretend.ls()]
+            assert ["m"] == [info.name for info in local.ls()]
     finally:
         signal.signal(signal.SIGCHLD, before)
     assert [] == engine.left
@@ -244,10 +245,10 @@ def test_sigchld_ignored_during_a_block(engine: PretendEngine, pretend: Smolvm) 
 FORKED = """
 import os, sys
 from smolkit import Smolvm, SubprocessRunner
-client = Smolvm(runner=SubprocessRunner(sys.argv[1], version="1.32.2"))
+local = Smolvm(runner=SubprocessRunner(sys.argv[1], version="1.32.2"))
 pid = None
 try:
-    with client.machine("m") as machine, machine.popen(["sh", "-c", "read x; echo $x"], stdin=True) as process:
+    with local.machine("m") as machine, machine.popen(["sh", "-c", "read x; echo $x"], stdin=True) as process:
         if (pid := os.fork()) == 0:
             {ends}
         assert os.waitpid(pid, 0)[1] == 0
@@ -264,7 +265,7 @@ print("end", flush=True)
 
 
 @pytest.mark.parametrize("ends", ["raise ValueError('mine')", "sys.exit('mine')"])
-def test_a_fork_that_leaves_the_block_leaves_the_machine(engine: PretendEngine, ends: str) -> None:
+def test_a_fork_that_leaves_the_block_leaves_the_machine(engine: NamespaceEngine, ends: str) -> None:
     """A fork that leaves the block leaves machine and commands to its parent, like an unpickled handle."""
     code = FORKED.format(ends=ends)
     done = subprocess.run([sys.executable, "-c", code, engine.program], capture_output=True, text=True, check=False)

@@ -10,7 +10,7 @@ from types import FrameType
 import pytest
 
 from smolkit import Smolvm, SubprocessRunner, errors
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 
 
 class AlarmError(Exception):
@@ -21,14 +21,14 @@ KINDS: dict[str, type[BaseException]] = {"INT": KeyboardInterrupt, "TERM": Syste
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> PretendEngine:
-    """A pretend engine."""
-    return PretendEngine(tmp_path)
+def engine(tmp_path: Path) -> NamespaceEngine:
+    """The engine."""
+    return NamespaceEngine(tmp_path)
 
 
 @pytest.fixture
-def pretend(engine: PretendEngine) -> Iterator[Smolvm]:
-    """A client of the pretend engine, in a program whose signal handlers raise."""
+def client(engine: NamespaceEngine) -> Iterator[Smolvm]:
+    """A client of the engine, in a program whose signal handlers raise."""
 
     def raising(kind: type[BaseException]) -> Callable[[int, FrameType | None], None]:
         def handler(number: int, frame: FrameType | None) -> None:
@@ -63,13 +63,13 @@ LOOKED = ["create", "start", "exec", "status", "delete"]  # status: a look at wh
     ],
 )
 def test_an_interrupt_leaves_nothing(
-    engine: PretendEngine, pretend: Smolvm, verb: str, expected: list[str], name: str
+    engine: NamespaceEngine, client: Smolvm, verb: str, expected: list[str], name: str
 ) -> None:
     """Ctrl-C, SIGTERM or a handler's exception lets the step end, removes what was made, and comes out."""
     engine.strike(verb, name)
 
     with pytest.raises(KINDS[name]) as caught:
-        lifecycle(pretend)
+        lifecycle(client)
     assert expected == engine.calls
     assert [] == engine.left
     assert [] == getattr(caught.value, "__notes__", [])
@@ -84,53 +84,53 @@ def test_an_interrupt_leaves_nothing(
     ],
 )
 def test_a_second_interrupt_ends_the_step_at_once(
-    engine: PretendEngine, pretend: Smolvm, verb: str, expected: list[str], remains: list[str]
+    engine: NamespaceEngine, client: Smolvm, verb: str, expected: list[str], remains: list[str]
 ) -> None:
     """A second interrupt ends the step at once, and a note says what may be left."""
     engine.strike(verb, "INT", "INT", "INT")
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        lifecycle(pretend)
+        lifecycle(client)
     assert expected == engine.calls
     assert remains == engine.left
     assert bool(remains) == ("machine 'm' may" in "".join(getattr(caught.value, "__notes__", [])))
 
 
-def test_a_second_interrupt_during_the_look_at_the_machine(engine: PretendEngine, pretend: Smolvm) -> None:
+def test_a_second_interrupt_during_the_look_at_the_machine(engine: NamespaceEngine, client: Smolvm) -> None:
     """A second Ctrl-C during the look at the machine does not keep it from being deleted."""
     for verb in ("exec", "status"):
         engine.strike(verb, "INT")
 
     with pytest.raises(KeyboardInterrupt):
-        lifecycle(pretend)
+        lifecycle(client)
     assert (LOOKED, []) == (engine.calls, engine.left)
 
 
-def test_an_interrupt_during_a_rollback(engine: PretendEngine, pretend: Smolvm) -> None:
+def test_an_interrupt_during_a_rollback(engine: NamespaceEngine, client: Smolvm) -> None:
     """A Ctrl-C during a rollback, after one during start, lets stop and delete end and leaves nothing."""
     for verb in ("start", "stop", "delete"):
         engine.strike(verb, "INT")
 
     with pytest.raises(KeyboardInterrupt):
-        lifecycle(pretend)
+        lifecycle(client)
     assert ["create", "start", "stop", "delete"] == engine.calls
     assert [] == engine.left
 
 
-def test_an_interrupt_during_the_create_of_a_name_that_is_taken(engine: PretendEngine, pretend: Smolvm) -> None:
+def test_an_interrupt_during_the_create_of_a_name_that_is_taken(engine: NamespaceEngine, client: Smolvm) -> None:
     """An interrupted create of a name that is taken does not touch the existing machine."""
     (engine.folder / "state/m-m").touch()
     engine.strike("create", "INT")
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        lifecycle(pretend)
+        lifecycle(client)
     assert (["create"], ["m-m"]) == (engine.calls, engine.left)
     assert isinstance(caught.value.__cause__, errors.MachineExistsError)
 
 
-def test_an_interrupt_during_a_single_step(engine: PretendEngine, pretend: Smolvm) -> None:
+def test_an_interrupt_during_a_single_step(engine: NamespaceEngine, client: Smolvm) -> None:
     """An interrupt undoes create() and lets stop() complete, and comes out of both."""
-    machine = pretend.machine("m")
+    machine = client.machine("m")
     engine.strike("create", "INT")
     with pytest.raises(KeyboardInterrupt):
         machine.create()
@@ -144,11 +144,11 @@ def test_an_interrupt_during_a_single_step(engine: PretendEngine, pretend: Smolv
     assert ["m-m"] == engine.left
 
 
-def test_an_interrupted_body_keeps_its_machine_on_error(engine: PretendEngine, pretend: Smolvm) -> None:
+def test_an_interrupted_body_keeps_its_machine_on_error(engine: NamespaceEngine, client: Smolvm) -> None:
     """With keep="on_error" an interrupted block keeps its machine, and a note has the command line for a shell."""
     engine.strike("exec", "INT")
 
-    with pytest.raises(KeyboardInterrupt) as caught, pretend.machine("m", keep="on_error") as machine:
+    with pytest.raises(KeyboardInterrupt) as caught, client.machine("m", keep="on_error") as machine:
         machine.exec(["true"])
     assert ["m-m", "running-m"] == engine.left
     assert "smolvm machine shell --name m" in "".join(caught.value.__notes__)

@@ -18,7 +18,7 @@ import smolkit
 from smolkit import AsyncRunner, Completed, Invocation, Machine, Runner, Smolvm, commands, errors, runners, values
 from smolkit.commands import Command, Create, Exec, Ls, Stop
 from smolkit.runners import Live
-from smolkit.testing import FakeRunner, PretendEngine, Recorder
+from smolkit.testing import FakeRunner, NamespaceEngine, Recorder
 from tests.recorded import as_json
 
 
@@ -365,7 +365,7 @@ def test_the_readmes_runner_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"Smolvm": Smolvm}
     exec(compile(code, "README.md", "exec"), names)  # noqa: S102  (our own README)
-    engine = PretendEngine(tmp_path / "other")
+    engine = NamespaceEngine(tmp_path / "other")
     client = Smolvm(runner=names["ShellRunner"]("sh", "-c", smolvm=str(engine.program)))
     with client.machine("m") as machine:
         assert "hi" == machine.exec(["cat"], input="hi").stdout

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 from tests.inner_pytest import run_pytest
 
 
@@ -66,7 +66,7 @@ def test_fails(machine, fake_smolvm):
 )
 def test_machines_may_be_kept(tmp_path: Path, option: str, names: list[str]) -> None:
     """--keep-machines keeps machines of failed tests or of all, and a note has the command line for a shell."""
-    engine = PretendEngine(tmp_path / "engine")
+    engine = NamespaceEngine(tmp_path / "engine")
     code = """
 import pytest
 
@@ -96,14 +96,14 @@ def test_flaky(machine):
 """
 
 
-def kept(engine: PretendEngine) -> list[str]:
+def kept(engine: NamespaceEngine) -> list[str]:
     """The machines that are left, without the random part of their names."""
     return sorted(name.rpartition("-")[0] for name in engine.left if name.startswith("m-"))
 
 
 def test_a_rerun_that_passes_keeps_nothing(tmp_path: Path) -> None:
     """A test that passes when rerun leaves only the machine of the failed run."""
-    engine = PretendEngine(tmp_path / "engine")
+    engine = NamespaceEngine(tmp_path / "engine")
     env = {"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)}
     status, output = run(
         tmp_path,
@@ -121,7 +121,7 @@ def test_a_rerun_that_passes_keeps_nothing(tmp_path: Path) -> None:
 
 def test_what_was_kept_outlives_later_sessions(tmp_path: Path) -> None:
     """Kept machines outlive later sessions, whose reap removes only what killed sessions left."""
-    engine = PretendEngine(tmp_path / "engine")
+    engine = NamespaceEngine(tmp_path / "engine")
     env = {"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)}
     for _ in range(3):  # the first fails, the others pass
         output = run(tmp_path, KEPT, "--smolvm=real", "--keep-machines=on-failure", env=env)[1]
@@ -132,7 +132,7 @@ def test_what_was_kept_outlives_later_sessions(tmp_path: Path) -> None:
 
 def test_a_test_whose_setup_fails_keeps_its_machine(tmp_path: Path) -> None:
     """A failed setup keeps the machine, whichever fixture failed."""
-    engine = PretendEngine(tmp_path / "engine")
+    engine = NamespaceEngine(tmp_path / "engine")
     code = """
 import pytest
 
@@ -150,7 +150,7 @@ def test_it(prepared): pass
 
 def test_the_session_ends_with_a_reap(tmp_path: Path) -> None:
     """A session ends with a reap of what killed sessions left, whose failure is reported and fails no test."""
-    engine = PretendEngine(tmp_path / "engine")
+    engine = NamespaceEngine(tmp_path / "engine")
     env = {"SMOLKIT_SMOLVM": str(engine.program), "HOME": str(tmp_path)}
     code = "import os\ndef test_dies(machine): os._exit(9)\n"
     assert 9 == run(tmp_path, code, "--smolvm=real", env=env)[0]

@@ -21,21 +21,15 @@ from anyio.lowlevel import checkpoint
 from smolkit import AsyncSmolvm, Machine, Smolvm, SubprocessRunner, errors
 from smolkit.commands import Exec
 from smolkit.handles.process import Process
-from smolkit.testing import FakeRunner, FakeSmolvm, PretendEngine
+from smolkit.testing import FakeRunner, FakeSmolvm, NamespaceEngine
 
 MIB = 2**20
 
 
 @pytest.fixture
-def pretend(tmp_path: Path) -> PretendEngine:
-    """A pretend engine of real processes."""
-    return PretendEngine(tmp_path / "engine")
-
-
-@pytest.fixture
-def m(pretend: PretendEngine) -> Machine:
+def m(program: Path) -> Machine:
     """A running machine of a client with max_processes=1."""
-    machine = Smolvm(pretend.program, max_processes=1).machine("m")
+    machine = Smolvm(runner=SubprocessRunner(program, version="1.32.2", max_processes=1)).machine("m")
     machine.create()
     machine.start()
     return machine
@@ -144,11 +138,14 @@ def test_a_second_reader_or_writer_is_refused(m: Machine) -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_one_task_feeds_and_another_one_reads(backend: str, pretend: PretendEngine) -> None:
+def test_one_task_feeds_and_another_one_reads(backend: str, program: Path) -> None:
     """One task writes and another reads on the async side, and a second one of either is refused."""
 
     async def main() -> None:
-        async with AsyncSmolvm(pretend.program).machine("m") as m, await m.popen(["cat"], stdin=True) as process:
+        async with (
+            AsyncSmolvm(runner=SubprocessRunner(program, version="1.32.2")).machine("m") as m,
+            await m.popen(["cat"], stdin=True) as process,
+        ):
             assert process.stdin is not None
             sizes = []
 
@@ -172,14 +169,17 @@ def test_one_task_feeds_and_another_one_reads(backend: str, pretend: PretendEngi
     anyio.run(main, backend=backend)
 
 
-def test_pieces_are_awaited_by_different_tasks(pretend: PretendEngine) -> None:
+def test_pieces_are_awaited_by_different_tasks(program: Path) -> None:
     """Tasks may take turns to read pieces, as `wait_for(anext(...))` makes a task for each, and any of them may wait."""
 
     async def next_of(pieces: Any) -> Any:
         return await anext(pieces)
 
     async def main() -> None:
-        async with AsyncSmolvm(pretend.program).machine("m") as m, await m.popen(["cat"], stdin=True) as process:
+        async with (
+            AsyncSmolvm(runner=SubprocessRunner(program, version="1.32.2")).machine("m") as m,
+            await m.popen(["cat"], stdin=True) as process,
+        ):
             assert process.stdin is not None
             pieces = aiter(process)
             for text in (b"one", b"two"):
@@ -200,9 +200,9 @@ class Hasty(SubprocessRunner):
 
 
 @pytest.fixture
-def hasty(m: Machine, pretend: PretendEngine) -> Machine:
+def hasty(m: Machine, program: Path) -> Machine:
     """The running machine of `m`, on a client whose timeouts are soon over."""
-    return Smolvm(runner=Hasty(pretend.program, version="1.32.2")).machine(m.name)
+    return Smolvm(runner=Hasty(program, version="1.32.2")).machine(m.name)
 
 
 def test_a_timeout_bounds_writes_too(hasty: Machine) -> None:
@@ -281,13 +281,13 @@ def test_a_place_is_freed_however_a_process_ends(m: Machine) -> None:
     assert m.exec(["true"], timeout=30).ok
 
 
-def test_a_call_waits_for_a_place_within_its_timeout(m: Machine, pretend: PretendEngine) -> None:
+def test_a_call_waits_for_a_place_within_its_timeout(engine: NamespaceEngine) -> None:
     """A call that waits for a process's place gives up within its own timeout, having run nothing."""
-    with m.popen(["sleep", "60"], grace=0):
+    with Smolvm(engine.program, max_processes=1).machine("m") as m, m.popen(["sleep", "60"], grace=0):
         for call in (lambda: m.exec(["true"], timeout=0.1), lambda: m.popen(["true"], timeout=0.1)):
             with pytest.raises(errors.QueueTimeoutError, match="nothing was run"):
                 call()
-    assert ["create", "start", "exec"] == pretend.calls
+        assert ["create", "start", "exec"] == engine.calls
 
 
 def test_a_signal_handler_that_waits_for_its_interrupted_call_gets_an_error(m: Machine) -> None:

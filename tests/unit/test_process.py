@@ -22,15 +22,6 @@ from tests.processes import running, until
 from tests.recorded import as_json
 
 
-@pytest.fixture
-def local_machine(tmp_path: Path) -> Machine:
-    """A machine of a pretend engine that runs the guest's command on this host."""
-    program = tmp_path / "smolvm"
-    program.write_text('#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift; exec "$@"\n')
-    program.chmod(0o755)
-    return Smolvm(runner=SubprocessRunner(program, version="1.32.2")).machine("m")
-
-
 def test_pieces_come_as_they_are_written(local_machine: Machine, tmp_path: Path) -> None:
     """Pieces arrive with their stream as they are written, and the exit status at the end of the iteration."""
     wait = f"until [ -e {tmp_path}/%s ]; do sleep 0.01; done"
@@ -224,7 +215,7 @@ def test_a_slow_reader_slows_the_writer_down_and_memory_stays_flat(local_machine
         "print(total, int(peak.split()[1]) // 1024)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "smolvm")], check=True, capture_output=True, text=True
+        [sys.executable, "-c", code, str(tmp_path / "program/smolvm")], check=True, capture_output=True, text=True
     )
     total, megabytes = map(int, done.stdout.split())
     assert 200_000_000 == total

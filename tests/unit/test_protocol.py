@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint
 
 from smolkit import AsyncRunner, AsyncSmolvm, Completed, Invocation, Smolvm, errors
 from smolkit.runners.blocking import Gate
-from smolkit.testing import FakeSmolvm, PretendEngine
+from smolkit.testing import FakeSmolvm, NamespaceEngine
 
 
 @pytest.fixture(autouse=True)
@@ -37,10 +37,10 @@ def interrupt(*_: object) -> None:
 @pytest.mark.parametrize("fault", ["busy", "fail", "die", "fail-late", "die-late"])
 @pytest.mark.parametrize("body", [None, ValueError("mine")])
 def test_an_interrupt_of_a_delete_that_fails(
-    engine: PretendEngine, pretend: Smolvm, fault: Any, body: Exception | None
+    engine: NamespaceEngine, local: Smolvm, fault: Any, body: Exception | None
 ) -> None:
     """An interrupt of a failing delete lets teardown finish, and comes out with the body's exception as its context."""
-    with pytest.raises(KeyboardInterrupt) as caught, pretend.machine("m"):
+    with pytest.raises(KeyboardInterrupt) as caught, local.machine("m"):
         engine.fault("delete", fault)
         engine.strike("delete", "INT")
         if body is not None:
@@ -52,20 +52,20 @@ def test_an_interrupt_of_a_delete_that_fails(
 
 
 @pytest.mark.parametrize("verb", ["stop", "delete"])
-def test_an_interrupt_of_a_rollback_comes_out(engine: PretendEngine, pretend: Smolvm, verb: str) -> None:
+def test_an_interrupt_of_a_rollback_comes_out(engine: NamespaceEngine, local: Smolvm, verb: str) -> None:
     """An interrupt while a failed start is undone comes out with the start's failure as its context, and leaves nothing."""
     engine.fault("start", "fail")
     engine.strike(verb, "INT")
 
-    with pytest.raises(KeyboardInterrupt) as caught, pretend.machine("m"):
+    with pytest.raises(KeyboardInterrupt) as caught, local.machine("m"):
         raise AssertionError("the body ran")
     assert isinstance(caught.value.__cause__, errors.SmolvmError)
     assert ([], ["create", "start", "stop", "delete"]) == (engine.left, engine.calls)
 
 
-def test_an_interrupt_in_a_pause(engine: PretendEngine, pretend: Smolvm) -> None:
+def test_an_interrupt_in_a_pause(engine: NamespaceEngine, local: Smolvm) -> None:
     """An interrupt ends a pause, the delete is tried again, and then the interrupt comes out."""
-    runner = pretend.runner
+    runner = local.runner
     pause, paused = runner.pause, []
 
     def struck(seconds: float) -> None:
@@ -74,7 +74,7 @@ def test_an_interrupt_in_a_pause(engine: PretendEngine, pretend: Smolvm) -> None
         pause(seconds)
 
     runner.pause = struck  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt), pretend.machine("m"):
+    with pytest.raises(KeyboardInterrupt), local.machine("m"):
         engine.fault("delete", "busy")
     assert ([0.2], []) == (paused, engine.left)
 
@@ -223,7 +223,7 @@ def test_a_create_that_a_scope_cancels_is_undone(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_cancellation_in_a_closing_generator_comes_out(backend: str, engine: PretendEngine) -> None:
+def test_a_cancellation_in_a_closing_generator_comes_out(backend: str, engine: NamespaceEngine) -> None:
     """A cancellation in the `finally` of a closing generator comes out, and is not taken for a dropped task."""
     after = []
 
@@ -246,7 +246,7 @@ def test_a_cancellation_in_a_closing_generator_comes_out(backend: str, engine: P
     assert ([], []) == (after, engine.left)
 
 
-def test_asyncios_cancellation_of_a_rollback_is_not_lost(engine: PretendEngine) -> None:
+def test_asyncios_cancellation_of_a_rollback_is_not_lost(engine: NamespaceEngine) -> None:
     """An asyncio cancellation while a failed start is undone comes out, with the start's failure as its context."""
     engine.fault("start", "fail")
     engine.fault("stop", "busy")

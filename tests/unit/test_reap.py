@@ -23,9 +23,9 @@ from smolkit.commands import Command, Create, Delete, Ls, Status, Stop
 from smolkit.flows import reap
 from smolkit.flows.steps import perform
 from smolkit.runners.local.identity import here, is_alive
-from smolkit.testing import FakeRunner, FakeSmolvm, PretendEngine
+from smolkit.testing import FakeRunner, FakeSmolvm, NamespaceEngine
 from smolkit.values.ownership import MACHINE, NONE, OWNER, Here, Owner, fresh_name
-from tests.processes import until_idle
+from tests.processes import add_foreign_machine, until_idle
 from tests.recorded import as_json
 
 ME = Owner("aaaaaaaa", "bbbbbbbb", 100, 5000)
@@ -454,8 +454,8 @@ with Smolvm(runner=SubprocessRunner(sys.argv[1], version="1.32.2")).machine("m")
 @pytest.mark.parametrize("verb", ["create", "start", "exec", "delete"])
 def test_reap_finds_what_a_killed_owner_left(tmp_path: Path, verb: str) -> None:
     """After kill -9 at any step, reap from another process leaves nothing, and does not touch another machine."""
-    engine = PretendEngine(tmp_path)
-    (tmp_path / "state/m-foreign").write_text('"team":"ci"')
+    engine = NamespaceEngine(tmp_path)
+    add_foreign_machine(engine)
     engine.strike(verb, "KILL")
     owner = subprocess.run([sys.executable, "-c", OWNER_PROGRAM, str(engine.program)], check=False)
     assert -9 == owner.returncode

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from smolkit import Machine, Secret, Smolvm, SmolvmError, SubprocessRunner, errors
 from smolkit.commands import Create, Exec, Spawn, Start
 from smolkit.commands.secret_args import MACHINES, OWN, carrier
-from smolkit.testing import FakeRunner, FakeSmolvm, UnexpectedCommandError
+from smolkit.testing import FakeRunner, FakeSmolvm, NamespaceEngine, UnexpectedCommandError
 from tests.processes import running, until
 from tests.recorded import as_json
 
@@ -103,7 +103,7 @@ def test_a_machines_secrets_come_with_every_start_and_command(client: Smolvm, fa
     assert carried == revealed(fake, 1)
 
 
-def test_variables_of_similar_names_keep_their_values(pretend: Smolvm) -> None:
+def test_variables_of_similar_names_keep_their_values(engine: NamespaceEngine) -> None:
     """Variables with similar names, which guests allow and shells do not, keep their own values."""
     names = ["DB.PASS", "DB_PASS", "DB-PASS", "DB PASS", "X_44", "ключ", "ключи", "É", "a" * 200]
     for kind in ("secrets", "SECRETS"):
@@ -113,7 +113,7 @@ def test_variables_of_similar_names_keep_their_values(pretend: Smolvm) -> None:
             fake.on("show", lambda call: json.dumps(dict(call.env)))
             output = machine.exec(["show"], secrets=values if kind == "secrets" else None).stdout
         assert values == json.loads(output)
-    with pretend.machine("m") as machine:
+    with Smolvm(engine.program).machine("m") as machine:
         output = machine.exec(["printenv", "DB_PASS", "DB"], secrets={"DB_PASS": "one", "DB": "two"}).stdout
         assert "one\ntwo\n" == output
 

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from smolkit import AsyncSmolvm, Machine, Secret, Smolvm, SmolvmError, SubprocessRunner
 from smolkit.commands import Create, Exec, MachineSpec, Run, Update, option_types
 from smolkit.commands.call import Call
-from smolkit.testing import FakeRunner, FakeSmolvm, PretendEngine
+from smolkit.testing import FakeRunner, FakeSmolvm, NamespaceEngine
 from smolkit.values import Completed
 from smolkit.values.hidden import Hidden, Variables, Word
 from tests.inner_pytest import run_pytest
@@ -273,10 +273,10 @@ def test_a_failing_handler_of_a_fake_reveals_no_secret(report_of: Callable[..., 
     assert [] == revealed(f"{seen} {fake.machines} {vars(fake)} {seen[0].env!r}")
 
 
-def test_an_interrupt_reveals_no_secret(engine: PretendEngine, pretend: Smolvm, ctrl_c: None) -> None:
+def test_an_interrupt_reveals_no_secret(engine: NamespaceEngine, local: Smolvm, ctrl_c: None) -> None:
     """Ctrl-C while smolkit waits for the engine reveals no secret in its frames."""
     engine.strike("exec", "INT")
-    machine = pretend.machine("m", secrets={"A": CANARY}, env={"B": CANARY})
+    machine = local.machine("m", secrets={"A": CANARY}, env={"B": CANARY})
     with machine, pytest.raises(KeyboardInterrupt) as error:
         machine.exec(["sleep", "60"], secrets={"C": CANARY}, env={"D": CANARY})
 
@@ -379,14 +379,14 @@ def test_reprs_of_commands_have_no_secret() -> None:
     assert [] == revealed(f"{commands} {[command.runner for command in commands[-1:]]}")  # type: ignore[attr-defined]
 
 
-def test_a_proxy_reaches_the_engine(engine: PretendEngine, pretend: Smolvm, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_proxy_reaches_the_engine(engine: NamespaceEngine, local: Smolvm, caplog: pytest.LogCaptureFixture) -> None:
     """A hidden proxy reaches the engine complete."""
     fake = FakeRunner()
     fake.answer(["machine"])
     Smolvm(runner=fake).machine("m", proxy=PROXY).start(no_proxy="localhost")
     assert ("--proxy", PROXY, "--no-proxy", "localhost") == fake.argvs[0][2:6]
 
-    with caplog.at_level(logging.DEBUG), pretend.machine("m", proxy=PROXY):
+    with caplog.at_level(logging.DEBUG), local.machine("m", proxy=PROXY):
         pass
     assert ["create", "start", "delete"] == engine.calls
     assert "machine start --proxy '***'" in caplog.text

@@ -22,7 +22,7 @@ import pytest
 from smolkit import Invocation, Smolvm, SubprocessRunner, errors
 from smolkit.commands import Exec, Ls, Start
 from smolkit.commands.dialect import Dialect
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 from smolkit.values.hidden import Hidden
 from tests.processes import LONGEST, until
 from tests.recorded import NOTE
@@ -566,7 +566,7 @@ for options in ({}, {"max_processes": 4}):
 
 def test_a_host_without_descriptors_is_an_error_of_its_own(tmp_path: Path) -> None:
     """A host without free descriptors raises HostLimitError with the limit to raise, and not a missing engine."""
-    program = PretendEngine(tmp_path / "engine").program
+    program = NamespaceEngine(tmp_path / "engine").program
     done = subprocess.run([sys.executable, "-c", FEW_FILES, program], capture_output=True, text=True, check=True)
 
     assert "{'HostLimitError'} True\nset() False\n" == done.stdout

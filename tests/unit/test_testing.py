@@ -154,8 +154,8 @@ def test_the_package_imports_nothing_until_a_name_is_used() -> None:
     code = """import sys, smolkit.testing as testing
 def loaded(): return sorted(name for name in sys.modules if name.startswith("smolkit.testing."))
 print(loaded(), set(testing.__all__) <= set(dir(testing)))
-testing.PretendEngine
+testing.FakeRunner
 print(loaded())"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert "[] True\n['smolkit.testing.pretend']\n" == done.stdout
+    assert "[] True\n['smolkit.testing.scripted']\n" == done.stdout

@@ -20,9 +20,9 @@ from smolkit import AsyncRunner, Completed, Invocation, Smolvm, SmolvmError, Sub
 from smolkit.commands import Delete, Ls, Status, Stop
 from smolkit.flows import orphans
 from smolkit.runners.local.identity import here
-from smolkit.testing import FakeRunner, FakeSmolvm, PretendEngine, Recorder
+from smolkit.testing import FakeRunner, FakeSmolvm, NamespaceEngine, Recorder
 from smolkit.values.ownership import MACHINE, OWNER, Owner, fresh_name
-from tests.processes import until
+from tests.processes import add_foreign_machine, until
 
 BEGIN = """
 import asyncio, ctypes, os, resource, signal, subprocess, sys, time
@@ -38,7 +38,7 @@ client = Smolvm(runner=runner, watchdog=True)
 HOLDING = BEGIN + "machine = client.machine('m').__enter__(); ready()\n"
 
 
-def command(engine: PretendEngine, code: str) -> tuple[list[str], dict[str, str]]:
+def command(engine: NamespaceEngine, code: str) -> tuple[list[str], dict[str, str]]:
     """The owner's command line and environment, which marks its watchdog."""
     return [sys.executable, "-c", code, str(engine.program)], {
         "PATH": f"{engine.folder}:/usr/bin:/bin",
@@ -47,7 +47,7 @@ def command(engine: PretendEngine, code: str) -> tuple[list[str], dict[str, str]
 
 
 @contextmanager
-def owner(engine: PretendEngine, code: str) -> Iterator[subprocess.Popen[str]]:
+def owner(engine: NamespaceEngine, code: str) -> Iterator[subprocess.Popen[str]]:
     """A process that owns machines and is ready. It is killed at the end."""
     argv, env = command(engine, code)
     with subprocess.Popen(argv, env=env, stdin=PIPE, stdout=PIPE, text=True, start_new_session=True) as process:
@@ -66,12 +66,12 @@ def proceed(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
-def processes(engine: PretendEngine, *begin: str) -> list[int]:
+def processes(engine: NamespaceEngine, *begin: str) -> list[int]:
     """The processes of this engine's owners' watchdogs whose command line begins so."""
     return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if is_one(pid, engine, *begin)]
 
 
-def is_one(pid: int, engine: PretendEngine, *begin: str) -> bool:
+def is_one(pid: int, engine: NamespaceEngine, *begin: str) -> bool:
     """True if this is such a process and runs."""
     try:
         argv, env = (Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
@@ -83,16 +83,16 @@ def is_one(pid: int, engine: PretendEngine, *begin: str) -> bool:
 SHELL, PYTHON = ("/bin/sh", "-c", "exec 3<&0"), (sys.executable, "-S")
 
 
-def watchdogs(engine: PretendEngine) -> list[int]:
+def watchdogs(engine: NamespaceEngine) -> list[int]:
     """The watchdogs that wait, or have started their cleaner."""
     return processes(engine, *SHELL)
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[PretendEngine]:
+def engine(tmp_path: Path) -> Iterator[NamespaceEngine]:
     """An engine with a machine of another, which stays. At the end no watchdog is left."""
-    engine = PretendEngine(tmp_path)
-    (tmp_path / "state/m-foreign").write_text('"team":"ci"')
+    engine = NamespaceEngine(tmp_path)
+    add_foreign_machine(engine)
     yield engine
     until(lambda: not watchdogs(engine) + processes(engine, *PYTHON))
 
@@ -115,7 +115,7 @@ FOREIGN = ["m-foreign"]
         "raise ValueError",
     ],
 )
-def test_machines_are_removed_however_their_process_ends(engine: PretendEngine, end: str) -> None:
+def test_machines_are_removed_however_their_process_ends(engine: NamespaceEngine, end: str) -> None:
     """Machines and their commands are removed at once however their process ends, except kept ones and another's."""
     code = f"{HOLDING}client.machine('kept', keep=True).create(); client.machine('also').create()\n"
     with owner(engine, f"{code}sys.stderr = None; ready(); {end}") as process:
@@ -125,7 +125,7 @@ def test_machines_are_removed_however_their_process_ends(engine: PretendEngine, 
         until(lambda: engine.left == [*FOREIGN, "m-kept"])
 
 
-def test_machines_are_removed_when_the_terminal_closes(engine: PretendEngine) -> None:
+def test_machines_are_removed_when_the_terminal_closes(engine: NamespaceEngine) -> None:
     """Machines are removed when the terminal closes: SIGHUP reaches its session, and not the watchdog's."""
     terminal, far = os.openpty()
     # A terminal that a session leader opens becomes the session's.
@@ -140,7 +140,7 @@ def test_machines_are_removed_when_the_terminal_closes(engine: PretendEngine) ->
 
 
 @pytest.mark.parametrize("verb", ["create", "start", "exec", "delete"])
-def test_machines_are_removed_at_whatever_step_their_process_is_killed(engine: PretendEngine, verb: str) -> None:
+def test_machines_are_removed_at_whatever_step_their_process_is_killed(engine: NamespaceEngine, verb: str) -> None:
     """Machines are removed at whatever step their process is killed, also one whose create outlives it."""
     engine.strike(verb, "KILL")
     with owner(engine, f"{BEGIN}ready()\nwith client.machine('m') as machine: machine.exec(['true'])") as process:
@@ -153,7 +153,7 @@ def test_machines_are_removed_at_whatever_step_their_process_is_killed(engine: P
 
 
 @pytest.mark.parametrize("end", ["", "os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)"])
-def test_a_process_that_leaves_nothing_costs_no_call(engine: PretendEngine, end: str) -> None:
+def test_a_process_that_leaves_nothing_costs_no_call(engine: NamespaceEngine, end: str) -> None:
     """A watchdog with nothing to remove ends without a call of the engine."""
     code = f"""{BEGIN}
 with client.machine("m"): pass
@@ -171,7 +171,7 @@ ready(); {end}
     assert (calls, [*FOREIGN, "m-kept"]) == (engine.calls, engine.left)
 
 
-def test_a_watchdog_inherits_nothing_of_its_owner(engine: PretendEngine) -> None:
+def test_a_watchdog_inherits_nothing_of_its_owner(engine: NamespaceEngine) -> None:
     """A watchdog has no descriptor, directory, terminal, session, variable or thread of its owner, and init as parent."""
     with owner(engine, HOLDING) as process:
         (pid,) = watchdogs(engine)
@@ -190,7 +190,7 @@ def test_a_watchdog_inherits_nothing_of_its_owner(engine: PretendEngine) -> None
         assert "" == children
 
 
-def test_a_watchdog_survives_signals_for_a_whole_service(engine: PretendEngine) -> None:
+def test_a_watchdog_survives_signals_for_a_whole_service(engine: NamespaceEngine) -> None:
     """A watchdog survives signals that a service manager sends to the whole service, even before its owner."""
     with owner(engine, HOLDING) as process:
         (pid,) = watchdogs(engine)
@@ -208,7 +208,7 @@ def test_a_watchdog_survives_signals_for_a_whole_service(engine: PretendEngine) 
         "pid = subprocess.Popen(['sleep', '600'], preexec_fn=lambda: None).pid",
     ],
 )
-def test_surviving_children_keep_no_machine_of_their_parent(engine: PretendEngine, fork: str) -> None:
+def test_surviving_children_keep_no_machine_of_their_parent(engine: NamespaceEngine, fork: str) -> None:
     """A child that outlives its parent does not keep the parent's machines, since it does not inherit the link."""
     code = f"{HOLDING}{fork}\nprint(pid, flush=True); ready()"
     with owner(engine, code) as process:
@@ -223,7 +223,7 @@ def test_surviving_children_keep_no_machine_of_their_parent(engine: PretendEngin
             os.kill(child, signal.SIGKILL)
 
 
-def test_a_forked_child_has_a_watchdog_of_its_own(engine: PretendEngine) -> None:
+def test_a_forked_child_has_a_watchdog_of_its_own(engine: NamespaceEngine) -> None:
     """A forked child has a watchdog of its own for its own machines."""
     code = f"""{HOLDING}
 pid = os.fork()
@@ -246,7 +246,7 @@ print(pid, flush=True); time.sleep(600)"""
         until(lambda: engine.left == FOREIGN)
 
 
-def test_a_process_that_closes_all_descriptors_keeps_its_machines(engine: PretendEngine, tmp_path: Path) -> None:
+def test_a_process_that_closes_all_descriptors_keeps_its_machines(engine: NamespaceEngine, tmp_path: Path) -> None:
     """A living process that closes all descriptors keeps its machines, and its next machine gets a new watchdog."""
     code = f"""{HOLDING}
 os.closerange(3, 1000)
@@ -266,7 +266,7 @@ client.machine("n").create(); ready()"""
         until(lambda: engine.left == FOREIGN)
 
 
-def test_a_process_that_execs_keeps_its_machines(engine: PretendEngine) -> None:
+def test_a_process_that_execs_keeps_its_machines(engine: NamespaceEngine) -> None:
     """A process that execs another program keeps its machines until that ends, although the link is closed."""
     code = f"{HOLDING}os.execv('/bin/cat', ['cat'])"
     with owner(engine, code) as process:
@@ -281,9 +281,9 @@ def test_a_process_that_execs_keeps_its_machines(engine: PretendEngine) -> None:
         until(lambda: engine.left == FOREIGN)
 
 
-def test_one_watchdog_serves_all_runners_of_a_process(engine: PretendEngine, tmp_path: Path) -> None:
+def test_one_watchdog_serves_all_runners_of_a_process(engine: NamespaceEngine, tmp_path: Path) -> None:
     """One watchdog serves all runners of a process (engines, state directories, prefixes), with no variables in argv."""
-    other = PretendEngine(tmp_path / "other")
+    other = NamespaceEngine(tmp_path / "other")
     code = f"""{HOLDING}
 hidden = {{"TOKEN": "hush", "HTTPS_PROXY": "x"}}
 far = SubprocessRunner({str(other.program)!r}, prefix=["env", "A=b"], env=hidden, version="1.32.2")
@@ -299,7 +299,7 @@ ready()"""
 
 
 @pytest.mark.parametrize("library", ["asyncio", "trio"])
-def test_the_async_client_has_one_too(engine: PretendEngine, library: str) -> None:
+def test_the_async_client_has_one_too(engine: NamespaceEngine, library: str) -> None:
     """The async client has one watchdog, also with many concurrent creates."""
     code = f"""{BEGIN}
 import anyio
@@ -316,7 +316,7 @@ anyio.run(main, backend={library!r})"""
         until(lambda: engine.left == FOREIGN)
 
 
-def test_threads_share_one(engine: PretendEngine) -> None:
+def test_threads_share_one(engine: NamespaceEngine) -> None:
     """Threads that create and delete at once share one watchdog."""
     code = f"""{BEGIN}
 from concurrent.futures import ThreadPoolExecutor
@@ -333,7 +333,7 @@ ready()"""
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_watchdog_that_is_gone_is_replaced(engine: PretendEngine, number: signal.Signals) -> None:
+def test_a_watchdog_that_is_gone_is_replaced(engine: NamespaceEngine, number: signal.Signals) -> None:
     """A dead or hanging watchdog is replaced with the next machine, without SIGPIPE or blocking."""
     code = f"""{BEGIN}
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -360,7 +360,7 @@ client.machine("n").create(); ready()"""
                 os.kill(first, signal.SIGKILL)
 
 
-def test_without_a_watchdog_nothing_is_made(engine: PretendEngine) -> None:
+def test_without_a_watchdog_nothing_is_made(engine: NamespaceEngine) -> None:
     """If no watchdog can be started, create fails before the engine is called."""
     code = f"""{BEGIN}
 machine = client.machine("m", lifetime=60); client.machine(); client.ls()  # so that all needed modules are imported
@@ -375,7 +375,7 @@ except Exception as error: print(type(error).__name__, error, file=sys.stderr)
     assert (["ls"], FOREIGN) == (engine.calls, engine.left)
 
 
-def test_a_dry_run_starts_no_watchdog(engine: PretendEngine) -> None:
+def test_a_dry_run_starts_no_watchdog(engine: NamespaceEngine) -> None:
     """A dry run starts no watchdog."""
     with owner(engine, f"{BEGIN}\nwith client.dry_run(echo=False), client.machine('m'): ready()"):
         assert [] == watchdogs(engine)
@@ -399,7 +399,7 @@ def test_runners_without_a_watchdog(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         Smolvm("/no/such/smolvm", watchdog=True)
 
 
-def test_a_copy_of_a_client_is_watched_in_its_own_process(engine: PretendEngine) -> None:
+def test_a_copy_of_a_client_is_watched_in_its_own_process(engine: NamespaceEngine) -> None:
     """Unpickled runners and machines are watched in their own process."""
     machine = Smolvm(runner=SubprocessRunner(engine.program, version="1.32.2"), watchdog=True).machine("m")
     code = f"{BEGIN}\nimport pickle; machine = pickle.loads({pickle.dumps(machine)!r}); machine.create(); ready()"
@@ -409,7 +409,7 @@ def test_a_copy_of_a_client_is_watched_in_its_own_process(engine: PretendEngine)
         until(lambda: engine.left == FOREIGN)
 
 
-def test_a_recorded_runner_is_watched(engine: PretendEngine, tmp_path: Path) -> None:
+def test_a_recorded_runner_is_watched(engine: NamespaceEngine, tmp_path: Path) -> None:
     """A Recorder's runner is watched."""
     code = f"""{BEGIN}
 from smolkit.testing import Recorder

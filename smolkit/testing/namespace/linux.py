@@ -1,0 +1,116 @@
+"""System calls that Python 3.11 has no function for. The numbers are those of linux/sched.h, mount.h and prctl.h."""
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import struct
+from contextlib import suppress
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+_MNT_DETACH = 0x2
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 0x1
+_PIVOT_ROOT = {"x86_64": 155}.get(os.uname().machine, 41)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def unshare(flags: int) -> None:
+    """Move this process to new namespaces of these kinds (CLONE_NEWPID: its next children)."""
+    _check(_libc.unshare(flags))
+
+
+def setns(descriptor: int) -> None:
+    """Move this process to a namespace, given by an open file of /proc/PID/ns (a pid namespace: its next children)."""
+    _check(_libc.setns(descriptor, 0))
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
+    """Mount a file system."""
+    words = [os.fsencode(word) or None for word in (source, target, kind)]
+    _check(_libc.mount(*words, ctypes.c_ulong(flags), os.fsencode(data) or None), target)
+
+
+def unmount(target: str) -> None:
+    """Unmount a file system and what is mounted below it, now for new users and for the others when they have ended."""
+    _check(_libc.umount2(os.fsencode(target), _MNT_DETACH), target)
+
+
+def pivot_root(path: str) -> None:
+    """Make a mounted directory the root of this mount namespace, and unmount the old one."""
+    os.chdir(path)
+    _check(_libc.syscall(_PIVOT_ROOT, b".", b"."), path)  # the old root now lies on the new one
+    unmount(".")
+    os.chdir("/")
+
+
+def die_with_parent(signal_number: int) -> None:
+    """Let the kernel send this process a signal when its parent dies."""
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0))
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of those descendants whose parent dies."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+
+
+def sethostname(name: str) -> None:
+    """Set the host name of this UTS namespace."""
+    data = os.fsencode(name)[:64]
+    _check(_libc.sethostname(data, len(data)))
+
+
+def loopback_up() -> None:
+    """Bring up the loopback interface of this network namespace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", _IFF_UP))
+
+
+def _check(result: int, path: str | None = None) -> None:
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+
+
+class Children:
+    """The children of this process, for a program that also waits for other things: `fileno` is readable after a change."""
+
+    def __init__(self) -> None:
+        self._reader, writer = os.pipe()
+        for descriptor in (self._reader, writer):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def fileno(self) -> int:
+        """A descriptor for `select`."""
+        return self._reader
+
+    def reap(self) -> dict[int, int]:
+        """Collect the children that have ended: their exit statuses, -N after signal N, by process number."""
+        with suppress(BlockingIOError):
+            while os.read(self._reader, 512):
+                pass
+        ended = {}
+        with suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                ended[found[0]] = os.waitstatus_to_exitcode(found[1])
+        return ended

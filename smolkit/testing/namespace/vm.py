@@ -1,0 +1,232 @@
+"""The "VM" of a machine: a process with namespaces of its own, and an init in them.
+
+    `machine start`
+      └ the VM: makes the namespaces, and forwards published ports. It outlives the call; when it ends, all of them end
+          └ init: process 1 of the namespaces. It mounts the root file system, and collects processes that nobody waits for
+
+There is always a user namespace. Its root, which owns the guest, has no privileges outside: it makes no devices and loads
+no modules, also if the caller is root. The caller maps its users into it: root all that it has, another user only itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
+
+from smolkit.testing import engine_failures
+from smolkit.testing.engine_failures import EngineFailure
+from smolkit.testing.namespace import linux, root_fs
+from smolkit.testing.namespace.records import Machine, alive, start_of
+
+_PATIENCE = 10.0  # seconds for a VM to end before it is killed
+_LOOK = 0.002  # seconds between two looks whether it has
+_KINDS = ("user", "mnt", "uts", "ipc", "net", "pid_for_children")
+_UNSHARED, _READY = b"unshared", b"ready"
+
+
+def boot(machine: Machine, environ: dict[str, str], lifeline: int | None = None) -> None:
+    """Start a machine's VM. Its file is `machine.booting` until the caller renames it.
+
+    Args:
+        machine: The machine.
+        environ: The environment of the machine's own command.
+        lifeline: A pipe: the VM ends when all of its writers have ended. Default: it stays until it is stopped.
+
+    Raises:
+        EngineFailure: It is being started already, or did not start.
+    """
+    _claim(machine)
+    root_fs.prepare(machine)
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _end_with(lambda: _be_vm(machine, environ, theirs, lifeline))
+    theirs.close()
+    said = ours.recv(4096)
+    if said == _UNSHARED:
+        try:
+            _map_users(pid)
+        except OSError as error:
+            os.kill(pid, signal.SIGKILL)
+            raise _boot_failed(f"map users: {error}") from None
+        ours.send(_UNSHARED)
+        said = ours.recv(4096)
+    if said != _READY:
+        raise _boot_failed(said.decode("utf-8", "replace"))
+
+
+def _boot_failed(why: str) -> EngineFailure:
+    why = f"{why or 'boot process exited (code 1)'} (boot process exited (code 1) before the agent was ready)"
+    start = "agent operation failed: start machine: agent operation failed"
+    return EngineFailure("SMOLVM_ERROR", f"{start}: monitor agent: {why}")
+
+
+def end(file: str) -> None:
+    """End the VM that a file names, with all that runs in it, and remove the file."""
+    started = time.monotonic()
+    while (pid := alive(file)) is not None:
+        is_late = time.monotonic() - started > _PATIENCE
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL if is_late else signal.SIGTERM)
+        time.sleep(_LOOK)
+    with suppress(FileNotFoundError):
+        os.unlink(file)
+
+
+def enter(pid: int) -> None:
+    """Move this process to the namespaces of a VM; as to process numbers, its next children."""
+    try:
+        places = [os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY) for kind in _KINDS if _differs(pid, kind)]
+        for place in places:
+            linux.setns(place)
+            os.close(place)
+    except (FileNotFoundError, ProcessLookupError):
+        raise engine_failures.injected("dies") from None
+    os.chdir("/")
+
+
+def _differs(pid: int, kind: str) -> bool:
+    return os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind.removesuffix('_for_children')}")
+
+
+def _claim(machine: Machine) -> None:
+    """Make `machine.booting`, which names this process for now. Only one process can."""
+    part = f"{machine.booting}.{os.getpid()}"
+    _write_own(part)
+    try:
+        os.link(part, machine.booting)
+    except FileExistsError:
+        if alive(machine.booting) is not None:
+            raise engine_failures.injected("start in progress") from None
+        os.replace(part, machine.booting)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(part)
+
+
+def _write_own(file: str) -> None:
+    with open(file, "w") as opened:
+        opened.write(f"{os.getpid()} {start_of(os.getpid())}")
+
+
+def _map_users(pid: int) -> None:
+    """Give the user namespace of a process its users."""
+    if os.geteuid() != 0:
+        maps = {"uid_map": f"0 {os.geteuid()} 1", "setgroups": "deny", "gid_map": f"0 {os.getegid()} 1"}
+    else:
+        maps = {name: _identity(name) for name in ("uid_map", "gid_map")}
+    for name, text in maps.items():
+        with open(f"/proc/{pid}/{name}", "w") as file:
+            file.write(text)
+
+
+def _identity(name: str) -> str:
+    """Return a map of all users (or groups) of this user namespace to themselves."""
+    with open(f"/proc/self/{name}") as file:
+        rows = [line.split() for line in file]
+    return "\n".join(f"{inside} {inside} {count}" for inside, _, count in rows)
+
+
+def _end_with(work: Callable[[], None]) -> NoReturn:
+    """End this process after its work, without what Python does at exit: that belongs to the process it was forked from."""
+    try:
+        work()
+    except BaseException as error:  # noqa: BLE001
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())  # on the console
+        os._exit(1)
+    os._exit(0)
+
+
+def _be_vm(machine: Machine, environ: dict[str, str], control: socket.socket, lifeline: int | None) -> None:
+    from smolkit.testing.namespace import forward  # late: only this process needs it, and soon it has another root
+
+    part = f"{machine.booting}.{os.getpid()}"
+    _write_own(part)
+    os.replace(part, machine.booting)
+    os.setsid()
+    _redirect(machine)
+    kinds = linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC
+    try:
+        owner = _open_owner(machine.data["owner"])
+        listeners = {socket.create_server(("127.0.0.1", host)): inside for host, inside in machine.data["ports"]}
+        linux.unshare(kinds | (0 if machine.record["network"] else linux.CLONE_NEWNET))
+    except OSError as error:
+        control.send(f"namespaces and ports: {error}".encode())
+        raise
+    control.send(_UNSHARED)
+    control.recv(64)
+    init = os.fork()
+    if init == 0:
+        _end_with(lambda: _be_init(machine, environ, control))
+    control.close()
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(init, signal.SIGKILL))
+
+    forward.serve([os.pidfd_open(init), owner, *([] if lifeline is None else [lifeline])], listeners)
+    os.kill(init, signal.SIGKILL)
+    os.waitpid(init, 0)
+
+
+def _open_owner(owner: str) -> int:
+    """Return a descriptor that is readable once the process has ended that made the NamespaceEngine."""
+    number, started = owner.split()
+    found = os.pidfd_open(int(number))
+    if start_of(int(number)) != started:
+        raise ProcessLookupError(errno.ESRCH, "the process that made this NamespaceEngine has ended")
+    return found
+
+
+def _redirect(machine: Machine) -> None:
+    """Let go of the caller's streams: what the VM prints is the machine's console."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    console = os.open(f"{machine.directory}/agent-console.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    for source, target in ((nothing, 0), (console, 1), (console, 2)):
+        os.dup2(source, target)
+
+
+def _be_init(machine: Machine, environ: dict[str, str], control: socket.socket) -> None:
+    linux.die_with_parent(signal.SIGKILL)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    # Before anything is mounted: the log is a file of this host.
+    log = os.open(f"{machine.directory}/workload.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        linux.sethostname(machine.name)
+        if not machine.record["network"]:
+            linux.loopback_up()
+        root_fs.mount_all(machine)
+    except OSError as error:
+        control.send(f"{error} (os error {error.errno})".encode())
+        raise
+    children = linux.Children()
+    if machine.record["cmd"]:
+        _start_workload(machine, environ, log)
+    os.close(log)
+    control.send(_READY)
+    control.close()
+    while True:
+        select.select([children], [], [])
+        children.reap()
+
+
+def _start_workload(machine: Machine, environ: dict[str, str], log: int) -> None:
+    """Start the machine's own command, whose output is its log."""
+    if os.fork() == 0:
+        os.setsid()
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        try:
+            os.chdir(machine.data["workdir"] or "/")
+            os.execvpe(machine.record["cmd"][0], machine.record["cmd"], environ)  # noqa: S606
+        except OSError as error:
+            os.write(2, f"{error}\n".encode())
+        os._exit(127)
