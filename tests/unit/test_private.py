@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from smolkit.runners.local import first_boot
 from smolkit.runners.local.first_boot import first_start_alone, state_directories
 from smolkit.runners.local.ports import free_port
 from smolkit.runners.local.private_files import open_lock, private_directory
@@ -98,11 +102,50 @@ def test_a_port_is_found_whatever_the_runtime_directory_is(
 def test_a_user_without_a_home_has_a_lock() -> None:
     """Without HOME and a user database entry a start still has a lock and a state directory."""
     code = (
-        "import os, pathlib, sys; from smolkit.runners.local.first_boot import _locked, state_directories\n"
+        "import os, pathlib, sys; from smolkit.runners.local.first_boot import first_start_alone, state_directories\n"
         "pathlib.Path.expanduser = lambda self: (_ for _ in ()).throw(RuntimeError('no home'))\n"
         "print(state_directories({})[0])\n"
-        "with _locked(5): print('in')"
+        "with first_start_alone(sys.executable, {'SMOLVM_DATA_DIR': '/proc/none'}, 5): print('in')"
     )
     env = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": "/proc/none"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert "/.local/share/smolvm\nin\n" == done.stdout
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")  # a lock not taken yet
+def test_an_interrupt_at_any_line_of_a_first_start_frees_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler that raises, at whatever line of a first start, leaves the lock free for other processes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "cache/smolkit").mkdir(parents=True, mode=0o700)
+    held, point, strikes = [], 0, True
+    while strikes:
+        left = point
+
+        def trace(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal left
+            if frame.f_code.co_filename != first_boot.__file__:
+                return None
+            left -= event == "line"
+            if left == 0:
+                left = -1
+                raise KeyboardInterrupt(frame.f_lineno)
+            return trace
+
+        point, left = point + 1, point + 1
+        before, caught = sys.gettrace(), None
+        sys.settrace(trace)
+        try:
+            with first_start_alone(sys.executable, {"SMOLVM_DATA_DIR": str(tmp_path / str(point))}):
+                pass
+        except KeyboardInterrupt as error:
+            caught = error  # as a prompt keeps it, with all frames
+        finally:
+            sys.settrace(before)
+        strikes = caught is not None
+        lock = os.open(tmp_path / "cache/smolkit/first-start.lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.append((point, str(caught)))
+        os.close(lock)
+    assert ([], True) == (held, point > 20)

@@ -10,6 +10,7 @@ import fcntl
 import os
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _LOOK = 0.05  # seconds between two tries to take the lock
 _alone = blocking.Gate(1)  # for threads and tasks of this process, so that a deadlock among them is found
-_held: set[int] = set()  # descriptors of the locked files of this process
+_held: set[FileIO] = set()  # the locked files of this process
 
 
 def state_directories(env: Mapping[str, str]) -> list[Path]:
@@ -51,49 +52,50 @@ def first_start_alone(program: str, env: Mapping[str, str], timeout: float | Non
         yield
         return
     marker = state_directories(env)[1] / f".smolkit-started-{info.st_ino:x}-{info.st_mtime_ns:x}"
-    with ExitStack() as turn:
-        # Not marker.exists(), which raises where it has no permission: under another user's HOME, say.
-        if not os.path.exists(marker):
-            turn.enter_context(_locked(timeout))
-        if os.path.exists(marker):
-            turn.close()
-        yield
-        with suppress(OSError):
-            marker.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-
-
-@contextmanager
-def _locked(timeout: float | None) -> Iterator[None]:
     deadline = None if timeout is None else time.monotonic() + timeout
-    with _alone.turn(timeout):
-        _unlock()  # the lock of a thread that is gone, with the event loop and the coroutine that it ran
-        lock = _lock_file()
-        if lock is None:  # no directory for it: as without smolkit
-            yield
-            return
+    own: list[FileIO] = []
+    with ExitStack() as turn:
         try:
-            _held.add(lock)
-            _take(lock, deadline)
-            yield
+            try:
+                # Not marker.exists(), which raises where it has no permission: under another user's HOME, say.
+                if not os.path.exists(marker):
+                    turn.enter_context(_alone.turn(timeout))
+                    _take(own, deadline)
+                if os.path.exists(marker):
+                    _release(own)
+                    turn.close()
+                yield
+                with suppress(OSError):
+                    marker.parent.mkdir(parents=True, exist_ok=True)
+                    os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            finally:
+                _release(own)
         finally:
-            _unlock()
+            _release(
+                own
+            )  # again: a signal handler that raised in the first one would leave it held until this process ends
 
 
-def _lock_file() -> int | None:
+def _lock_file() -> FileIO | None:
     given = os.environ.get("XDG_CACHE_HOME")
     cache = Path(given) if given else home(os.environ) / ".cache"
     shared = Path("/tmp", f"smolkit-{os.geteuid()}")  # noqa: S108  (checked to be ours)
     with suppress(OSError):
         directory = private_directory(cache / "smolkit", shared)
         try:
-            return open_lock(directory, "first-start.lock")
+            return FileIO(open_lock(directory, "first-start.lock"), "r+")
         finally:
             os.close(directory)
     return None
 
 
-def _take(lock: int, deadline: float | None) -> None:
+def _take(own: list[FileIO], deadline: float | None) -> None:
+    _release([*_held])  # the lock of a thread that is gone, with the event loop and the coroutine that it ran
+    lock = _lock_file()
+    if lock is None:  # no directory for it: as without smolkit
+        return
+    own.append(lock)
+    _held.add(lock)
     # Never a flock that blocks: it takes no timeout, and would stop an event loop.
     while True:
         try:
@@ -107,18 +109,18 @@ def _take(lock: int, deadline: float | None) -> None:
             return
 
 
-def _unlock() -> None:
-    while _held:
-        lock = _held.pop()
-        # Closing it does not unlock it while a forked child has it, too.
-        fcntl.flock(lock, fcntl.LOCK_UN)
-        os.close(lock)
+def _release(locks: list[FileIO]) -> None:
+    for lock in locks:
+        if not lock.closed:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # closing it does not unlock it while a forked child has it, too
+            lock.close()
+        _held.discard(lock)
 
 
 def _after_fork() -> None:
     # A child has its parent's lock, and would hold it after the parent's end. Not unlocked: that would unlock the parent's.
     while _held:
-        os.close(_held.pop())
+        _held.pop().close()
 
 
 os.register_at_fork(after_in_child=_after_fork)
