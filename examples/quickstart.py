@@ -1,7 +1,7 @@
 """The main job: boot a microVM, copy a file into it, run a command, and delete it at the end of the `with`.
 
-Where this host boots no microVMs, it says why and makes the same calls against the in-memory fake. Each engine call is
-printed on stderr, once it has ended.
+Where this host boots no microVMs, it says why, and really does the same job in namespaces of this host. Each engine call
+is printed on stderr, once it has ended.
 """
 
 import sys
@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from smolkit import Call, Smolvm, errors
-from smolkit.testing import FakeSmolvm
+from smolkit.testing import FakeSmolvm, NamespaceEngine
 
 
 def job(client: Smolvm) -> None:
@@ -29,16 +29,22 @@ def show(call: Call) -> None:
     print(f"+ smolvm {call.verb}", file=sys.stderr)
 
 
-def pretend() -> Smolvm:
-    """Return a client of an in-memory engine whose guest answers as a real one would."""
-    fake = FakeSmolvm()
-    fake.on("sh", lambda call: f"{call.env['GREETING']} from Linux 6.0.0-fake\n")
-    return Smolvm(runner=fake, on_call=show)
+def stand_in() -> None:
+    """Do the job without a microVM: in namespaces of this host, or where it forbids them, with answers from memory."""
+    if why := NamespaceEngine.unavailable():
+        print(f"The same calls against the in-memory fake (nor are there namespaces: {why.splitlines()[-1]}):")
+        fake = FakeSmolvm()
+        fake.on("sh", lambda call: f"{call.env['GREETING']} from Linux 6.0.0-fake\n")
+        job(Smolvm(runner=fake, on_call=show))
+        return
+    print("The same job in namespaces of this host, which isolate nothing (smolkit.testing.NamespaceEngine):")
+    with NamespaceEngine() as engine:
+        job(Smolvm(engine.program, on_call=show))
 
 
 if __name__ == "__main__":
     try:
         job(Smolvm(on_call=show))
     except (errors.EngineNotFoundError, errors.StartError) as error:
-        print(f"No microVM here: {error}\n\nThe same calls against the in-memory fake (no machine is booted):")
-        job(pretend())
+        print(f"No microVM here: {str(error).splitlines()[0]}. `smolkit doctor` tells more.\n")
+        stand_in()

@@ -2,7 +2,8 @@
 
     def test_my_agent(smolvm, machine): ...
 
-`--smolvm=real` runs the same tests on the real engine. `--smolvm=auto` does so where this host boots microVMs.
+`--smolvm=real` runs the same tests on the real engine, `--smolvm=auto` does so where this host boots microVMs, and
+`--smolvm=local` really runs their commands without KVM, in a NamespaceEngine.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from smolkit import AsyncMachine, AsyncSmolvm, Machine, Smolvm
-    from smolkit.testing import FakeSmolvm
+    from smolkit.testing import FakeSmolvm, NamespaceEngine
 
 _FAILED: pytest.StashKey[bool] = pytest.StashKey()
 _MACHINES: pytest.StashKey[list[Machine]] = pytest.StashKey()
@@ -31,10 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("smolkit", "microVMs (smolkit)")
     group.addoption(
         "--smolvm",
-        choices=("fake", "real", "auto"),
+        choices=("fake", "local", "real", "auto"),
         default="fake",
-        help="engine of the fixtures smolvm and machine: the fake in memory, the real one, or the real one where this "
-        "host boots microVMs and the fake elsewhere (default: fake)",
+        help="engine of the fixtures smolvm and machine: the fake in memory, a local one that really runs commands, in "
+        "namespaces of this host that isolate nothing, the real one, or (auto) the real one where this host boots microVMs "
+        "and the fake elsewhere (default: fake)",
     )
     group.addoption(
         "--keep-machines",
@@ -49,23 +51,41 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "smolvm(**options): keywords of `client.machine()` for the fixture `machine`")
 
 
-def _real(config: pytest.Config) -> Smolvm | None:
-    """Return the session's client of the real engine, or None if the tests get fakes."""
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say so where machines are not isolated."""
+    is_local = config.getoption("--smolvm") == "local"
+    return "smolkit: machines are namespaces of this host (--smolvm=local); they isolate nothing" if is_local else None
+
+
+def _session_client(config: pytest.Config) -> Smolvm | None:
+    """Return the session's client, or None if each test gets a fake of its own."""
     if _CLIENT not in config.stash:
         from smolkit import Smolvm  # late: few test sessions need it
 
-        client, mode = Smolvm(), config.getoption("--smolvm")
-        is_real = mode == "real" or (mode == "auto" and all(check.ok for check in client.doctor()))
-        config.stash[_CLIENT] = client if is_real else None
+        mode = config.getoption("--smolvm")
+        client = Smolvm(_local_engine(config).program if mode == "local" else None)
+        is_used = mode in {"local", "real"} or (mode == "auto" and all(check.ok for check in client.doctor()))
+        config.stash[_CLIENT] = client if is_used else None
     return config.stash[_CLIENT]
+
+
+def _local_engine(config: pytest.Config) -> NamespaceEngine:
+    """Return the session's NamespaceEngine, which is closed at its end."""
+    from smolkit.testing import NamespaceEngine  # late: few test sessions need it
+
+    if why := NamespaceEngine.unavailable():
+        pytest.fail(f"--smolvm=local cannot run machines on this host: {why}", pytrace=False)
+    engine = NamespaceEngine()
+    config.add_cleanup(engine.close)
+    return engine
 
 
 @pytest.fixture
 def smolvm(pytestconfig: pytest.Config) -> Smolvm:
-    """A client, by default of a new FakeSmolvm for each test; with --smolvm=real, of the real engine."""
-    real = _real(pytestconfig)
-    if real is not None:
-        return real
+    """A client, by default of a new FakeSmolvm for each test; with --smolvm=real or local, of one engine for all tests."""
+    shared = _session_client(pytestconfig)
+    if shared is not None:
+        return shared
     from smolkit import Smolvm
     from smolkit.testing import FakeSmolvm
 
@@ -73,12 +93,12 @@ def smolvm(pytestconfig: pytest.Config) -> Smolvm:
 
 
 @pytest.fixture
-def fake_smolvm(smolvm: Smolvm) -> FakeSmolvm:
-    """The FakeSmolvm of `smolvm`, for handlers and faults. With the real engine, tests that use it are skipped."""
+def fake_smolvm(smolvm: Smolvm, pytestconfig: pytest.Config) -> FakeSmolvm:
+    """The FakeSmolvm of `smolvm`, for handlers and faults. With another engine, tests that use it are skipped."""
     from smolkit.testing import FakeSmolvm
 
     if not isinstance(smolvm.runner, FakeSmolvm):
-        pytest.skip("this test needs the fake: run it without --smolvm=real")
+        pytest.skip(f"this test needs the fake: run it without --smolvm={pytestconfig.getoption('--smolvm')}")
     return smolvm.runner
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 import smolkit
 from smolkit import Smolvm, commands, errors, runners, testing
 from smolkit.commands import Spawn, Status
-from smolkit.testing import FakeRunner
+from smolkit.testing import FakeRunner, NamespaceEngine
 from tests.samples import marked
 
 ROOT = Path(smolkit.__file__).parent
@@ -35,6 +36,7 @@ LAYERS = [
 ]
 IMPURE = {"subprocess", "asyncio", "os.path", "time", "socket", "selectors", "signal", "shutil", "tempfile", "pathlib"}
 MODULES = sorted(ROOT.rglob("*.py"))
+IN_PROCESS = [path for path in MODULES if "testing/namespace" not in str(path)]  # NamespaceEngine is a program of its own
 
 
 def name_of(path: Path) -> str:
@@ -95,7 +97,7 @@ def test_type_checkers_see_the_names_of_a_module_only(path: Path) -> None:
     assert "__getattr__" not in {function.name for function in functions}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", IN_PROCESS, ids=name_of)
 def test_only_runners_know_processes_and_clocks(path: Path) -> None:
     """Layers below the runners import nothing that does I/O."""
     name = name_of(path)
@@ -146,7 +148,7 @@ BLOCKING_LINES = {
 }
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
+@pytest.mark.parametrize("path", IN_PROCESS, ids=name_of)
 def test_nothing_else_blocks_an_event_loop(path: Path) -> None:
     """Only the listed lines of smolkit may block a thread."""
     found = BLOCKING.findall(path.read_text())
@@ -252,16 +254,33 @@ def test_the_older_engines_are_installed_without_pytest() -> None:
     assert gate.index("step 'older engines'") < gate.index("step 'the test suite")
 
 
-def test_the_quickstart_runs_anywhere() -> None:
-    """Without a microVM the quickstart says why, and that it continues with the fake."""
+def quickstart(*prefix: str) -> str:
+    """Run the quickstart on a host without an engine, and return its output."""
     code = "import runpy, sys; sys.modules['smol'] = None; runpy.run_path('examples/quickstart.py', run_name='__main__')"
     env = {"PATH": "/usr/bin:/bin", "SMOLKIT_SMOLVM": "/no/such/smolvm"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env, cwd=ROOT.parent
-    )
-
+    command = [*prefix, sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env, cwd=ROOT.parent)
     assert "No microVM here: no program SMOLKIT_SMOLVM=/no/such/smolvm" in done.stdout
-    assert "in-memory fake (no machine is booted):\n0 hi from Linux 6.0.0-fake\n" in done.stdout
+    return done.stdout
+
+
+def test_the_quickstart_really_runs_without_a_microvm() -> None:
+    """Without a microVM the quickstart says why, and really does its job in namespaces of this host."""
+    if why := NamespaceEngine.unavailable():
+        pytest.skip(why)
+    said = quickstart().splitlines()
+
+    assert "The same job in namespaces of this host, which isolate nothing (smolkit.testing.NamespaceEngine):" in said
+    assert f"0 hi from Linux {os.uname().release}" == said[-1]
+
+
+def test_the_quickstart_runs_anywhere() -> None:
+    """Without a microVM and without namespaces the quickstart says why, and that it continues with the fake."""
+    forbid = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
+    said = quickstart("unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh").splitlines()
+
+    assert said[-2].startswith("The same calls against the in-memory fake (nor are there namespaces: Error: ")
+    assert "0 hi from Linux 6.0.0-fake" == said[-1]
 
 
 def test_importing_smolkit_imports_no_slow_modules() -> None:

@@ -1,11 +1,16 @@
-"""Published ports: connections to this host, passed on to the guest."""
+"""Published ports: connections to this host, passed on to the guest.
+
+No threads: Linux starts none in a process whose children belong to another pid namespace.
+"""
 
 from __future__ import annotations
 
-import select
+import asyncio
 import socket
 from contextlib import suppress
-from threading import Thread
+from functools import partial
+
+_CHUNK = 2**16
 
 
 def serve(ends: list[int], listeners: dict[socket.socket, int]) -> None:
@@ -15,23 +20,30 @@ def serve(ends: list[int], listeners: dict[socket.socket, int]) -> None:
         ends: Descriptors.
         listeners: Sockets of this host, and the guest's port for each. This process is in the guest's network namespace.
     """
-    by_number = {listener.fileno(): listener for listener in listeners}
-    while not set(ends) & set(ready := select.select([*ends, *by_number], [], [])[0]):
-        for listener in (by_number[number] for number in ready):
-            Thread(target=_forward, args=(listener.accept()[0], listeners[listener]), daemon=True).start()
+    asyncio.run(_serve(ends, listeners))
 
 
-def _forward(outside: socket.socket, port: int) -> None:
-    with outside, suppress(OSError), socket.create_connection(("127.0.0.1", port)) as inside:
-        back = Thread(target=_copy, args=(inside, outside), daemon=True)
-        back.start()
-        _copy(outside, inside)
-        back.join()
+async def _serve(ends: list[int], listeners: dict[socket.socket, int]) -> None:
+    over = asyncio.Event()
+    for end in ends:
+        asyncio.get_running_loop().add_reader(end, over.set)
+    for listener, port in listeners.items():
+        await asyncio.start_server(partial(_forward, port), sock=listener)
+    await over.wait()
 
 
-def _copy(source: socket.socket, target: socket.socket) -> None:
+async def _forward(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
+        inside_reader, inside_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(_copy(reader, inside_writer), _copy(inside_reader, writer))
+        inside_writer.close()
+    writer.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
+        while data := await reader.read(_CHUNK):
+            writer.write(data)
+            await writer.drain()
+    with suppress(OSError):
+        writer.write_eof()

@@ -102,7 +102,7 @@ def run_in_terminal(pid: int, command: Command) -> int:
     os.close(theirs)
     signal.signal(signal.SIGWINCH, resize)
     try:
-        tty.setraw(0)
+        tty.setraw(0, termios.TCSADRAIN)  # what was typed before is kept
         _relay(control, {ours: 1, 0: ours})
     finally:
         termios.tcsetattr(0, termios.TCSADRAIN, before)

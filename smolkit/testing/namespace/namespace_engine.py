@@ -71,12 +71,16 @@ class NamespaceEngine:
         settings = {
             "version": version,
             "grammar": grammar,
-            "bare": _bare_root(),
+            "bare": bare_root(),
             "cache": str(_cache(os.environ) or self.folder / "cache"),
             "owner": f"{os.getpid()} {records.start_of(os.getpid())}",
         }
         (self.folder / "settings.json").write_text(json.dumps(settings))
-        words = {"python": sys.executable, "program": str(Path(__file__).with_name("program.py")), "engine": str(self.program)}
+        words = {
+            "python": sys.executable,
+            "program": str(Path(__file__).with_name("program.py")),
+            "engine": str(self.program),
+        }
         self.program.write_text(_PROGRAM.format(version=version, **{key: shlex.quote(word) for key, word in words.items()}))
         self.program.chmod(0o755)
 
@@ -155,7 +159,7 @@ class NamespaceEngine:
         (self.folder / f"{kind}-{verb}").write_text(text)
 
 
-def _bare_root() -> str:
+def bare_root() -> str:
     """Return what the root file system of a machine without an image comes from, or ""."""
     package = find_spec("smol")
     if package is not None and package.origin:

@@ -31,7 +31,7 @@ class Machine:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What `ls` shows of it."""
+        """The machine as `ls` shows it."""
         found: dict[str, Any] = self.data["record"]
         return found
 

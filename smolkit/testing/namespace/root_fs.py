@@ -71,6 +71,8 @@ def mount_all(machine: Machine) -> None:
     with suppress(OSError):  # not with the network of the host, whose user namespace is another one
         linux.mount("sysfs", "root/sys", "sysfs", linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV)
     _mount_devices()
+    if machine.record["image"]:  # as in the engine's containers
+        linux.mount("tmpfs", "root/tmp", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=1777")
     for volume in machine.data["volumes"]:
         source, target, mode = (*volume.split(":"), "")[:3]
         os.makedirs(f"root{target}", exist_ok=True)
@@ -85,6 +87,8 @@ def _lower(machine: Machine) -> str:
     """Return the directory of the root file system that a machine starts from."""
     source = machine.data["source"]
     if os.path.isdir(source):
+        if os.path.commonpath([source, machine.directory]) == source:
+            raise config(f"image '{source}' holds the engine's own files: its machines would change it")
         return str(source)
     try:
         found = os.stat(source)

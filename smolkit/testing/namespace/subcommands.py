@@ -97,6 +97,10 @@ class Subcommands:
     def _boot(self, machine: Machine, lifeline: int | None = None) -> None:
         if machine.record.get("allowed_cidrs") or machine.record.get("allowed_hosts"):
             raise config("NamespaceEngine does not restrict a machine's network: allow lists are only noted down")
+        root_fs.prepare(machine)
+        if not machine.record["cmd"]:
+            image = root_fs.image_config(machine)
+            machine.record["cmd"] = [*(image.get("Entrypoint") or ()), *(image.get("Cmd") or ())]
         vm.boot(machine, _environ(machine), lifeline)
 
     def stop(self, args: Arguments) -> int:
@@ -218,7 +222,7 @@ class Subcommands:
     def exec(self, args: Arguments) -> int:
         """Run a command in a running machine."""
         machine, pid = self._running(args.name)
-        return self._run_command(machine, pid, args, args.value("--user"))
+        return self._run_command(machine, pid, args, args.value("--user") or machine.data["user"])
 
     def _run_command(self, machine: Machine, pid: int, args: Arguments, user: str) -> int:
         if user and not machine.record["image"]:

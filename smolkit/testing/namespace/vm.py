@@ -43,7 +43,6 @@ def boot(machine: Machine, environ: dict[str, str], lifeline: int | None = None)
         EngineFailure: It is being started already, or did not start.
     """
     _claim(machine)
-    root_fs.prepare(machine)
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
@@ -146,7 +145,8 @@ def _end_with(work: Callable[[], None]) -> NoReturn:
 
 
 def _be_vm(machine: Machine, environ: dict[str, str], control: socket.socket, lifeline: int | None) -> None:
-    from smolkit.testing.namespace import forward  # late: only this process needs it, and soon it has another root
+    if machine.data["ports"]:
+        from smolkit.testing.namespace import forward  # late: it takes long, and soon this process has another root
 
     part = f"{machine.booting}.{os.getpid()}"
     _write_own(part)
@@ -169,7 +169,8 @@ def _be_vm(machine: Machine, environ: dict[str, str], control: socket.socket, li
     control.close()
     signal.signal(signal.SIGTERM, lambda *_: os.kill(init, signal.SIGKILL))
 
-    forward.serve([os.pidfd_open(init), owner, *([] if lifeline is None else [lifeline])], listeners)
+    ends = [os.pidfd_open(init), owner, *([] if lifeline is None else [lifeline])]
+    forward.serve(ends, listeners) if listeners else select.select(ends, [], [])
     os.kill(init, signal.SIGKILL)
     os.waitpid(init, 0)
 
@@ -191,6 +192,7 @@ def _redirect(machine: Machine) -> None:
     nothing = os.open("/dev/null", os.O_RDONLY)
     for source, target in ((nothing, 0), (console, 1), (console, 2)):
         os.dup2(source, target)
+    os.write(1, b"NamespaceEngine: no VM boots here. This machine is namespaces of its host, which isolate nothing.\n")
 
 
 def _be_init(machine: Machine, environ: dict[str, str], control: socket.socket) -> None:

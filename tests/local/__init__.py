@@ -1,0 +1,1 @@
+"""The tests of tests/engine that NamespaceEngine holds, run on it."""

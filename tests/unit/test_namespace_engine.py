@@ -1,0 +1,293 @@
+"""NamespaceEngine, where it is more than the engine: its isolation, images, injected trouble, and its end."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from smolkit import Machine, Smolvm, errors
+from smolkit.testing import NamespaceEngine
+from tests.inner_pytest import run_pytest
+from tests.processes import running, until, until_gone
+
+NAP = f"49{os.getpid()}"
+
+
+@pytest.fixture
+def machine(engine: NamespaceEngine) -> Machine:
+    """A running machine."""
+    machine = Smolvm(engine.program).machine("m")
+    machine.create()
+    machine.start()
+    return machine
+
+
+def test_a_guest_has_nothing_of_its_host(machine: Machine, tmp_path: Path) -> None:
+    """A guest sees none of the host's files, processes and devices, and removing its own harms nobody."""
+    (tmp_path / "precious").touch()
+    machine.sh("rm -rf /tmp /root /home /srv", check=True)
+
+    assert (tmp_path / "precious").exists()
+    assert not machine.exists(tmp_path.as_posix())
+    assert "m\n" == machine.exec(["hostname"]).stdout
+    assert "1" == machine.sh("ls /proc | grep '^[0-9]' | sort -n").stdout.split()[0]
+    assert str(os.getpid()) not in machine.sh("ls /proc").stdout.split()
+    assert not machine.sh("mknod /x b 253 0").ok
+    assert not machine.sh("echo 1 >/proc/sys/kernel/sysrq").ok
+
+
+def test_a_guest_without_a_network_reaches_only_itself(machine: Machine) -> None:
+    """A guest has its own loopback interface, and without `net` no other."""
+    assert "lo" == machine.sh("ls /sys/class/net").stdout.strip()
+
+
+def test_volumes_can_be_read_only(engine: NamespaceEngine, tmp_path: Path) -> None:
+    """A volume is a directory of the host, which the guest writes to unless it is read-only."""
+    (tmp_path / "file").write_text("host's")
+    volumes = [f"{tmp_path}:{tmp_path}", f"{tmp_path}:/ro:ro"]
+    with Smolvm(engine.program).machine("m", volumes=volumes) as machine:
+        assert "host's" == machine.read_text("/ro/file")
+        assert not machine.exec(["touch", "/ro/new"]).ok
+        machine.write_text(tmp_path / "new", "guest's")
+    assert "guest's" == (tmp_path / "new").read_text()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_call_that_is_killed_ends_the_whole_family(engine: NamespaceEngine, machine: Machine, end: int) -> None:
+    """A killed call takes its command along, with children that have sessions of their own and that go on forking."""
+    script = f"setsid sleep {NAP} & (while :; do sleep {NAP} & sleep 0.01; done) & echo; sleep {NAP}"
+    command = [str(engine.program), "machine", "exec", "-i", "--name", machine.name, "--", "sh", "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as call:
+        assert call.stdout is not None
+        call.stdout.readline()
+        call.send_signal(end)
+    until_gone(NAP)
+
+
+def test_what_a_command_leaves_in_the_background_stays(machine: Machine) -> None:
+    """A background process outlives its command, until the machine ends."""
+    assert machine.sh(f"sleep {NAP} & echo started", timeout=30).ok
+    assert running(NAP)
+    machine.stop()
+    until_gone(NAP)
+
+
+def test_output_without_a_stdin_is_capped(engine: NamespaceEngine, machine: Machine) -> None:
+    """Buffered output has the engine's cap, in its words."""
+    words = ["exec", "--name", machine.name, "--", "head", "-c", "12000000", "/dev/zero"]
+    done = subprocess.run([engine.program, "machine", *words], capture_output=True, check=False)
+    assert (1, b"") == (done.returncode, done.stdout)
+    assert b"command output exceeded 11534336 bytes" in done.stderr
+
+
+def test_a_shell_in_a_terminal(engine: NamespaceEngine, machine: Machine) -> None:
+    """`shell` runs in a terminal of its own, and ends with the shell's status."""
+    ours, theirs = pty.openpty()
+    call = subprocess.Popen(
+        [engine.program, "machine", "shell", "--name", machine.name], stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    os.write(ours, b"test -t 0 && echo is $((6 * 7)); exit 3\n")
+    seen = b""
+    while b"is 42" not in seen:
+        seen += os.read(ours, 1000)
+    assert 3 == call.wait(60)
+    os.close(ours)
+
+
+def layer(**files: str | None) -> bytes:
+    """Return a layer of an image: names (`__` for a slash) and contents; None for a directory."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name.replace("__", "/").replace("WH_", ".wh."))
+            member.mode, member.size = 0o755, len(text or "")
+            member.type = tarfile.DIRTYPE if text is None else tarfile.REGTYPE
+            tar.addfile(member, io.BytesIO((text or "").encode()))
+    return out.getvalue()
+
+
+def docker_save(path: Path, config: dict[str, object], *layers: bytes) -> Path:
+    """Write a `docker save` archive."""
+    names = [f"{number}/layer.tar" for number in range(len(layers))]
+    manifest = [{"Config": "config.json", "RepoTags": ["it:latest"], "Layers": names}]
+    members = {"config.json": json.dumps({"config": config}).encode(), **dict(zip(names, layers, strict=True))}
+    with tarfile.open(path, "w") as tar:
+        for name, data in {**members, "manifest.json": json.dumps(manifest).encode()}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def busybox_layer(engine: NamespaceEngine) -> bytes:
+    """Return a layer with the root file system of machines without an image."""
+    with Smolvm(engine.program).machine("base"):
+        root = (engine.folder / "data/base/lower").resolve()
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            tar.add(root, ".")
+    return out.getvalue()
+
+
+def test_an_image_is_its_layers_and_its_configuration(engine: NamespaceEngine, tmp_path: Path) -> None:
+    """Later layers replace and remove files of earlier ones; a command has the image's variables and directory."""
+    config: dict[str, object] = {"Env": ["COLOUR=red", "SIZE=1"], "WorkingDir": "/work"}
+    first = layer(work=None, work__kept="1", work__gone="1", work__new="1", full=None, full__a="1")
+    later = layer(**{"work__WH_gone": "", "work__new": "2", "full__WH_.wh..opq": "", "full__b": "1"})
+    archive = docker_save(tmp_path / "image.tar", config, busybox_layer(engine), first, later)
+    with Smolvm(engine.program).machine("m", image=archive, env={"SIZE": "2"}) as machine:
+        shown = machine.sh("pwd; ls; cat new; echo; ls /full; echo $COLOUR $SIZE").stdout.split()
+    assert ["/work", "kept", "new", "2", "b", "red", "2"] == shown
+
+
+def test_an_images_command_is_its_workload(engine: NamespaceEngine, tmp_path: Path) -> None:
+    """A machine runs its image's command when it starts, unless it has one of its own."""
+    config: dict[str, object] = {"Entrypoint": ["/bin/sh", "-c"], "Cmd": ["echo from the image"]}
+    archive = docker_save(tmp_path / "image.tar", config, busybox_layer(engine))
+    with Smolvm(engine.program).machine("m", image=archive) as machine:
+        until(lambda: "from the image\n" == machine.logs())
+    with Smolvm(engine.program).machine("m", image=archive, command=["echo", "from create"]) as machine:
+        until(lambda: "from create\n" == machine.logs())
+
+
+def test_a_layer_cannot_reach_out_of_its_image(engine: NamespaceEngine, tmp_path: Path) -> None:
+    """A layer that removes or writes a file outside, by a symlink of an earlier one, is refused."""
+    (tmp_path / "precious").touch()
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
+        tar.addfile(link)
+    for name in ("link__WH_precious", "link__new"):
+        archive = docker_save(tmp_path / "image.tar", {}, out.getvalue(), layer(**{name: "x"}))
+        with pytest.raises(errors.ConfigError, match="outside"), Smolvm(engine.program).machine("m", image=archive):
+            raise AssertionError("the body ran")
+    assert {"precious", "image.tar"} <= {path.name for path in tmp_path.iterdir()}
+    assert not (tmp_path / "new").exists()
+
+
+REFUSED = [
+    ({"image": "alpine"}, "takes an unpacked root file system or a `docker save` archive, and pulls nothing"),
+    ({"image": "/no/such.tar"}, "image '/no/such.tar'"),
+    ({"image": "/"}, "holds the engine's own files"),
+    ({"gpu": True}, "does not implement --gpu"),
+    ({"init": ["true"]}, "does not implement --init"),
+    ({"allow_cidrs": ["10.0.0.0/8"]}, "does not restrict a machine's network"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), REFUSED)
+def test_what_it_does_not_have_is_refused_by_name(engine: NamespaceEngine, options: dict[str, object], words: str) -> None:
+    """What it does not have is an error that says so, and nothing is left."""
+    with pytest.raises(errors.ConfigError, match=words), Smolvm(engine.program).machine("m", **options):  # type: ignore[arg-type]
+        raise AssertionError("the body ran")
+    assert [] == engine.left
+
+
+def test_wrong_arguments_are_refused(engine: NamespaceEngine, tmp_path: Path) -> None:
+    """An old version and an unknown subcommand are refused at once."""
+    with pytest.raises(ValueError, match=r"version must be 1\.28\.1 or later"):
+        NamespaceEngine(tmp_path / "old", version="1.20.2")
+    with pytest.raises(ValueError, match="verb must be one of branch, cp, create"):
+        engine.strike("strat", "INT")
+
+
+def test_a_call_can_be_delayed(engine: NamespaceEngine) -> None:
+    """A delayed call takes longer, once."""
+    client = Smolvm(engine.program)
+    client.ls()
+    engine.delay("ls", 0.5)
+    started = time.monotonic()
+    client.ls()
+    assert 0.5 <= time.monotonic() - started
+    assert not list(engine.folder.glob("delay-*"))
+
+
+def test_machines_end_with_the_process_that_made_the_engine() -> None:
+    """No VM outlives the process that made its engine, however that ends."""
+    code = f"""
+import os, signal
+from smolkit import Smolvm
+from smolkit.testing import NamespaceEngine
+machine = Smolvm(NamespaceEngine().program).machine("m")
+machine.create()
+machine.start()
+machine.spawn(["sleep", "{NAP}"])
+print("ready", flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        assert b"ready\n" == program.stdout.readline()
+    until_gone(NAP)
+
+
+def test_a_closed_engine_leaves_nothing() -> None:
+    """`close` ends all machines, and removes a temporary directory."""
+    with NamespaceEngine() as engine:
+        machine = Smolvm(engine.program).machine("m", keep=True)
+        machine.create()
+        machine.start()
+        machine.spawn(["sleep", NAP])
+        assert ["m-m", "running-m"] == engine.left
+    assert not engine.folder.exists()
+    until_gone(NAP)
+
+
+def test_only_one_of_many_starts_boots(engine: NamespaceEngine) -> None:
+    """Starts of one machine that race for it boot one VM; the others succeed, or say that it is being started."""
+    client = Smolvm(engine.program)
+    client.machine("m").create()
+    said = []
+
+    def start() -> None:
+        done = subprocess.run([engine.program, "machine", "start", "--name", "m"], capture_output=True, check=False)
+        said.append(done.returncode == 0 or b"already starting" in done.stderr)
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [True] * 8 == said
+    assert ["m-m", "running-m"] == engine.left
+    assert client.machine("m").exec(["true"]).ok
+
+
+def test_a_kernel_that_forbids_namespaces_is_told(tmp_path: Path) -> None:
+    """`unavailable` and a start say that this kernel makes no namespaces, and pytest fails with that reason."""
+    code = "from smolkit.testing import NamespaceEngine; print(NamespaceEngine.unavailable())"
+    forbid = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "HOME": str(tmp_path)})
+    assert "namespaces and ports: [Errno 28]" in done.stdout
+
+
+def test_pytest_runs_tests_locally(tmp_path: Path) -> None:
+    """`pytest --smolvm=local` really runs commands, says that they are not isolated, and skips what needs the fake."""
+    (tmp_path / "test_it.py").write_text("""
+def test_one(machine):
+    assert "42" == machine.sh("printf $((6 * 7))").stdout
+
+def test_two(smolvm, fake_smolvm):
+    pass
+
+def test_three(smolvm):
+    assert [] == smolvm.ls()
+""")
+    status, said = run_pytest(tmp_path, "-c", "/dev/null", f"--rootdir={tmp_path}", "--smolvm=local")
+    assert (0, True) == (status, "2 passed, 1 skipped" in said), said
+    assert "machines are namespaces of this host (--smolvm=local); they isolate nothing" in said
+    assert "this test needs the fake: run it without --smolvm=local" in said
