@@ -28,9 +28,9 @@ def test_a_program_sees_its_files_and_is_seen(python: Interpreter, fake_smolvm: 
 
     @fake_smolvm.on("python3")
     def program(call: GuestCall) -> GuestResult:
-        data = call.files.read("/root/work/data.csv")
-        call.files.write("/root/work/plot.svg", b"<svg/>")
-        return GuestResult(1, data, b"Traceback\n")
+        data = call.files.read_text("/root/work/data.csv")
+        call.files.write_text("/root/work/plot.svg", "<svg/>")
+        return GuestResult(1, data, "Traceback\n")
 
     pieces: list[str] = []
     outcome = python.run("import data", files={"data.csv": b"1,2\n"}, write=pieces.append)

@@ -25,7 +25,8 @@ from attrs import frozen
 from smolkit import Machine, Smolvm, SubprocessRunner
 from tests.engines import FOLDER, OLDER
 
-KINDS = ("host", "bash", "busybox", "engine")
+CHROOTS = ("busybox", "engine")  # these have mounts of their own
+KINDS = ("host", "bash", *CHROOTS)
 USER = 1234  # a user of the guest who is not root
 
 

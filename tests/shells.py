@@ -51,6 +51,40 @@ _COMMANDS = [
         ">f",
     ),
     *("<g cat", "cat ''", "cat /dev/null", "test -e /dev/null"),
+    *(
+        "cd d",
+        "cd nosuch",
+        "cd f",
+        "cd ..",
+        "cd .",
+        "cd ./d/",
+        "cd nosuch 2>/dev/null || pwd",
+        "pwd",
+        "ls",
+        "ls -a",
+        "ls d",
+    ),
+    *(
+        "ls -1A",
+        "ls nosuch",
+        "ls f d",
+        "ls d .",
+        "ls -- l",
+        "mkdir d",
+        "mkdir new",
+        "mkdir new d/x",
+        "mkdir -p p/q/r p d/x",
+    ),
+    *("mkdir f/x", "mkdir ''", "mkdir nodir/x", "mkdir -p .", "mkdir l", "ls d/x", "ls ''", "rm f", "rm l", "rm nosuch"),
+    *("rm -f nosuch", "rm -f", "rm d", "rm -r d", "rm -rf p new", "rm -f -r d nosuch", "rm ''", "rm f g", "rm f/x"),
+    *(r"printf 'a\n'", r"printf '%s-%s\n' a", "printf '%s, '", "printf %s", "printf '%5s|%-5s|%.1s|' é bc", "printf a b"),
+    *(
+        r"printf '\101\t\060%%'",
+        "printf '%d %03d %+d %-4d|' 1 -2 3 4",
+        "printf '%d|' 0 7",
+        "printf ''",
+        "printf '%s %d|' x 5 y",
+    ),
 ]
 _OPERATORS = ["; ", ";", "&&", " && ", "||", " || ", "|", " | ", "\n", "\n\n", " # c\n"]
 _REDIRECTS = [
@@ -95,7 +129,37 @@ _ODD = [
         "sleep",
         "pwd x",
         "./f",
-        "cd d",
+        "cd",
+        "cd -",
+        "cd ''",
+        "cd d d",
+        "cd nosuch/..",
+        "cd d/../d",
+        "cd k",
+        "ls k",
+        "ls -l",
+        "ls *",
+        "ls -d d",
+        "mkdir",
+        "mkdir -m 700 x",
+        "mkdir .",
+        "mkdir -p .f/",
+        "mkdir -p f/x",
+        "rm",
+        "rm -i f",
+        "rm -r .",
+        "rm -r ../w",
+        "rm -f f/x",
+        "rm d/",
+        "rm -r k",
+        "printf",
+        "printf -x",
+        "printf %d",
+        "printf %d x",
+        "printf %d 010",
+        "printf %x 5",
+        "printf %z",
+        r"printf '\q'",
         "set a",
         "f/",
     ),
@@ -174,8 +238,11 @@ _ODD = [
     ),
 ]
 _MESSAGES = re.compile(
-    rb"(?:(?:/bin/)?sh: |dash: |cat: |can't (?:open|create) |nosuch: not found).*"
+    rb"(?:(?:/bin/)?sh: |dash: |cat: |mkdir: |ls: |rm: |can't (?:open|create) |nosuch: not found).*"
 )  # each has its own words
+
+
+_PLACE = "/".join([*map(str, range(20)), "w"])  # so deep that no number of `cd ..` in a script gets out of it
 
 
 @frozen
@@ -217,37 +284,46 @@ def faked(text: str) -> Outcome | None:
     """What the fake makes of it; None, where it refuses."""
     fake = FakeSmolvm()
     fake.on("nosuch", FileNotFoundError)
-    machine = Smolvm(runner=fake).machine("m")
+    machine, place = Smolvm(runner=fake).machine("m"), f"/root/{_PLACE}"
     machine.create()
     machine.start()
     files = fake.machines["m"].files
-    for folder in ("/root/w", "/root/w/d"):
-        files.mkdir(folder)
-    files.write("/root/w/f", b"seed\n")
-    files.write("/root/w/g", b"read\n")
-    files.symlink("/root/w/l", "f")
+    files.mkdir(f"{place}/d", parents=True)
+    files.write_bytes(f"{place}/f", b"seed\n")
+    files.write_bytes(f"{place}/g", b"read\n")
+    files.symlink(f"{place}/l", "f")
+    files.symlink(f"{place}/k", "d")
     try:
-        result = machine.exec(["sh", "-c", text], env=ENV, workdir="/root/w")
+        result = machine.exec(["sh", "-c", text], env=ENV, workdir=place)
     except UnexpectedCommandError:
         return None
-    left = {name: node.data for name, node in files.walk("/root/w")}
+    left = {name: node.data for name, node in files.walk(place)}
     return Outcome.of(text, result.returncode, result.stdout_bytes, result.stderr_bytes, left)
 
 
 def real(text: str, shell: list[str]) -> Outcome:
     """What a real shell makes of it, in a directory of its own."""
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        (folder / "d").mkdir()
+        folder = Path(place, _PLACE)
+        (folder / "d").mkdir(parents=True)
         (folder / "f").write_bytes(b"seed\n")
         (folder / "g").write_bytes(b"read\n")
         (folder / "l").symlink_to("f")
+        (folder / "k").symlink_to("d")
         env = {**ENV, "PATH": os.environ["PATH"]}
         done = subprocess.run(
-            [*shell, "-c", text], cwd=place, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60
+            [*shell, "-c", text],
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=60,
         )
         left = {str(path.relative_to(folder)): _content(path) for path in folder.rglob("*")}
-    return Outcome.of(text, done.returncode, done.stdout, done.stderr, left)
+    here = place.encode()
+    left = {name: content.replace(here, b"/root") for name, content in left.items()}
+    return Outcome.of(text, done.returncode, done.stdout.replace(here, b"/root"), done.stderr.replace(here, b"/root"), left)
 
 
 def _content(path: Path) -> bytes:
@@ -259,10 +335,11 @@ def _content(path: Path) -> bytes:
 def differing(text: str, shell: list[str]) -> tuple[Outcome, Outcome] | None:
     """What the fake and the real shell make of it, where that differs.
 
-    The status of a file that cannot be opened is busybox' in the fake, 1, and 2 in dash: of other shells both are taken.
+    The status of what cannot be opened, listed or changed to is busybox' in the fake, 1 or 2, and may be the other one
+    elsewhere: of other shells both are taken.
     """
     ours, as_busybox = faked(text), shell == ["busybox", "sh"]
-    if ours is None or (not as_busybox and "$?" in text and re.search("[<>]", text)):
+    if ours is None or (not as_busybox and "$?" in text and re.search(r"[<>]|\b(ls|cd)\b", text)):
         return None
     theirs = real(text, shell)
     if not as_busybox and {ours.status, theirs.status} == {1, 2}:

@@ -66,6 +66,12 @@ class Recorder(Runner):
         self._calls: list[dict[str, Any]] = []
         self._secrets: set[Hidden] = set()
 
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError(
+            "a Recorder, or a handle on it, cannot be pickled or copied: the cassette would lack the calls of the copy. "
+            "Make a Recorder in each process, each with a cassette of its own"
+        )
+
     @property
     def host(self) -> str:
         """As the other runner."""

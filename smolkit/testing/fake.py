@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar, final, overload
 
-from attrs import define, evolve
+from attrs import NOTHING, define, evolve
 
 from smolkit.commands.base import Command
 from smolkit.commands.dialect import verb_of
@@ -22,6 +22,7 @@ from smolkit.testing.engine_failures import EngineFailure
 from smolkit.testing.fake_live import FakeLive
 from smolkit.testing.guest import FakeMachine, Handler, HandlerResult
 from smolkit.testing.guest_io import GuestStdin, Pieces
+from smolkit.testing.handlers import RegisteredHandler
 from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError, command_of
 from smolkit.values.hidden import Hidden, hide
 from smolkit.values.ownership import Here
@@ -65,9 +66,22 @@ class FakeSmolvm(FakeRunner):
     """An in-memory engine: `Smolvm(runner=FakeSmolvm())`, or AsyncSmolvm.
 
     It creates, starts, branches and deletes machines, and copies files in and out. Commands are answered by handlers (`on`)
-    or by a few built-in programs (true, false, echo, cat, sleep, pwd, test, and `sh -c` of these). Any other command raises
-    an AssertionError that names the handler to register. Answers have the real engine's messages and exit statuses for the
-    chosen version, so that smolkit's real command lines and error mapping run. Time is the fake's own: nobody waits.
+    or by a few built-in programs: true, false, echo, printf, cat, ls, mkdir, rm, test, pwd, sleep, and a small `sh -c` of
+    these, with `cd` and `exit`. Any other command raises an AssertionError that names the handler to register. Answers have
+    the real engine's messages and exit statuses for the chosen version, so that smolkit's real command lines and error
+    mapping run. Time is the fake's own: nobody waits.
+
+    What a real engine does and this one does not:
+
+    - A machine has no files of its image, pack or volumes: at first only empty directories. Programs are no files.
+    - Users have no permissions: every command may read and write every file.
+    - There is no network. Ports and policies are only recorded; `fake.machines[name].listen(port)` opens a port.
+    - `init` and the workload do not run; memory and disks have no limits; `stats` invents its numbers.
+    - A command runs only while its output is read. One that was spawned runs at once, to its end.
+    - A signal or `kill` does not reach a handler: its command is abandoned where it is.
+    - Only these subcommands exist: branch, cp, create, data-dir, delete, exec, fork, logs, ls, run, start, stats, status,
+      stop and update. Others are scripted with `answer`.
+    - It is in this process: it cannot be pickled, and other processes have machines of their own.
 
     `answer`, inherited from FakeRunner, takes precedence, and scripts what the fake does not implement. Threads and tasks
     may share one fake. Other tasks run during each call, and handlers wait with `smolkit.aio.wait_for`.
@@ -91,6 +105,12 @@ class FakeSmolvm(FakeRunner):
         self._subcommands = subcommands.Subcommands(self.engine.dialect, self._clock)
         self._faults: list[_InjectedFault] = []
 
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError(
+            "a FakeSmolvm, or a handle on it, cannot be pickled or copied: its machines are in the memory of this process. "
+            "Share it between threads or tasks, or make a FakeSmolvm in each process"
+        )
+
     @property
     def machines(self) -> dict[str, FakeMachine]:
         """The machines that exist, by name."""
@@ -107,23 +127,26 @@ class FakeSmolvm(FakeRunner):
     @overload
     def on(self, command: str | Sequence[str], handler: Handler | HandlerResult | type[OSError]) -> None: ...
 
-    def on(self, command: str | Sequence[str], handler: Any = None) -> Any:
+    def on(self, command: str | Sequence[str], handler: Any = NOTHING) -> Any:
         """Register a handler for a command in every machine. The handler registered last takes precedence.
 
         Args:
             command: The program, or the first words of the command. A program without a directory is that in any directory:
                 "python3" also answers /usr/bin/python3. "*" answers every command that nothing else does.
-            handler: Its stdout (str or bytes), its exit status (an int), a GuestResult, or FileNotFoundError or
+            handler: The answer: its stdout (str or bytes), its exit status (an int), a GuestResult, or FileNotFoundError or
                 PermissionError for a program that cannot be started. Or a function that takes the GuestCall and returns one
-                of these, or a generator function that yields stdout (or `("stderr", text)`) and returns the exit status.
+                of these, or None for no output. Or a generator function: it yields stdout (str or bytes) or
+                `("stderr", text)`, piece by piece, and returns the exit status or None.
 
         Returns:
             A decorator, if `handler` is left out.
+
+        Raises:
+            TypeError, ValueError: The handler or, in the call that gets it, its answer is none of these.
         """
-        first = (command,) if isinstance(command, str) else tuple(command)
-        if handler is None:
-            return lambda function: self.on(first, function) or function
-        self._subcommands.handlers.append((first, handler))
+        if handler is NOTHING:
+            return lambda function: self.on(command, function) or function
+        self._subcommands.handlers.append(RegisteredHandler.of(command, handler))
         return None
 
     def fail(self, verb: str, fault: Fault, *, nth: int = 1, times: int = 1) -> None:

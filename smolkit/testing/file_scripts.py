@@ -64,7 +64,7 @@ def run(files: Files, command: tuple[str, ...], stdin: GuestStdin, now: int) -> 
 
 
 def _read(task: _Task) -> bytes:
-    return task.files.read(task.path)
+    return task.files.read_bytes(task.path)
 
 
 def _write(task: _Task) -> bytes:
@@ -72,7 +72,8 @@ def _write(task: _Task) -> bytes:
     if len(task.stdin) != int(size):
         raise Exit(_CODES[errno.EIO])
     uid, gid = _owner(owner)
-    task.files.write(task.path, task.stdin, mode=int(mode, 8) if mode else None, uid=uid, gid=gid)
+    task.files.write_bytes(task.path, task.stdin, mode=int(mode, 8) if mode else None)
+    task.files.chown(task.path, uid, gid)
     task.files.put(task.files.find(task.path)[0], evolve(task.files.stat(task.path), mtime=int(time[1:] or task.now)))
     return b""
 
@@ -82,8 +83,8 @@ def _exists(task: _Task) -> bytes:
 
 
 def _stat(task: _Task) -> bytes:
-    node = task.files.stat(task.path, follow=bool(task.args[0]))
-    return f"{node.mode:x} {len(node.data)} {node.uid} {node.gid} {node.mtime}\n".encode()
+    node = task.files.stat(task.path, follow_symlinks=bool(task.args[0]))
+    return f"{node.mode:x} {node.size} {node.uid} {node.gid} {node.mtime}\n".encode()
 
 
 def _listdir(task: _Task) -> bytes:
@@ -92,21 +93,13 @@ def _listdir(task: _Task) -> bytes:
 
 def _mkdir(task: _Task) -> bytes:
     parents, mode, exist_ok = task.args
-    if exist_ok and task.files.is_dir(task.path):
-        return b""
-    if task.files.exists(task.path):
-        raise error(errno.EEXIST, task.path)
-    task.files.mkdir(task.path, mode=int(mode, 8) if mode else None, parents=bool(parents))
+    permissions = int(mode, 8) if mode else None
+    task.files.mkdir(task.path, mode=permissions, parents=bool(parents), exist_ok=bool(exist_ok))
     return b""
 
 
 def _remove(task: _Task) -> bytes:
-    is_dir = stat.S_ISDIR(task.files.stat(task.path, follow=False).mode)
-    if posixpath.basename(task.path) in {"", ".."}:
-        raise error(errno.EBUSY, task.path)
-    if is_dir and not task.args[0] and task.files.listdir(task.path):
-        raise error(errno.ENOTEMPTY, task.path)
-    task.files.remove(task.path)
+    task.files.remove(task.path, recursive=bool(task.args[0]))
     return b""
 
 
@@ -192,7 +185,7 @@ def _pack(task: _Task) -> bytes:
 
 def _size(task: _Task) -> bytes:
     if not task.files.is_dir(task.path):
-        return b"%d\n" % len(task.files.read(task.path))
+        return b"%d\n" % len(task.files.read_bytes(task.path))
     return b"%d\n" % sum(len(node.data) for _, node in task.files.walk(task.path) if stat.S_ISREG(node.mode))
 
 

@@ -86,11 +86,13 @@ class FakeMachine:
 
     def listen(self, port: int) -> None:
         """Open a TCP port in the guest, for `machine.wait_until(port=...)` to find."""
-        old = self.files.read("/proc/net/tcp6") if self.files.exists("/proc/net/tcp6") else b"  sl  local_address ...\n"
-        if not self.files.is_dir("/proc/net"):
-            self.files.mkdir("/proc/net")
-            self.files.write("/proc/net/tcp", b"  sl  local_address ...\n")
-        self.files.write("/proc/net/tcp6", old + b"   0: %032X:%04X %032X:0000 0A 0 0\n" % (0, port, 0))
+        files, table = self.files, "/proc/net/tcp6"
+        if not files.exists(table):
+            files.mkdir("/proc/net", exist_ok=True)
+            for name in ("/proc/net/tcp", table):
+                files.write_bytes(name, b"  sl  local_address ...\n")
+        line = b"   0: %032X:%04X %032X:0000 0A 0 0\n" % (0, port, 0)
+        files.write_bytes(table, files.read_bytes(table) + line)
 
 
 @final
@@ -127,7 +129,7 @@ class GuestCall:
 
     @property
     def files(self) -> Files:
-        """The machine's files."""
+        """The machine's files, with Machine's methods: `call.files.write_text(call.path("out.txt"), "done")`."""
         return self.machine.files
 
     def path(self, name: str) -> str:

@@ -13,6 +13,7 @@ from smolkit.testing.argv_parser import ParsedArgs
 from smolkit.testing.clock import FakeClock
 from smolkit.testing.guest import FakeMachine, GuestCall
 from smolkit.testing.guest_io import WAITING, GuestStdin, Pieces, StdinTimeout
+from smolkit.testing.handlers import CannotStartError, RegisteredHandler
 from smolkit.testing.secret_sources import resolve, sources
 from smolkit.values.hidden import Variables
 
@@ -23,14 +24,14 @@ class GuestExec:
     Attributes:
         machines: The machines by name.
         leaked: Names of deleted machines whose half-booted VM was left behind.
-        handlers: Handlers by the first words of a command. The last match counts.
+        handlers: The last one that matches a command answers it.
         lock: Held while machines are made, changed or removed.
     """
 
     def __init__(self, dialect: Dialect, clock: FakeClock) -> None:
         self.machines: dict[str, FakeMachine] = {}
         self.leaked: list[str] = []
-        self.handlers: dispatch.Handlers = []
+        self.handlers: list[RegisteredHandler] = []
         self.lock: RLock = RLock()
         self._dialect, self._clock = dialect, clock
         self._numbers = iter(range(600, 10**9))
@@ -56,10 +57,10 @@ class GuestExec:
                 return (yield from self._detach(machine, call, pieces))
             bounded = self._bounded(machine, args, pieces, stdin)
             return (yield from bounded if "-i" in args.options else _buffered(bounded))
-        except (FileNotFoundError, PermissionError) as error:
+        except CannotStartError as failure:
             if machine.image is None:
-                raise engine_failures.cannot_start(error, interactive="-i" in args.options) from None
-            yield "stderr", engine_failures.crun_cannot_start(error, call.args[0]).encode()
+                raise engine_failures.cannot_start(failure.reason, interactive="-i" in args.options) from None
+            yield "stderr", engine_failures.crun_cannot_start(failure.reason, call.args[0]).encode()
             return CANNOT_START
 
     def _bounded(self, machine: FakeMachine, args: ParsedArgs, pieces: Pieces, stdin: GuestStdin) -> Pieces:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import stat
 from collections.abc import Callable, Iterator
 
-from smolkit.testing.filesystem import error
+from smolkit.testing.file_programs import ls, mkdir, rm
 from smolkit.testing.guest import GuestCall
 from smolkit.testing.guest_io import WAITING, Pieces
+from smolkit.testing.printf import printf
+from smolkit.testing.program_args import NULL, checked_path, unsupported
 from smolkit.testing.scripted import UnexpectedCommandError
-from smolkit.testing.shell import NULL, normalized
 
 
 # `yield from ()` makes a generator of a program that writes nothing.
@@ -28,7 +28,7 @@ def _false(call: GuestCall) -> Pieces:  # noqa: ARG001
 def _echo(call: GuestCall) -> Pieces:
     words, end = (call.args[2:], "") if call.args[1:2] == ("-n",) else (call.args[1:], "\n")
     if words and re.fullmatch("-[neE]+", words[0]):
-        raise _unsupported(call)
+        raise unsupported(call)
     yield "stdout", (" ".join(words) + end).encode("utf-8", "surrogateescape")
     return 0
 
@@ -36,7 +36,7 @@ def _echo(call: GuestCall) -> Pieces:
 def _cat(call: GuestCall) -> Pieces:
     status = 0
     if any(name.startswith("-") and name != "-" for name in call.args):
-        raise _unsupported(call)
+        raise unsupported(call)
     for name in call.args[1:] or ("-",):
         try:
             yield from _stdin_pieces(call) if name == "-" else [("stdout", _content(call, name))]
@@ -49,32 +49,12 @@ def _cat(call: GuestCall) -> Pieces:
 
 
 def _content(call: GuestCall, name: str) -> bytes:
-    path = _checked_path(call, name)
+    path = checked_path(call, name)
     if path == NULL:
         return b""
     if call.files.find(path)[0] in call.files.being_written:
-        raise _unsupported(call)  # the file is being written: what cat sees depends on timing
-    return call.files.read(path)
-
-
-def _checked_path(call: GuestCall, name: str) -> str:
-    """The absolute path of a file. Raises or refuses where Files and a real kernel would differ."""
-    path = call.path(name)
-    if not name:
-        raise error(errno.ENOENT, name)
-    if name.endswith("/") and call.files.exists(path) and not call.files.is_dir(path):
-        raise error(errno.ENOTDIR, name)
-    plain = normalized(path)
-    if plain.startswith("/dev/") and plain != NULL and not call.files.exists(path):
-        raise _unsupported(call)
-    return NULL if plain == NULL else path
-
-
-def _unsupported(call: GuestCall) -> UnexpectedCommandError:
-    return UnexpectedCommandError(
-        f"FakeSmolvm's {call.args[0]!r} does not support {list(call.args[1:])}\n"
-        f"  register a handler: fake.on({call.args[0]!r}, ...)"
-    )
+        raise unsupported(call)  # the file is being written: what cat sees depends on timing
+    return call.files.read_bytes(path)
 
 
 def _stdin_pieces(call: GuestCall) -> Iterator[tuple[str, bytes]]:
@@ -85,14 +65,14 @@ def _stdin_pieces(call: GuestCall) -> Iterator[tuple[str, bytes]]:
 def _sleep(call: GuestCall) -> Pieces:
     yield from ()
     if len(call.args) != 2 or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", call.args[1]):  # noqa: PLR2004
-        raise _unsupported(call)
+        raise unsupported(call)
     call.sleep(float(call.args[1]))
     return 0
 
 
 def _pwd(call: GuestCall) -> Pieces:
     if call.args[1:]:
-        raise _unsupported(call)
+        raise unsupported(call)
     yield "stdout", f"{call.files.find(call.workdir)[0]}\n".encode("utf-8", "surrogateescape")
     return 0
 
@@ -110,7 +90,7 @@ def _test(call: GuestCall) -> Pieces:
             "  register a handler: fake.on('test', ...)"
         )
     try:
-        path = _checked_path(call, call.args[2])
+        path = checked_path(call, call.args[2])
         return 0 if (call.args[1] == "-e" if path == NULL else checks[call.args[1]](path)) else 1
     except OSError:
         return 1
@@ -124,4 +104,8 @@ PROGRAMS: dict[str, Callable[[GuestCall], Pieces]] = {
     "sleep": _sleep,
     "pwd": _pwd,
     "test": _test,
+    "printf": printf,
+    "mkdir": mkdir,
+    "ls": ls,
+    "rm": rm,
 }

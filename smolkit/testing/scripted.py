@@ -74,6 +74,8 @@ class _Answer:
 class FakeRunner(Runner):
     """A runner that answers from a script, and records its calls.
 
+    An unpickled copy has its own script and records: calls that another process makes are not recorded here.
+
     Args:
         version: The engine version to speak as.
 

@@ -1,9 +1,9 @@
 """A small `sh -c` for short scripts in tests. It refuses what it does not implement, and never guesses.
 
 It implements quotes, `$NAME`, `${NAME}` and `$?`; `;`, newlines, `&&`, `||` and `|`; `<`, `>`, `>>`, `2>`, `2>&1` and
-`>&2`; comments; `exit`. Everything else needs a handler for `sh`. It also refuses what differs between shells, or depends
-on which of two programs is faster. Where the exit statuses of dash and busybox differ, it has that of busybox, the shell of
-bare machines.
+`>&2`; comments; `cd` and `exit`. Everything else needs a handler for `sh`. It also refuses what differs between shells, or
+depends on which of two programs is faster. Where the exit statuses of dash and busybox differ, it has that of busybox, the
+shell of bare machines.
 """
 
 from __future__ import annotations
@@ -11,57 +11,29 @@ from __future__ import annotations
 import errno
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+import stat
+from collections.abc import Callable
 
-from attrs import frozen
-
-from smolkit.testing.filesystem import Files
+from smolkit.testing.filesystem import Files, error
 from smolkit.testing.guest_io import WAITING, GuestStdin, Pieces
+from smolkit.testing.handlers import CannotStartError
+from smolkit.testing.program_args import NULL, normalized
+from smolkit.testing.shell_command import Command, refuse, refuse_races
 from smolkit.testing.shell_syntax import PART, VARIABLE, Simple, UnknownSyntaxError, parse
+from smolkit.values.hidden import Variables
 
-Execute = Callable[[tuple[str, ...], GuestStdin], Pieces]  # runs a program with this stdin
+# Runs a program with this stdin, in this working directory and environment.
+Execute = Callable[[tuple[str, ...], GuestStdin, str, Variables], Pieces]
 
-NULL = "/dev/null"
-# Builtins that are not implemented, and variables whose value is the shell's own.
-_BUILTINS = re.compile(
-    r"cd|exec|export|unset|readonly|local|return|break|continue|shift|set|eval|trap|\.|source|read|umask|alias|command|wait"
-)
+# Variables whose value is the shell's own.
 _SHELL_VARS = re.compile(r"PWD|OLDPWD|IFS|OPTIND|OPTARG|PPID|LINENO|PS1|PS2|PS4|_|RANDOM|SECONDS|UID|EUID|SHLVL|HOSTNAME")
 _LOGIN_VARS = re.compile(r"HOME|PATH|USER|LOGNAME|SHELL|TERM|LANG")  # their values depend on the guest
-
-
-def normalized(path: str) -> str:
-    """The absolute path without `.`, `..` and repeated slashes."""
-    return "/" + posixpath.normpath(path).lstrip("/")
 
 
 class _Exit(Exception):  # noqa: N818  (control flow: the `exit` builtin)
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
-
-
-@frozen
-class _Command:
-    """A simple command after expansion.
-
-    Attributes:
-        words: The program and its arguments.
-        redirects: Operator, file name as written, resolved path.
-    """
-
-    words: tuple[str, ...]
-    redirects: tuple[tuple[str, str, str], ...]
-
-    @property
-    def outputs(self) -> list[str]:
-        """Resolved paths of the files that the command writes."""
-        return [path for operator, name, path in self.redirects if name and operator != "<" and path != NULL]
-
-    @property
-    def inputs(self) -> list[str]:
-        """Resolved paths of the files that are redirected to its stdin."""
-        return [path for operator, _, path in self.redirects if operator == "<"]
 
 
 class Shell:
@@ -71,10 +43,10 @@ class Shell:
         files: The machine's files.
         env: The shell's environment.
         workdir: Its working directory.
-        execute: Runs a program; raises FileNotFoundError or PermissionError if it cannot be started.
+        execute: Runs a program; raises CannotStartError if it cannot be started.
     """
 
-    def __init__(self, files: Files, env: Mapping[str, str], workdir: str, execute: Execute) -> None:
+    def __init__(self, files: Files, env: Variables, workdir: str, execute: Execute) -> None:
         self._files, self._env, self._workdir, self._execute, self._status = files, env, workdir, execute, 0
 
     def run(self, script: str, stdin: GuestStdin) -> Pieces:
@@ -96,9 +68,11 @@ class Shell:
 
     def _pipeline(self, pipeline: list[Simple], stdin: GuestStdin) -> Pieces:
         status, commands = 0, [self._command(simple) for simple in pipeline]
-        self._refuse_races(commands)
+        refuse_races(commands, self._files.being_written, self._path_of)
+        if not self._files.is_dir(self._workdir):
+            raise UnknownSyntaxError("a working directory that was removed")
         for number, command in enumerate(commands):
-            piped, last = bytearray(), number == len(commands) - 1
+            piped, last, place = bytearray(), number == len(commands) - 1, (self._workdir, self._env)
             pieces = _Result(self._simple(command, stdin))
             try:
                 for stream, data in pieces:
@@ -109,18 +83,20 @@ class Shell:
             except _Exit as end:
                 if len(commands) == 1:
                     raise
-                pieces.status = end.status  # in a pipeline, `exit` ends only its own part: each part is a subshell
+                pieces.status = end.status
+            if len(commands) > 1:  # each part is a subshell: its `exit` and `cd` are its own
+                self._workdir, self._env = place
             status, stdin = pieces.status, GuestStdin(bytes(piped))
         return status
 
-    def _command(self, simple: Simple) -> _Command:
+    def _command(self, simple: Simple) -> Command:
         words = tuple(text for word in simple.words if (text := self._expand(word)) or set(word) & {"'", '"'})
         redirects = []
         for operator, target in simple.redirects:
             name = self._expand(target)
             redirects.append((operator, name, self._path_of(name) if target else ""))
-        _refuse(words)
-        return _Command(words, tuple(redirects))
+        refuse(words)
+        return Command(words, tuple(redirects))
 
     def _path_of(self, name: str) -> str:
         """The resolved path of a redirection's file: two names of one file compare equal."""
@@ -136,34 +112,16 @@ class Shell:
         except OSError:
             return path
 
-    def _refuse_races(self, commands: list[_Command]) -> None:
-        """Refuse pipelines whose result depends on timing: a file is written twice, or read while it is written.
-
-        Parts of a pipeline run one after the other here, and at the same time in a real shell.
-        """
-        outputs = [path for command in commands for path in command.outputs]
-        used = [path for command in commands for path in command.inputs]
-        used += [
-            self._path_of(word)
-            for command in commands
-            if command.words[:1] == ("cat",)
-            for word in command.words[1:]
-            if word
-        ]
-        sleeps = [command for command in commands if command.words[:1] == ("sleep",)]
-        if len(outputs) > len(set(outputs)) or set(outputs) & {*used, *self._files.being_written} or len(sleeps) > 1:
-            raise UnknownSyntaxError("a pipeline whose result depends on timing")
-
-    def _simple(self, command: _Command, stdin: GuestStdin) -> Pieces:
+    def _simple(self, command: Command, stdin: GuestStdin) -> Pieces:
         routes: dict[str, str] = {"stdout": "stdout", "stderr": "stderr", WAITING[0]: WAITING[0]}
         written: dict[str, bytearray] = {}
         try:
             for redirect in command.redirects:
                 stdin = self._redirected(redirect, routes, written, stdin)
-        except OSError as error:
-            if command.words[:1] == ("exit",):
+        except OSError as failure:
+            if command.name == "exit":
                 raise UnknownSyntaxError("exit with a file that cannot be opened") from None
-            return (yield from self._routed(_failed(_cannot_open(redirect, error)), routes, written))
+            return (yield from self._routed(_failed(_cannot_open(redirect, failure)), routes, written))
         self._files.being_written |= written.keys()
         try:
             return (yield from self._routed(self._started(command.words, stdin), routes, written))
@@ -175,7 +133,7 @@ class Shell:
         for stream, piece in (result := _Result(pieces)):
             if (route := routes[stream]) in written:
                 written[route] += piece
-                self._files.write(route, bytes(written[route]))
+                self._files.write_bytes(route, bytes(written[route]))
             elif route != NULL:
                 yield route, piece
         return result.status
@@ -188,7 +146,7 @@ class Shell:
         if operator == "<":
             if path in self._files.being_written or self._files.is_dir(path):
                 raise UnknownSyntaxError(f"< {path}")
-            return GuestStdin(b"" if path == NULL else self._files.read(path))
+            return GuestStdin(b"" if path == NULL else self._files.read_bytes(path))
         if operator == "2>&1":
             routes["stderr"] = routes["stdout"]
         elif operator.endswith("&2"):
@@ -205,20 +163,40 @@ class Shell:
             return 0
         if words[0] == "exit":
             raise _Exit(int(words[1]) & 255 if words[1:] else self._status)
+        if words[0] == "cd":
+            return (yield from self._cd(words[1]))
         try:
-            return (yield from self._execute(words, stdin))
-        except FileNotFoundError:
-            yield "stderr", f"sh: {words[0]}: not found\n".encode()
-            return 127
-        except PermissionError:
-            yield "stderr", f"sh: {words[0]}: Permission denied\n".encode()
-            return 126
+            return (yield from self._execute(words, stdin, self._workdir, self._env))
+        except CannotStartError as failure:
+            is_found = isinstance(failure.reason, PermissionError)
+            yield "stderr", f"sh: {words[0]}: {'Permission denied' if is_found else 'not found'}\n".encode()
+            return 126 if is_found else 127
+
+    def _cd(self, name: str) -> Pieces:
+        """The builtin. Refuses paths with symlinks or `..` after a name: shells resolve those by the words of the path."""
+        path = posixpath.join(self._workdir, name)
+        if "CDPATH" in self._env or normalized(path).startswith("/dev"):
+            raise UnknownSyntaxError(f"cd {name}")
+        try:
+            found, node = self._files.find(path)
+            if node is None or not stat.S_ISDIR(node.mode):
+                raise error(errno.ENOTDIR if node else errno.ENOENT, name)
+        except OSError as failure:
+            if ".." in name.split("/"):
+                raise UnknownSyntaxError(f"cd {name}") from None
+            yield "stderr", f"sh: cd: line 0: can't cd to {name}: {failure.strerror}\n".encode("utf-8", "surrogateescape")
+            return 2
+        if found != normalized(path):
+            raise UnknownSyntaxError(f"cd {name}")
+        self._env = Variables({**self._env, "OLDPWD": self._workdir, "PWD": found})
+        self._workdir = found
+        return 0
 
     def _opened(self, path: str, *, append: bool) -> bytearray:
         """Create or open a file for writing, and return what it begins with."""
         node = self._files.find(path)[1]
         old = node.data if append and node is not None else b""
-        self._files.write(path, old)
+        self._files.write_bytes(path, old)
         return bytearray(old)
 
     def _expand(self, word: str) -> str:
@@ -246,16 +224,6 @@ class Shell:
         if _SHELL_VARS.fullmatch(name) or (_LOGIN_VARS.fullmatch(name) and name not in self._env):
             raise UnknownSyntaxError(f"${name}")
         return self._env.get(name, "")
-
-
-def _refuse(words: tuple[str, ...]) -> None:
-    """Refuse builtins that are not implemented, and what differs between shells."""
-    if words[:1] == ("echo",) and any("\\" in word for word in words):
-        raise UnknownSyntaxError("echo with a backslash")
-    if words[:1] == ("exit",) and words[1:] and not (len(words) == 2 and re.fullmatch("[0-9]{1,9}", words[1])):  # noqa: PLR2004
-        raise UnknownSyntaxError(" ".join(words))
-    if words and _BUILTINS.fullmatch(words[0]):
-        raise UnknownSyntaxError(words[0])
 
 
 def _failed(message: bytes) -> Pieces:

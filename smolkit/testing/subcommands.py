@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import stat
 from collections.abc import Callable
 from typing import Any
@@ -185,20 +186,23 @@ class Subcommands(GuestExec):
                 if name not in self.machines:
                     raise engine_failures.no_machine(name)
                 machine = self._running(self.machines[name])
-                inwards = path == target.partition(":")[2]
-                return self._copy_in(machine, args, source, path) if inwards else self._copy_out(machine, path, target)
+                inside = posixpath.join("/", path)
+                if path == target.partition(":")[2]:
+                    return self._copy_in(machine, args, source, inside)
+                return self._copy_out(machine, inside, target)
         raise engine_failures.config("cp: no side is NAME:/path")
 
     def _copy_in(self, machine: FakeMachine, args: ParsedArgs, source: str, path: str) -> str:
         with open(source, "rb") as file:
             data = file.read()
-        files, owner = machine.files, {"uid": int(args.value("--uid", "0")), "gid": int(args.value("--gid", "0"))}
+        files = machine.files
         try:
             if not files.is_dir(parent := path.rpartition("/")[0] or "/"):
                 files.mkdir(parent, parents=True)
-            if files.exists(path) and stat.S_ISLNK(files.stat(path, follow=False).mode):
+            if files.exists(path) and stat.S_ISLNK(files.stat(path, follow_symlinks=False).mode):
                 files.remove(path)  # the engine replaces a symlink, and does not write through it
-            files.write(path, data, mode=int(args.value("--mode", "644"), 8), **owner)
+            files.write_bytes(path, data, mode=int(args.value("--mode", "644"), 8))
+            files.chown(path, int(args.value("--uid", "0")), int(args.value("--gid", "0")))
         except OSError as error:
             message = f"agent operation failed: write file: {error.strerror} (os error {error.errno})"
             raise EngineFailure("SMOLVM_ERROR", message) from None
@@ -206,7 +210,7 @@ class Subcommands(GuestExec):
 
     def _copy_out(self, machine: FakeMachine, path: str, target: str) -> str:
         try:
-            data = machine.files.read(path)
+            data = machine.files.read_bytes(path)
         except OSError as error:
             why = f"{error.strerror} (os error {error.errno})"
             if isinstance(error, IsADirectoryError) and not self._dialect.supports("machine cp --mode"):

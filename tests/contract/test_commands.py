@@ -9,6 +9,7 @@ import pytest
 from smolkit import ExecResult, Machine, Secret, errors
 from tests.contract.conftest import World
 
+LISTED = "f\nq\n.\n..\nf\n\n.:\nf\nq\n\nq:\n"
 # A script, its exit status, stdout and stderr (None: not compared).
 SCRIPTS: list[tuple[str, int, str, str | None]] = [
     ("true", 0, "", ""),
@@ -49,6 +50,16 @@ SCRIPTS: list[tuple[str, int, str, str | None]] = [
     ("test -d /root && test -e /root && ! test -f /root || echo no", 0, "", None),
     ("test -f /no/such", 1, "", ""),
     ("pwd", 0, "/\n", ""),
+    ("cd /root && pwd && cd .. && pwd; cd /tmp | true; pwd", 0, "/root\n/\n/\n", ""),
+    ("cd /no/such; echo $?", 0, "2\n", "sh: cd: line 0: can't cd to /no/such: No such file or directory\n"),
+    ("cd /etc/passwd/x", 2, "", None),
+    ("mkdir -p /tmp/p/q /tmp/p; cd /tmp/p; echo x >f; ls; ls -a q; ls -1A . q f", 0, LISTED, ""),
+    ("rm -rf /tmp/p; mkdir /tmp/p; mkdir /tmp/p", 1, "", "mkdir: can't create directory '/tmp/p': File exists\n"),
+    ("mkdir /no/such/x", 1, "", "mkdir: can't create directory '/no/such/x': No such file or directory\n"),
+    ("ls /no/such; ls ''", 1, "", "ls: /no/such: No such file or directory\nls: : No such file or directory\n"),
+    ("rm /no/such; rm -f /no/such", 0, "", "rm: can't remove '/no/such': No such file or directory\n"),
+    ("rm /tmp", 1, "", "rm: '/tmp' is a directory\n"),
+    ("printf '%s-%d|' a 1 b 2; printf '%5s|%-3s|%03d|%.1s%%\\101\\n' x y 7 zz", 0, "a-1|b-2|    x|y  |007|z%A\n", ""),
 ]
 SCRIPTS = [row for row in SCRIPTS if "!" not in row[0]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -84,7 +84,7 @@ def test_handlers_see_everything(smolvm: FakeSmolvm, machine: Machine) -> None:
     @smolvm.on("build")
     def build(call: GuestCall) -> str:
         seen.append(call)
-        call.files.write(call.path("out.txt"), b"built " + call.stdin)
+        call.files.write_text(call.path("out.txt"), "built " + call.stdin.decode())
         return f"{call.machine.name}: {call.env['TOKEN']}"
 
     machine.mkdir("/work")
@@ -377,33 +377,63 @@ def test_a_command_line_that_is_wrong(client: Client) -> None:
         client.cli("machine", "cp", "a", "b")
 
 
-def test_tests_may_change_files(smolvm: FakeSmolvm, machine: Machine, tmp_path: Path) -> None:
-    """A test may read and change the machine's files, with symlinks and permissions."""
+def test_tests_may_change_files(smolvm: FakeSmolvm, machine: Machine) -> None:
+    """A test may read and change the machine's files by the names that Machine has, with symlinks and permissions."""
     files = smolvm.machines["m"].files
     files.mkdir("/srv/data", parents=True)
-    files.write("/srv/data/x", b"1", mode=0o600)
+    files.mkdir("/srv/data", exist_ok=True)
+    files.write_bytes("/srv/data/x", b"1", mode=0o600)
+    files.write_text(PurePosixPath("/srv/data/y"), "é", "latin-1")
     files.symlink("/srv/link", "data/x")
     files.symlink("/srv/round", "round")
     files.chmod("/srv/data/x", 0o400)
+    files.chown("/srv/data/x", 5)
 
-    assert "1" == machine.read_text("/srv/link")
-    assert 0o400 == machine.stat("/srv/link").mode & 0o777
-    with pytest.raises(OSError, match=r"Input/output|symbolic"):
-        machine.stat("/srv/round")
+    assert ("1", "é") == (machine.read_text("/srv/link"), machine.read_text("/srv/data/y", "latin-1"))
+    found = machine.stat("/srv/link")
+    assert (0o400, 5, 0) == (found.mode & 0o777, found.uid, found.gid)
+    assert (found.mode, found.size) == ((own := files.stat("/srv/link")).mode, own.size)
     assert ["data", "link", "round"] == files.listdir("/srv")
-    with pytest.raises(FileExistsError):
-        files.mkdir("/srv/data")
-    with pytest.raises(FileExistsError):
-        files.symlink("/srv/link", "elsewhere")
-    with pytest.raises(FileNotFoundError):
-        files.mkdir("/a/b")
-    with pytest.raises(FileNotFoundError):
-        files.listdir("/nowhere")
-    with pytest.raises(NotADirectoryError):
-        files.write("/srv/data/x/y", b"")
+    files.rename("/srv/data/y", "/srv/z")
+    assert ("1", b"\xe9") == (files.read_text("/srv/data/x"), files.read_bytes("/srv/z"))
     assert "1" == machine.sh("cat ../srv/data/x", workdir="/srv").stdout
-    smolvm.machines["m"].files.remove("/srv")
+    files.remove("/srv", recursive=True)
+    files.remove("/srv", missing_ok=True)
     assert not machine.exists("/srv/data/x")
+
+
+WRONG_FILES: list[tuple[Callable[[Any], object], type[Exception], str]] = [
+    (lambda files: files.read_text("/srv/round"), OSError, "symbolic"),
+    (lambda files: files.mkdir("/srv"), FileExistsError, "/srv"),
+    (lambda files: files.symlink("/srv/round", "elsewhere"), FileExistsError, "round"),
+    (lambda files: files.mkdir("/a/b"), FileNotFoundError, "/a"),
+    (lambda files: files.listdir("/nowhere"), FileNotFoundError, "nowhere"),
+    (lambda files: files.chmod("/nowhere", 0o600), FileNotFoundError, "nowhere"),
+    (lambda files: files.write_bytes("/srv/x/y", b""), NotADirectoryError, "/srv/x"),
+    (lambda files: files.remove("/srv"), OSError, "not empty"),
+    (lambda files: files.remove("/", recursive=True), OSError, "busy"),
+    (lambda files: files.remove("/nowhere"), FileNotFoundError, "nowhere"),
+    (lambda files: files.write_text("srv/x", ""), ValueError, "must be an absolute path, .* not 'srv/x'"),
+    (lambda files: files.write_bytes("/srv/x", "text"), TypeError, "must be bytes, not str: write_text"),
+    (lambda files: files.write_text("/srv/x", b"data"), TypeError, "must be a str, not bytes; .* write_bytes"),
+    (lambda files: files.write_text("/srv/x", "", mode=600), ValueError, "write 0o600, not 600"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), WRONG_FILES, ids=range(len(WRONG_FILES)))
+def test_wrong_calls_of_a_machines_files(
+    smolvm: FakeSmolvm, machine: Machine, call: Callable[[Any], object], error: type[Exception], words: str
+) -> None:
+    """They raise the kernel's error or, as those of Machine, what was meant."""
+    files = smolvm.machines[machine.name].files
+    files.mkdir("/srv")
+    files.write_text("/srv/x", "")
+    files.symlink("/srv/round", "round")
+    before = list(files.walk("/"))
+
+    with pytest.raises(error, match=words):
+        call(files)
+    assert before == list(files.walk("/"))
 
 
 def test_scripts_fail_as_the_guests_own(machine: Machine) -> None:
@@ -451,14 +481,6 @@ def test_commands_are_recorded(smolvm: FakeSmolvm, machine: Machine, client: Cli
     assert (2, ["m"]) == (len(plan.lines), list(smolvm.machines))
     smolvm.answer(Exec, "scripted", times=1)
     assert [("stdout", b"scripted")] == list(machine.popen(["true"]))
-
-
-def test_a_result_of_another_type_is_refused_with_those_that_there_are() -> None:
-    """A tuple, say: the message has what a handler may return."""
-    fake = FakeSmolvm()
-    fake.on("make", lambda _: (0, "out", "err"))  # type: ignore[arg-type, return-value]
-    with Client(runner=fake).machine("m") as machine, pytest.raises(TypeError, match=r"GuestResult.*not tuple"):
-        machine.exec(["make"])
 
 
 def test_handlers_are_found_by_base_name_and_get_no_script_of_smolkits() -> None:

@@ -211,7 +211,7 @@ def on_fake(act: Callable[[Any, str], object]) -> tuple[object, object]:
             if content is None:
                 files.mkdir(f"/guest-files/{name}")
             elif isinstance(content, bytes):
-                files.write(f"/guest-files/{name}", content)
+                files.write_bytes(f"/guest-files/{name}", content)
             else:
                 files.symlink(f"/guest-files/{name}", content.replace("{w}", "/guest-files"))
         came = outcome(lambda: act(machine, "/guest-files"))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smolkit import Smolvm
+from smolkit import Smolvm, errors
 from smolkit.testing import FakeSmolvm, UnexpectedCommandError
 from tests import shells
 from tests.unit import test_properties  # noqa: F401  (its profile: the same examples in every run)
@@ -99,7 +99,47 @@ REFUSED = [
     *("exit x", "exit -1", "exit ''", "exit 1 2", "exit 99999999999", "echo a 0>f", "cat 0<f", "echo a 3>f"),
     *("echo a 12>f", "echo a 2>&12", "echo a 2>&1x", "echo $12", "echo $1", "echo ${1}", 'echo "$1"', 'echo "$(date)"'),
     *('echo "${X:-y}"', "echo ~", "echo a;~", "true;!", "echo a~", "echo {a,b}", "echo a[b]", "ec\\\nho a", "echo a >~"),
-    *("echo '\\n'", 'echo "a\\\\b"', "echo -e a", "echo -n -n a", "cat -n f", "cat /dev/zero", "cat </dev/tty", "cd /tmp"),
+    *("echo '\\n'", 'echo "a\\\\b"', "echo -e a", "echo -n -n a", "cat -n f", "cat /dev/zero", "cat </dev/tty"),
+    *(
+        "cd",
+        "cd -",
+        "cd -P /tmp",
+        "cd /tmp /etc",
+        "cd ''",
+        "cd nosuch/..",
+        "cd k",
+        "cd /dev",
+        "mkdir",
+        "mkdir -m 7 x",
+    ),
+    *(
+        "mkdir -p f/x",
+        "mkdir f/",
+        "mkdir .",
+        "mkdir /",
+        "mkdir x | ls",
+        "ls -l",
+        "ls -d d",
+        "ls k/dangling",
+        "ls d",
+        "ls | cat >new",
+        "ls /dev",
+        "rm",
+    ),
+    *(
+        "rm -i f",
+        "rm d/",
+        "rm -r .",
+        "rm -rf / >f",
+        "rm -r ../root",
+        "rm -f f/x",
+        "rm f >f",
+        "rm f | cat f",
+        "rm /dev/null",
+        "rm -r /proc",
+    ),
+    *("cd d && rm -r ../d", "sh -c 'cd d; sh -c \"cd ..; rm -r d\"; pwd'", "rm nosuch | mkdir x", "printf", "printf -x"),
+    *("printf %d", "printf %d x", "printf %d 010", "printf %x 5", "printf '\\q'", "printf '\\x41'", "printf %05s a"),
     *("export X=2", "X=2 true", "sleep", "sleep x", "sleep 1 2", "sleep 1 | sleep 1", "pwd -P", "echo $PWD", "echo $HOME"),
     *(
         "cat f >f",
@@ -136,18 +176,69 @@ def test_unsupported_syntax_is_refused(script: str) -> None:
     fake = FakeSmolvm()
     with Smolvm(runner=fake).machine("m") as machine:
         machine.write_text("/root/f", "x")
-        fake.machines["m"].files.symlink("/root/l", "f")
+        files = fake.machines["m"].files
+        for name in ("d", "d/é"):
+            files.mkdir(f"/root/{name}")
+        for name, target in (("l", "f"), ("k", "d"), ("d/dangling", "nowhere")):
+            files.symlink(f"/root/{name}", target)
         with pytest.raises(UnexpectedCommandError):
             machine.sh(script, workdir="/root")
 
 
 @pytest.mark.parametrize(
-    "command", ["sh -c", "sh", "sh f", "sleep", "sleep x", "echo -e a", "cat -n", "/bin/true", "/usr/bin/env x"]
+    "command",
+    [
+        "ls -l",
+        "mkdir",
+        "rm -i x",
+        "printf %z",
+        "sh -c",
+        "sh",
+        "sh f",
+        "sleep",
+        "sleep x",
+        "echo -e a",
+        "cat -n",
+        "/bin/true",
+        "/usr/bin/env x",
+    ],
 )
 def test_programs_refuse_too(command: str) -> None:
     """Built-in programs refuse unsupported arguments, also without a shell."""
     with Smolvm(runner=FakeSmolvm()).machine("m") as machine, pytest.raises(UnexpectedCommandError):
         machine.exec(command.split())
+
+
+def test_cd_is_for_its_shell_and_the_programs_it_starts() -> None:
+    """After `cd`, names start there, handlers see it, and a part of a pipeline or another shell changes only itself."""
+    seen: list[tuple[str, str | None, str]] = []
+    fake = FakeSmolvm()
+    fake.on("make", lambda call: seen.append((call.workdir, call.env.get("PWD"), call.path("x"))))
+    with Smolvm(runner=fake).machine("m") as machine:
+        script = "mkdir -p d/e; cd d; make; echo a >f; sh -c 'cd e; make'; cd e | cd ..; make | make; pwd >&2"
+        said = machine.sh(script, workdir="/root")
+
+        assert ("", "/root/d\n", "a\n") == (said.stdout, said.stderr, machine.read_text("/root/d/f"))
+    here = ("/root/d", "/root/d", "/root/d/x")
+    assert [here, ("/root/d/e", "/root/d/e", "/root/d/e/x"), here, here] == seen
+
+
+def test_a_guest_without_files_starts_no_program() -> None:
+    """After `rm -rf /` programs and file methods fail as in a real guest, but what the shell has in itself still works."""
+    fake = FakeSmolvm()
+    fake.on("make", "made\n")
+    with Smolvm(runner=fake).machine("m") as machine:
+        with pytest.raises(OSError, match="busy"):
+            machine.remove("/", recursive=True)
+        assert ["bin", "etc", "proc", "root", "tmp"] == machine.listdir("/")
+        said = machine.sh("rm -rf /; echo $?; test -e /bin; echo $?; ls; make")
+
+        assert (127, "1\n1\n") == (said.returncode, said.stdout)
+        assert "rm: can't remove '/': Resource busy\nsh: ls: not found\nsh: make: not found\n" == said.stderr
+        for call in (lambda: machine.exec(["make"]), lambda: machine.sh("true"), lambda: machine.read_text("/etc/x")):
+            with pytest.raises(errors.ProgramNotFoundError, match="No such file or directory"):
+                call()
+    assert {} == fake.machines
 
 
 @pytest.mark.parametrize(

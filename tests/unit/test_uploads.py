@@ -21,7 +21,7 @@ from smolkit import AsyncSmolvm, Machine, Smolvm, SubprocessRunner, errors
 from smolkit.commands import guest_scripts
 from smolkit.testing import FakeRunner, FakeSmolvm
 from tests import trees
-from tests.guests import KINDS, USER, Guest, guest
+from tests.guests import CHROOTS, KINDS, USER, Guest, guest
 from tests.processes import struck_after
 
 
@@ -116,10 +116,9 @@ def test_a_tree_that_clashes_changes_nothing(there: Guest, tmp_path: Path, name:
     assert before.keys() == trees.held(there.folder).keys()
 
 
+@pytest.mark.parametrize("kind", CHROOTS)
 def test_a_mounted_file_is_written_to(there: Guest, tmp_path: Path) -> None:
     """A mounted file, as a container's /etc/hosts, is written to by write_text and by upload."""
-    if there.inside != "/guest-files":
-        pytest.skip("only in a chroot, which has its own mount")
     there.machine.write_text("/mounted", "written", mode=0o640)
     assert ("written", 0o640) == (there.machine.read_text("/mounted"), stat.S_IMODE(there.machine.stat("/mounted").mode))
     (tmp_path / "file").write_text("uploaded")
@@ -146,10 +145,9 @@ def test_owners(there: Guest, tmp_path: Path) -> None:
         assert {name: item[0] for name, item in expected.items()} == {name: item[0] for name, item in held.items()}
 
 
+@pytest.mark.parametrize("kind", CHROOTS)
 def test_a_mount_point_is_not_renamed(there: Guest) -> None:
     """rename of a mount point raises the kernel's error, and changes nothing."""
-    if there.inside != "/guest-files":
-        pytest.skip("only in a chroot, which has its own mount")
     with pytest.raises(OSError, match="busy"):
         there.machine.rename("/proc", f"{there.inside}/new")
     assert [] == os.listdir(there.folder)
@@ -178,7 +176,7 @@ def test_a_tree_onto_a_file_or_a_dangling_symlink(there: Guest, tmp_path: Path) 
     (there.folder / "file").touch()
     with Smolvm(runner=(fake := FakeSmolvm())).machine("m") as machine:
         fake.machines["m"].files.symlink("/root/dangling", "nowhere")
-        fake.machines["m"].files.write("/root/file", b"")
+        fake.machines["m"].files.write_bytes("/root/file", b"")
         for where, made in (("/root", machine), (there.inside, there.machine)):
             with pytest.raises(FileNotFoundError):
                 made.upload(tmp_path / "source", f"{where}/dangling")
