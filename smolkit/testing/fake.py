@@ -22,7 +22,7 @@ from smolkit.testing.engine_failures import EngineFailure
 from smolkit.testing.fake_live import FakeLive
 from smolkit.testing.guest import FakeMachine, Handler, HandlerResult
 from smolkit.testing.guest_io import GuestStdin, Pieces
-from smolkit.testing.handlers import RegisteredHandler
+from smolkit.testing.handlers import RegisteredHandler, first_words
 from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError, command_of
 from smolkit.values.hidden import Hidden, hide
 from smolkit.values.ownership import Here
@@ -144,9 +144,10 @@ class FakeSmolvm(FakeRunner):
         Raises:
             TypeError, ValueError: The handler or, in the call that gets it, its answer is none of these.
         """
+        words = first_words(command)
         if handler is NOTHING:
-            return lambda function: self.on(command, function) or function
-        self._subcommands.handlers.append(RegisteredHandler.of(command, handler))
+            return lambda function: self.on(words, function) or function
+        self._subcommands.handlers.append(RegisteredHandler.of(words, handler))
         return None
 
     def fail(self, verb: str, fault: Fault, *, nth: int = 1, times: int = 1) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from inspect import iscoroutine
 from types import GeneratorType
 from typing import Any
@@ -34,6 +34,20 @@ class CannotStartError(Exception):
         self.reason: OSError = reason
 
 
+def first_words(command: object) -> tuple[str, ...]:
+    """The words that a handler's command begins with."""
+    if callable(command):
+        raise TypeError("a handler must be registered for a command: @fake.on('python3'), not @fake.on")
+    if isinstance(command, str):
+        if command.split() != [command]:
+            raise ValueError(
+                f"command must be a program, or a list of the first words of a command, not {command!r}: "
+                f"write {command.split() or ['program']!r}"
+            )
+        return (command,)
+    return validate.words("command", command)
+
+
 @frozen
 class RegisteredHandler:
     """A handler, and the first words of the commands that it answers.
@@ -47,18 +61,11 @@ class RegisteredHandler:
     handler: Any
 
     @classmethod
-    def of(cls, command: str | Sequence[str], handler: Any) -> RegisteredHandler:
+    def of(cls, words: tuple[str, ...], handler: Any) -> RegisteredHandler:
         """A checked handler."""
-        if isinstance(command, str):
-            if command.split() != [command]:
-                raise ValueError(
-                    f"command must be a program, or a list of the first words of a command, not {command!r}: "
-                    f"write {command.split() or ['program']!r}"
-                )
-            command = [command]
         if not callable(handler) or isinstance(handler, type):
             _checked(handler, "a handler must be a function of the call, or")
-        return cls(validate.words("command", command), handler)
+        return cls(words, handler)
 
     def matches(self, args: tuple[str, ...]) -> bool:
         """True if it answers this command: a program without a directory is that in any directory."""

@@ -66,27 +66,36 @@ def test_wrong_answers_of_handlers(
 
 
 @pytest.mark.parametrize(
-    ("command", "handler", "error", "words"),
+    ("command", "error", "words"),
     [
-        ("git clone", "", ValueError, r"command must be a program, .*, not 'git clone': write \['git', 'clone'\]"),
-        ("", "", ValueError, "command must be a program"),
-        ([], "", ValueError, "command must not be empty"),
-        (["make", 3], "", TypeError, "command"),
-        (
-            "make",
-            ("stderr", "text"),
-            TypeError,
-            rf"a handler must be a function of the call, or .*{ANSWERS[8:]}.*, not tuple",
-        ),
-        ("make", GuestResult, TypeError, "not type"),
-        ("make", False, TypeError, "not bool"),
-        ("make", pieces_of("a")(None), TypeError, "not a generator: pass the function that makes it"),  # type: ignore[arg-type]
+        ("git clone", ValueError, r"command must be a program, .*, not 'git clone': write \['git', 'clone'\]"),
+        ("", ValueError, "command must be a program"),
+        ([], ValueError, "command must not be empty"),
+        (["make", 3], TypeError, "command"),
+        (pieces_of("a"), TypeError, r"registered for a command: @fake.on\('python3'\), not @fake.on"),
     ],
 )
-def test_wrong_handlers(command: Any, handler: Any, error: type[Exception], words: str) -> None:
-    """A handler that could answer nothing is refused when it is registered."""
+def test_wrong_commands(smolvm: FakeSmolvm, command: Any, error: type[Exception], words: str) -> None:
+    """What can be no command is refused, with a handler and as a decorator."""
     with pytest.raises(error, match=words):
-        FakeSmolvm().on(command, handler)
+        smolvm.on(command, "")
+    with pytest.raises(error, match=words):
+        smolvm.on(command)
+
+
+@pytest.mark.parametrize(
+    ("handler", "words"),
+    [
+        (("stderr", "text"), rf"a handler must be a function of the call, or .*{ANSWERS[8:]}.*, not tuple"),
+        (GuestResult, "not type"),
+        (False, "not bool"),
+        (pieces_of("a")(None), "not a generator: pass the function that makes it"),  # type: ignore[arg-type]
+    ],
+)
+def test_wrong_handlers(smolvm: FakeSmolvm, handler: Any, words: str) -> None:
+    """A handler that could answer nothing is refused when it is registered."""
+    with pytest.raises(TypeError, match=words):
+        smolvm.on("make", handler)
 
 
 def test_none_is_an_answer(smolvm: FakeSmolvm, machine: Machine) -> None:

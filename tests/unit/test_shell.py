@@ -199,7 +199,9 @@ def test_unsupported_syntax_is_refused(script: str) -> None:
         "sleep x",
         "echo -e a",
         "cat -n",
-        "/bin/true",
+        "/bin/sh f",
+        "/bin/echo -e a",
+        "/usr/bin/true",
         "/usr/bin/env x",
     ],
 )
@@ -207,6 +209,16 @@ def test_programs_refuse_too(command: str) -> None:
     """Built-in programs refuse unsupported arguments, also without a shell."""
     with Smolvm(runner=FakeSmolvm()).machine("m") as machine, pytest.raises(UnexpectedCommandError):
         machine.exec(command.split())
+
+
+def test_programs_have_paths() -> None:
+    """The fake's programs are found by the paths that they have in a bare machine, unless a test put a file there."""
+    with Smolvm(runner=FakeSmolvm()).machine("m") as machine:
+        commands = [["/bin/sh", "-c", "/bin/echo a; cd /etc; /bin/pwd"], ["/bin/true"], ["/usr/bin/printf", "%s|", "b"]]
+        assert ["a\n/etc\n", "", "b|"] == [machine.exec(command, check=True).stdout for command in commands]
+        machine.write_text("/bin/true", "#!/bin/sh\n")
+        with pytest.raises(errors.ProgramNotExecutableError):
+            machine.exec(["/bin/true"])
 
 
 def test_cd_is_for_its_shell_and_the_programs_it_starts() -> None:
