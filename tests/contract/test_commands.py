@@ -59,7 +59,7 @@ SCRIPTS: list[tuple[str, int, str, str | None]] = [
     ("ls /no/such; ls ''", 1, "", "ls: /no/such: No such file or directory\nls: : No such file or directory\n"),
     ("rm /no/such; rm -f /no/such", 0, "", "rm: can't remove '/no/such': No such file or directory\n"),
     ("rm /tmp", 1, "", "rm: '/tmp' is a directory\n"),
-    ("/bin/sh -c '/bin/echo a; /bin/pwd; /bin/mkdir /tmp/x && /bin/ls /no/such'", 1, "a\n/\n", None),
+    ("/bin/sh -c '/bin/echo a; /bin/pwd; /bin/mkdir -p /tmp/x && /bin/ls /no/such'", 1, "a\n/\n", None),
     ("printf '%s-%d|' a 1 b 2; printf '%5s|%-3s|%03d|%.1s%%\\101\\n' x y 7 zz", 0, "a-1|b-2|    x|y  |007|z%A\n", ""),
 ]
 SCRIPTS = [row for row in SCRIPTS if "!" not in row[0]]
