@@ -215,20 +215,21 @@ def test_a_call_can_be_delayed(engine: NamespaceEngine) -> None:
     assert not list(engine.folder.glob("delay-*"))
 
 
-def test_machines_end_with_the_process_that_made_the_engine() -> None:
+def test_machines_end_with_the_process_that_made_the_engine(tmp_path: Path) -> None:
     """No VM outlives the process that made its engine, however that ends."""
     code = f"""
-import os, signal
+import os, signal, sys
 from smolkit import Smolvm
 from smolkit.testing import NamespaceEngine
-machine = Smolvm(NamespaceEngine().program).machine("m")
+machine = Smolvm(NamespaceEngine(sys.argv[1]).program).machine("m")
 machine.create()
 machine.start()
 machine.spawn(["sleep", "{NAP}"])
 print("ready", flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as program:
+    command = [sys.executable, "-c", code, str(tmp_path / "engine")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
         assert b"ready\n" == program.stdout.readline()
     until_gone(NAP)
