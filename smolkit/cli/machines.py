@@ -36,7 +36,7 @@ def ls(client: Smolvm, options: Namespace) -> int:
     """List all machines of the engine."""
     machines = client.ls()
     here, labels = client.runner.here(), client.engine.dialect.supports("machine create --label")
-    owners = [_owner(here, Owner.of(info, labels=labels)) for info in machines]
+    owners = [_owner(here, info, labels=labels) for info in machines]
     if options.json:
         print(json.dumps([_record(info, owner) for info, owner in zip(machines, owners, strict=True)], indent=2))
         return 0
@@ -80,13 +80,13 @@ def _use(client: Smolvm, info: MachineInfo) -> tuple[str, ...]:
     return info.name, percent, str(stats.cpus or _UNKNOWN), used, total, _age(info)
 
 
-def _owner(here: Here, owner: Owner | None) -> dict[str, Any] | None:
-    """The process that made a machine, where that is known; `alive` is None where it runs on another host."""
+def _owner(here: Here, machine: MachineInfo, *, labels: bool) -> dict[str, Any] | None:
+    """The process that made a machine, where that is known; `alive` is None where it cannot be told, as on another host."""
+    owner = Owner.of(machine, labels=labels)
     if owner is None:
         return None
-    if here.me is None or here.me.place != owner.place:
-        return {"pid": owner.pid, "alive": None}
-    return {"pid": owner.pid, "alive": here.me.boot == owner.boot and here.is_alive(owner.pid, owner.started)}
+    ended = here.has_ended(owner, machine.created_at)
+    return {"pid": owner.pid, "alive": None if ended is None else not ended}
 
 
 def _owned(owner: dict[str, Any] | None) -> str:

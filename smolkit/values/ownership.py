@@ -149,15 +149,24 @@ class Here:
         if re.fullmatch(r"\d{1,12}", expires) and int(expires) <= self.now:
             return f"its lifetime ended {self.now - int(expires):.0f} s ago"
         owner = Owner.of(machine, labels=labels)
-        # Of another host or container, no pid can be looked up here: its owner counts as alive.
-        if owner is None or self.me is None or owner.place != self.me.place:
+        if owner is None or self.has_ended(owner, machine.created_at) is not True:
             return ""
-        if owner.boot != self.me.boot:
-            return self._before_boot(owner, machine.created_at)
-        return "" if self.is_alive(owner.pid, owner.started) else f"process {owner.pid}, which created it, is gone"
-
-    def _before_boot(self, owner: Owner, created_at: int | None) -> str:
-        """As `reason_to_reap`, for an owner with another boot id: no proof by itself, as containers may have their own."""
-        if self.booted is None or created_at is None or created_at >= self.booted or self.is_alive(owner.pid, 0):
-            return ""
+        if self.me is not None and owner.boot == self.me.boot:
+            return f"process {owner.pid}, which created it, is gone"
         return f"process {owner.pid} created it before the last boot of this host"
+
+    def has_ended(self, owner: Owner, created_at: int | None) -> bool | None:
+        """Return whether the owner of a machine is provably gone; None if it cannot be told from here.
+
+        Args:
+            owner: The process that created the machine.
+            created_at: The time of that, in seconds since the epoch, if known.
+        """
+        if self.me is None or owner.place != self.me.place:
+            return None  # of another host or container, no pid can be looked up here
+        if owner.boot == self.me.boot:
+            return not self.is_alive(owner.pid, owner.started)
+        # Another boot id is no proof by itself, as containers may have their own.
+        if self.booted is None or created_at is None or created_at >= self.booted or self.is_alive(owner.pid, 0):
+            return None
+        return True

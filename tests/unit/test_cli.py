@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from smolkit import Smolvm, cli
 from smolkit.testing import FakeSmolvm, GuestResult, NamespaceEngine
@@ -175,6 +176,22 @@ def test_ls_tells_who_owns_each_machine(smolkit: Cli, fake: FakeSmolvm, capsys: 
     agent, other = json.loads(capsys.readouterr().out)
     assert ({"pid": os.getpid(), "alive": True}, None) == (agent["owner"], other["owner"])
     assert ("agent", "created", 2, 512) == tuple(agent[key] for key in ("name", "state", "cpus", "memory"))
+
+
+def test_ls_calls_no_owner_ended_that_reap_would_spare(
+    smolkit: Cli, fake: FakeSmolvm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another boot id proves nothing by itself, as containers may have their own; nor does another host."""
+    me = fake.here().me
+    assert me is not None
+    for name, owner in (("container", evolve(me, boot="0" * 8)), ("elsewhere", evolve(me, place="0" * 8))):
+        labels = ("--label", f"smolkit.machine={name}", "--label", f"smolkit.owner={owner}")
+        Smolvm(runner=fake).cli("machine", "create", "--name", name, *labels)
+
+    assert 0 == smolkit("ls", "--json")
+    assert [None, None] == [machine["owner"]["alive"] for machine in json.loads(capsys.readouterr().out)]
+    assert 0 == smolkit("reap")
+    assert "" == capsys.readouterr().out
 
 
 def test_what_an_engine_says_cannot_drive_the_terminal(

@@ -78,6 +78,25 @@ def test_a_machine_of_an_earlier_boot(owner: Owner, created_at: int | None, boot
     assert reason == evolve(HERE, booted=booted).reason_to_reap(machine, labels=True)
 
 
+@pytest.mark.parametrize(
+    ("owner", "created_at", "ended"),
+    [
+        (ME, None, False),
+        (GONE, None, True),
+        (evolve(GONE, place="dddddddd"), 1, None),  # on another host
+        (EARLIER, 499_999, True),
+        (EARLIER, 500_000, None),  # a container's own boot id
+        (EARLIER, None, None),
+    ],
+)
+def test_an_owner_has_ended_or_not_or_nobody_here_knows(owner: Owner, created_at: int | None, ended: bool | None) -> None:
+    """One judgement for `reap` and for `smolkit ls`."""
+    assert ended is HERE.has_ended(owner, created_at)
+    assert (ended is True) is bool(
+        HERE.reason_to_reap(MachineInfo("m", labels={MACHINE: "m", OWNER: str(owner)}, created_at=created_at), labels=True)
+    )
+
+
 def test_a_host_without_proc_reaps_nothing() -> None:
     """Without /proc a host reaps nothing, since it cannot tell a container from another."""
     machine = MachineInfo("m", labels={MACHINE: "m", OWNER: str(GONE)}, created_at=1)
