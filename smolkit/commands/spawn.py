@@ -1,4 +1,4 @@
-"""`machine exec --detach`, `machine exec --tty` and `machine shell`."""
+"""`machine exec --detach`, `machine exec --tty`, `machine shell`, and the scripts that find and kill what was detached."""
 
 from __future__ import annotations
 
@@ -13,6 +13,25 @@ from smolkit.commands.dialect import Dialect
 from smolkit.commands.exec import ExecCommand
 from smolkit.commands.failures import verdict
 from smolkit.errors import SmolvmError, UnknownEngineError
+from smolkit.values.shown import SCRIPT_TITLE
+
+MARK = "SMOLKIT_SPAWN"  # the variable that identifies a spawned command, and all that it starts
+# The searching shell has the value under another name, so that it does not find itself. grep's exit status is ignored:
+# it also fails for processes that ended meanwhile.
+FIND = f"""{SCRIPT_TITLE}find a spawned command
+command -v grep >/dev/null || exit 127
+grep -ls "{MARK}=$SMOLKIT_MARK" /proc/[0-9]*/environ; exit 0"""
+# KILL is repeated for processes that are being forked meanwhile; any other signal is sent once.
+KILL = f"""{SCRIPT_TITLE}kill a spawned command
+command -v grep >/dev/null || exit 127
+for round in 1 2 3 4 5 6 7 8 9 10; do
+    found=$(grep -ls "{MARK}=$SMOLKIT_MARK" /proc/[0-9]*/environ)
+    [ -n "$found" ] || exit 0
+    for file in $found; do pid=${{file#/proc/}}; kill -"$SMOLKIT_SIGNAL" "${{pid%/environ}}" 2>/dev/null; done
+    [ "$SMOLKIT_SIGNAL" = KILL ] || exit 0
+    [ "$round" -lt 5 ] || sleep 1  # what was killed takes its time to go, where there is much to do
+done
+exit 1"""
 
 
 @frozen
@@ -64,3 +83,13 @@ class Shell(GuestCommand[int]):
 
     def answer(self, completed: values.Completed) -> int:
         return completed.returncode
+
+
+def find_spawned(mark: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The command that prints a path in /proc for each process with this mark, and its environment."""
+    return ("sh", "-c", FIND), {"SMOLKIT_MARK": mark}
+
+
+def kill_spawned(mark: str, signal: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The command that sends a signal (`TERM`) to each process with this mark, and its environment."""
+    return ("sh", "-c", KILL), {"SMOLKIT_MARK": mark, "SMOLKIT_SIGNAL": signal}

@@ -12,13 +12,14 @@ from smolkit import commands, options, values
 from smolkit.commands import option_tables
 from smolkit.commands.base import LONG
 from smolkit.commands.options import choose
+from smolkit.commands.spawn import MARK
 from smolkit.errors import MachineNotFoundError
 from smolkit.flows import lookup, provision, teardown, wait_until
 from smolkit.flows.steps import perform
 from smolkit.handles.admin import AdminMethods
 from smolkit.handles.files import FileMethods
 from smolkit.handles.process import Process
-from smolkit.handles.spawned import MARK, Spawned
+from smolkit.handles.spawned import Spawned
 from smolkit.handles.transfers import TransferMethods
 from smolkit.values import keywords, validate
 from smolkit.values.hidden import hide, hide_options

@@ -7,7 +7,7 @@ from typing import final
 from attrs import field, frozen
 
 from smolkit import handles
-from smolkit.values.shown import SCRIPT_TITLE
+from smolkit.commands import spawn
 
 
 @final
@@ -36,7 +36,8 @@ class Spawned:
             CommandFailedError: the guest has no `grep` (exit status 127).
             MachineNotRunningError: the machine is not running.
         """
-        return bool(self.machine.sh(FIND, env={"SMOLKIT_MARK": self.mark}, check=True).stdout.strip())
+        words, env = spawn.find_spawned(self.mark)
+        return bool(self.machine.exec(words, env=env, check=True).stdout.strip())
 
     def kill(self, signal: str = "KILL") -> None:
         """Send a signal to it and to every process that it started.
@@ -48,24 +49,5 @@ class Spawned:
         """
         if not signal.removeprefix("SIG").replace("+", "").isalnum():
             raise ValueError(f"signal must be the name of a signal, not {signal!r}")
-        env = {"SMOLKIT_MARK": self.mark, "SMOLKIT_SIGNAL": signal.removeprefix("SIG")}
-        self.machine.sh(KILL, env=env, check=True)
-
-
-MARK = "SMOLKIT_SPAWN"
-# The searching shell has the value under another name, so that it does not find itself. grep's exit status is ignored:
-# it also fails for processes that ended meanwhile.
-FIND = f"""{SCRIPT_TITLE}find a spawned command
-command -v grep >/dev/null || exit 127
-grep -ls "{MARK}=$SMOLKIT_MARK" /proc/[0-9]*/environ; exit 0"""
-# KILL is repeated for processes that are being forked meanwhile; any other signal is sent once.
-KILL = f"""{SCRIPT_TITLE}kill a spawned command
-command -v grep >/dev/null || exit 127
-for round in 1 2 3 4 5 6 7 8 9 10; do
-    found=$(grep -ls "{MARK}=$SMOLKIT_MARK" /proc/[0-9]*/environ)
-    [ -n "$found" ] || exit 0
-    for file in $found; do pid=${{file#/proc/}}; kill -"$SMOLKIT_SIGNAL" "${{pid%/environ}}" 2>/dev/null; done
-    [ "$SMOLKIT_SIGNAL" = KILL ] || exit 0
-    [ "$round" -lt 5 ] || sleep 1  # what was killed takes its time to go, where there is much to do
-done
-exit 1"""
+        words, env = spawn.kill_spawned(self.mark, signal.removeprefix("SIG"))
+        self.machine.exec(words, env=env, check=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from attrs import evolve
 
-from smolkit.handles.spawned import FIND, KILL
+from smolkit.commands.spawn import FIND, KILL
 from smolkit.testing import file_scripts
 from smolkit.testing.guest import GuestCall, GuestResult
 from smolkit.testing.guest_io import GuestStdin, Pieces

@@ -7,7 +7,7 @@ from threading import RLock
 
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.failures import CANNOT_START, TIMED_OUT
-from smolkit.handles.spawned import MARK
+from smolkit.commands.spawn import MARK
 from smolkit.testing import dispatch, engine_failures
 from smolkit.testing.argv_parser import ParsedArgs
 from smolkit.testing.clock import FakeClock

@@ -286,7 +286,7 @@ def test_spawned_commands_have_a_mark(client: Smolvm, fake: FakeRunner) -> None:
 
 def test_a_mark_finds_a_whole_family(local_machine: Machine) -> None:
     """A mark finds and kills real processes, also one in another process group."""
-    from smolkit.handles.spawned import FIND, KILL  # the guest's side
+    from smolkit.commands.spawn import FIND, KILL  # the guest's side
 
     child = subprocess.Popen(
         ["sh", "-c", "sleep 61 & setsid sleep 62 & wait"],
