@@ -5,6 +5,8 @@ What may reach the engine is awaited. What never does is not: `client.machine`, 
 
 from typing import TYPE_CHECKING
 
+from smolkit.lazy import exports
+
 if TYPE_CHECKING:
     from smolkit.aio.greenlets import in_loop, wait_for
     from smolkit.aio.handles import AsyncMachine, AsyncMonitoring, AsyncProcess, AsyncSmolvm, AsyncSpawned
@@ -31,25 +33,5 @@ _MODULES = {
     "wait_for": "greenlets",
 }
 
-
 if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
-
-    def __getattr__(name: str) -> object:
-        from importlib import import_module
-
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        try:
-            found = getattr(import_module(f"smolkit.aio.{_MODULES[name]}"), name)
-        except ModuleNotFoundError as error:
-            if str(error.name).startswith("smolkit"):
-                raise
-            from smolkit.extras import placeholder
-
-            return placeholder(f"smolkit.aio.{name}", "async", error)
-        globals()[name] = found
-        return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = exports(__name__, _MODULES, extra="async")

@@ -117,6 +117,7 @@ from smolkit.errors.machine import (
     WaitTimeoutError,
 )
 from smolkit.errors.notes import add_note
+from smolkit.lazy import exports
 from smolkit.values.base_error import ExecError, SmolvmError
 from smolkit.values.shown import tail
 
@@ -180,17 +181,5 @@ __all__ = [
     "tail",
 ]
 
-
 if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
-
-    def __getattr__(name: str) -> object:
-        if name != "CommandFailedError":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from smolkit.values.exec_result import CommandFailedError  # late: with ExecResult it brings attrs
-
-        globals()[name] = CommandFailedError
-        return CommandFailedError
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = exports(__name__, {"CommandFailedError": "values.exec_result"}, "smolkit")
