@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, NoReturn
 
 from smolkit import runners
 from smolkit.cli.arguments import parse
 from smolkit.errors import ExecTimeoutError, ProgramNotExecutableError, ProgramNotFoundError, SmolvmError
 from smolkit.handles.client import Smolvm
+from smolkit.values.shown import printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -39,23 +42,28 @@ def main(arguments: Sequence[str] | None = None, *, runner: runners.Runner | Non
         126 if the command cannot be executed, 127 if it is not found. 2 for wrong arguments, 130 after Ctrl-C.
     """
     _open_streams()
-    options = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         with _signals_as_interrupts():
-            status: int = options.action(_client(options, runner), options)
-            sys.stdout.flush()
-            return status
-    except _Terminated as error:
-        return _SIGNALLED + error.signal
-    except KeyboardInterrupt:
-        return _SIGNALLED + signal.SIGINT
+            return _run(sys.argv[1:] if arguments is None else arguments, runner)
+    except KeyboardInterrupt as error:
+        _tell(*getattr(error, "__notes__", ()))  # what may be left
+        return _SIGNALLED + (error.signal if isinstance(error, _Terminated) else signal.SIGINT)
+
+
+def _run(arguments: Sequence[str], runner: runners.Runner | None) -> int:
+    try:
+        options = parse(arguments)
+        status: int = options.action(_client(options, runner), options)
+        sys.stdout.flush()
     except BrokenPipeError:  # `smolkit run ... | head`
-        _drop_output()
         return _SIGNALLED + signal.SIGPIPE
     except (SmolvmError, OSError, ValueError, TypeError) as error:
-        if isinstance(error, OSError):
-            _drop_output()
-        return _failed(error, options)
+        _tell(f"smolkit: {error}", *getattr(error, "__notes__", ()))
+        return _status(error, options)
+    else:
+        return status
+    finally:
+        _drop_unwritten()
 
 
 def _open_streams() -> None:
@@ -63,14 +71,17 @@ def _open_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  (to the end)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: not every encoding has every character
 
 
-def _drop_output() -> None:
-    """Have the interpreter's own flush at its exit succeed: what could not be written then cannot be now."""
-    with suppress(OSError, ValueError):
-        sys.stdout.flush()
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _drop_unwritten() -> None:
+    """Drop what a full disk or a reader that has left does not take: the interpreter's own flush would fail, too."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _client(options: Namespace, runner: runners.Runner | None) -> Smolvm:
@@ -95,7 +106,7 @@ def _signals_as_interrupts() -> Iterator[None]:
     # Those that are ignored stay so: `nohup smolkit run ...`. Only the main thread may set any.
     in_main = threading.current_thread() is threading.main_thread()
     earlier = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP) if in_main}
-    changed = {number: handler for number, handler in earlier.items() if handler != signal.SIG_IGN}
+    changed = {number: handler for number, handler in earlier.items() if handler not in {signal.SIG_IGN, None}}
     try:
         for number in changed:
             signal.signal(number, interrupt)
@@ -105,10 +116,14 @@ def _signals_as_interrupts() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _failed(error: Exception, options: Namespace) -> int:
-    print(f"smolkit: {error}", file=sys.stderr)
-    for note in getattr(error, "__notes__", ()):
-        print(note, file=sys.stderr)
+def _tell(*texts: str) -> None:
+    """Print texts that may quote others on stderr; hints name what the command line has instead of the library's calls."""
+    with suppress(OSError):
+        for text in dict.fromkeys(texts):
+            print(re.sub(r"client\.(doctor|ls)\(\)", r"`smolkit \1`", printable(text)), file=sys.stderr)
+
+
+def _status(error: Exception, options: Namespace) -> int:
     if isinstance(error, (ValueError, TypeError)):
         return _USAGE
     if not options.makes_machines:

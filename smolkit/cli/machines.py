@@ -7,7 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from smolkit.cli.tables import refreshing, show
+from smolkit.cli.spinner import waiting
+from smolkit.cli.tables import cell, refreshing, show
 from smolkit.errors import SmolvmError
 from smolkit.runners.blocking import sleep
 from smolkit.values.ownership import Owner
@@ -24,17 +25,19 @@ _UNKNOWN = "-"
 
 def doctor(client: Smolvm, _: Namespace) -> int:
     """Print each check of the host; status 1 if one failed."""
-    checks = client.doctor()
+    with waiting("Checking this host"):
+        checks = client.doctor()
     show(("CHECK", "", "FOUND"), [(check.name, "ok" if check.ok else "FAILED", check.detail) for check in checks])
     for check in checks:
         if not check.ok:
-            print(f"{check.name}: {check.hint}" if check.hint else check.name, file=sys.stderr)
+            print(cell(f"{check.name}: {check.hint}" if check.hint else check.name), file=sys.stderr)
     return 0 if all(check.ok for check in checks) else 1
 
 
 def ls(client: Smolvm, options: Namespace) -> int:
     """List all machines of the engine."""
-    machines = client.ls()
+    with waiting("Listing machines"):
+        machines = client.ls()
     here, labels = client.runner.here(), client.engine.dialect.supports("machine create --label")
     owners = [_owner(here, info, labels=labels) for info in machines]
     if options.json:
@@ -53,14 +56,17 @@ def ls(client: Smolvm, options: Namespace) -> int:
 
 def reap(client: Smolvm, options: Namespace) -> int:
     """Remove orphaned and expired machines, or print which they are."""
-    verb = "would remove" if options.dry_run else "removed"
-    for item in client.reap(dry_run=options.dry_run):
-        print(f"{verb} {item.machine.name}: {item.reason}")
+    verb, waited = ("would remove", "Listing machines") if options.dry_run else ("removed", "Removing machines")
+    with waiting(waited):
+        found = client.reap(dry_run=options.dry_run)
+    for item in found:
+        print(cell(f"{verb} {item.machine.name}: {item.reason}"))
     return 0
 
 
 def top(client: Smolvm, options: Namespace) -> int:
     """Show the use of each running machine, again and again."""
+    client.engine.dialect.require("machine stats")
     header = ("NAME", "CPU %", "CPUS", "MEMORY USED", "MEMORY", "AGE")
     with refreshing(header) as update:
         while True:

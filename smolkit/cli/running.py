@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from smolkit.cli.tables import waiting
+from smolkit.cli.spinner import waiting
 from smolkit.errors import SmolvmError
 from smolkit.values.secret import Secret
 
@@ -32,8 +33,8 @@ OF_MACHINES: dict[str, str] = {
 
 
 def run(client: Smolvm, options: Namespace) -> int:
-    """Run a command in a fresh machine, its output live; its exit status."""
-    with waiting("Starting a machine") as started, client.machine(**_given(options)) as machine:
+    """Run a command in a fresh machine, its output live and byte for byte; its exit status."""
+    with waiting(_starting(options)) as started, client.machine(**_given(options)) as machine:
         started()
         return machine.terminal(options.command) if options.tty else _follow(machine, options)
 
@@ -42,9 +43,14 @@ def shell(client: Smolvm, options: Namespace) -> int:
     """Open a shell in a machine that runs, or in a fresh one."""
     if options.name is not None:
         return client.machine(options.name, **_given(options)).shell()
-    with waiting("Starting a machine") as started, client.machine(**_given(options)) as machine:
+    with waiting(_starting(options)) as started, client.machine(**_given(options)) as machine:
         started()
         return machine.shell()
+
+
+def _starting(options: Namespace) -> str:
+    source = options.image or options.from_path
+    return f"Starting a machine from {source}" if source else "Starting a machine"
 
 
 def _follow(machine: Machine, options: Namespace) -> int:
@@ -60,12 +66,13 @@ def _follow(machine: Machine, options: Namespace) -> int:
 
 
 def _feed(stdin: Input) -> None:
-    try:
-        while piece := sys.stdin.buffer.read1(2**16):  # type: ignore[union-attr]  # a BufferedReader, as far as it is not replaced
-            stdin.write(piece)
-        stdin.close()
-    except (OSError, ValueError, SmolvmError):  # the command has ended, or does not read
-        return
+    with suppress(OSError, ValueError, SmolvmError):  # the command has ended, or does not read
+        try:
+            # Not by sys.stdin, which has a lock: the interpreter aborts if a thread still holds that at its exit.
+            while piece := os.read(sys.stdin.fileno(), 2**16):
+                stdin.write(piece)
+        finally:
+            stdin.close()
 
 
 def _given(options: Namespace) -> dict[str, Any]:
@@ -83,6 +90,8 @@ def _variable(text: str) -> tuple[str, str]:
 
 
 def _own(option: str, key: str) -> str:
+    if "=" in key:  # do not show the value
+        raise ValueError(f"{option} must be the name of a variable, without its value: {option} {key.partition('=')[0]}")
     if key not in os.environ:
         raise ValueError(f"{option} {key}: this program has no environment variable of this name")
     return os.environ[key]

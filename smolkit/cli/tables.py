@@ -1,4 +1,4 @@
-"""Tables and progress on the terminal: rich's where it is installed and somebody looks, plain text otherwise."""
+"""Tables on the terminal: rich's where it is installed and somebody looks, plain text otherwise."""
 
 from __future__ import annotations
 
@@ -15,21 +15,28 @@ if TYPE_CHECKING:
 
     Row = Sequence[str]
 
+_WIDEST = 2**16  # characters
+
+
+def cell(text: str) -> str:
+    """Text that others wrote, on one line: a newline in it could forge a row."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
 
 def show(header: Row, rows: Sequence[Row]) -> None:
-    """Print a table."""
+    """Print a table. On a narrow terminal its lines are wrapped, not cut: names can be copied."""
     table = _table(header, rows) if sys.stdout.isatty() else None
     if table is None:
         print(_plain(header, rows), flush=True)
     else:
         from rich.console import Console  # late: an extra
 
-        Console().print(table)
+        Console(width=_WIDEST).print(table)
 
 
 @contextmanager
 def refreshing(header: Row) -> Iterator[Callable[[Sequence[Row]], None]]:
-    """Give a function that shows a table in the place of the one that it showed before."""
+    """Give a function that shows a table in the place of the one that it showed before, cut to the terminal's size."""
     table = _table(header, ()) if sys.stdout.isatty() else None
     if table is None:
         yield lambda rows: show(header, rows)
@@ -40,26 +47,6 @@ def refreshing(header: Row) -> Iterator[Callable[[Sequence[Row]], None]]:
         yield lambda rows: live.update(_table(header, rows) or "", refresh=True)
 
 
-@contextmanager
-def waiting(description: str) -> Iterator[Callable[[], None]]:
-    """Show that something takes its time until the function is called that this gives. Quiet if nobody looks."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    try:
-        from rich.console import Console  # late: an extra
-    except ModuleNotFoundError:
-        print(f"{description} ...", file=sys.stderr)
-        yield lambda: None
-        return
-    status = Console(stderr=True).status(description)
-    status.start()
-    try:
-        yield status.stop
-    finally:
-        status.stop()
-
-
 def _table(header: Row, rows: Sequence[Row]) -> Table | None:
     try:
         from rich.table import Table  # late: an extra
@@ -67,14 +54,16 @@ def _table(header: Row, rows: Sequence[Row]) -> Table | None:
         return None
     from rich.text import Text
 
-    table = Table(*header, box=None)
+    table = Table(box=None, pad_edge=False)
+    for title in header:
+        table.add_column(title, no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(cell(text)) for text in row))
     return table
 
 
 def _plain(header: Row, rows: Sequence[Row]) -> str:
-    cells = [[printable(cell) for cell in row] for row in (header, *rows)]
+    cells = [[cell(text) for text in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
+    lines = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in cells)
     return "\n".join(line.rstrip() for line in lines)

@@ -1,11 +1,10 @@
-"""The command line: what it prints, its exit statuses, and what is left after signals."""
+"""The command line: what it prints, and its exit statuses."""
 
 from __future__ import annotations
 
 import json
 import os
 import pty
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from attrs import evolve
 
 from smolkit import Smolvm, cli
 from smolkit.testing import FakeSmolvm, GuestResult, NamespaceEngine
-from tests.processes import until, until_idle
+from tests.terminal import start
 
 VERBS = ["doctor", "ls", "reap", "run", "shell", "top"]
 Cli = Callable[..., int]
@@ -32,12 +31,6 @@ def fake() -> FakeSmolvm:
 def smolkit(fake: FakeSmolvm) -> Cli:
     """The command line on that engine."""
     return lambda *arguments: cli.main(arguments, runner=fake)
-
-
-def start(engine: NamespaceEngine, *arguments: str, **settings: object) -> subprocess.Popen[bytes]:
-    """The command line as a process of its own."""
-    words = [sys.executable, "-m", "smolkit", "--engine", str(engine.program), *arguments]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings)  # type: ignore[call-overload, no-any-return]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -194,21 +187,11 @@ def test_ls_calls_no_owner_ended_that_reap_would_spare(
     assert "" == capsys.readouterr().out
 
 
-def test_what_an_engine_says_cannot_drive_the_terminal(
-    smolkit: Cli, fake: FakeSmolvm, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Control characters come out escaped."""
-    fake.answer(["machine", "ls", "--json"], '[{"name": "a\\u001b[2J", "state": "\\u001b]0;x\\u0007"}]')
-
-    assert 0 == smolkit("ls")
-    assert "\x1b" not in capsys.readouterr().out
-
-
 def test_reap_removes_and_dry_run_only_tells(engine: NamespaceEngine) -> None:
     """The machines of processes that have ended."""
     code = f"from smolkit import Smolvm; Smolvm({str(engine.program)!r}).machine('lost').create()"
     subprocess.run([sys.executable, "-c", code], check=True)
-    tell, do, again = (start(engine, "reap", *words).communicate()[0] for words in (["--dry-run"], [], []))
+    tell, do, again = (start(engine.program, "reap", *words).communicate()[0] for words in (["--dry-run"], [], []))
 
     assert (b"would remove lost: process ", b"removed lost: process ", b"") == (tell[:27], do[:22], again)
     assert [] == engine.left
@@ -229,64 +212,10 @@ def test_top_shows_what_running_machines_use(smolkit: Cli, fake: FakeSmolvm, cap
     assert ["NAME", "agent", "mute"] == [row[0] for row in rows]
 
 
-def restore_signals() -> None:
-    """Give signals their defaults."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-
-
-@pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "KILL"])
-def test_no_signal_leaves_a_machine(name: str, engine: NamespaceEngine) -> None:
-    """Ctrl-C, a service manager, a closed terminal, the kernel."""
-    number = signal.Signals[f"SIG{name}"]
-    # A test run in the background, or under nohup, has them ignored, and so would its children.
-    process = start(engine, "run", "--", "sleep", "300", preexec_fn=restore_signals)
-    until(lambda: "exec" in engine.calls)
-    process.send_signal(number)
-    process.communicate()
-    until(lambda: not engine.left)
-    until_idle(engine)
-
-    assert (-number if name == "KILL" else 128 + number) == process.returncode
-
-
-def test_a_reader_that_leaves_ends_the_command(engine: NamespaceEngine) -> None:
-    """As in `smolkit run -- yes | head`: quietly, and the machine is gone."""
-    process = start(engine, "run", "--", "yes")
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert b"y\n" == process.stdout.readline()
-    process.stdout.close()
-
-    assert (b"", 128 + signal.SIGPIPE) == (process.stderr.read(), process.wait())
-    assert [] == engine.left
-    process.stderr.close()
-
-
-@pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_no_stream_costs_a_machine(redirection: str, engine: NamespaceEngine) -> None:
-    """A full disk and streams that the caller has closed: no traceback, and the machine is gone."""
-    command = f"{sys.executable} -m smolkit --engine {engine.program} run -- echo hi {redirection}"
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
-
-    assert (125 if "full" in redirection else 0, False) == (done.returncode, "Traceback" in done.stderr)
-    assert [] == engine.left
-
-
-def test_an_ignored_hangup_stays_ignored(engine: NamespaceEngine) -> None:
-    """`nohup smolkit run ...` goes on when its terminal is closed."""
-    process = start(engine, "run", "--", "sleep", "3", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-    until(lambda: "exec" in engine.calls)
-    process.send_signal(signal.SIGHUP)
-    process.communicate()
-
-    assert (0, []) == (process.returncode, engine.left)
-
-
 def test_run_passes_its_input_on_if_asked(engine: NamespaceEngine) -> None:
     """With `-i` the command reads ours to its end; without, nothing."""
-    with_it = start(engine, "run", "-i", "--", "cat", stdin=subprocess.PIPE)
-    without = start(engine, "run", "--", "cat", stdin=subprocess.PIPE)
+    with_it = start(engine.program, "run", "-i", "--", "cat", stdin=subprocess.PIPE)
+    without = start(engine.program, "run", "--", "cat", stdin=subprocess.PIPE)
 
     assert (b"\0line\n", b"") == (with_it.communicate(b"\0line\n")[0], without.communicate(b"")[0])
 
@@ -294,24 +223,12 @@ def test_run_passes_its_input_on_if_asked(engine: NamespaceEngine) -> None:
 def test_run_and_shell_give_the_terminal_to_the_guest(engine: NamespaceEngine) -> None:
     """`run -t` and `shell`: the command has our terminal, and its exit status is ours."""
     ours, theirs = pty.openpty()
-    process = start(engine, "run", "-t", "--", "sh", "-c", "test -t 0 && exit 7", stdin=theirs)
+    process = start(engine.program, "run", "-t", "--", "sh", "-c", "test -t 0 && exit 7", stdin=theirs)
     process.communicate()
     os.close(ours)
     os.close(theirs)
 
     assert (7, []) == (process.returncode, engine.left)
-
-
-def test_progress_is_quiet_unless_somebody_looks(engine: NamespaceEngine) -> None:
-    """On a terminal stderr says what is waited for; in a pipe it is empty."""
-    ours, theirs = pty.openpty()
-    words = [sys.executable, "-m", "smolkit", "--engine", str(engine.program), "run", "--", "true"]
-    subprocess.run(words, stderr=theirs, check=True)
-    os.close(theirs)
-    seen = os.read(ours, 2**16)
-    os.close(ours)
-
-    assert (True, b"") == (b"Starting a machine" in seen, start(engine, "run", "--", "true").communicate()[1])
 
 
 def test_the_command_line_is_installed_as_a_program(tmp_path: Path) -> None:

@@ -1,0 +1,149 @@
+"""The command line on a terminal: what is waited for, narrow terminals, closed ones."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from smolkit.testing import PretendEngine
+from tests.processes import until, until_idle
+from tests.terminal import on_terminal, screen, start
+
+# The command line where the extra `progress` is not installed.
+WITHOUT_RICH = (
+    sys.executable,
+    "-c",
+    "import sys; sys.modules['rich'] = None; from smolkit.cli import main; sys.exit(main())",
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "left"),
+    [
+        (["echo", "hi"], ["hi"]),
+        (["printf", "no newline"], ["no newline"]),
+        (["sh", "-c", "echo out; echo err >&2"], ["out", "err"]),
+    ],
+)
+def test_the_wait_is_shown_and_gone_before_the_commands_output(
+    command: list[str], left: list[str], engine: PretendEngine
+) -> None:
+    """A spinner while the machine boots; then the screen has the command's output and nothing else."""
+    status, seen = on_terminal(engine.program, "run", "--", *command)
+
+    assert (0, True) == (status, b"Starting a machine" in seen)
+    assert left == screen(seen)
+    assert seen.rindex(b"Starting a machine") < seen.rindex(left[0].encode())
+
+
+@pytest.mark.parametrize("terminal", ["xterm", "dumb"])
+def test_the_commands_bytes_are_not_touched(terminal: str, engine: PretendEngine) -> None:
+    """What the command writes follows the spinner as it is, its own escape sequences too."""
+    status, seen = on_terminal(engine.program, "run", "--", "printf", r"\033[31mred\033[0m\007", env={"TERM": terminal})
+
+    assert (0, True) == (status, seen.endswith(b"\x1b[31mred\x1b[0m\x07"))
+
+
+def test_an_image_is_named_as_it_is(engine: PretendEngine) -> None:
+    """Its name is no markup of rich's."""
+    status, seen = on_terminal(engine.program, "run", "--image", "[red]alpine[/bold]", "--", "true")
+
+    assert (0, True, []) == (status, b"from [red]alpine[/bold]" in seen, screen(seen))
+
+
+@pytest.mark.parametrize("words", [["ls"], ["reap"], ["doctor"], ["run", "--", "true"]])
+def test_without_the_extra_a_terminal_shows_no_progress(words: list[str], engine: PretendEngine) -> None:
+    """No spinner, and no text in its place."""
+    _, seen = on_terminal(engine.program, *words, command=WITHOUT_RICH)
+
+    assert (False, False) == (b"\x1b" in seen, b" machine" in seen)
+
+
+@pytest.mark.parametrize(
+    "words", [["ls"], ["reap"], ["reap", "--dry-run"], ["doctor"], ["top", "--once"], ["run", "--", "true"]]
+)
+def test_in_a_pipe_there_is_no_progress(words: list[str], engine: PretendEngine) -> None:
+    """stderr is empty, and no stream has escape sequences. (doctor tells on stderr what failed.)"""
+    out, err = start(engine.program, *words).communicate()
+
+    assert (False, True) == (b"\x1b" in out + err, not err or words == ["doctor"])
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [(["ls"], ["NAME  STATE  AGE  CPUS  MEMORY  IMAGE  OWNER"]), (["reap"], []), (["reap", "--dry-run"], [])],
+)
+def test_no_wait_is_left_beside_a_table(words: list[str], left: list[str], engine: PretendEngine) -> None:
+    """The spinner of a subcommand is gone when it prints."""
+    status, seen = on_terminal(engine.program, *words)
+
+    assert (0, True) == (status, b"ing machines" in seen)
+    assert left == [re.sub(" {2,}", "  ", line.strip()) for line in screen(seen)]
+
+
+def test_progress_is_on_the_terminal_though_the_output_is_not(engine: PretendEngine) -> None:
+    """`smolkit run ... > file`: stderr is the terminal, and the file has the command's output alone."""
+    script = f'exec {sys.executable} -m smolkit "$@" >{engine.folder}/out'
+    _, seen = on_terminal(engine.program, "run", "--", "echo", "hi", command=("sh", "-c", script, "sh"))
+
+    assert (True, [], "hi\n") == (b"Starting a machine" in seen, screen(seen), (engine.folder / "out").read_text())
+
+
+def test_no_color_is_obeyed(engine: PretendEngine) -> None:
+    """NO_COLOR: no sequence that sets a colour."""
+    seen = [on_terminal(engine.program, *words, env={"NO_COLOR": "1"})[1] for words in (["ls"], ["run", "--", "true"])]
+
+    assert [] == re.findall(rb"\x1b\[(?:[0-9;]*;)?(?:3|4|9|10)[0-9]m", b"".join(seen))
+
+
+def test_on_a_narrow_terminal_names_are_whole(engine: PretendEngine) -> None:
+    """20 columns: lines are left to the terminal to wrap, so that a name can be copied."""
+    name = "a-name-of-more-than-twenty-characters"
+    subprocess.run([engine.program, "machine", "create", "--name", name], check=True)
+    status, seen = on_terminal(engine.program, "ls", columns=20)
+
+    assert (0, True) == (status, any(line.startswith(f"{name} ") for line in screen(seen)))
+
+
+def test_top_fits_any_terminal_and_ends_by_ctrl_c(engine: PretendEngine) -> None:
+    """More machines than lines, names longer than lines; at its end the cursor is shown again."""
+    for number in range(20):
+        subprocess.run([engine.program, "machine", "create", "--name", f"a-name-of-many-characters-{number}"], check=True)
+
+    def press_ctrl_c(process: subprocess.Popen[bytes], terminal: int) -> None:
+        until(lambda: engine.calls.count("ls") > 1)
+        os.write(terminal, b"\x03")
+
+    status, seen = on_terminal(engine.program, "top", "--interval", "0.1", columns=20, meanwhile=press_ctrl_c)
+    assert (130, False) == (status, b"Traceback" in seen)
+    assert seen.rindex(b"\x1b[?25h") > seen.rindex(b"\x1b[?25l")
+
+
+def test_ctrl_c_while_the_machine_boots_leaves_neither_machine_nor_text(engine: PretendEngine) -> None:
+    """Pressed on the terminal."""
+    engine.strike("start", "INT")
+    status, seen = on_terminal(engine.program, "run", "--", "echo", "hi")
+
+    assert (130, [], []) == (status, screen(seen), engine.left)
+
+
+@pytest.mark.parametrize("verb", ["create", "start", "exec"])
+def test_a_terminal_that_is_closed_leaves_no_machine(verb: str, engine: PretendEngine) -> None:
+    """Whatever goes on: the hangup, and each write to the terminal failing."""
+
+    def close(process: subprocess.Popen[bytes], terminal: int) -> None:
+        until(lambda: verb in engine.calls)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, terminal)
+        os.close(nothing)
+
+    status, _ = on_terminal(engine.program, "run", "--", "sleep", "300", meanwhile=close)
+    until(lambda: not engine.left)
+    until_idle(engine)
+
+    assert 128 + signal.SIGHUP == status
