@@ -7,7 +7,7 @@ import shlex
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import smolkit
+from smolkit import __version__
 from smolkit.cli import machines, running
 from smolkit.values import validate
 from smolkit.values.shown import printable
@@ -69,7 +69,7 @@ def _parser() -> ArgumentParser:
         epilog="example: smolkit run --image alpine -- echo hello; `smolkit SUBCOMMAND --help` explains each",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"smolkit {smolkit.__version__}")
+    parser.add_argument("--version", action="version", version=f"smolkit {__version__}")
     _add_common(parser, None)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="SUBCOMMAND", title="subcommands", prog="smolkit")
 

@@ -13,6 +13,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, NoReturn
 
 from smolkit import runners
+from smolkit.cli import spinner
 from smolkit.cli.arguments import parse
 from smolkit.errors import ExecTimeoutError, ProgramNotExecutableError, ProgramNotFoundError, SmolvmError
 from smolkit.handles.client import Smolvm
@@ -28,6 +29,7 @@ _ENGINE_FAILED = 125
 _FAILED = 1
 _USAGE = 2
 _SIGNALLED = 128  # plus the signal's number
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(arguments: Sequence[str] | None = None, *, runner: runners.Runner | None = None) -> int:
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None, *, runner: runners.Runner | Non
             return _run(sys.argv[1:] if arguments is None else arguments, runner)
     except KeyboardInterrupt as error:
         _tell(*getattr(error, "__notes__", ()))  # what may be left
-        return _SIGNALLED + (error.signal if isinstance(error, _Terminated) else signal.SIGINT)
+        return _SIGNALLED + (error.number if isinstance(error, _Signal) else signal.SIGINT)
 
 
 def _run(arguments: Sequence[str], runner: runners.Runner | None) -> int:
@@ -90,22 +92,23 @@ def _client(options: Namespace, runner: runners.Runner | None) -> Smolvm:
     return Smolvm(runner=runner, watchdog=options.makes_machines)
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: ends the program as Ctrl-C does, so that its machine is deleted."""
+class _Signal(KeyboardInterrupt):
+    """SIGINT, SIGTERM or SIGHUP: each ends the program as Ctrl-C does, so that its machine is deleted."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.signal = number
+        self.number = number
 
 
 @contextmanager
 def _signals_as_interrupts() -> Iterator[None]:
     def interrupt(number: int, _: object) -> NoReturn:
-        raise _Terminated(number)
+        spinner.interrupted()
+        raise _Signal(number)
 
     # Those that are ignored stay so: `nohup smolkit run ...`. Only the main thread may set any.
     in_main = threading.current_thread() is threading.main_thread()
-    earlier = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP) if in_main}
+    earlier = {number: signal.getsignal(number) for number in _SIGNALS if in_main}
     changed = {number: handler for number, handler in earlier.items() if handler not in {signal.SIG_IGN, None}}
     try:
         for number in changed:

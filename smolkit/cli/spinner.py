@@ -11,7 +11,10 @@ from smolkit.values.shown import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rich.progress import Progress
+    from rich.progress import Progress, Task
+
+_INTERRUPTED = "Interrupted: cleaning up (Ctrl-C again to end at once)"
+_shown: list[Task] = []
 
 
 @contextmanager
@@ -29,14 +32,21 @@ def waiting(description: str) -> Iterator[Callable[[], None]]:
         with suppress(OSError):  # the terminal was closed
             progress.stop()
 
+    progress.add_task(printable(description))
+    _shown[:] = progress.tasks
     try:
         with suppress(OSError):
-            progress.add_task(printable(description))
             progress.start()
             progress.console.show_cursor()  # rich hides it, and a SIGKILL would leave it hidden
         yield stop
     finally:
         stop()
+
+
+def interrupted() -> None:
+    """Have the display say that the wait is ending, which may take its time. For signal handlers: nothing is drawn here."""
+    for task in _shown:
+        task.description = _INTERRUPTED
 
 
 def _progress() -> Progress | None:

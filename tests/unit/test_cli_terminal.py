@@ -125,11 +125,12 @@ def test_top_fits_any_terminal_and_ends_by_ctrl_c(engine: PretendEngine) -> None
 
 
 def test_ctrl_c_while_the_machine_boots_leaves_neither_machine_nor_text(engine: PretendEngine) -> None:
-    """Pressed on the terminal."""
+    """Meanwhile the display says so, and what a second one does."""
     engine.strike("start", "INT")
     status, seen = on_terminal(engine.program, "run", "--", "echo", "hi")
 
     assert (130, [], []) == (status, screen(seen), engine.left)
+    assert b"Interrupted: cleaning up (Ctrl-C again to end at once)" in seen
 
 
 @pytest.mark.parametrize("verb", ["create", "start", "exec"])
