@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from contextlib import suppress
 from threading import Thread
@@ -54,25 +55,44 @@ def _starting(options: Namespace) -> str:
 
 
 def _follow(machine: Machine, options: Namespace) -> int:
-    streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+    streams = {"stdout": sys.stdout.fileno(), "stderr": sys.stderr.fileno()}
     with machine.popen(options.command, stdin=options.interactive, timeout=options.timeout, grace=None) as process:
         if process.stdin is not None:
             # A daemon: should the command end first, nobody waits for the end of our own input.
             Thread(target=_feed, args=(process.stdin,), daemon=True).start()
         for stream, piece in process:
-            streams[stream].write(piece)
-            streams[stream].flush()
+            _write(streams[stream], piece)
     return process.returncode or 0
+
+
+def _write(descriptor: int, piece: bytes) -> None:
+    """Write all of it. Python's streams drop the rest of a partial write under PYTHONUNBUFFERED, or without blocking."""
+    while piece:
+        try:
+            piece = piece[os.write(descriptor, piece) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])
 
 
 def _feed(stdin: Input) -> None:
     with suppress(OSError, ValueError, SmolvmError):  # the command has ended, or does not read
         try:
-            # Not by sys.stdin, which has a lock: the interpreter aborts if a thread still holds that at its exit.
-            while piece := os.read(sys.stdin.fileno(), 2**16):
+            while piece := _read(sys.stdin.fileno()):
                 stdin.write(piece)
         finally:
             stdin.close()
+
+
+def _read(descriptor: int) -> bytes:
+    """The next piece of our input; empty at its end."""
+    while True:
+        try:  # not by sys.stdin: the interpreter aborts at its exit if a thread holds the lock of that
+            return os.read(descriptor, 2**16)
+        except BlockingIOError:
+            select.select([descriptor], [], [])
+        except OSError as error:
+            print(f"smolkit: cannot read the input: {error}", file=sys.stderr)
+            return b""
 
 
 def _given(options: Namespace) -> dict[str, Any]:

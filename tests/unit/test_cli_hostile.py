@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -250,6 +251,34 @@ def test_no_stream_costs_a_traceback(redirection: str, words: list[str], engine:
     assert (True, False) == (done.returncode in {0, 1, 2}, b"Traceback" in done.stderr)
 
 
+def test_a_pipe_that_does_not_block_loses_nothing(engine: PretendEngine) -> None:
+    """Other programs (node) leave the pipes that they hand down in non-blocking mode."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    process = start(engine.program, "run", "--", "head", "-c", "1000000", "/dev/zero", stdout=writer)
+    os.close(writer)
+    time.sleep(1)  # for the pipe to be full
+    with open(reader, "rb") as pipe:
+        written = len(pipe.read())
+    _, err = process.communicate()
+
+    assert (0, 1_000_000, b"") == (process.returncode, written, err)
+
+
+def test_input_that_does_not_block_is_read_to_its_end(engine: PretendEngine) -> None:
+    """It may come late."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    process = start(engine.program, "run", "-i", "--", "sh", "-c", "echo ready; cat", stdin=reader)
+    os.close(reader)
+    assert process.stdout is not None
+    assert b"ready\n" == process.stdout.readline()
+    os.write(writer, b"late\n")
+    os.close(writer)
+
+    assert (b"late\n", b"") == process.communicate()
+
+
 def test_input_that_stays_open_does_not_keep_the_command_line(engine: PretendEngine) -> None:
     """With `-i`, where the command ends first: neither a hang nor an abort at the exit."""
     reader, writer = os.pipe()
@@ -262,12 +291,13 @@ def test_input_that_stays_open_does_not_keep_the_command_line(engine: PretendEng
 
 
 def test_input_that_cannot_be_read_ends(engine: PretendEngine) -> None:
-    """A terminal that was hung up: the command gets the end of its input, and does not wait for ever."""
+    """A terminal that was hung up, say: the command gets the end of its input and does not wait for ever; it is told."""
     script = "import os; from smolkit.cli import main; os.dup2(os.open('/', os.O_RDONLY), 0); raise SystemExit(main())"
     process = start(engine.program, "run", "-i", "--", "cat", command=(sys.executable, "-c", script))
     out, err = process.communicate(timeout=60)
 
-    assert (0, b"", b"", []) == (process.returncode, out, err, engine.left)
+    assert (0, b"", []) == (process.returncode, out, engine.left)
+    assert err.startswith(b"smolkit: cannot read the input: [Errno 21]")
 
 
 @pytest.mark.parametrize(
