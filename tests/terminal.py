@@ -52,7 +52,9 @@ def on_terminal(
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
-    variables = {**os.environ, "TERM": "xterm", **(env or {})}
+    sized = {"COLUMNS", "LINES"}  # which would hide the terminal's own size
+    inherited = {name: value for name, value in os.environ.items() if name not in sized}
+    variables = {**inherited, "TERM": "xterm", **(env or {})}
     streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
     process = start(program, *arguments, command=command, env=variables, preexec_fn=take_over, **streams)
     os.close(theirs)

@@ -52,6 +52,7 @@ def _table(header: Row, rows: Sequence[Row]) -> Table | None:
         from rich.table import Table  # late: an extra
     except ModuleNotFoundError:
         return None
+    from rich.console import Console
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
@@ -59,6 +60,7 @@ def _table(header: Row, rows: Sequence[Row]) -> Table | None:
         table.add_column(title, no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell(text)) for text in row))
+    table.width = Console(width=_WIDEST).measure(table).maximum  # else rich shortens all columns, names first
     return table
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from smolkit import Smolvm, cli
+from smolkit import Smolvm, __version__, cli
 from smolkit.testing import FakeSmolvm, GuestResult, NamespaceEngine
 from tests.terminal import start
 
@@ -40,6 +40,25 @@ def test_each_subcommand_has_help_with_an_example(verb: str, capsys: pytest.Capt
         cli.main([verb, "--help"])
 
     assert (0, True) == (ended.value.code, f"example: smolkit {verb}" in capsys.readouterr().out)
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """`smolkit --version`."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+
+    assert (0, f"smolkit {__version__}\n") == (ended.value.code, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_what_is_common_to_all(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The engine and its prefix, at the end; `run` shows where its command goes, and its exit statuses."""
+    with pytest.raises(SystemExit):
+        cli.main([verb, "--help"])
+
+    out = capsys.readouterr().out
+    assert -1 < out.index("options:") < out.index("the engine:") < out.index("--engine") < out.index("--prefix")
+    assert (verb == "run") == ("-- COMMAND [ARGUMENT]..." in out) == ("124 after --timeout" in out)
 
 
 @pytest.mark.parametrize(

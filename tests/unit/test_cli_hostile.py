@@ -314,6 +314,19 @@ def test_an_environment_that_lacks_things_is_enough(environment: dict[str, str],
     assert (0, "\u00fc\n".encode(), b"") == (done.returncode, done.stdout, done.stderr)
 
 
+def test_a_broken_path_does_not_keep_the_watchdog(engine: PretendEngine) -> None:
+    """Killed by SIGKILL, in an environment without programs: the machine is removed all the same."""
+    words = ["--prefix", "/usr/bin/env PATH=/usr/bin:/bin", "run", "--", "sleep", "5"]
+    process = start(engine.program, *words, env={"PATH": "/nonexistent", "XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"]})
+    until(lambda: "exec" in engine.calls)
+    process.kill()
+    process.communicate()
+    until(lambda: not engine.left)
+    until_idle(engine)
+
+    assert -signal.SIGKILL == process.returncode
+
+
 def test_no_encoding_costs_a_line() -> None:
     """A stdout that has no umlauts: they are escaped."""
     script = (

@@ -21,6 +21,22 @@ WITHOUT_RICH = (
     "import sys; sys.modules['rich'] = None; from smolkit.cli import main; sys.exit(main())",
 )
 
+# The command line of an engine in memory on which many machines run.
+MANY = (
+    sys.executable,
+    "-c",
+    """
+from smolkit import Smolvm, cli
+from smolkit.testing import FakeSmolvm
+fake = FakeSmolvm()
+for number in range(20):
+    machine = Smolvm(runner=fake).machine(f"a-name-of-many-characters-{number}", keep=True)
+    machine.create()
+    machine.start()
+raise SystemExit(cli.main(["top", "--interval", "0.1"], runner=fake))
+""",
+)
+
 
 @pytest.mark.parametrize(
     ("command", "left"),
@@ -47,6 +63,15 @@ def test_the_commands_bytes_are_not_touched(terminal: str, engine: PretendEngine
     status, seen = on_terminal(engine.program, "run", "--", "printf", r"\033[31mred\033[0m\007", env={"TERM": terminal})
 
     assert (0, True) == (status, seen.endswith(b"\x1b[31mred\x1b[0m\x07"))
+
+
+def test_the_display_is_one_line(engine: PretendEngine) -> None:
+    """However long a name is: a second line would be left on the screen."""
+    image = f"./{'x' * 300}"
+    status, seen = on_terminal(engine.program, "run", "--image", image, "--", "echo", "hi", columns=40)
+    shown = re.split(rb"\r|\n", re.sub(rb"\x1b\[[?0-9;]*[A-Za-z]", b"", seen))
+
+    assert (0, ["hi"], True) == (status, screen(seen), max(len(line.decode()) for line in shown) <= 40)
 
 
 def test_an_image_is_named_as_it_is(engine: PretendEngine) -> None:
@@ -111,16 +136,18 @@ def test_on_a_narrow_terminal_names_are_whole(engine: PretendEngine) -> None:
 
 
 def test_top_fits_any_terminal_and_ends_by_ctrl_c(engine: PretendEngine) -> None:
-    """More machines than lines, names longer than lines; at its end the cursor is shown again."""
-    for number in range(20):
-        subprocess.run([engine.program, "machine", "create", "--name", f"a-name-of-many-characters-{number}"], check=True)
+    """More machines than lines, and lines that are longer: they are cut, from the right. At its end the cursor is back."""
 
     def press_ctrl_c(process: subprocess.Popen[bytes], terminal: int) -> None:
-        until(lambda: engine.calls.count("ls") > 1)
+        while b"a-name" not in seen:
+            seen.extend(os.read(terminal, 2**12))
         os.write(terminal, b"\x03")
 
-    status, seen = on_terminal(engine.program, "top", "--interval", "0.1", columns=20, meanwhile=press_ctrl_c)
-    assert (130, False) == (status, b"Traceback" in seen)
+    seen = bytearray()
+    status, rest = on_terminal(engine.program, "top", command=MANY, columns=20, meanwhile=press_ctrl_c)
+    seen += rest
+    text = re.sub(rb"\x1b\[[?0-9;]*[A-Za-z]", b"", seen)
+    assert (130, False, True) == (status, b"Traceback" in text, b"a-name-of-many-chara\r\n" in text)
     assert seen.rindex(b"\x1b[?25h") > seen.rindex(b"\x1b[?25l")
 
 
