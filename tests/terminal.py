@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -16,12 +17,19 @@ SMOLKIT = (sys.executable, "-m", "smolkit")
 _PIECE = re.compile(rb"\x1b\[[?0-9;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+|\x1b")
 
 
+def restore_signals() -> None:
+    """Give signals their defaults: a test run in the background, or under nohup, has them ignored, and so its children."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(
     program: object, *arguments: str, command: Sequence[str] = SMOLKIT, **settings: object
 ) -> subprocess.Popen[bytes]:
-    """Start the command line with this engine; its output goes to pipes."""
+    """Start the command line with this engine, signals as they are by default, and its output going to pipes."""
     words = [*command, "--engine", str(program), *arguments]
-    return subprocess.Popen(words, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings})  # type: ignore[call-overload, no-any-return]
+    usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": restore_signals}
+    return subprocess.Popen(words, **{**usual, **settings})  # type: ignore[call-overload, no-any-return]
 
 
 def on_terminal(
@@ -49,6 +57,7 @@ def on_terminal(
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 10, columns, 0, 0))
 
     def take_over() -> None:
+        restore_signals()
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 

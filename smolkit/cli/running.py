@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import sys
 from contextlib import suppress
 from threading import Thread
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from smolkit.cli.spinner import waiting
 from smolkit.errors import SmolvmError
+from smolkit.runners.blocking import readable, sleep
 from smolkit.values.secret import Secret
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from smolkit.handles.machine import Machine
     from smolkit.handles.process import Input
 
+_FULL = 0.01  # seconds between two tries to write to a pipe that is full and does not block
 # The options that are keywords of `client.machine` as they are.
 OF_MACHINES: dict[str, str] = {
     "image": "--image",
@@ -71,7 +72,7 @@ def _write(descriptor: int, piece: bytes) -> None:
         try:
             piece = piece[os.write(descriptor, piece) :]
         except BlockingIOError:
-            select.select([], [descriptor], [])
+            sleep(_FULL)
 
 
 def _feed(stdin: Input) -> None:
@@ -89,7 +90,7 @@ def _read(descriptor: int) -> bytes:
         try:  # not by sys.stdin: the interpreter aborts at its exit if a thread holds the lock of that
             return os.read(descriptor, 2**16)
         except BlockingIOError:
-            select.select([descriptor], [], [])
+            readable(descriptor, None)
         except OSError as error:
             print(f"smolkit: cannot read the input: {error}", file=sys.stderr)
             return b""

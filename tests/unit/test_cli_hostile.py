@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -29,7 +28,6 @@ RECORD = {
     "created_at": 1,
     "labels": {"smolkit.machine": NASTY, "smolkit.expires": "1", NASTY: NASTY},
 }
-INTERRUPTIBLE: dict[str, Any] = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
 
 
 @pytest.fixture
@@ -152,7 +150,7 @@ def test_thousands_of_machines_are_no_burden(words: list[str], capsys: pytest.Ca
 def test_no_signal_leaves_a_machine(name: str, engine: PretendEngine) -> None:
     """Ctrl-C, a service manager, a closed terminal, the kernel."""
     number = signal.Signals[f"SIG{name}"]
-    process = start(engine.program, "run", "--", "sleep", "300", **INTERRUPTIBLE)
+    process = start(engine.program, "run", "--", "sleep", "300")
     until(lambda: "exec" in engine.calls)
     process.send_signal(number)
     process.communicate()
@@ -167,7 +165,7 @@ def test_no_signal_leaves_a_machine(name: str, engine: PretendEngine) -> None:
 def test_nobody_who_insists_leaves_a_machine(names: tuple[str, ...], verb: str, engine: PretendEngine) -> None:
     """Signals in a row: while it is made, boots, runs its command, and is removed. It may be gone a little later."""
     engine.strike(verb, *names)
-    process = start(engine.program, "run", "--", "true", **INTERRUPTIBLE)
+    process = start(engine.program, "run", "--", "true")
     _, err = process.communicate()
     until(lambda: not engine.left)
     until_idle(engine)
@@ -177,7 +175,7 @@ def test_nobody_who_insists_leaves_a_machine(names: tuple[str, ...], verb: str, 
 
 
 def test_a_machine_that_could_not_be_removed_is_told_after_an_interrupt(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Ctrl-C, and then the engine fails: the notes on the interrupt are printed."""
     fake = FakeSmolvm()
@@ -185,7 +183,7 @@ def test_a_machine_that_could_not_be_removed_is_told_after_an_interrupt(
     fake.answer(["machine", "delete"], returncode=1, stderr="Error: disk on fire\n")
 
     assert 130 == cli.main(["run", "--", "job"], runner=fake)
-    assert "disk on fire" in capsys.readouterr().err
+    assert "disk on fire" in capfd.readouterr().err
 
 
 def test_handlers_of_others_are_put_back() -> None:
@@ -198,8 +196,11 @@ def test_handlers_of_others_are_put_back() -> None:
 
 def test_an_ignored_hangup_stays_ignored(engine: PretendEngine) -> None:
     """`nohup smolkit run ...` goes on when its terminal is closed."""
-    ignoring: dict[str, Any] = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
-    process = start(engine.program, "run", "--", "sleep", "3", **ignoring)
+
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    process = start(engine.program, "run", "--", "sleep", "3", preexec_fn=ignore)
     until(lambda: "exec" in engine.calls)
     process.send_signal(signal.SIGHUP)
     process.communicate()
