@@ -6,12 +6,15 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from smolkit.runners.blocking import holding_interrupts
 from smolkit.values.shown import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.progress import Progress, Task
+
+    from smolkit.runners.interrupts import Held
 
 _INTERRUPTED = "Interrupted: cleaning up (Ctrl-C again to end at once)"
 _shown: list[Task] = []
@@ -28,19 +31,23 @@ def waiting(description: str) -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
 
-    def stop() -> None:
-        with suppress(OSError):  # the terminal was closed
-            progress.stop()
-
     progress.add_task(printable(description))
     _shown[:] = progress.tasks
     try:
-        with suppress(OSError):
-            progress.start()
-            progress.console.show_cursor()  # rich hides it, and a SIGKILL would leave it hidden
-        yield stop
+        _draw(progress.start)
+        _draw(progress.console.show_cursor)  # rich hides it, and a SIGKILL would leave it hidden
+        yield lambda: _draw(progress.stop)
     finally:
-        stop()
+        _draw(progress.stop)
+
+
+def _draw(draw: Callable[[], object]) -> None:
+    def quietly(_: Held) -> None:
+        with suppress(OSError):  # the terminal was closed
+            draw()
+
+    # Else an interrupt could leave half a display, and be lost: the failing write of a `finally` in rich would replace it.
+    holding_interrupts(quietly)
 
 
 def interrupted() -> None:

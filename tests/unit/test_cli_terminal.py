@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from smolkit.cli.spinner import waiting
 from smolkit.testing import PretendEngine
 from tests.processes import until, until_idle
 from tests.terminal import on_terminal, screen, start
@@ -158,6 +162,44 @@ def test_ctrl_c_while_the_machine_boots_leaves_neither_machine_nor_text(engine: 
 
     assert (130, [], []) == (status, screen(seen), engine.left)
     assert b"Interrupted: cleaning up (Ctrl-C again to end at once)" in seen
+
+
+class ClosedTerminal(io.StringIO):
+    """A terminal that is closed while it is looked at: the hangup comes, and then each write fails."""
+
+    closing = struck = False
+
+    def isatty(self) -> bool:
+        """As of any terminal."""
+        if self.closing and not self.struck and threading.current_thread() is threading.main_thread():
+            self.struck = True
+            signal.raise_signal(signal.SIGUSR1)
+        return True
+
+    def write(self, text: str) -> int:
+        """As of any terminal, or of one that is closed."""
+        if self.closing:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().write(text)
+
+
+def test_a_failing_write_does_not_replace_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hangup comes while the display is ended, and then the terminal fails: the hangup comes out."""
+
+    def hang_up(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    terminal = ClosedTerminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    before = signal.signal(signal.SIGUSR1, hang_up)
+    try:
+        with pytest.raises(KeyboardInterrupt), waiting("Starting a machine") as stop:
+            terminal.closing = True
+            stop()
+            pytest.fail("the interrupt is lost")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize("verb", ["create", "start", "exec"])
