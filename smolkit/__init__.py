@@ -9,8 +9,6 @@
 
 from typing import TYPE_CHECKING
 
-from smolkit.lazy import exports
-
 if TYPE_CHECKING:
     from smolkit import aio as aio  # `as`: type checkers take it for public
     from smolkit import commands as commands
@@ -103,5 +101,19 @@ _MODULES = {
     "SubprocessRunner": "runners.local.subprocess",
 }
 
+
 if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
-    __getattr__, __dir__ = exports(__name__, _MODULES, submodules=_SUBMODULES)
+
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        if name in _SUBMODULES:
+            return import_module(f"smolkit.{name}")
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(f"smolkit.{_MODULES[name]}"), name)
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBMODULES})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 
 def exports(
-    package: str, modules: Mapping[str, str], root: str | None = None, *, submodules: Collection[str] = (), extra: str = ""
+    package: str, modules: Mapping[str, str], root: str | None = None, *, extra: str = ""
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """Make a package's `__getattr__` and `__dir__`.
 
@@ -15,7 +15,6 @@ def exports(
         package: The package's `__name__`. Its `__all__` has the names.
         modules: The module of each name, below `root`.
         root: Default: the package.
-        submodules: Modules of the package that are names of it, too.
         extra: The extra that the modules need. Without its packages, names are placeholders that say so when called.
     """
     namespace = vars(sys.modules[package])
@@ -23,8 +22,6 @@ def exports(
     def get(name: str) -> object:
         from importlib import import_module  # late: imported by the first use, if by nothing before
 
-        if name in submodules:
-            return import_module(f"{package}.{name}")
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         try:
@@ -37,4 +34,4 @@ def exports(
             return placeholder(f"{package}.{name}", extra, error)
         return found
 
-    return get, lambda: sorted({*namespace, *namespace["__all__"], *submodules})
+    return get, lambda: sorted({*namespace, *namespace["__all__"]})
