@@ -30,10 +30,15 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.005)
 
 
+def of_each_process(file: str) -> Iterator[Path]:
+    """A file in /proc of each process, which may have ended: `Path.glob` raises ProcessLookupError if one ends then."""
+    return (Path("/proc", name, file) for name in os.listdir("/proc") if name.isdecimal())
+
+
 def running(argument: str) -> list[bytes]:
     """Return argv[0] of each process that has this argument."""
     found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
+    for file in of_each_process("cmdline"):
         with suppress(OSError):
             argv = file.read_bytes().split(b"\0")
             found += [argv[0]] if argument.encode() in argv else []
