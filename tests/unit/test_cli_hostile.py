@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from smolkit import cli
-from smolkit.testing import FakeSmolvm, PretendEngine
+from smolkit.testing import FakeSmolvm, NamespaceEngine
 from tests.processes import until, until_idle
 from tests.terminal import SMOLKIT, start
 
@@ -147,7 +147,7 @@ def test_thousands_of_machines_are_no_burden(words: list[str], capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "KILL"])
-def test_no_signal_leaves_a_machine(name: str, engine: PretendEngine) -> None:
+def test_no_signal_leaves_a_machine(name: str, engine: NamespaceEngine) -> None:
     """Ctrl-C, a service manager, a closed terminal, the kernel."""
     number = signal.Signals[f"SIG{name}"]
     process = start(engine.program, "run", "--", "sleep", "300")
@@ -162,7 +162,7 @@ def test_no_signal_leaves_a_machine(name: str, engine: PretendEngine) -> None:
 
 @pytest.mark.parametrize("verb", ["create", "start", "exec", "delete"])
 @pytest.mark.parametrize("names", [("INT", "INT"), ("TERM", "INT"), ("HUP", "TERM"), ("INT", "INT", "INT", "INT")])
-def test_nobody_who_insists_leaves_a_machine(names: tuple[str, ...], verb: str, engine: PretendEngine) -> None:
+def test_nobody_who_insists_leaves_a_machine(names: tuple[str, ...], verb: str, engine: NamespaceEngine) -> None:
     """Signals in a row: while it is made, boots, runs its command, and is removed. It may be gone a little later."""
     engine.strike(verb, *names)
     process = start(engine.program, "run", "--", "true")
@@ -194,7 +194,7 @@ def test_handlers_of_others_are_put_back() -> None:
     assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
 
 
-def test_an_ignored_hangup_stays_ignored(engine: PretendEngine) -> None:
+def test_an_ignored_hangup_stays_ignored(engine: NamespaceEngine) -> None:
     """`nohup smolkit run ...` goes on when its terminal is closed."""
 
     def ignore() -> None:
@@ -208,7 +208,7 @@ def test_an_ignored_hangup_stays_ignored(engine: PretendEngine) -> None:
     assert (0, []) == (process.returncode, engine.left)
 
 
-def test_a_reader_that_leaves_ends_the_command(engine: PretendEngine) -> None:
+def test_a_reader_that_leaves_ends_the_command(engine: NamespaceEngine) -> None:
     """As in `smolkit run -- yes | head`: quietly, and the machine is gone."""
     process = start(engine.program, "run", "--", "yes")
     assert process.stdout is not None
@@ -233,7 +233,7 @@ def test_a_reader_that_leaves_ends_the_command(engine: PretendEngine) -> None:
         ("<&- >&- 2>&-", 0),
     ],
 )
-def test_no_stream_costs_a_machine(redirection: str, status: int, engine: PretendEngine) -> None:
+def test_no_stream_costs_a_machine(redirection: str, status: int, engine: NamespaceEngine) -> None:
     """A full disk and streams that the caller has closed: no traceback, and the machine is gone."""
     command = f"{' '.join(SMOLKIT)} --engine {engine.program} run -i -- sh -c 'echo out; echo err >&2' {redirection}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, stdin=subprocess.DEVNULL, check=False)
@@ -244,7 +244,7 @@ def test_no_stream_costs_a_machine(redirection: str, status: int, engine: Preten
 
 @pytest.mark.parametrize("words", [["ls"], ["ls", "--json"], ["doctor"], ["reap"], ["top", "--once"], ["ls", "--help"]])
 @pytest.mark.parametrize("redirection", [">/dev/full", "2>/dev/full", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_no_stream_costs_a_traceback(redirection: str, words: list[str], engine: PretendEngine) -> None:
+def test_no_stream_costs_a_traceback(redirection: str, words: list[str], engine: NamespaceEngine) -> None:
     """Exit statuses 0 to 2 alone: 120 is Python's, for what it could not write at its exit."""
     command = f"{' '.join(SMOLKIT)} {' '.join(words)} --engine {engine.program} {redirection}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, check=False)
@@ -252,7 +252,7 @@ def test_no_stream_costs_a_traceback(redirection: str, words: list[str], engine:
     assert (True, False) == (done.returncode in {0, 1, 2}, b"Traceback" in done.stderr)
 
 
-def test_a_pipe_that_does_not_block_loses_nothing(engine: PretendEngine) -> None:
+def test_a_pipe_that_does_not_block_loses_nothing(engine: NamespaceEngine) -> None:
     """Other programs (node) leave the pipes that they hand down in non-blocking mode."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -266,7 +266,7 @@ def test_a_pipe_that_does_not_block_loses_nothing(engine: PretendEngine) -> None
     assert (0, 1_000_000, b"") == (process.returncode, written, err)
 
 
-def test_input_that_does_not_block_is_read_to_its_end(engine: PretendEngine) -> None:
+def test_input_that_does_not_block_is_read_to_its_end(engine: NamespaceEngine) -> None:
     """It may come late."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
@@ -280,7 +280,7 @@ def test_input_that_does_not_block_is_read_to_its_end(engine: PretendEngine) -> 
     assert (b"late\n", b"") == process.communicate()
 
 
-def test_input_that_stays_open_does_not_keep_the_command_line(engine: PretendEngine) -> None:
+def test_input_that_stays_open_does_not_keep_the_command_line(engine: NamespaceEngine) -> None:
     """With `-i`, where the command ends first: neither a hang nor an abort at the exit."""
     reader, writer = os.pipe()
     process = start(engine.program, "run", "-i", "--", "true", stdin=reader)
@@ -291,7 +291,7 @@ def test_input_that_stays_open_does_not_keep_the_command_line(engine: PretendEng
     assert (0, b"") == (process.returncode, err)
 
 
-def test_input_that_cannot_be_read_ends(engine: PretendEngine) -> None:
+def test_input_that_cannot_be_read_ends(engine: NamespaceEngine) -> None:
     """A terminal that was hung up, say: the command gets the end of its input and does not wait for ever; it is told."""
     script = "import os; from smolkit.cli import main; os.dup2(os.open('/', os.O_RDONLY), 0); raise SystemExit(main())"
     process = start(engine.program, "run", "-i", "--", "cat", command=(sys.executable, "-c", script))
@@ -305,7 +305,7 @@ def test_input_that_cannot_be_read_ends(engine: PretendEngine) -> None:
     "environment",
     [{}, {"HOME": "/nonexistent"}, {"PATH": ""}, {"PATH": "/nonexistent"}, {"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}],
 )
-def test_an_environment_that_lacks_things_is_enough(environment: dict[str, str], engine: PretendEngine) -> None:
+def test_an_environment_that_lacks_things_is_enough(environment: dict[str, str], engine: NamespaceEngine) -> None:
     """No HOME, no PATH, no locale: bytes pass as they are."""
     cache = {"XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"]}
     helped = ["--prefix", "/usr/bin/env PATH=/usr/bin:/bin", "--engine", str(engine.program)]  # a shell script
@@ -315,7 +315,7 @@ def test_an_environment_that_lacks_things_is_enough(environment: dict[str, str],
     assert (0, "\u00fc\n".encode(), b"") == (done.returncode, done.stdout, done.stderr)
 
 
-def test_a_broken_path_does_not_keep_the_watchdog(engine: PretendEngine) -> None:
+def test_a_broken_path_does_not_keep_the_watchdog(engine: NamespaceEngine) -> None:
     """Killed by SIGKILL, in an environment without programs: the machine is removed all the same."""
     words = ["--prefix", "/usr/bin/env PATH=/usr/bin:/bin", "run", "--", "sleep", "5"]
     process = start(engine.program, *words, env={"PATH": "/nonexistent", "XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"]})
