@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from smolkit.handles.spawned import Spawned
     from smolkit.runners.base import Runner
     from smolkit.runners.local.subprocess import SubprocessRunner
+    from smolkit.runners.remote.links import StdioLink
+    from smolkit.runners.remote.runner import RemoteRunner, SshRunner
     from smolkit.values.exec_result import ExecResult
     from smolkit.values.observed import Check, EgressEvent, FileStat, MonitorEvent, Stats
     from smolkit.values.ownership import Reapable
@@ -57,12 +59,15 @@ __all__ = [
     "Monitoring",
     "Process",
     "Reapable",
+    "RemoteRunner",
     "Runner",
     "Secret",
     "Smolvm",
     "SmolvmError",
     "Spawned",
+    "SshRunner",
     "Stats",
+    "StdioLink",
     "SubprocessRunner",
     "errors",
 ]
@@ -92,12 +97,15 @@ _MODULES = {
     "Monitoring": "handles.monitoring",
     "Process": "handles.process",
     "Reapable": "values.ownership",
+    "RemoteRunner": "runners.remote.runner",
     "Runner": "runners.base",
     "Secret": "values.secret",
     "Smolvm": "handles.client",
     "SmolvmError": "errors",
     "Spawned": "handles.spawned",
+    "SshRunner": "runners.remote.runner",
     "Stats": "values.observed",
+    "StdioLink": "runners.remote.links",
     "SubprocessRunner": "runners.local.subprocess",
 }
 

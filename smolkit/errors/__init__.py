@@ -9,8 +9,10 @@ SmolvmError
 │   ├── EngineTimeoutError       it did not answer in time and was killed (also a TimeoutError)
 │   ├── EngineDiedError          it was killed by a signal
 │   ├── StatusLostError          other code in this program took its exit status
+│   ├── HostLostError            the link to the engine's host was lost
 │   ├── EngineOutputLimitError   it wrote too much and was killed (also an OutputLimitError)
 │   └── ExecOutcomeUnknownError  the guest's command may still run (also an ExecTimeoutError)
+├── HostUnreachableError         the engine's host cannot be reached; nothing was run
 ├── QueueTimeoutError            the call waited too long for its turn; nothing was run (also a TimeoutError)
 ├── DeadlockError                the call would wait for itself; nothing was run (also a RuntimeError)
 ├── EngineBusyError              a lock or a directory was in use; the call had no effect
@@ -68,6 +70,8 @@ from smolkit.errors.engine import (
     EngineTimeoutError,
     ForeignProgramError,
     HostLimitError,
+    HostLostError,
+    HostUnreachableError,
     OutcomeUnknownError,
     QueueTimeoutError,
     SecretUnsetError,
@@ -151,6 +155,8 @@ __all__ = [
     "GuestNotADirectoryError",
     "GuestPermissionError",
     "HostLimitError",
+    "HostLostError",
+    "HostUnreachableError",
     "HypervisorUnavailableError",
     "InvalidNameError",
     "MachineExistsError",

@@ -67,6 +67,22 @@ class StatusLostError(OutcomeUnknownError):
     hint = "set SIGCHLD to signal.SIG_DFL, or make its handler wait for the pids of its own child processes only"
 
 
+class HostLostError(OutcomeUnknownError):
+    """The link to the engine's host was lost during the call. What the engine had done by then is unknown.
+
+    The far end ends the commands that ran there, and removes the machines that were made over this link. The next call
+    opens a new one.
+    """
+
+    hint = "check the machine with client.ls() before you go on: that call opens a new link"
+
+
+class HostUnreachableError(SmolvmError):
+    """The engine's host cannot be reached, or is not the one that it was. Nothing was run."""
+
+    hint = "can the link be used by hand: `ssh HOST true`? The host needs sh and Python 3.11 or later"
+
+
 class EngineBusyError(SmolvmError):
     """The engine's database or a machine's directory was in use. The call had no effect and can be repeated."""
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from smolkit.runners.host import Host
     from smolkit.runners.live import Live, Replayed
     from smolkit.runners.local.subprocess import SubprocessRunner
+    from smolkit.runners.remote.links import Link, SshLink, StdioLink
+    from smolkit.runners.remote.runner import RemoteRunner, SshRunner
     from smolkit.values.hidden import Hidden
     from smolkit.values.observed import Check
     from smolkit.values.ownership import Here
@@ -30,10 +32,15 @@ __all__ = [
     "Host",
     "InterruptedCall",
     "Invocation",
+    "Link",
     "Live",
     "Plan",
+    "RemoteRunner",
     "Replayed",
     "Runner",
+    "SshLink",
+    "SshRunner",
+    "StdioLink",
     "SubprocessRunner",
 ]
 _MODULES = {
@@ -47,10 +54,15 @@ _MODULES = {
     "Host": "runners.host",
     "InterruptedCall": "runners.attempts",
     "Invocation": "values.results",
+    "Link": "runners.remote.links",
     "Live": "runners.live",
     "Plan": "runners.dry_run",
+    "RemoteRunner": "runners.remote.runner",
     "Replayed": "runners.live",
     "Runner": "runners.base",
+    "SshLink": "runners.remote.links",
+    "SshRunner": "runners.remote.runner",
+    "StdioLink": "runners.remote.links",
     "SubprocessRunner": "runners.local.subprocess",
 }
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from attrs import evolve, frozen
 
 from smolkit.commands.dialect import without_json
-from smolkit.errors import HostLimitError, OutcomeUnknownError, SmolvmError, add_note
+from smolkit.errors import HostLimitError, HostLostError, OutcomeUnknownError, SmolvmError, add_note
+from smolkit.runners.blocking import struck
 from smolkit.values.results import Completed, Invocation
 
 T = TypeVar("T")
@@ -135,6 +136,45 @@ def _hint(given: object) -> str:
         return ""
     given.close()
     return ": a runner whose execute is async is a smolkit.AsyncRunner"
+
+
+class Interruptible(Protocol):
+    """A call whose `run_to_end` may be called again after an interrupt, and goes on where it was."""
+
+    @property
+    def is_started(self) -> bool:
+        """True if the engine was started for it."""
+
+    def run_to_end(self) -> Completed:
+        """Start it, unless it is started, and wait for its end."""
+
+    def terminate(self) -> None:
+        """End it, unless it has ended."""
+
+
+def run_to_end(call: Interruptible, *, finish: bool) -> Completed:
+    """Run a call, with `execute`'s part of the interrupt protocol (`smolkit.flows.steps`)."""
+    before = struck()
+    try:
+        return call.run_to_end()
+    except HostLostError:
+        raise
+    except BaseException as interrupt:
+        try:
+            # Not `isinstance(interrupt, KeyboardInterrupt)`: a handler may raise anything. What came out of a running call
+            # is an interrupt, as smolkit's own lines there raise nothing; before its start it is one if a handler has
+            # raised since. Otherwise it is a failure to start, and there is nothing to finish.
+            if not (finish and (call.is_started or struck() > before)):
+                raise
+            # The call goes on where it was, and is started even now if it was not: the caller was promised an outcome (a
+            # delete of a teardown, say). A second interrupt strikes in here, and goes out through `terminate`.
+            try:
+                completed = call.run_to_end()
+            except HostLostError:
+                raise interrupt from None
+            raise InterruptedCall(completed, interrupt) from interrupt
+        finally:
+            call.terminate()
 
 
 @contextmanager

@@ -153,7 +153,8 @@ def caller_is_gone() -> Callable[[], bool]:
     return (lambda: not thread.is_alive()) if other is None else other.is_gone
 
 
-def _event() -> Event:
+def event() -> Event:
+    """An event for which this code can wait: a thread, or a task of an event loop."""
     other = loop()
     return threading.Event() if other is None else other.event()
 
@@ -252,7 +253,7 @@ class Gate:
     def _wait(self, ticket: Ticket, places: int, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            ticket.turn = _event()  # made before looking at the line, so that no change after that is missed
+            ticket.turn = event()  # made before looking at the line, so that no change after that is missed
             ahead = self._line.index(ticket)
             if ahead < places:
                 return

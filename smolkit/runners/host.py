@@ -79,6 +79,10 @@ class Host:
 
         return here()
 
+    def owner(self) -> values.Owner | None:
+        """The owner of machines that are made now, as far as it is known without a call. (override)"""
+        return self.here().me
+
     def free_port(self) -> int:
         """A TCP port of the engine's host that nobody listens on, and that no other program with smolkit gets. (override)
 
@@ -94,7 +98,7 @@ class Host:
         """The name, or a fresh one, which has the owner in it unless the machine is to be kept. (call)"""
         from smolkit.values.ownership import fresh_name  # late: likewise
 
-        return fresh_name(None if keep else self.here().me) if name is None else name
+        return fresh_name(None if keep else self.owner()) if name is None else name
 
     def now(self) -> float:
         """The time, in seconds since the epoch. (override)"""

@@ -41,6 +41,11 @@ class CapturedCall:
         self._ended_by: str | None = None
         self.child: ChildProcess = ChildProcess()
 
+    @property
+    def is_started(self) -> bool:
+        """True if there is, or was, a child process."""
+        return self.child.is_started
+
     def run_to_end(self) -> Completed:
         """Start the child process, unless it is started, and serve its pipes until it has ended.
 

@@ -13,9 +13,9 @@ from smolkit import runners, values
 from smolkit.commands.base import Command
 from smolkit.commands.dialect import Engine
 from smolkit.errors import EngineNotFoundError
-from smolkit.runners.attempts import InterruptedCall
+from smolkit.runners.attempts import run_to_end
 from smolkit.runners.base import Runner
-from smolkit.runners.blocking import Gate, struck
+from smolkit.runners.blocking import Gate
 from smolkit.runners.local.capture import CapturedCall
 from smolkit.runners.local.launcher import Launcher
 from smolkit.runners.local.posix import ChildProcess, reserve
@@ -170,23 +170,8 @@ class SubprocessRunner(Runner):
             return self._execute_once(invocation, since)
 
     def _execute_once(self, invocation: Invocation, since: float) -> Completed:
-        """One child process, with `execute`'s part of the interrupt protocol (`smolkit.flows.steps`)."""
         call = CapturedCall(self._launcher, invocation, since, self.output_limit, self.clock)
-        before = struck()
-        try:
-            return call.run_to_end()
-        except BaseException as interrupt:  # noqa: BLE001  (raised in any case)
-            try:
-                # Not `isinstance(interrupt, KeyboardInterrupt)`: a handler may raise anything. What came out of a running
-                # child is an interrupt, as smolkit's own lines there raise nothing; before its start it is one if a
-                # handler has raised since. Otherwise it is a failure to start, and there is nothing to finish.
-                if not (invocation.finish and (call.child.is_started or struck() > before)):
-                    raise
-                # The call goes on where it was, and is started even now if it was not: the caller was promised an outcome
-                # (a delete of a teardown, say). A second interrupt strikes in here, and goes out through `terminate`.
-                raise InterruptedCall(call.run_to_end(), interrupt) from interrupt
-            finally:
-                call.terminate()  # on every way out the child is ended and reaped; no-op if it has ended by itself
+        return run_to_end(call, finish=invocation.finish)
 
     def open(self, invocation: Invocation, *, stdin: bool) -> runners.Live:
         """Start a call of the engine as a child process whose output is read as it comes."""
@@ -205,12 +190,15 @@ class SubprocessRunner(Runner):
         """As in Runner."""
         if not self._is_watched:
             return nullcontext()
-        from smolkit.runners.local.watchdog import describe, watching  # late: likewise
+        from smolkit.runners.local.watchdog import watching  # late: likewise
 
-        launcher = self._launcher
-        return watching(
-            self.host, lambda: describe(self.here().me, self.engine, launcher.prefix, launcher.environment()), command
-        )
+        return watching(self.host, self._described, command)
+
+    def _described(self) -> str:
+        """The engine's line for a watchdog."""
+        from smolkit.runners.local.watchdog import describe  # late: likewise
+
+        return describe(self.here().me, self.engine, self._launcher.prefix, self._launcher.environment())
 
     def interact(self, invocation: Invocation) -> Completed:
         """Run the engine in the foreground of this program's terminal. Its stderr, which is its own, is captured."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from smolkit.commands.dialect import Engine
     from smolkit.values.ownership import Owner
 
-_Held = tuple[str, str]  # the runner's host, and a machine's name
+Held = tuple[str, str]  # the runner's host, and a machine's name
 
 # The shell that is started ends at once, and its child in the background is the watchdog. That is no child of this process,
 # which gets neither a zombie nor a SIGCHLD of it. The socket goes by descriptor 3, since the stdin of a background command
@@ -104,12 +104,12 @@ def watching(host: str, describe: Callable[[], str], command: Command[Any]) -> A
     """
     if isinstance(command, Delete):
         return _deleting((host, command.name))
-    if names := _made_by(command):
+    if names := made_by(command):
         return _making([(host, name) for name in names], describe)
     return nullcontext()
 
 
-def _made_by(command: Command[Any]) -> list[str]:
+def made_by(command: Command[Any] | None) -> list[str]:
     """The names of the machines that it makes, unless they are to outlive this process."""
     if isinstance(command, Create):
         return [] if (OWNER, NONE) in command.marks else [command.name]
@@ -123,8 +123,28 @@ def _made_by(command: Command[Any]) -> list[str]:
     return [f"{chosen['name_prefix'][0]}-{number}" for number in range(int(str(chosen["count"][0])))]
 
 
+def begin_making(machines: list[Held], engine: str) -> None:
+    """As `Watchdog.begin_making`, of this process's."""
+    _mine.begin_making(machines, engine)
+
+
+def end_making(machines: list[Held], *, made: bool) -> None:
+    """As `Watchdog.end_making`."""
+    _mine.end_making(machines, made=made)
+
+
+def forget(machine: Held) -> None:
+    """As `Watchdog.forget`."""
+    _mine.forget(machine)
+
+
+def dismiss() -> None:
+    """Leave this process's machines to whoever wants them."""
+    _mine.dismiss()
+
+
 @contextmanager
-def _making(machines: list[_Held], describe: Callable[[], str]) -> Iterator[None]:
+def _making(machines: list[Held], describe: Callable[[], str]) -> Iterator[None]:
     mine = _mine
     mine.begin_making(machines, describe())
     try:
@@ -142,7 +162,7 @@ def _making(machines: list[_Held], describe: Callable[[], str]) -> Iterator[None
 
 
 @contextmanager
-def _deleting(machine: _Held) -> Iterator[None]:
+def _deleting(machine: Held) -> Iterator[None]:
     try:
         yield
     except MachineNotFoundError:
@@ -161,10 +181,10 @@ class Watchdog:
         self._sent_engines: set[str] = set()
         self._sent_state = "0"
         self._engines: dict[str, str] = {}  # a line for each host
-        self._making: Counter[_Held] = Counter()
-        self._held: set[_Held] = set()
+        self._making: Counter[Held] = Counter()
+        self._held: set[Held] = set()
 
-    def begin_making(self, machines: list[_Held], engine: str) -> None:
+    def begin_making(self, machines: list[Held], engine: str) -> None:
         """Tell the watchdog of machines that are about to be made by this engine.
 
         Raises:
@@ -181,19 +201,26 @@ class Watchdog:
                     raise SmolvmError(f"no watchdog can be started: {error}") from error
                 raise
 
-    def end_making(self, machines: list[_Held], *, made: bool) -> None:
+    def end_making(self, machines: list[Held], *, made: bool) -> None:
         """Tell it that they were made, or were not."""
         with self._lock:
             self._making -= Counter(machines)
             self._held.update(machines if made else ())
             self._tell_if_possible()
 
-    def forget(self, machine: _Held) -> None:
+    def forget(self, machine: Held) -> None:
         """Tell it that a machine is gone."""
         with self._lock:
             if machine in self._held:
                 self._held.remove(machine)
                 self._tell_if_possible()
+
+    def dismiss(self) -> None:
+        """Tell it to leave all machines alone."""
+        with self._lock:
+            self._making.clear()
+            self._held.clear()
+            self._tell_if_possible()
 
     def close(self) -> None:
         """Close the link: the watchdog is gone, or is the parent's of this fork."""

@@ -1,0 +1,291 @@
+"""The far process: it runs the engine for the other end of a link, owns the machines that are made over it, and ends with it.
+
+Its main thread serves the link, and each call has a thread. A second process waits for its end, whatever ends it, and ends
+what it has left running; its watchdog then removes its machines.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from smolkit.errors import HostLimitError, SmolvmError
+from smolkit.runners.attempts import host_limits
+from smolkit.runners.local import watchdog
+from smolkit.runners.local.identity import here
+from smolkit.runners.local.subprocess import SubprocessRunner
+from smolkit.runners.remote.connection import CREDIT, WINDOW, Connection, Signal
+from smolkit.runners.remote.failures import described
+from smolkit.runners.remote.far_functions import CONTEXTS, FUNCTIONS
+from smolkit.runners.remote.leftovers import end_session, remove_directory
+from smolkit.values.hidden import Hidden
+from smolkit.values.results import Invocation
+
+if TYPE_CHECKING:
+    from smolkit.runners.live import Live
+    from smolkit.runners.remote.wire import Frame
+
+_GLANCE = 0.2  # seconds between two looks at a child whose output is not read
+_FINISH = 5.0  # seconds that create, start, stop and delete have after the link is lost
+_TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
+
+
+class FarCall:
+    """One call, at this end: what arrives for it, and what it sends."""
+
+    def __init__(self, server: Server, number: int) -> None:
+        self.server, self._number = server, number
+        self.changed = Signal()
+        self.room = WINDOW  # bytes of output that the other end takes, since the beginning
+        self.sent = 0
+        self.input: list[bytes] = []
+        self.fed = 0  # bytes of input that were used
+        self.at_eof = self.is_dropped = self.is_lost = False
+        self.released: bool | None = None
+        self.ending: int | None = None  # the signal that is to end it
+        self.live: Live | None = None
+        self.finish = False
+
+    @property
+    def runner(self) -> SubprocessRunner:
+        """The runner of this host."""
+        return self.server.required()
+
+    @property
+    def work(self) -> str:
+        """A directory for files that are copied, which need not exist."""
+        return self.server.work
+
+    def send(self, op: str, blob: bytes = b"", **fields: Any) -> None:
+        """Send a frame."""
+        self.server.connection.send(self._number, op, blob, **fields)
+
+    def receive(self, frame: Frame) -> None:
+        """Take a frame. In the main thread, which must not wait."""
+        if frame.op == "stdin":
+            self.input.append(frame.blob)
+        elif frame.op == "eof":
+            self.at_eof = True
+        elif frame.op == "credit":
+            self.room += frame.integer("size")
+        elif frame.op == "release":
+            self.released = bool(frame.fields.get("ok"))
+        elif frame.op == "drop":
+            self.is_dropped = True
+            self.end(kill=True)
+        elif frame.op == "end":
+            self.end(kill=bool(frame.fields.get("kill")))
+        self.changed.set()
+
+    def end(self, *, kill: bool) -> None:
+        """End its command."""
+        self.ending = signal.SIGKILL if kill else signal.SIGTERM
+        if self.live is not None:
+            self.live.end(kill=kill)
+
+    def lose(self, *, kill: bool) -> None:
+        """The link is lost: nobody waits for it."""
+        self.is_lost = self.is_dropped = True
+        if kill or not self.finish:
+            self.end(kill=kill)
+        self.changed.set()
+
+    def send_output(self, stream: str, data: bytes) -> None:
+        """Send a piece of output, once the other end has room for it."""
+        while not self.changed.wait(lambda: self.is_dropped or self.room > self.sent, _GLANCE):
+            if self.live is not None and (code := self.live.poll()) is not None:
+                self.send("ended", code=code)
+                self.changed.wait(lambda: self.is_dropped or self.room > self.sent)
+        if not self.is_dropped:
+            self.sent += len(data)
+            self.send(stream, data)
+
+    def pieces(self) -> Any:
+        """The pieces of its input, as they come; the other end gets room for more once they are used."""
+        returned = 0
+        while True:
+            self.changed.wait(lambda: self.input or self.at_eof or self.is_lost or self.is_dropped)
+            if self.input and not self.is_lost:
+                piece = self.input.pop(0)
+                yield piece
+                self.fed += len(piece)
+                if self.fed - returned >= CREDIT:
+                    self.send("credit", size=self.fed - returned)
+                    returned = self.fed
+            else:
+                return
+
+
+class Server:
+    """Everything that the far process has.
+
+    Args:
+        work: A directory for files that are copied, which need not exist.
+    """
+
+    def __init__(self, work: str) -> None:
+        self.work = work
+        self.runner: SubprocessRunner | None = None
+        self.keeps: bool = False
+        self.calls: dict[int, FarCall] = {}
+        self.connection = Connection(0, 1, 3600.0, self.receive)
+
+    def receive(self, frame: Frame) -> None:
+        """Take a frame."""
+        if frame.op == "settings":
+            self._settle(dict(frame.fields))
+        elif frame.op == "bye":
+            self.keeps = bool(frame.fields.get("keep"))
+            self.connection.close()
+        elif (call := self.calls.get(frame.channel)) is not None:
+            call.receive(frame)  # a second "run" is ignored here
+        elif frame.op in {"run", "call"}:
+            self._begin(frame)
+        elif frame.op == "end":  # before it began
+            self.connection.send(frame.channel, "exit", code=-signal.SIGTERM)
+
+    def _settle(self, settings: dict[str, Any]) -> None:
+        self.connection.heartbeat = float(settings.pop("heartbeat"))
+        try:
+            self.runner = SubprocessRunner(output_limit=2**62, **settings)
+        except (TypeError, ValueError) as error:
+            self.connection.send(0, "refused", **described(error))
+            return
+        found = here()
+        python = platform.python_version()
+        self.connection.send(
+            0, "hello", owner=found.me and str(found.me), now=found.now, booted=found.booted, python=python, pid=os.getpid()
+        )
+
+    def _begin(self, frame: Frame) -> None:
+        call = self.calls[frame.channel] = FarCall(self, frame.channel)
+        work = self._run if frame.op == "run" else self._answer
+        try:
+            threading.Thread(target=self._in_thread, args=(work, call, frame), daemon=True).start()
+        except RuntimeError as error:
+            self.calls.pop(frame.channel)
+            self.connection.send(frame.channel, "error", **described(HostLimitError(str(error))))
+
+    def _in_thread(self, work: Any, call: FarCall, frame: Frame) -> None:
+        try:
+            work(call, frame)
+        except BaseException as error:  # noqa: BLE001  (the other end raises it)
+            self.connection.send(frame.channel, "error", **described(error))
+        finally:
+            self.calls.pop(frame.channel, None)
+
+    def _run(self, call: FarCall, frame: Frame) -> None:
+        """Run the engine."""
+        fields, runner = frame.fields, self.required()
+        env = tuple((str(key), Hidden(str(value))) for key, value in fields.get("env", ()))
+        invocation = Invocation(tuple(map(str, fields["argv"])), env, finish=bool(fields.get("finish")))
+        call.room, call.finish = frame.integer("window", WINDOW), invocation.finish
+        machines = [(runner.host, str(name)) for name in fields.get("makes", ())]
+        made = True
+        if machines and (line := self._described(runner)):
+            watchdog.begin_making(machines, line)
+        try:
+            made = self._follow(call, invocation, stdin=bool(fields.get("stdin"))) <= 0
+            if (name := fields.get("deletes")) is not None and made:
+                watchdog.forget((runner.host, str(name)))
+        finally:
+            if machines:
+                watchdog.end_making(machines, made=made)
+
+    def _follow(self, call: FarCall, invocation: Invocation, *, stdin: bool) -> int:
+        """Run the engine, and pass its output on. Its exit status."""
+        with host_limits():
+            live = self.required().open(invocation, stdin=stdin)
+        call.live = live
+        if call.ending is not None:  # it came first
+            live.end(kill=call.ending == signal.SIGKILL)
+        if stdin:
+            threading.Thread(target=_feed, args=(call, live), daemon=True).start()
+        while (piece := live.read(None)) is not None:
+            call.send_output(*piece)
+        done = live.close()
+        call.at_eof = True
+        call.changed.set()
+        call.send("exit", code=done.returncode, duration=done.duration, ended_by=done.ended_by)
+        return done.returncode
+
+    def _described(self, runner: SubprocessRunner) -> str:
+        """The engine's line for the watchdog; "" where this host cannot have one."""
+        if here().me is None:
+            return ""
+        runner.watch()
+        return runner._described()  # noqa: SLF001  (of our own)
+
+    def _answer(self, call: FarCall, frame: Frame) -> None:
+        """Call a function for the other end. What it has open stays so until the other end releases it."""
+        name, args = str(frame.fields.get("name")), frame.fields.get("args", [])
+        if name in FUNCTIONS:
+            value, blob = FUNCTIONS[name](call, *args)
+            call.send("result", blob, value=value)
+            return
+        with CONTEXTS[name](call, *args) as value:
+            call.send("result", value=value)
+            call.changed.wait(lambda: call.released is not None or call.is_lost)
+            if not call.released:  # the block failed there
+                raise SmolvmError("not released")
+
+    def required(self) -> SubprocessRunner:
+        """The runner of this host, once there are settings."""
+        if self.runner is None:
+            raise SmolvmError("the far process was told no settings")
+        return self.runner
+
+    def end(self) -> None:
+        """End what runs: the link is lost, or was closed."""
+        calls = tuple(self.calls.values())
+        for kill, seconds in ((False, _TERM_WAIT), (True, _TERM_WAIT)):
+            for call in calls:
+                call.lose(kill=kill)
+            deadline = time.monotonic() + (seconds if kill or not any(call.finish for call in calls) else _FINISH)
+            while self.calls and time.monotonic() < deadline:
+                Signal().wait(lambda: not self.calls, 0.05)
+        if self.keeps:
+            watchdog.dismiss()
+
+
+def _feed(call: FarCall, live: Live) -> None:
+    try:
+        for piece in call.pieces():
+            live.write(piece)
+        live.close_stdin()
+    except (OSError, RuntimeError, ValueError):
+        call.send("deaf")
+
+
+def main() -> None:
+    """Serve the link at descriptors 0 and 1 until it ends. Does not return."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, lambda *_: None)  # not SIG_IGN, which the engine would inherit
+    work = os.path.join(os.environ.get("TMPDIR") or "/tmp", f"smolkit-far-{os.urandom(8).hex()}")  # noqa: S108
+    sys.stdout.flush()
+    if child := os.fork():
+        _look_after(child, work)
+    os.setsid()
+    server = Server(work)
+    server.connection.serve()
+    server.end()
+    os._exit(0)
+
+
+def _look_after(pid: int, work: str) -> None:
+    """Wait for the far process's end, however it ends, and end what it has left running. Does not return."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1):
+        os.dup2(null, fd)  # the link ends with the far process, not with this one
+    status = 0
+    with suppress(ChildProcessError):
+        _, status = os.waitpid(pid, 0)
+    end_session(pid)
+    remove_directory(work)
+    os._exit(0 if status == 0 else 1)

@@ -1,0 +1,300 @@
+"""One far process, and the calls that this process has there."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from threading import Thread
+from typing import Any, final
+from weakref import WeakSet, finalize
+
+from smolkit.errors import HostLostError, HostUnreachableError
+from smolkit.runners.local.capture import terminate_and_reap
+from smolkit.runners.local.locate import which
+from smolkit.runners.local.posix import ChildProcess
+from smolkit.runners.remote import payload
+from smolkit.runners.remote.bootstrap import MARK
+from smolkit.runners.remote.connection import WINDOW, Connection, Signal
+from smolkit.runners.remote.failures import failure
+from smolkit.runners.remote.links import Link
+from smolkit.runners.remote.wire import Frame, WireError
+
+_LAST_WORDS = 2.0  # seconds that the link's program has to say why it ended, or to pass the last frames on
+
+
+@final
+class Channel:
+    """One call over a session, at this end.
+
+    Attributes:
+        session: The session.
+        pieces: Output that arrived: the stream's name and bytes.
+        arrived: The number of these bytes, since the beginning.
+        room: The number of bytes of input that the far end takes, since the beginning.
+        deaf: True once the far command reads no more.
+        code: The command's exit status, as soon as it is known.
+        answer: The last frame; None until it is there.
+        changed: Set whenever one of these has changed.
+    """
+
+    def __init__(self, session: Session, number: int) -> None:
+        self.session, self._number = session, number
+        self.pieces: deque[tuple[str, bytes]] = deque()
+        self.arrived, self.room = 0, WINDOW
+        self.deaf = False
+        self.code: int | None = None
+        self.answer: Frame | None = None
+        self.changed: Signal = Signal()
+
+    @property
+    def is_over(self) -> bool:
+        """True if nothing more will arrive."""
+        return self.answer is not None or self.session.ended is not None
+
+    def send(self, op: str, blob: bytes = b"", **fields: Any) -> None:
+        """Send a frame. No-op if the link is lost."""
+        self.session.send(self._number, op, blob, **fields)
+
+    def receive(self, frame: Frame) -> None:
+        """Take a frame. In the session's thread."""
+        if frame.op in {"stdout", "stderr"}:
+            self.pieces.append((frame.op, frame.blob))
+            self.arrived += len(frame.blob)
+        elif frame.op == "credit":
+            self.room += frame.integer("size")
+        elif frame.op == "deaf":
+            self.deaf = True
+        elif frame.op == "ended":
+            self.code = frame.integer("code")
+        elif frame.op in {"exit", "result", "error"}:
+            self.code = frame.integer("code") if frame.op == "exit" else None
+            self.answer = frame
+        self.changed.set()
+
+    def result(self, timeout: float | None = None) -> Frame:
+        """Wait for the answer.
+
+        Raises:
+            HostLostError: the link was lost before.
+            TimeoutError: it did not come within `timeout` seconds.
+            Exception: the far end's failure.
+        """
+        if not self.changed.wait(lambda: self.is_over, timeout):
+            raise TimeoutError
+        if self.answer is None:
+            raise self.session.lost()
+        if self.answer.op == "error":
+            raise failure(self.answer, self.session.host)
+        return self.answer
+
+    def forget(self) -> None:
+        """Drop what still arrives for it."""
+        self.session.forget(self._number)
+
+
+@final
+class Session:
+    """One far process, reached over one process of the link's program.
+
+    Args:
+        link: The link.
+        settings: What the far process is told first.
+        heartbeat: As for RemoteRunner.
+
+    Attributes:
+        host: The link's.
+        hello: The far process's first frame; None until it is there.
+        ended: Why the link has ended; None while it has not.
+        ahead: Seconds by which the clock of the far host is ahead of this one's.
+        keeps: Whether the far process's machines are to stay at the end of the session.
+    """
+
+    def __init__(self, link: Link, settings: Mapping[str, Any], heartbeat: float) -> None:
+        self.host: str = link.host
+        self.hello: Frame | None = None
+        self.ended: str | None = None
+        self.ahead: float = 0.0
+        self.keeps: bool = True
+        self._link, self._settings, self._heartbeat, self._process = link, settings, heartbeat, os.getpid()
+        self._numbers, self._channels, self._changed = count(1), dict[int, Channel](), Signal()
+        self._child = ChildProcess()
+        self._connection: Connection | None = None
+        self._thread = Thread(target=self._serve, name=f"smolkit: {self.host}", daemon=True)
+
+    def connect(self, timeout: float) -> None:
+        """Start the far process.
+
+        Raises:
+            HostUnreachableError: it did not start within `timeout` seconds.
+        """
+        try:
+            self._start()
+            done = self._changed.wait(lambda: self.hello is not None or self.ended is not None, timeout)
+            if not done or self.ended is not None:
+                why = self.ended if done else self._reason(f"no answer within {timeout:.3g} s")
+                raise HostUnreachableError(f"cannot reach {self.host}: {why}")
+        except BaseException:
+            self.kill()
+            raise
+        _sessions.add(self)
+
+    def _start(self) -> None:
+        argv, child = self._link.argv(payload.COMMAND), self._child
+        executable = which(argv[0])
+        if executable is None:
+            raise HostUnreachableError(f"cannot reach {self.host}: there is no program {argv[0]}, or it is not executable")
+        child.open_pipes(stdin=True)
+        assert child.stdin and child.stdout and child.stderr  # noqa: S101, PT018  (for the type checker: opened above)
+        fds = (child.stdout.fileno(), child.stdin.fileno())
+        connection = Connection(*fds, self._heartbeat, self._receive, mark=MARK, hears=child.stderr.fileno())
+        connection.send_raw(payload.greeting())
+        self._connection = connection
+        try:
+            child.start(executable, argv, dict(os.environ))
+            self._thread.start()
+        except (OSError, RuntimeError) as error:
+            raise HostUnreachableError(f"cannot reach {self.host}: cannot run {executable}: {error}") from error
+
+    def _serve(self) -> None:
+        assert self._connection is not None  # noqa: S101  (for the type checker: it is there before the thread)
+        reason = "an internal error of smolkit"
+        try:
+            reason = self._connection.serve()
+        finally:
+            self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        """Let all calls know, and end the link's program."""
+        child = self._child
+        if child.stdin is not None:
+            child.stdin.close()  # the far end sees its end
+        try:
+            child.wait(_LAST_WORDS)
+        except TimeoutError:
+            pass
+        self.ended = self._reason(reason or "it was closed")
+        self._changed.set()
+        for channel in tuple(self._channels.values()):
+            channel.changed.set()
+        terminate_and_reap(child, time.monotonic)
+        child.close()
+
+    def _reason(self, reason: str) -> str:
+        """The reason with what the link's program has written, and its exit status."""
+        code = self._child.poll() if self._child.is_started else None
+        if self._connection is not None and code is not None:
+            self._connection.listen()
+        said = b"" if self._connection is None else self._connection.said
+        status = "" if code is None else f" (exit status {code})"
+        return "\n  ".join((reason + status, *said.decode("utf-8", "replace").split("\n"))).strip()
+
+    def _receive(self, frame: Frame) -> None:
+        if frame.op in {"have", "need"} and self.hello is None and self._connection is not None:
+            if frame.op == "need":
+                self._connection.send_raw(payload.parcel())
+            self._connection.send(0, "settings", **self._settings)
+        elif frame.op == "hello":
+            self.ahead = float(frame.fields["now"]) - time.time()
+            self.hello = frame
+            self._changed.set()
+        elif frame.op == "refused":
+            raise WireError(f"it refuses: {frame.fields.get('message')}")
+        elif (channel := self._channels.get(frame.channel)) is not None:
+            channel.receive(frame)
+
+    def send(self, channel: int, op: str, blob: bytes = b"", **fields: Any) -> None:
+        """Send a frame. No-op if the link is lost."""
+        if self.ended is None and self._connection is not None:
+            self._connection.send(channel, op, blob, **fields)
+
+    def channel(self) -> Channel:
+        """A channel for a new call."""
+        number = next(self._numbers)
+        channel = self._channels[number] = Channel(self, number)
+        return channel
+
+    def forget(self, number: int) -> None:
+        """Drop a channel."""
+        self._channels.pop(number, None)
+
+    def lost(self) -> HostLostError:
+        """The error of a call that got no answer."""
+        return HostLostError(f"the link to {self.host} was lost: {self.ended}")
+
+    def ask(self, name: str, *args: Any, timeout: float | None = None) -> Frame:
+        """Call a function of the far process, and return its answer. Raises as `Channel.result` does."""
+        channel = self.channel()
+        try:
+            channel.send("call", name=name, args=args)
+            return channel.result(timeout)
+        finally:
+            channel.forget()
+
+    @contextmanager
+    def holding(self, name: str, *args: Any, feed: Callable[[Channel], None] | None = None) -> Iterator[Frame]:
+        """A context manager of the far process around the block. Raises as `Channel.result` does.
+
+        Args:
+            name: Its name.
+            args: Its arguments.
+            feed: Called to send its input.
+        """
+        channel, ok = self.channel(), False
+        try:
+            channel.send("call", name=name, args=args)
+            if feed is not None:
+                feed(channel)
+            yield channel.result()
+            ok = True
+        finally:
+            channel.send("release", ok=ok)
+            channel.forget()
+
+    def close(self) -> None:
+        """End the session, and the far process with it. Does not wait."""
+        if self._connection is not None and self.ended is None and self._process == os.getpid():
+            self._connection.send(0, "bye", keep=self.keeps)
+            self._connection.close()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the end of a session that was closed."""
+        if self._thread.is_alive():
+            self._changed.wait(lambda: self.ended is not None, timeout)
+
+    def kill(self) -> None:
+        """End the link's program, and the session with it."""
+        self._child.signal(9)
+        if self._connection is not None:
+            self._connection.close(now=True)
+        if not self._thread.ident:  # it was not started: nobody else does this
+            self._child.reap()
+            self._child.close()
+
+    def abandon(self) -> None:
+        """In a fork: the session is the parent's."""
+        self.ended = "this process was forked from the one that opened it"
+        self._child.close()
+
+
+_sessions: WeakSet[Session] = WeakSet()
+
+
+def _close_all() -> None:
+    open_ones = [session for session in _sessions if session.ended is None]
+    for session in open_ones:
+        session.close()
+    for session in open_ones:
+        session.join(_LAST_WORDS)
+
+
+def _after_fork() -> None:
+    for session in tuple(_sessions):
+        session.abandon()
+
+
+finalize(Session, _close_all)  # at the interpreter's exit: threads still run then
+os.register_at_fork(after_in_child=_after_fork)
