@@ -159,7 +159,7 @@ def run_to_end(call: Interruptible, *, finish: bool) -> Completed:
         return call.run_to_end()
     except HostLostError:
         raise
-    except BaseException as interrupt:
+    except BaseException as interrupt:  # noqa: BLE001  (raised in any case)
         try:
             # Not `isinstance(interrupt, KeyboardInterrupt)`: a handler may raise anything. What came out of a running call
             # is an interrupt, as smolkit's own lines there raise nothing; before its start it is one if a handler has

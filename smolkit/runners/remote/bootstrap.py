@@ -1,7 +1,7 @@
-"""What the far end runs first, from the text of this file: it finds or receives smolkit as a zip, and starts the far process.
+"""Program that the far end runs first, from its text: it finds or receives smolkit, and starts the far process.
 
-It has no smolkit yet, and no descriptor but the link. `LOADED` is the number of bytes read so far: none more than this text,
-since the sender waits for the first frame.
+There is no smolkit yet: only the standard library is imported. Nothing is read from the link that is not asked for, so that
+the far process finds the first frame.
 """
 
 import hashlib

@@ -41,7 +41,7 @@ class CapturedCall:
         clock: Monotonic clock, in seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  (made in one place)
         self,
         begin: Callable[[], Channel],
         invocation: Invocation,

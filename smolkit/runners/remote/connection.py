@@ -74,7 +74,7 @@ class Connection:
 
     Attributes:
         said: The end of what came from that descriptor.
-        beats: Seconds between two heartbeats of this end.
+        at_end: True once the other end has closed the link.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class Connection:
             os.set_blocking(fd, False)
         finalize(self, _close, self._alarm).atexit = False
         self.said: bytes = b""
+        self.at_end: bool = False
 
     def send(self, channel: int, op: str, blob: bytes = b"", **fields: Any) -> None:
         """Send a frame, after those of the same channel. From any thread; it does not wait.
@@ -170,15 +171,19 @@ class Connection:
     def _read(self) -> None:
         data = os.read(self._reads, _CHUNK)
         if not data:
+            self.at_end = True
             raise ConnectionResetError(errno.ECONNRESET, "it was closed by the other end")
         self._heard = time.monotonic()
         if self._mark:
             data = self._without_junk(data)
         for frame in self._decoder.feed(data):
-            self._receive(frame)
+            try:
+                self._receive(frame)
+            except (LookupError, TypeError, ValueError) as error:
+                raise WireError(f"{frame.op}: {error!r}") from error
 
     def _without_junk(self, data: bytes) -> bytes:
-        """What stands behind the mark; nothing before it was found."""
+        """The part behind the mark; empty until it was found."""
         self._junk += data
         before, mark, after = self._junk.partition(self._mark)
         if mark:

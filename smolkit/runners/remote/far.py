@@ -1,4 +1,4 @@
-"""The far process: it runs the engine for the other end of a link, owns the machines that are made over it, and ends with it.
+"""The far process: runs the engine for the other end of a link, owns the machines that are made over it, and ends with it.
 
 Its main thread serves the link, and each call has a thread. A second process waits for its end, whatever ends it, and ends
 what it has left running; its watchdog then removes its machines.
@@ -20,8 +20,9 @@ from smolkit.runners.attempts import host_limits
 from smolkit.runners.local import watchdog
 from smolkit.runners.local.identity import here
 from smolkit.runners.local.subprocess import SubprocessRunner
-from smolkit.runners.remote.connection import CREDIT, WINDOW, Connection, Signal
+from smolkit.runners.remote.connection import WINDOW, Connection, Signal
 from smolkit.runners.remote.failures import described
+from smolkit.runners.remote.far_call import FarCall
 from smolkit.runners.remote.far_functions import CONTEXTS, FUNCTIONS
 from smolkit.runners.remote.leftovers import end_session, remove_directory
 from smolkit.values.hidden import Hidden
@@ -31,95 +32,8 @@ if TYPE_CHECKING:
     from smolkit.runners.live import Live
     from smolkit.runners.remote.wire import Frame
 
-_GLANCE = 0.2  # seconds between two looks at a child whose output is not read
 _FINISH = 5.0  # seconds that create, start, stop and delete have after the link is lost
 _TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
-
-
-class FarCall:
-    """One call, at this end: what arrives for it, and what it sends."""
-
-    def __init__(self, server: Server, number: int) -> None:
-        self.server, self._number = server, number
-        self.changed = Signal()
-        self.room = WINDOW  # bytes of output that the other end takes, since the beginning
-        self.sent = 0
-        self.input: list[bytes] = []
-        self.fed = 0  # bytes of input that were used
-        self.at_eof = self.is_dropped = self.is_lost = False
-        self.released: bool | None = None
-        self.ending: int | None = None  # the signal that is to end it
-        self.live: Live | None = None
-        self.finish = False
-
-    @property
-    def runner(self) -> SubprocessRunner:
-        """The runner of this host."""
-        return self.server.required()
-
-    @property
-    def work(self) -> str:
-        """A directory for files that are copied, which need not exist."""
-        return self.server.work
-
-    def send(self, op: str, blob: bytes = b"", **fields: Any) -> None:
-        """Send a frame."""
-        self.server.connection.send(self._number, op, blob, **fields)
-
-    def receive(self, frame: Frame) -> None:
-        """Take a frame. In the main thread, which must not wait."""
-        if frame.op == "stdin":
-            self.input.append(frame.blob)
-        elif frame.op == "eof":
-            self.at_eof = True
-        elif frame.op == "credit":
-            self.room += frame.integer("size")
-        elif frame.op == "release":
-            self.released = bool(frame.fields.get("ok"))
-        elif frame.op == "drop":
-            self.is_dropped = True
-            self.end(kill=True)
-        elif frame.op == "end":
-            self.end(kill=bool(frame.fields.get("kill")))
-        self.changed.set()
-
-    def end(self, *, kill: bool) -> None:
-        """End its command."""
-        self.ending = signal.SIGKILL if kill else signal.SIGTERM
-        if self.live is not None:
-            self.live.end(kill=kill)
-
-    def lose(self, *, kill: bool) -> None:
-        """The link is lost: nobody waits for it."""
-        self.is_lost = self.is_dropped = True
-        if kill or not self.finish:
-            self.end(kill=kill)
-        self.changed.set()
-
-    def send_output(self, stream: str, data: bytes) -> None:
-        """Send a piece of output, once the other end has room for it."""
-        while not self.changed.wait(lambda: self.is_dropped or self.room > self.sent, _GLANCE):
-            if self.live is not None and (code := self.live.poll()) is not None:
-                self.send("ended", code=code)
-                self.changed.wait(lambda: self.is_dropped or self.room > self.sent)
-        if not self.is_dropped:
-            self.sent += len(data)
-            self.send(stream, data)
-
-    def pieces(self) -> Any:
-        """The pieces of its input, as they come; the other end gets room for more once they are used."""
-        returned = 0
-        while True:
-            self.changed.wait(lambda: self.input or self.at_eof or self.is_lost or self.is_dropped)
-            if self.input and not self.is_lost:
-                piece = self.input.pop(0)
-                yield piece
-                self.fed += len(piece)
-                if self.fed - returned >= CREDIT:
-                    self.send("credit", size=self.fed - returned)
-                    returned = self.fed
-            else:
-                return
 
 
 class Server:

@@ -1,4 +1,4 @@
-"""What the far process does for the other end besides running the engine: a fixed table of functions."""
+"""Functions of the far process that the other end may call: a fixed table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from smolkit.runners.local.identity import is_alive
 from smolkit.runners.remote.leftovers import remove_directory
 
 if TYPE_CHECKING:
-    from smolkit.runners.remote.far import FarCall
+    from smolkit.runners.remote.far_call import FarCall
 
 _CHUNK = 2**18
 
@@ -75,8 +75,7 @@ def _source(call: FarCall) -> Iterator[str]:
     with _directory(call) as directory:
         path = os.path.join(directory, "source")
         with open(path, "xb") as file:
-            for piece in call.pieces():
-                file.write(piece)
+            file.writelines(call.pieces())
         yield path
 
 

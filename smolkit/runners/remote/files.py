@@ -14,12 +14,10 @@ if TYPE_CHECKING:
 
 def send(path: str, channel: Channel) -> None:
     """Send a file of this host as a call's input, no faster than the far end takes it."""
-    sent = 0
     with open(path, "rb") as file:
         while not channel.is_over and (chunk := file.read(MAX_BLOB)):
-            channel.changed.wait(lambda: channel.is_over or channel.room > sent)
+            channel.changed.wait(lambda: channel.is_over or channel.room >= file.tell() - MAX_BLOB)
             channel.send("stdin", chunk)
-            sent += len(chunk)
     channel.send("eof")
 
 

@@ -1,4 +1,4 @@
-"""What a far process may leave, however it ends: processes that it started, and files."""
+"""Ends and removes what a far process may leave, however it ends: processes that it started, and files."""
 
 from __future__ import annotations
 

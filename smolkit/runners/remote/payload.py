@@ -1,4 +1,4 @@
-"""What is sent to the far end: one line for its shell, the text of `bootstrap`, and smolkit with attrs as one zip."""
+"""The beginning of a far process: one line for its shell, the text of `bootstrap`, and smolkit with attrs as one zip."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def archive() -> tuple[str, bytes]:
 
 
 def greeting() -> bytes:
-    """What the far end reads first."""
+    """The bytes that the far end reads first."""
     text = pkgutil.get_data("smolkit.runners.remote", "bootstrap.py")
     assert text is not None  # noqa: S101  (for the type checker: it is beside this file)
     return b"%d\n%b%b" % (len(text), text, archive()[0].encode())
@@ -69,5 +69,3 @@ def _below(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
             yield from _below(item, f"{name}/{item.name}")
         elif item.name.endswith(".py"):
             yield f"{name}/{item.name}", item.read_bytes()
-
-

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, final
 
 from smolkit import runners, values
 from smolkit.commands.lifecycle import Delete
@@ -147,8 +147,7 @@ class RemoteRunner(Runner):
             return self._session
 
     def _connect(self, within: float | None) -> Session:
-        env = [[key, value] for key, value in self._env]
-        session = Session(self.link, {**self._settings, "env": dict(env)}, self._settings["heartbeat"])
+        session = Session(self.link, {**self._settings, "env": dict(self._env)}, self._settings["heartbeat"])
         session.keeps = not self._is_watched
         session.connect(least(self._connect_timeout, within) or 0.0)
         owner = _owner_of(session)
@@ -223,7 +222,7 @@ class RemoteRunner(Runner):
             self._session.keeps = False
 
     def _request(self, invocation: Invocation, *, stdin: bool) -> dict[str, Any]:
-        """What the far end is told of a call."""
+        """The fields of the frame that starts a call."""
         command = invocation.command
         return {
             "argv": invocation.argv,
@@ -293,6 +292,7 @@ class RemoteRunner(Runner):
             yield str(answer.fields["value"])
 
 
+@final
 class SshRunner(RemoteRunner):
     """Runs the engine on another host, reached by OpenSSH's own program, with its configuration, agent and jumps.
 

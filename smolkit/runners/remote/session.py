@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from threading import Thread
 from typing import Any, final
-from weakref import WeakSet, finalize
+from weakref import WeakSet
 
 from smolkit.errors import HostLostError, HostUnreachableError
 from smolkit.runners.local.capture import terminate_and_reap
@@ -23,7 +24,8 @@ from smolkit.runners.remote.failures import failure
 from smolkit.runners.remote.links import Link
 from smolkit.runners.remote.wire import Frame, WireError
 
-_LAST_WORDS = 2.0  # seconds that the link's program has to say why it ended, or to pass the last frames on
+_LAST_WORDS = 2.0  # seconds that the link's program has to end once its output has ended
+_ORDERLY = 10.0  # seconds that the far process has for its end
 
 
 @final
@@ -110,6 +112,7 @@ class Session:
         hello: The far process's first frame; None until it is there.
         ended: Why the link has ended; None while it has not.
         ahead: Seconds by which the clock of the far host is ahead of this one's.
+        thread: Serves it.
         keeps: Whether the far process's machines are to stay at the end of the session.
     """
 
@@ -123,7 +126,7 @@ class Session:
         self._numbers, self._channels, self._changed = count(1), dict[int, Channel](), Signal()
         self._child = ChildProcess()
         self._connection: Connection | None = None
-        self._thread = Thread(target=self._serve, name=f"smolkit: {self.host}", daemon=True)
+        self.thread: Thread = Thread(target=self._serve, name=f"smolkit: {self.host}", daemon=True)
 
     def connect(self, timeout: float) -> None:
         """Start the far process.
@@ -133,10 +136,7 @@ class Session:
         """
         try:
             self._start()
-            done = self._changed.wait(lambda: self.hello is not None or self.ended is not None, timeout)
-            if not done or self.ended is not None:
-                why = self.ended if done else self._reason(f"no answer within {timeout:.3g} s")
-                raise HostUnreachableError(f"cannot reach {self.host}: {why}")
+            self._await_hello(timeout)
         except BaseException:
             self.kill()
             raise
@@ -155,9 +155,15 @@ class Session:
         self._connection = connection
         try:
             child.start(executable, argv, dict(os.environ))
-            self._thread.start()
+            self.thread.start()
         except (OSError, RuntimeError) as error:
             raise HostUnreachableError(f"cannot reach {self.host}: cannot run {executable}: {error}") from error
+
+    def _await_hello(self, timeout: float) -> None:
+        done = self._changed.wait(lambda: self.hello is not None or self.ended is not None, timeout)
+        if not done or self.ended is not None:
+            why = self.ended if done else self._reason(f"no answer within {timeout:.3g} s")
+            raise HostUnreachableError(f"cannot reach {self.host}: {why}")
 
     def _serve(self) -> None:
         assert self._connection is not None  # noqa: S101  (for the type checker: it is there before the thread)
@@ -169,17 +175,19 @@ class Session:
 
     def _end(self, reason: str) -> None:
         """Let all calls know, and end the link's program."""
-        child = self._child
+        child, connection = self._child, self._connection
         if child.stdin is not None:
             child.stdin.close()  # the far end sees its end
-        try:
-            child.wait(_LAST_WORDS)
-        except TimeoutError:
-            pass
-        self.ended = self._reason(reason or "it was closed")
+        if connection is not None and connection.at_end:
+            with suppress(TimeoutError):
+                child.wait(_LAST_WORDS)  # its exit status is a part of the reason
+        self.ended = self.ended or self._reason(reason)
         self._changed.set()
         for channel in tuple(self._channels.values()):
             channel.changed.set()
+        if not reason:  # closed in order: so is what the far process has
+            with suppress(TimeoutError):
+                child.wait(_ORDERLY)
         terminate_and_reap(child, time.monotonic)
         child.close()
 
@@ -258,19 +266,15 @@ class Session:
         """End the session, and the far process with it. Does not wait."""
         if self._connection is not None and self.ended is None and self._process == os.getpid():
             self._connection.send(0, "bye", keep=self.keeps)
+            self.ended = "it was closed"
             self._connection.close()
-
-    def join(self, timeout: float) -> None:
-        """Wait for the end of a session that was closed."""
-        if self._thread.is_alive():
-            self._changed.wait(lambda: self.ended is not None, timeout)
 
     def kill(self) -> None:
         """End the link's program, and the session with it."""
         self._child.signal(9)
         if self._connection is not None:
             self._connection.close(now=True)
-        if not self._thread.ident:  # it was not started: nobody else does this
+        if not self.thread.ident:  # it was not started: nobody else does this
             self._child.reap()
             self._child.close()
 
@@ -284,11 +288,10 @@ _sessions: WeakSet[Session] = WeakSet()
 
 
 def _close_all() -> None:
-    open_ones = [session for session in _sessions if session.ended is None]
-    for session in open_ones:
+    for session in tuple(_sessions):
         session.close()
-    for session in open_ones:
-        session.join(_LAST_WORDS)
+    for session in tuple(_sessions):
+        session.thread.join(_LAST_WORDS)
 
 
 def _after_fork() -> None:
@@ -296,5 +299,5 @@ def _after_fork() -> None:
         session.abandon()
 
 
-finalize(Session, _close_all)  # at the interpreter's exit: threads still run then
+atexit.register(_close_all)  # threads still run then
 os.register_at_fork(after_in_child=_after_fork)

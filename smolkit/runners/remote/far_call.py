@@ -1,0 +1,114 @@
+"""One call, at the far end of a link."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any, Protocol, final
+
+from smolkit.runners.remote.connection import CREDIT, WINDOW, Connection, Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smolkit.runners.live import Live
+    from smolkit.runners.local.subprocess import SubprocessRunner
+    from smolkit.runners.remote.wire import Frame
+
+_GLANCE = 0.2  # seconds between two looks at a child whose output is not read
+
+
+class Far(Protocol):
+    """The far process, as its calls see it."""
+
+    work: str
+    connection: Connection
+
+    def required(self) -> SubprocessRunner:
+        """The runner of this host, once there are settings."""
+
+
+@final
+class FarCall:
+    """One call, at this end: what arrives for it, and what it sends."""
+
+    def __init__(self, server: Far, number: int) -> None:
+        self.server, self._number = server, number
+        self.changed = Signal()
+        self.room = WINDOW  # bytes of output that the other end takes, since the beginning
+        self.sent = 0
+        self.input: list[bytes] = []
+        self.fed = 0  # bytes of input that were used
+        self.at_eof = self.is_dropped = self.is_lost = False
+        self.released: bool | None = None
+        self.ending: int | None = None  # the signal that is to end it
+        self.live: Live | None = None
+        self.finish = False
+
+    @property
+    def runner(self) -> SubprocessRunner:
+        """The runner of this host."""
+        return self.server.required()
+
+    @property
+    def work(self) -> str:
+        """A directory for files that are copied, which need not exist."""
+        return self.server.work
+
+    def send(self, op: str, blob: bytes = b"", **fields: Any) -> None:
+        """Send a frame."""
+        self.server.connection.send(self._number, op, blob, **fields)
+
+    def receive(self, frame: Frame) -> None:
+        """Take a frame. In the main thread, which must not wait."""
+        if frame.op == "stdin":
+            self.input.append(frame.blob)
+        elif frame.op == "eof":
+            self.at_eof = True
+        elif frame.op == "credit":
+            self.room += frame.integer("size")
+        elif frame.op == "release":
+            self.released = bool(frame.fields.get("ok"))
+        elif frame.op == "drop":
+            self.is_dropped = True
+            self.end(kill=True)
+        elif frame.op == "end":
+            self.end(kill=bool(frame.fields.get("kill")))
+        self.changed.set()
+
+    def end(self, *, kill: bool) -> None:
+        """End its command."""
+        self.ending = signal.SIGKILL if kill else signal.SIGTERM
+        if self.live is not None:
+            self.live.end(kill=kill)
+
+    def lose(self, *, kill: bool) -> None:
+        """The link is lost: nobody waits for it."""
+        self.is_lost = self.is_dropped = True
+        if kill or not self.finish:
+            self.end(kill=kill)
+        self.changed.set()
+
+    def send_output(self, stream: str, data: bytes) -> None:
+        """Send a piece of output, once the other end has room for it."""
+        while not self.changed.wait(lambda: self.is_dropped or self.room > self.sent, _GLANCE):
+            if self.live is not None and (code := self.live.poll()) is not None:
+                self.send("ended", code=code)
+                self.changed.wait(lambda: self.is_dropped or self.room > self.sent)
+        if not self.is_dropped:
+            self.sent += len(data)
+            self.send(stream, data)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The pieces of its input, as they come; the other end gets room for more once they are used."""
+        returned = 0
+        while True:
+            self.changed.wait(lambda: self.input or self.at_eof or self.is_lost or self.is_dropped)
+            if self.input and not self.is_lost:
+                piece = self.input.pop(0)
+                yield piece
+                self.fed += len(piece)
+                if self.fed - returned >= CREDIT:
+                    self.send("credit", size=self.fed - returned)
+                    returned = self.fed
+            else:
+                return
