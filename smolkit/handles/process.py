@@ -104,11 +104,9 @@ class Process(Generic[T]):
         self._piece = Gate(1, "to read this process's output")  # for each read: the end of the block reads, too
         self._reader: tuple[object, Ticket] | None = None  # who has the turn
         self._ended_by = ""  # "timeout", if this ended it
-        self._told = False  # the caller told it to end
-        self._over = False  # its output was read to the end
+        self._told = self._over = False  # the caller told it to end; its output was read to the end
         self._failure: SmolvmError | None = None
-        self._last = b""  # the last piece of stdout
-        self._stderr, self._lines = Stderr(), Lines()
+        self._last, self._stderr, self._lines = b"", Stderr(), Lines()  # the last piece of stdout, ...
         self.args: tuple[str, ...] = args
         self.returncode: int | None = None
         self._takes_input, self._closed = stdin, False
@@ -152,11 +150,10 @@ class Process(Generic[T]):
     def __iter__(self) -> Iterator[tuple[str, T]]:
         with self._iterating():
             while (piece := self._read(None)) is not None:
-                stream, chunk = piece
                 if self._text:
-                    yield from self._lines.of(stream, chunk)  # type: ignore[misc]
+                    yield from self._lines.of(*piece)  # type: ignore[misc]
                 else:
-                    yield stream, chunk  # type: ignore[misc]
+                    yield piece  # type: ignore[misc]
             yield from self._lines.last()  # type: ignore[misc]
             self._wait(None)  # it has ended: this raises its failure
 
@@ -256,13 +253,18 @@ class Process(Generic[T]):
         return self._command.failure(evolve(completed, stdout=self._last, stderr=self._stderr.end, ended_by=ended_by))
 
     def _finish(self) -> None:
-        completed = stamped(self._live.close(), self._invocation, self._runner.clock() - self._started)
-        self.returncode = completed.returncode
-        if not (self._told and completed.returncode < 0):  # death by the signal that the caller asked for is no failure
-            self._failure = self._failure_of(completed)
+        code = None
+        try:
+            completed = stamped(self._live.close(), self._invocation, self._runner.clock() - self._started)
+            code = completed.returncode
+            if not (self._told and code < 0):  # death by the signal that the caller asked for is no failure
+                self._failure = self._failure_of(completed)
+        except SmolvmError as error:  # its host was lost
+            self._failure = error
+        self.returncode = -signal.SIGKILL if code is None else code
         if self._failure is not None:
             self._stderr.drop_error()
-        tell(self._runner, self._command, self._invocation, self._started, completed.returncode, self._failure)
+        tell(self._runner, self._command, self._invocation, self._started, code, self._failure)
 
     def _kill_and_drain(self) -> None:
         """Kill it unless its output was read to the end, and read the rest: another reader reaches the end, too."""
@@ -273,9 +275,7 @@ class Process(Generic[T]):
 
     def poll(self) -> int | None:
         """Its exit status, or None while it runs. It may have ended before all of its output is read."""
-        if self.returncode is None and self._live.poll() is None:
-            return None
-        return self.returncode if self.returncode is not None else self._live.poll()
+        return self._live.poll() if self.returncode is None else self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end and return the exit status. Output that was not read until then is discarded.
@@ -339,9 +339,9 @@ def follow(
         command: Any command. Its `invocation` has the bound in seconds, and its `failure` judges how the call ended.
         machine: The machine's name, for people to read.
         args: The command as people wrote it.
-        stdin: Open a stdin to write to.
-        text: Read lines of text instead of pieces of bytes.
-        grace: Seconds that it has at the end of a `with` to end by itself; None for no bound.
+        stdin: As for `Machine.popen`.
+        text: Likewise.
+        grace: Likewise.
     """
     return holding_interrupts(
         # The acting runner, for good: also after a dry run.

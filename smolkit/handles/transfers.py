@@ -14,6 +14,8 @@ from smolkit.commands import guest_scripts
 from smolkit.errors import GuestFileError, ProgramNotExecutableError, ProgramNotFoundError, UnsafeArchiveError
 from smolkit.handles.files import AnyGuestPath, FileMethods
 from smolkit.handles.tar_stream import too_much
+from smolkit.runners.acting import is_planning
+from smolkit.runners.host import part_of, replacing
 from smolkit.values import validate
 from smolkit.values.keywords import suggests_keywords
 from smolkit.values.results import GuestPath
@@ -221,7 +223,9 @@ class TransferMethods(FileMethods):
 
     def _download_file(self, inside: str, path: str, found: values.FileStat, limit: int, meter: _Meter) -> None:
         reading = self._reading(guest_scripts.READ, inside, limit)
-        with self._runner.target(path) as part, reading as stream, _private(part) as file:
+        # Not the runner's `target`, which is for what the engine writes: this file is written here, wherever that is.
+        target = part_of(path, None) if is_planning(self._runner) else replacing(path)
+        with target as part, reading as stream, _private(part) as file:
             while chunk := stream.read(2**16):
                 if file.tell() + len(chunk) > limit:
                     raise too_much()

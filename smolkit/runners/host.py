@@ -55,10 +55,8 @@ class Host:
         Raises:
             FileNotFoundError, IsADirectoryError, PermissionError: no file can be made there.
         """
-        with part_of(path, part) as made:
+        with replacing(path, part) as made:
             yield made
-            if part is None or os.path.lexists(made):
-                os.replace(made, os.path.realpath(path))
 
     def read_log(self, path: str, start: int) -> bytes:
         """A file of the engine's host from byte `start` (from its end, if negative), at most a MiB. (override)
@@ -124,6 +122,23 @@ def check_source(path: str) -> None:
         raise IsADirectoryError(f"cp copies one file, and this is a directory: {path!r}")
     with open(path, "rb"):
         pass
+
+
+@contextmanager
+def replacing(path: str, part: str | None = None) -> Iterator[str]:
+    """A path beside `path` of this host, to be written to; it becomes `path` when the block succeeds.
+
+    Args:
+        path: The file to be made or replaced.
+        part: The path, if the caller chose it; there may be no such file at the end.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, PermissionError: no file can be made there.
+    """
+    with part_of(path, part) as made:
+        yield made
+        if part is None or os.path.lexists(made):
+            os.replace(made, os.path.realpath(path))
 
 
 @contextmanager

@@ -16,7 +16,8 @@ import json
 import os
 import re
 import stat
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, final
 
@@ -25,10 +26,12 @@ from attrs import evolve, frozen
 from smolkit.commands.base import Command
 from smolkit.errors import add_note
 from smolkit.runners.base import Runner
+from smolkit.runners.host import replacing
 from smolkit.testing.known_secrets import secrets_of
 from smolkit.testing.scripted import UnexpectedCommandError, UnusedAnswerError
 from smolkit.testing.scrubbing import Scrubber
 from smolkit.values.hidden import Hidden
+from smolkit.values.ownership import Here, Owner
 from smolkit.values.results import Completed, Invocation
 from smolkit.values.shown import redact, shell_line
 
@@ -103,11 +106,57 @@ class Recorder(Runner):
             "duration": round(completed.duration, 3),
             "ended_by": completed.ended_by,
         }
-        if (target := _cp_target(invocation.argv)) and completed.returncode == 0:
+        if (target := _cp_target(invocation.argv)) and completed.returncode == 0 and os.path.exists(target):
             with open(target, "rb") as file:
                 call["file"] = file.read()
         self._calls.append(call)
         return completed
+
+    @contextmanager
+    def provide_target(self, path: str, part: str | None = None) -> Iterator[str]:
+        """As the other runner, whose engine may write to another host: the file is recorded once it is here."""
+        with self._runner.provide_target(path, part) as made:
+            yield made
+        for call in self._calls:
+            if _cp_target(call["argv"]) == made and "file" not in call:
+                with open(path, "rb") as file:
+                    call["file"] = file.read()
+
+    @contextmanager
+    def provide_source(self, path: str) -> Iterator[str]:
+        """As the other runner."""
+        with self._runner.provide_source(path) as made:
+            yield made
+
+    @contextmanager
+    def admission(self, timeout: float | None = None) -> Iterator[None]:
+        """As the other runner."""
+        with self._runner.admission(timeout):
+            yield
+
+    def here(self) -> Here:
+        """As the other runner."""
+        return self._runner.here()
+
+    def owner(self) -> Owner | None:
+        """As the other runner."""
+        return self._runner.owner()
+
+    def free_port(self) -> int:
+        """As the other runner."""
+        return self._runner.free_port()
+
+    def now(self) -> float:
+        """As the other runner."""
+        return self._runner.now()
+
+    def clock(self) -> float:
+        """As the other runner."""
+        return self._runner.clock()
+
+    def pause(self, seconds: float) -> None:
+        """As the other runner."""
+        self._runner.pause(seconds)
 
     def given(self) -> dict[str, Hidden]:
         """As the other runner."""
@@ -137,7 +186,7 @@ class Recorder(Runner):
         scrub = Scrubber(secret.reveal() for secret in self._secrets)
         calls = [{key: _scrubbed(value, scrub) for key, value in call.items()} for call in self._calls]
         text = json.dumps({_KEY: _VERSION, "engine": self.engine.version, "calls": calls}, indent=1, ensure_ascii=False)
-        with self.provide_target(self._path) as part, open(part, "w", encoding="utf-8") as file:
+        with replacing(self._path) as part, open(part, "w", encoding="utf-8") as file:
             if os.path.exists(self._path):  # a cassette that its owner made private stays private
                 os.fchmod(file.fileno(), stat.S_IMODE(os.stat(self._path).st_mode))
             file.write(text + "\n")

@@ -43,6 +43,12 @@ def _owner(pid: int, space: int) -> Owner | None:
     return Owner(_digest(place), _digest(boot), pid, int(stat[_STARTED]) if stat else 0)
 
 
+def host_name() -> str:
+    """This host: its name, and a digest that tells it from others of that name."""
+    name = os.uname().nodename
+    return f"{name} ({_digest(_machine_id() + name)})"
+
+
 def _booted() -> float | None:
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return None if clock is None or not _machine_id() else time.time() - time.clock_gettime(clock)

@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, final
 
-from smolkit.errors import EngineNotFoundError
+from smolkit.errors import EngineNotFoundError, HostUnreachableError
 from smolkit.runners.attempts import USED_UP
 from smolkit.runners.local.engine_note import without_note
 from smolkit.values import validate
@@ -44,6 +44,24 @@ _PROXY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _FIXED = {"NO_COLOR": "1", "RUST_LOG": "off"}
 
 
+_REMOTE_SHELLS = frozenset({"ssh", "autossh", "dbclient", "plink", "sshpass"})
+_WSL = frozenset({"wsl", "wsl.exe"})
+
+
+def _check_prefix(prefix: tuple[str, ...]) -> None:
+    """Raise ValueError for a program that joins its arguments for a shell on the other side.
+
+    That shell would read what is in them, on the engine's host: `$(...)` is run, an empty one is lost.
+    """
+    names = {os.path.basename(word) for word in prefix}
+    if found := names & _REMOTE_SHELLS:
+        raise ValueError(f"prefix must not have {min(found)}, which hands all arguments to a shell: use SshRunner(HOST)")
+    if names & _WSL and not {"-e", "--exec"} & set(prefix):
+        raise ValueError(
+            "prefix must not have wsl without --exec, which hands all arguments to a shell: use ['wsl', '--exec']"
+        )
+
+
 @final
 class Launcher:
     """Finds and starts the engine's program. The arguments are those of SubprocessRunner.
@@ -64,6 +82,7 @@ class Launcher:
     ) -> None:
         arguments = validate.words("prefix", prefix) if prefix else ()
         self.prefix: tuple[str, ...] = (*(validate.program("prefix", word) for word in arguments[:1]), *arguments[1:])
+        _check_prefix(self.prefix)
         as_given = validate.path if self.prefix else validate.program  # with a prefix it is a path on the other side
         self._named = None if program is None else as_given("program", program)
         self._state = None if state_dir is None else os.path.abspath(validate.path("state_dir", state_dir))
@@ -73,6 +92,7 @@ class Launcher:
         self._check_variables()
         self._found: Program | None = None
         self._prefix_path: str | None = None  # of the prefix's program
+        self._home: str | None = None  # the host where it was pickled
 
     def _check_variables(self) -> None:
         names = {*(key for key, _ in self._env), *self._pass_env}
@@ -87,8 +107,29 @@ class Launcher:
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        # Where this is unpickled, the programs may be elsewhere.
-        return {**vars(self), "_found": None, "_prefix_path": None}
+        from smolkit.runners.local.identity import host_name  # late: few runners are pickled
+
+        # Where this is unpickled, the programs may be elsewhere. On another host the machines are others.
+        return {**vars(self), "_found": None, "_prefix_path": None, "_home": self._home or host_name()}
+
+    def _elsewhere(self) -> str | None:
+        """The host on which the engine is, if that is not this one."""
+        if self._home is None:
+            return None
+        from smolkit.runners.local.identity import host_name  # late: likewise
+
+        return None if self._home == host_name() else self._home
+
+    def check_host(self) -> None:
+        """Raise unless the engine is on this host.
+
+        Raises:
+            HostUnreachableError: the runner was pickled on another one.
+        """
+        if (home := self._elsewhere()) is not None:
+            error = HostUnreachableError(f"the engine is on {home}, where this runner was pickled, and not on this host")
+            error.hint = "SshRunner reaches an engine from other hosts, and its handles can be pickled to them"
+            raise error
 
     @property
     def host(self) -> str:
@@ -96,7 +137,8 @@ class Launcher:
         given = {key: os.path.abspath(value.reveal()) for key, value in self._env if key in _PLACES}
         if (state := self._state or given.get("SMOLVM_DATA_DIR")) is not None:
             given = {"state_dir": state}  # the engine then looks at no other
-        return shlex.join((*self.prefix, self._named or "smolvm", *(f"{key}={given[key]}" for key in sorted(given))))
+        words = (*self.prefix, self._named or "smolvm", *(f"{key}={given[key]}" for key in sorted(given)))
+        return shlex.join(words if (home := self._elsewhere()) is None else (*words, f"on {home}"))
 
     @property
     def has_state_dir(self) -> bool:
@@ -109,8 +151,10 @@ class Launcher:
 
         Raises:
             EngineNotFoundError: there is none.
+            HostUnreachableError: it is on another host.
         """
         if self._found is None:
+            self.check_host()
             from smolkit.runners.local.locate import Program, find  # late: it imports more than all of smolkit
 
             self._found = Program(self._named or "smolvm") if self.prefix else find(self._named)
@@ -124,6 +168,7 @@ class Launcher:
         """
         from smolkit.runners.local.locate import find  # late: likewise
 
+        self.check_host()
         find(self.prefix[0] if self.prefix else self._named)
 
     def _executable(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from smolkit import runners, values
 from smolkit.commands.base import Command
 from smolkit.commands.dialect import Engine
-from smolkit.errors import EngineNotFoundError
+from smolkit.errors import EngineNotFoundError, HostUnreachableError, SecretUnsetError
 from smolkit.runners.attempts import run_to_end
 from smolkit.runners.base import Runner
 from smolkit.runners.blocking import Gate
@@ -27,6 +27,11 @@ from smolkit.values.results import Completed, Invocation
 from smolkit.values.shown import without_users
 
 _DEFAULT_LIMIT = 256 * 2**20
+_PROBE, _PROBE_TIMEOUT = "SMOLKIT_PROBE", 30.0  # a variable, and seconds
+_LOSES = (
+    "{0} does not pass variables on to the engine, and so no secrets: nothing was run; a far process does, with "
+    "RemoteRunner(StdioLink(['{0}', ...]))"
+)
 
 
 @suggests_keywords
@@ -41,8 +46,9 @@ class SubprocessRunner(Runner):
 
     Args:
         program: As for Smolvm. With a prefix: the program's name on the prefix's side, by default `smolvm`.
-        prefix: Arguments before the program: `["sudo", "-n"]`, `["docker", "exec", "-i", "box"]`, `["wsl", "--"]`. Most
-            prefixes do not pass the environment on, and so no secrets; not all of them pass signals on.
+        prefix: Arguments before the program: `["sudo", "-n"]`, `["docker", "exec", "-i", "box"]`. Most prefixes do not pass
+            the environment on: secrets are refused then. Not all of them pass signals on. Refused is what hands its
+            arguments to a shell (`ssh`, `wsl --`): use SshRunner for another host.
         state_dir: Directory of the engine's records and its machines' disks, instead of the user's own (engine >= 1.2.5).
             Not with a prefix. Keep the path short: sockets are made some 45 characters below it, and a socket's path must
             be shorter than 108.
@@ -82,7 +88,7 @@ class SubprocessRunner(Runner):
             program, prefix=prefix, state_dir=state_dir, env=env, pass_env=pass_env, inherit_proxy=inherit_proxy
         )
         self.output_limit: int = validate.integer("output_limit", output_limit, 1, 2**63 - 1)
-        self._is_watched = False
+        self._is_watched = self._passes_variables = False
 
     @property
     def host(self) -> str:
@@ -136,7 +142,7 @@ class SubprocessRunner(Runner):
         """True if there is a program: the engine's, or with a prefix the prefix's. Runs nothing."""
         try:
             self._launcher.check_available()
-        except EngineNotFoundError:
+        except (EngineNotFoundError, HostUnreachableError):
             return False
         return True
 
@@ -147,14 +153,35 @@ class SubprocessRunner(Runner):
         return [*super().look(), *([] if self._launcher.prefix else host_checks(self._launcher.environment()))]
 
     def execute(self, invocation: Invocation) -> Completed:
-        """Run one call of the engine as a child process until it has exited, timed out or written too much."""
+        """Run one call of the engine as a child process until it has exited, timed out or written too much.
+
+        Raises:
+            SecretUnsetError: it has secrets, and the prefix does not pass them on; nothing was run.
+        """
         began = self.clock()
+        self._check_secrets(invocation)
 
         def in_turn() -> Completed:
             # A caller's own timeout includes the wait for a place; smolkit's bounds are for the engine alone.
             return self._execute_with_reserve(invocation, self.clock() if invocation.patience is None else began)
 
         return self._processes.during(in_turn, invocation.patience)
+
+    def _check_secrets(self, invocation: Invocation) -> None:
+        """Raise for secrets that the prefix would lose: asked of `env` behind it, once.
+
+        Raises:
+            SecretUnsetError: it does not pass variables on.
+        """
+        if not (invocation.env and self._launcher.prefix) or self._passes_variables:
+            return
+        token = os.urandom(8).hex()
+        asking = Invocation((), ((_PROBE, Hidden(token)),), timeout=_PROBE_TIMEOUT)
+        probe = SubprocessRunner("env", prefix=self._launcher.prefix)
+        done = probe._execute_once(asking, probe.clock())
+        if f"{_PROBE}={token}".encode() not in done.stdout.split(b"\n"):
+            raise SecretUnsetError(_LOSES.format(self._launcher.prefix[0]))
+        self._passes_variables = True
 
     def _execute_with_reserve(self, invocation: Invocation, since: float) -> Completed:
         """As `_execute_once`; a call that must come to its end may use the descriptors that are kept for it."""
@@ -175,6 +202,7 @@ class SubprocessRunner(Runner):
 
     def open(self, invocation: Invocation, *, stdin: bool) -> runners.Live:
         """Start a call of the engine as a child process whose output is read as it comes."""
+        self._check_secrets(invocation)
         from smolkit.runners.local.child import LiveChild  # late: few processes are followed live
 
         return LiveChild(self._launcher, self._processes, invocation, self.clock, stdin=stdin)
@@ -190,7 +218,7 @@ class SubprocessRunner(Runner):
         """As in Runner."""
         if not self._is_watched:
             return nullcontext()
-        from smolkit.runners.local.watchdog import watching  # late: likewise
+        from smolkit.runners.local.watching import watching  # late: likewise
 
         return watching(self.host, self._described, command)
 

@@ -19,22 +19,15 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from smolkit.commands.admin import Branch
-from smolkit.commands.create import Create
-from smolkit.commands.lifecycle import Delete
-from smolkit.errors import MachineNotFoundError, OutcomeUnknownError, SmolvmError
+from smolkit.errors import SmolvmError
 from smolkit.runners.local.posix import ChildProcess
 from smolkit.values.hidden import Word
-from smolkit.values.ownership import NONE, OWNER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Mapping
 
-    from smolkit.commands.base import Command
     from smolkit.commands.dialect import Engine
     from smolkit.values.ownership import Owner
 
@@ -92,83 +85,6 @@ def describe(owner: Owner | None, engine: Engine, prefix: tuple[str, ...], env: 
         )
     told = {"owner": str(owner), "path": _import_path(), "program": engine.path, "version": engine.version}
     return Word(json.dumps({**told, "prefix": prefix, "env": dict(env)}))
-
-
-def watching(host: str, describe: Callable[[], str], command: Command[Any]) -> AbstractContextManager[None]:
-    """Context manager around a call of the engine: reports created and deleted machines to the watchdog.
-
-    Args:
-        host: The runner's host.
-        describe: Returns the engine's line.
-        command: The command that is run.
-    """
-    if isinstance(command, Delete):
-        return _deleting((host, command.name))
-    if names := made_by(command):
-        return _making([(host, name) for name in names], describe)
-    return nullcontext()
-
-
-def made_by(command: Command[Any] | None) -> list[str]:
-    """The names of the machines that it makes, unless they are to outlive this process."""
-    if isinstance(command, Create):
-        return [] if (OWNER, NONE) in command.marks else [command.name]
-    if not isinstance(command, Branch):
-        return []
-    chosen = dict(command.chosen)
-    if f"{OWNER}={NONE}" in chosen.get("labels", ()):
-        return []
-    if command.name is not None:
-        return [command.name]
-    return [f"{chosen['name_prefix'][0]}-{number}" for number in range(int(str(chosen["count"][0])))]
-
-
-def begin_making(machines: list[Held], engine: str) -> None:
-    """As `Watchdog.begin_making`, of this process's."""
-    _mine.begin_making(machines, engine)
-
-
-def end_making(machines: list[Held], *, made: bool) -> None:
-    """As `Watchdog.end_making`."""
-    _mine.end_making(machines, made=made)
-
-
-def forget(machine: Held) -> None:
-    """As `Watchdog.forget`."""
-    _mine.forget(machine)
-
-
-def dismiss() -> None:
-    """Leave this process's machines to whoever wants them."""
-    _mine.dismiss()
-
-
-@contextmanager
-def _making(machines: list[Held], describe: Callable[[], str]) -> Iterator[None]:
-    mine = _mine
-    mine.begin_making(machines, describe())
-    try:
-        yield
-    except OutcomeUnknownError:
-        mine.end_making(machines, made=True)
-        raise
-    except SmolvmError:
-        mine.end_making(machines, made=False)
-        raise
-    except BaseException:
-        mine.end_making(machines, made=True)  # an interrupt: they may have been
-        raise
-    mine.end_making(machines, made=True)
-
-
-@contextmanager
-def _deleting(machine: Held) -> Iterator[None]:
-    try:
-        yield
-    except MachineNotFoundError:
-        _mine.forget(machine)
-        raise
-    _mine.forget(machine)
 
 
 class Watchdog:
@@ -303,6 +219,11 @@ class Watchdog:
 
 
 _mine = Watchdog()
+
+
+def mine() -> Watchdog:
+    """This process's."""
+    return _mine
 
 
 def _after_fork() -> None:

@@ -23,6 +23,7 @@ from smolkit.runners.remote.wire import Decoder, Frame, WireError, encode
 _CHUNK = 2**18  # bytes that are read at a time
 _BATCH = 2**16  # bytes of frames that are written together
 _JUNK = 2**16  # bytes that a login shell may print before the far end speaks
+_LINGER = 0.5  # seconds for which a link is read whose program has ended
 _BEATS = 4  # heartbeats in the time after which the other end counts as gone
 WINDOW = 2**24  # bytes of a stream that are under way, or wait for their reader
 CREDIT = 2**20  # bytes after which a reader returns what it has read
@@ -71,6 +72,7 @@ class Connection:
         receive: Called with each frame, in the thread that serves.
         mark: Bytes before the first frame; what comes before them is skipped.
         hears: A descriptor whose output is kept, for messages.
+        ends: A descriptor that is readable once the link's program has ended; others may still hold the link open.
 
     Attributes:
         said: The end of what came from that descriptor.
@@ -86,7 +88,9 @@ class Connection:
         *,
         mark: bytes = b"",
         hears: int | None = None,
+        ends: int | None = None,
     ) -> None:
+        self._ends, self._ended_at = ends, float("inf")
         self._reads, self._writes, self._hears, self._receive = reads, writes, hears, receive
         self.heartbeat: float = heartbeat
         self._mark, self._junk, self._decoder = mark, b"", Decoder()
@@ -138,12 +142,13 @@ class Connection:
 
     def _serve_once(self) -> None:
         waiting = select.poll()
-        for fd in (self._reads, self._alarm[0], *([] if self._hears is None else [self._hears])):
-            waiting.register(fd, select.POLLIN)
+        for fd in (self._reads, self._alarm[0], self._hears, self._ends):
+            if fd is not None:
+                waiting.register(fd, select.POLLIN)
         if self._has_unsent():
             waiting.register(self._writes, select.POLLOUT)
         now = time.monotonic()
-        left = min(self._sent + self.heartbeat / _BEATS, self._heard + self.heartbeat) - now
+        left = min(self._sent + self.heartbeat / _BEATS, self._heard + self.heartbeat, self._ended_at + _LINGER) - now
         for fd, _ in waiting.poll(1000 * max(0.0, left) + 1):
             self._serve_fd(fd)
         self._beat()
@@ -155,6 +160,8 @@ class Connection:
             os.read(fd, 4096)
         elif fd == self._hears:
             self.listen()
+        elif fd == self._ends:
+            self._ends, self._ended_at = None, time.monotonic()
         else:
             self._read()
 
@@ -162,6 +169,9 @@ class Connection:
         now = time.monotonic()
         if self._mark:  # it has not begun to speak, which its starter looks after
             self._heard = self._sent = now
+        if now - self._ended_at > _LINGER:
+            self.at_end = True
+            raise ConnectionResetError(errno.ECONNRESET, "its program has ended")
         if now - self._heard > self.heartbeat:
             raise TimeoutError(errno.ETIMEDOUT, f"the other end was silent for {self.heartbeat:g} s")
         if now - self._sent >= self.heartbeat / _BEATS:

@@ -7,7 +7,6 @@ what it has left running; its watchdog then removes its machines.
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import sys
 import threading
@@ -72,9 +71,8 @@ class Server:
             self.connection.send(0, "refused", **described(error))
             return
         found = here()
-        python = platform.python_version()
         self.connection.send(
-            0, "hello", owner=found.me and str(found.me), now=found.now, booted=found.booted, python=python, pid=os.getpid()
+            0, "hello", owner=found.me and str(found.me), now=found.now, booted=found.booted, pid=os.getpid()
         )
 
     def _begin(self, frame: Frame) -> None:
@@ -103,14 +101,14 @@ class Server:
         machines = [(runner.host, str(name)) for name in fields.get("makes", ())]
         made = True
         if machines and (line := self._described(runner)):
-            watchdog.begin_making(machines, line)
+            watchdog.mine().begin_making(machines, line)
         try:
             made = self._follow(call, invocation, stdin=bool(fields.get("stdin"))) <= 0
             if (name := fields.get("deletes")) is not None and made:
-                watchdog.forget((runner.host, str(name)))
+                watchdog.mine().forget((runner.host, str(name)))
         finally:
             if machines:
-                watchdog.end_making(machines, made=made)
+                watchdog.mine().end_making(machines, made=made)
 
     def _follow(self, call: FarCall, invocation: Invocation, *, stdin: bool) -> int:
         """Run the engine, and pass its output on. Its exit status."""
@@ -165,7 +163,7 @@ class Server:
             while self.calls and time.monotonic() < deadline:
                 Signal().wait(lambda: not self.calls, 0.05)
         if self.keeps:
-            watchdog.dismiss()
+            watchdog.mine().dismiss()
 
 
 def _feed(call: FarCall, live: Live) -> None:

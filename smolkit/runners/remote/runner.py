@@ -18,7 +18,7 @@ from smolkit.runners.base import Runner
 from smolkit.runners.blocking import Gate
 from smolkit.runners.bounds import least
 from smolkit.runners.host import check_source, part_of
-from smolkit.runners.local.watchdog import made_by
+from smolkit.runners.local.watching import made_by
 from smolkit.runners.remote.call import CapturedCall, RemoteLive
 from smolkit.runners.remote.files import fetch, send
 from smolkit.runners.remote.links import Link, SshLink

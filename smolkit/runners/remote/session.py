@@ -149,12 +149,13 @@ class Session:
             raise HostUnreachableError(f"cannot reach {self.host}: there is no program {argv[0]}, or it is not executable")
         child.open_pipes(stdin=True)
         assert child.stdin and child.stdout and child.stderr  # noqa: S101, PT018  (for the type checker: opened above)
-        fds = (child.stdout.fileno(), child.stdin.fileno())
-        connection = Connection(*fds, self._heartbeat, self._receive, mark=MARK, hears=child.stderr.fileno())
-        connection.send_raw(payload.greeting())
-        self._connection = connection
         try:
             child.start(executable, argv, dict(os.environ))
+            fds = (child.stdout.fileno(), child.stdin.fileno())
+            self._connection = Connection(
+                *fds, self._heartbeat, self._receive, mark=MARK, hears=child.stderr.fileno(), ends=child.pidfd
+            )
+            self._connection.send_raw(payload.greeting())
             self.thread.start()
         except (OSError, RuntimeError) as error:
             raise HostUnreachableError(f"cannot reach {self.host}: cannot run {executable}: {error}") from error
