@@ -98,17 +98,17 @@ def in_memory(content: bytes) -> str:
 def zip_of_smolkit() -> str:
     """The path of the zip whose digest follows this text on the link. It is asked for if there is none."""
     digest = receive(64).decode()
-    directories = [path for path in caches() if private(path)]
     os.write(1, MARK)
-    for directory in directories:
-        if path := cached(directory, digest):
+    for directory in filter(os.path.isdir, caches()):
+        if private(directory) and (path := cached(directory, digest)):
             tell("have")
             return path
     tell("need")
     content = receive(int(receive(10)))
     if hashlib.sha256(content).hexdigest() != digest:
         sys.exit("smolkit: what arrived is not what was sent")
-    return next(filter(None, (keep(path, digest, content) for path in directories)), "") or in_memory(content)
+    kept = (keep(directory, digest, content) for directory in caches() if private(directory))
+    return next(filter(None, kept), "") or in_memory(content)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,166 @@
+"""A host behind a real OpenSSH server on the loopback."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from smolkit import Machine, Smolvm, SshRunner, errors
+from smolkit.testing import PretendEngine
+from tests import sshd
+from tests.far import link_pid
+from tests.processes import running, until
+
+pytestmark = pytest.mark.skipif(sshd.program() is None, reason="no sshd: apt install openssh-server")
+
+
+@pytest.fixture(scope="module")
+def config() -> Iterator[Path]:
+    """An ssh configuration that knows the host `build1`."""
+    # Not below /tmp/pytest-of-...: a socket's path and sshd's own checks want it short.
+    with tempfile.TemporaryDirectory(prefix="sk-sshd-", dir="/tmp") as folder, sshd.server(Path(folder, "sshd")) as found:
+        yield found
+
+
+@pytest.fixture
+def runner(config: Path, engine: PretendEngine) -> Iterator[SshRunner]:
+    """A runner of the pretend engine on that host."""
+    made = SshRunner("build1", program=engine.program, options=["-F", str(config)])
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def m(runner: SshRunner) -> Iterator[Machine]:
+    """A machine there."""
+    with Smolvm(runner=runner).machine("agent") as machine:
+        yield machine
+
+
+@pytest.fixture
+def here_only() -> Iterator[Path]:
+    """A directory that the other host does not see, where its server has mounts of its own."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+def test_no_shell_reads_what_is_sent(m: Machine, tmp_path: Path) -> None:
+    """Words, empty ones too, reach the guest as they are; no shell of the host runs what is in them."""
+    trap = tmp_path / "pwned"
+    word = f"$HOME;id>{trap};`id>{trap}`$(id>{trap})"
+    result = m.exec(["printf", "<%s>", word, "", "'\"\\!", "a\nb"])
+
+    assert f"<{word}><><'\"\\!><a\nb>" == result.stdout
+    assert not trap.exists()
+
+
+def test_secrets_and_statuses_arrive(m: Machine) -> None:
+    """A secret arrives (ssh would drop it), the guest's 255 is its own, and bytes are exact."""
+    data = bytes(range(256)) * 1000
+    result = m.exec(["sh", "-c", "cat; echo $TOKEN >&2; exit 255"], secrets={"TOKEN": "s3cr3t"}, input=data)
+
+    assert (255, data, "s3cr3t\n") == (result.returncode, result.stdout_bytes, result.stderr)
+
+
+def test_files_are_copied_between_the_hosts(m: Machine, runner: SshRunner, here_only: Path) -> None:
+    """The engine there reads and writes copies of this host's files, and nothing of them stays there."""
+    (here_only / "a").write_bytes(os.urandom(3 * 2**20))
+    with runner.source(str(here_only / "a")) as there, runner.target(str(here_only / "b.tar")) as target:
+        assert there != str(here_only / "a")
+        assert target.endswith(".tar")
+        m.exec(["cp", there, target], check=True)
+        m.exec(["chmod", "750", target], check=True)
+
+    assert (here_only / "a").read_bytes() == (here_only / "b.tar").read_bytes()
+    assert 0o750 == (here_only / "b.tar").stat().st_mode & 0o777
+    assert 2 == m.exec(["ls", there, target]).returncode
+    m.upload(here_only / "a", "/dev/shm/c")
+    m.download("/dev/shm/c", here_only / "d")
+    assert (here_only / "a").read_bytes() == (here_only / "d").read_bytes()
+    if os.geteuid() == 0:
+        assert not Path("/dev/shm/c").exists()
+        assert m.exec(["hostname"]).stdout == "build1\n"
+    m.exec(["rm", "/dev/shm/c"])
+
+
+def test_a_target_that_is_not_written_is_no_file(m: Machine, runner: SshRunner, here_only: Path) -> None:
+    """A copy that failed replaces nothing here; a part that need not exist may be missing."""
+    (here_only / "old").write_text("old")
+    with pytest.raises(errors.SmolvmError, match="wrote no file"), runner.target(str(here_only / "old")):
+        pass
+    with runner.target(str(here_only / "old")) as part, runner.target(str(here_only / "side"), part + ".side"):
+        m.exec(["sh", "-c", f"echo new >{part}"], check=True)
+
+    assert ["old"] == os.listdir(here_only)
+    assert "new\n" == (here_only / "old").read_text()
+
+
+def test_killing_ssh_is_a_lost_host(m: Machine, runner: SshRunner, engine: PretendEngine) -> None:
+    """When ssh is killed, calls raise HostLostError, what ran there ends, and its machines are removed."""
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(m.exec, ["sleep", "81.5"])
+        until(lambda: running("81.5"))
+        os.kill(link_pid(runner), signal.SIGKILL)
+        with pytest.raises(errors.HostLostError):
+            call.result(60)
+    until(lambda: not running("81.5"))
+    until(lambda: not engine.left)
+
+
+def test_ssh_says_why_it_cannot(config: Path) -> None:
+    """What ssh says is in the error: an unknown host, a key that nobody knows."""
+    for name, words in (
+        ("nowhere.invalid", "(?s)exit status 255.*nowhere.invalid"),
+        ("build1", "(?s)255.*ermission denied"),
+    ):
+        options = ["-F", str(config), "-o", "PubkeyAuthentication=no"]
+        with pytest.raises(errors.HostUnreachableError, match=words):
+            Smolvm(runner=SshRunner(name, options=options)).ls()
+
+
+def test_a_handle_reaches_its_host_from_another_one(m: Machine, tmp_path: Path) -> None:
+    """A handle that is pickled to another program reaches the same engine."""
+    (tmp_path / "handle").write_bytes(pickle.dumps(m))
+    code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).exec(['echo', 'hi']).stdout)"
+    found = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "handle"], cwd="/", capture_output=True, text=True, check=True
+    )
+
+    assert "hi\n\n" == found.stdout
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash", "/usr/bin/fish", "/bin/tcsh", "/bin/zsh"])
+def test_any_login_shell_starts_the_far_end(
+    shell: str, engine: PretendEngine, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The line that starts the far end means the same to every login shell."""
+    if not os.path.exists(shell):
+        pytest.skip(f"no {shell}")
+    with tempfile.TemporaryDirectory(prefix="sk-sshd-", dir="/tmp") as folder:
+        force = f'{shell} -c "$SSH_ORIGINAL_COMMAND"'
+        with sshd.server(Path(folder, "sshd"), ForceCommand=force) as config:
+            runner = SshRunner("build1", program=engine.program, options=["-F", str(config)])
+            assert [] == Smolvm(runner=runner).ls()
+            runner.close()
+
+
+@pytest.mark.parametrize("host", ["-oProxyCommand=id", "a b", "", "a\nb", "user@-oProxyCommand=id"])
+def test_a_host_that_ssh_could_take_for_an_option_is_refused(host: str) -> None:
+    """A host that begins with a dash, or has white space, is refused."""
+    with pytest.raises(ValueError, match="host must"):
+        SshRunner(host)
+
+
+def test_options_are_words() -> None:
+    """A str for options is refused, as for every list of words."""
+    with pytest.raises(TypeError, match="options"):
+        SshRunner("build1", options="-p 22")
