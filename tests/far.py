@@ -26,7 +26,12 @@ def link(cache: Path, delay: float | None = None) -> StdioLink:
 
 def runner(engine: PretendEngine, delay: float | None = None, **options: object) -> RemoteRunner:
     """A runner of the engine at such a far end."""
-    return RemoteRunner(link(engine.folder / "cache", delay), program=engine.program, **options)  # type: ignore[arg-type]
+    return at(engine.folder, delay, **options)
+
+
+def at(folder: Path, delay: float | None = None, **options: object) -> RemoteRunner:
+    """A runner of the engine in this directory, likewise."""
+    return RemoteRunner(link(folder / "cache", delay), program=folder / "smolvm", **options)  # type: ignore[arg-type]
 
 
 def far_pid(runner: RemoteRunner) -> int:

@@ -15,6 +15,7 @@ from smolkit.flows import lookup, provision, teardown
 from smolkit.flows.steps import perform
 from smolkit.handles.base import Handle
 from smolkit.handles.process import Process, follow
+from smolkit.runners.acting import acting
 from smolkit.values import validate
 from smolkit.values.hidden import hide, hide_options
 from smolkit.values.keywords import suggests_keywords
@@ -114,17 +115,20 @@ class AdminMethods(Handle):
         return evolve(marks, labels=tuple({**labels, MACHINE: machine or labels[MACHINE]}.items()))
 
     def url(self, port: int, scheme: str = "http") -> str:
-        """The address on the host of a published port of the guest: `http://127.0.0.1:18080`.
+        """The address on this host of a published port of the guest: `http://127.0.0.1:18080`.
+
+        If the engine is on another host, this opens a forward to it, which ends with the machine.
 
         Raises:
             ValueError: that port is not published.
+            HostUnreachableError: the link to another host has no forwards (StdioLink), or this one failed.
         """
         validate.port("port", port)
         validate.text("scheme", scheme)
         status = perform(self._runner, lookup.status(self.name, self._dialect))
         for host, guest in status.ports or self._spec.ports:
             if guest == port:
-                return f"{scheme}://127.0.0.1:{host}"
+                return f"{scheme}://127.0.0.1:{acting(self._runner).reach(self.name, host)}"
         raise ValueError(f"port {port} of machine {self.name!r} is not published: client.machine(..., ports=[{port}])")
 
     def update(self, **options: Unpack[options.UpdateOptions]) -> None:

@@ -91,6 +91,10 @@ class Host:
 
         return free_port()
 
+    def reach(self, machine: str, port: int) -> int:  # noqa: ARG002  (for subclasses)
+        """A port of this host that leads to a port of the engine's host, on which the machine publishes. (override)"""
+        return port
+
     @final
     def named(self, name: str | None, keep: object) -> str:
         """The name, or a fresh one, which has the owner in it unless the machine is to be kept. (call)"""

@@ -55,6 +55,7 @@ class ChildProcess:
         self.lost: bool = False
         self._files: list[FileIO] = []  # all ends of its pipes
         self._theirs: dict[int, FileIO | socket] = {}  # the child's ends, by the descriptor that they become there
+        self._terminal = ""  # its path, if it has one of its own
         self._pids: list[int] = []  # none before the start, then one: see `start`
         self._parent, self._is_reaped = os.getpid(), False
         self._leads, self._has_session = True, False  # a process group of its own; a session
@@ -99,6 +100,14 @@ class ChildProcess:
         """Give it a session of its own, a socket as its stdin, and /dev/null as its stdout and stderr."""
         self._theirs, self._has_session = {0: stdin}, True
 
+    def open_terminal(self) -> int:
+        """Give it a session with a terminal of its own, its stdin and stdout, and a pipe for stderr. Returns our end."""
+        self.open_stderr()
+        self._files.extend(map(FileIO, chain.from_iterable(starmap(os.openpty, repeat((), 1))), repeat("rb+")))
+        self._terminal, self._has_session = os.ttyname(self._files[-1].fileno()), True
+        self._theirs[-1] = self._files[-1]  # closed with the others once it is started
+        return self._files[-2].fileno()
+
     def start(self, program: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Start the program, as the leader of its own process group; after `open_stderr`, in ours.
 
@@ -125,7 +134,10 @@ class ChildProcess:
         """Actions before the program is executed: the child's ends become its descriptors 0 to 2; it has no others."""
         actions: list[Action] = []
         for place in range(3):
-            if place in self._theirs:
+            if self._terminal and place < 2:  # noqa: PLR2004  (stdin and stdout)
+                # The first terminal that the leader of a session opens is the session's.
+                actions.append((os.POSIX_SPAWN_OPEN, place, self._terminal, os.O_RDWR, 0))
+            elif place in self._theirs:
                 actions.append((os.POSIX_SPAWN_DUP2, self._theirs[place].fileno(), place))
             elif self._leads:  # in the foreground of our terminal it has ours
                 actions.append((os.POSIX_SPAWN_OPEN, place, os.devnull, os.O_RDWR, 0))

@@ -222,6 +222,11 @@ class SubprocessRunner(Runner):
 
         return watching(self.host, self._described, command)
 
+    def _start(self, invocation: Invocation, child: ChildProcess) -> None:
+        """Start a call of the engine as this child process, whose pipes are open. Raises as `execute` does."""
+        self._check_secrets(invocation)
+        self._launcher.start(child, invocation)
+
     def _described(self) -> str:
         """The engine's line for a watchdog."""
         from smolkit.runners.local.watchdog import describe  # late: likewise

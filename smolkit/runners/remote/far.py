@@ -12,7 +12,10 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
 
 from smolkit.errors import HostLimitError, SmolvmError
 from smolkit.runners.attempts import host_limits
@@ -103,15 +106,30 @@ class Server:
         if machines and (line := self._described(runner)):
             watchdog.mine().begin_making(machines, line)
         try:
-            made = self._follow(call, invocation, stdin=bool(fields.get("stdin"))) <= 0
+            run = self._run_in_terminal if "terminal" in fields else self._follow
+            made = run(call, invocation, fields) <= 0
             if (name := fields.get("deletes")) is not None and made:
                 watchdog.mine().forget((runner.host, str(name)))
         finally:
             if machines:
                 watchdog.mine().end_making(machines, made=made)
 
-    def _follow(self, call: FarCall, invocation: Invocation, *, stdin: bool) -> int:
+    def _run_in_terminal(self, call: FarCall, invocation: Invocation, fields: dict[str, Any]) -> int:
+        """Run the engine in a terminal of its own. Its exit status."""
+        from smolkit.runners.remote.far_terminal import TerminalCall  # late: rarely needed
+
+        name, *size = fields["terminal"]
+        began = time.monotonic()
+        invocation = evolve(invocation, env=(*invocation.env, ("TERM", Hidden(str(name)))))
+        start = partial(self.required()._start, invocation)  # noqa: SLF001  (of our own)
+        call.live = call.terminal = terminal = TerminalCall(call, start, size)
+        code = terminal.run()
+        call.send("exit", code=code, duration=time.monotonic() - began)
+        return code
+
+    def _follow(self, call: FarCall, invocation: Invocation, fields: dict[str, Any]) -> int:
         """Run the engine, and pass its output on. Its exit status."""
+        stdin = bool(fields.get("stdin"))
         with host_limits():
             live = self.required().open(invocation, stdin=stdin)
         call.live = live

@@ -10,7 +10,6 @@ from smolkit.runners.remote.connection import CREDIT, WINDOW, Connection, Signal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from smolkit.runners.live import Live
     from smolkit.runners.local.subprocess import SubprocessRunner
     from smolkit.runners.remote.wire import Frame
 
@@ -27,6 +26,23 @@ class Far(Protocol):
         """The runner of this host, once there are settings."""
 
 
+class Ended(Protocol):
+    """A command that runs."""
+
+    def poll(self) -> int | None:
+        """Its exit status, or None while it runs."""
+
+    def end(self, *, kill: bool = False) -> None:
+        """End it."""
+
+
+class Resized(Protocol):
+    """A command in a terminal."""
+
+    def resize(self, size: list[int]) -> None:
+        """Change the terminal's size: columns and lines."""
+
+
 @final
 class FarCall:
     """One call, at this end: what arrives for it, and what it sends."""
@@ -41,7 +57,8 @@ class FarCall:
         self.at_eof = self.is_dropped = self.is_lost = False
         self.released: bool | None = None
         self.ending: int | None = None  # the signal that is to end it
-        self.live: Live | None = None
+        self.live: Ended | None = None
+        self.terminal: Resized | None = None
         self.finish = False
 
     @property
@@ -68,6 +85,8 @@ class FarCall:
             self.room += frame.integer("size")
         elif frame.op == "release":
             self.released = bool(frame.fields.get("ok"))
+        elif frame.op == "size" and self.terminal is not None:
+            self.terminal.resize(frame.fields["size"])
         elif frame.op == "drop":
             self.is_dropped = True
             self.end(kill=True)

@@ -13,6 +13,8 @@ from attrs import field, frozen
 
 from smolkit.values import validate
 
+READY = b"smolkit-forward-stands"  # what the program of a forward writes to its stdout
+
 
 class Link(ABC):
     """A way to run a command on another host."""
@@ -27,7 +29,10 @@ class Link(ABC):
         """The arguments of a process here that runs `command` there."""
 
     def forward(self, port: int, to: int) -> tuple[str, ...] | None:
-        """The arguments of a process that forwards a port of this host to one of the other; None if the link cannot."""
+        """The arguments of a process that forwards a port of this host to one of the other; None if the link cannot.
+
+        It writes READY to its stdout once the forward stands.
+        """
         del port, to
         return None
 
@@ -105,5 +110,7 @@ class SshLink(Link):
 
     def forward(self, port: int, to: int) -> tuple[str, ...]:
         """As in Link."""
-        way = ("-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{port}:127.0.0.1:{to}")
+        # ssh runs LocalCommand once the forward stands. (To connect to the port would reach the service behind it.)
+        tells = ("-o", "PermitLocalCommand=yes", "-o", f"LocalCommand=echo {READY.decode()}")
+        way = ("-N", "-o", "ExitOnForwardFailure=yes", *tells, "-L", f"127.0.0.1:{port}:127.0.0.1:{to}")
         return (self.program, *_FIRST, *way, *self.options, *_LAST, "--", self.name)

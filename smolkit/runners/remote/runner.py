@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, final
 
 from smolkit import runners, values
-from smolkit.commands.lifecycle import Delete
+from smolkit.commands.lifecycle import Delete, Stop
 from smolkit.errors import HostLostError, HostUnreachableError, SmolvmError
 from smolkit.runners.attempts import run_to_end
 from smolkit.runners.base import Runner
@@ -21,6 +21,7 @@ from smolkit.runners.host import check_source, part_of
 from smolkit.runners.local.watching import made_by
 from smolkit.runners.remote.call import CapturedCall, RemoteLive
 from smolkit.runners.remote.files import fetch, send
+from smolkit.runners.remote.forwards import Forwards
 from smolkit.runners.remote.links import Link, SshLink
 from smolkit.runners.remote.session import Channel, Session
 from smolkit.values import validate
@@ -106,9 +107,10 @@ class RemoteRunner(Runner):
         self._session: Session | None = None
         self._connecting = Gate(1, "to open the link")
         self._processes = Gate(self._max_processes)
+        self._forwards = Forwards(self.link)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_session": None, "_connecting": None, "_processes": None}
+        return {**super().__getstate__(), "_session": None, "_connecting": None, "_processes": None, "_forwards": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -156,10 +158,12 @@ class RemoteRunner(Runner):
             session.close()
             raise HostUnreachableError(f"{self.link.host} leads to another host than before: its machines are not there")
         self._place = place
+        self._forwards.end()  # of a session that was lost
         return session
 
     def close(self) -> None:
         """End the far process. Its machines stay, unless they are watched (`Smolvm(watchdog=True)`)."""
+        self._forwards.end()
         if self._session is not None:
             self._session.close()
 
@@ -257,6 +261,8 @@ class RemoteRunner(Runner):
                 int(limit or 0),
                 self.clock,
             )
+            if isinstance(invocation.command, (Delete, Stop)):
+                self._forwards.end(invocation.command.name)
             return run_to_end(call, finish=invocation.finish)
 
         return self._processes.during(in_turn, invocation.patience)
@@ -265,6 +271,16 @@ class RemoteRunner(Runner):
         """Start a call of the engine at the far end, whose output is read as it comes."""
         request = self._request(invocation, stdin=stdin)
         return RemoteLive(partial(self._open, invocation.timeout), invocation, request, self._processes, self.clock)
+
+    def interact(self, invocation: Invocation) -> Completed:
+        """Run a call at the far end for this program's terminal: it has one of its own there, of the same size."""
+        from smolkit.runners.remote.terminal import run_in_terminal  # late: rarely needed
+
+        return run_in_terminal(self._open(None), invocation, self._request(invocation, stdin=True))
+
+    def reach(self, machine: str, port: int) -> int:
+        """As in Runner: by a forward of the link, which ends with the machine."""
+        return self._forwards.reach(machine, port)
 
     @contextmanager
     def provide_source(self, path: str) -> Iterator[str]:

@@ -1,0 +1,123 @@
+"""Terminals and ports of an engine on another host."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from smolkit import errors
+from smolkit.testing import PretendEngine
+from tests import far as far_ends
+from tests.processes import until
+
+CODE = """
+import sys
+from smolkit import Smolvm
+from tests import far
+from pathlib import Path
+with Smolvm(runner=far.at(Path(sys.argv[1]))).machine("agent") as m:
+    print("status", m.terminal(sys.argv[2:], secrets={"TOKEN": "s3cr3t"}))
+"""
+
+
+@contextmanager
+def program(engine: PretendEngine, *command: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """A program in a terminal of its own, which hands it over to a command at a far end."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 97, 0, 0))
+    argv = [sys.executable, "-c", CODE, str(engine.folder), *command]
+    with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
+        os.close(theirs)
+        try:
+            yield ours, process
+        finally:
+            process.kill()
+            os.close(ours)
+
+
+def read_until(terminal: int, words: bytes) -> bytes:
+    """Read the terminal until it shows the words."""
+    found = b""
+    while words not in found:
+        ready, _, _ = select.select([terminal], [], [], 60)
+        assert ready, found
+        try:
+            found += os.read(terminal, 4096)
+        except OSError:
+            raise AssertionError(found) from None
+    return found
+
+
+def test_a_terminal_is_handed_over(engine: PretendEngine) -> None:
+    """A command there has a terminal of the same size, gets keys as they are, Ctrl-C too, and its status comes back."""
+    script = (
+        'trap "echo struck" INT; stty size; echo $TOKEN; read a; echo "got $a"; while :; do read b && break; done; exit 7'
+    )
+    with program(engine, "sh", "-c", script) as (terminal, process):
+        assert b"31 97\r\n" in read_until(terminal, b"s3cr3t\r\n")
+        os.write(terminal, b"hello\n")
+        read_until(terminal, b"got hello")
+        os.write(terminal, b"\x03")
+        read_until(terminal, b"struck")
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 32, 98, 0, 0))
+        os.write(terminal, b"\n")
+        assert b"status 7" in read_until(terminal, b"status ")
+        assert 0 == process.wait(60)
+
+    assert [] == engine.left
+
+
+def test_a_shell_gets_the_new_size(engine: PretendEngine) -> None:
+    """The terminal there changes its size with this one."""
+    with program(engine, "sh", "-c", "while read a; do stty size; done") as (terminal, _):
+        os.write(terminal, b"\n")
+        read_until(terminal, b"31 97")
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        for _ in range(200):
+            os.write(terminal, b"\n")
+            if b"40 120" in read_until(terminal, b"\r\n"):
+                break
+        else:
+            pytest.fail("the size stayed")
+        os.write(terminal, b"\x04")
+        read_until(terminal, b"status 0")
+
+
+def test_input_that_is_no_terminal_goes_there_too(engine: PretendEngine) -> None:
+    """Without a terminal here there is none there: stdin and stdout are passed on."""
+    argv = [sys.executable, "-c", CODE, str(engine.folder), "sh", "-c", "tty; cat"]
+    done = subprocess.run(argv, input=b"hello\n", capture_output=True, check=True, timeout=120)
+
+    assert b"not a tty\nhello\nstatus 0\n" == done.stdout
+
+
+def test_a_terminal_whose_program_dies_ends_there(engine: PretendEngine) -> None:
+    """A command in a terminal ends when the program here is killed."""
+    pid = engine.folder / "pid"
+    with program(engine, "sh", "-c", f"echo $$ >{pid}; sleep 91.5") as (_, process):
+        until(lambda: pid.exists() and pid.read_text())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        until(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists())
+    until(lambda: not engine.left)
+
+
+def test_ports_need_a_link_that_forwards_them(engine: PretendEngine) -> None:
+    """A link that forwards no ports says so, and names the port on the host."""
+    runner = far_ends.runner(engine)
+    with pytest.raises(
+        errors.HostUnreachableError, match="forwards no ports: port 18080 can be reached from that host only"
+    ):
+        runner.reach("agent", 18080)
