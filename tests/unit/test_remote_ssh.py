@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from smolkit import Machine, Smolvm, SshRunner, errors
+from smolkit.runners.remote.forwards import Forwards
+from smolkit.runners.remote.links import SshLink
 from smolkit.testing import PretendEngine
 from tests import sshd
 from tests.far import link_pid
@@ -164,3 +167,31 @@ def test_options_are_words() -> None:
     """A str for options is refused, as for every list of words."""
     with pytest.raises(TypeError, match="options"):
         SshRunner("build1", options="-p 22")
+
+
+def test_a_port_leads_there_until_the_machine_ends(m: Machine, runner: SshRunner, tmp_path: Path) -> None:
+    """A published port is reached through a forward, which stands when `reach` returns and ends with the machine."""
+    with socket.socket() as server, socket.socket() as taken:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        here = runner.reach("agent", port)
+        assert here not in {port, 0}  # this host has the same loopback, so that the number is taken
+        assert here == runner.reach("agent", port)
+        with socket.create_connection(("127.0.0.1", here), 10) as near:
+            far, _ = server.accept()
+            near.sendall(b"hello")
+            assert b"hello" == far.recv(5)
+            far.close()
+        m.stop()
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", here), 10)
+        del taken
+
+
+def test_a_forward_that_fails_says_why(runner: SshRunner, m: Machine) -> None:
+    """A forward that cannot be made is an error with ssh's words."""
+    runner.link = SshLink("nowhere.invalid")
+    runner._forwards = Forwards(runner.link)
+    with pytest.raises(errors.HostUnreachableError, match=r"(?s)does not forward the port: .*nowhere\.invalid"):
+        runner.reach("agent", 1)

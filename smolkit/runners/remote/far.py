@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from smolkit.runners.live import Live
     from smolkit.runners.remote.wire import Frame
 
+_UNSETTLED = 3600.0  # seconds; a heartbeat comes with the settings
 _FINISH = 5.0  # seconds that create, start, stop and delete have after the link is lost
 _TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
 
@@ -43,14 +44,15 @@ class Server:
 
     Args:
         work: A directory for files that are copied, which need not exist.
+        reads, writes: Descriptors of the link.
     """
 
-    def __init__(self, work: str) -> None:
+    def __init__(self, work: str, reads: int = 0, writes: int = 1) -> None:
         self.work = work
         self.runner: SubprocessRunner | None = None
         self.keeps: bool = False
         self.calls: dict[int, FarCall] = {}
-        self.connection = Connection(0, 1, 3600.0, self.receive)
+        self.connection = Connection(reads, writes, _UNSETTLED, self.receive)
 
     def receive(self, frame: Frame) -> None:
         """Take a frame."""

@@ -71,6 +71,10 @@ class FarCall:
         """A directory for files that are copied, which need not exist."""
         return self.server.work
 
+    @property
+    def _is_given_up(self) -> bool:
+        return self.is_lost or self.is_dropped or self.released is not None
+
     def send(self, op: str, blob: bytes = b"", **fields: Any) -> None:
         """Send a frame."""
         self.server.connection.send(self._number, op, blob, **fields)
@@ -121,8 +125,8 @@ class FarCall:
         """The pieces of its input, as they come; the other end gets room for more once they are used."""
         returned = 0
         while True:
-            self.changed.wait(lambda: self.input or self.at_eof or self.is_lost or self.is_dropped)
-            if self.input and not self.is_lost:
+            self.changed.wait(lambda: self.input or self.at_eof or self._is_given_up)
+            if self.input and not self._is_given_up:
                 piece = self.input.pop(0)
                 yield piece
                 self.fed += len(piece)
