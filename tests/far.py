@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from smolkit import RemoteRunner, StdioLink
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 
 RELAY = Path(__file__).with_name("relay.py")
 
@@ -24,7 +24,7 @@ def link(cache: Path, delay: float | None = None) -> StdioLink:
     return StdioLink([*relay, "env", f"PATH={path}", f"XDG_CACHE_HOME={cache}"])
 
 
-def runner(engine: PretendEngine, delay: float | None = None, **options: object) -> RemoteRunner:
+def runner(engine: NamespaceEngine, delay: float | None = None, **options: object) -> RemoteRunner:
     """A runner of the engine at such a far end."""
     return at(engine.folder, delay, **options)
 

@@ -103,6 +103,11 @@ def _add_common(parser: ArgumentParser, default: Any) -> None:
         help="the smolvm program (default: $SMOLKIT_SMOLVM, smolvm on PATH, or that of smolkit[engine])",
     )
     common.add_argument(
+        "--host",
+        default=default,
+        help="the host of the engine, as ssh knows it (default: this one); paths of --from and --volume are that host's",
+    )
+    common.add_argument(
         "--prefix",
         type=_command,
         default=() if default is None else default,

@@ -88,7 +88,8 @@ def _drop_unwritten() -> None:
 
 def _client(options: Namespace, runner: runners.Runner | None) -> Smolvm:
     if runner is None:
-        runner = runners.SubprocessRunner(options.engine, prefix=options.prefix)
+        given = {"program": options.engine, "prefix": options.prefix}
+        runner = runners.SubprocessRunner(**given) if options.host is None else runners.SshRunner(options.host, **given)
     return Smolvm(runner=runner, watchdog=options.makes_machines)
 
 

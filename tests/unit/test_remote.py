@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from smolkit import Machine, RemoteRunner, Smolvm, SshRunner, StdioLink, SubprocessRunner, errors
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 from tests import far as far_ends
 from tests.far import descendants, far_pid, link_pid
 from tests.processes import running, until
 
 
 @pytest.fixture
-def runner(engine: PretendEngine) -> Iterator[RemoteRunner]:
-    """A runner of the pretend engine at a far end."""
+def runner(engine: NamespaceEngine) -> Iterator[RemoteRunner]:
+    """A runner of the stand-in engine at a far end."""
     made = far_ends.runner(engine)
     yield made
     made.close()
@@ -40,7 +40,7 @@ def m(far: Smolvm) -> Iterator[Machine]:
         yield machine
 
 
-def test_a_life(far: Smolvm, engine: PretendEngine) -> None:
+def test_a_life(far: Smolvm, engine: NamespaceEngine) -> None:
     """A machine's life is the same calls as on one host, and leaves nothing."""
     with far.machine("agent") as machine:
         assert "hi\n" == machine.exec(["echo", "hi"]).stdout
@@ -99,14 +99,14 @@ def test_a_timeout_keeps_the_output(runner: RemoteRunner) -> None:
     from smolkit.commands import Cli
 
     with Smolvm(runner=runner).machine("agent"):
-        words = ("machine", "exec", "--name", "agent", "--", "sh", "-c", "echo begun; exec sleep 61.5")
+        words = ("machine", "exec", "--name", "agent", "-i", "--", "sh", "-c", "echo begun; exec sleep 61.5")
         done = runner.execute(Invocation(words, timeout=0.5, command=Cli(None, words)))
 
     assert ("timeout", b"begun\n") == (done.ended_by, done.stdout)
     assert not running("61.5")
 
 
-def test_output_is_bounded(engine: PretendEngine) -> None:
+def test_output_is_bounded(engine: NamespaceEngine) -> None:
     """A command that writes more than the limit is cut off."""
     client = Smolvm(runner=far_ends.runner(engine, output_limit=10_000))
     with client.machine("agent") as machine, pytest.raises(errors.OutputLimitError):
@@ -214,7 +214,7 @@ def test_what_belongs_to_the_host_is_asked_there(far: Smolvm, runner: RemoteRunn
     assert fresh.startswith("smolkit-")
 
 
-def test_the_first_start_is_alone_over_all_clients(engine: PretendEngine) -> None:
+def test_the_first_start_is_alone_over_all_clients(engine: NamespaceEngine) -> None:
     """The lock for the first start on a host is the far host's: it holds for two far processes, and for local starts."""
     engine.fault("start", "hang")
     first, second = far_ends.runner(engine), far_ends.runner(engine)
@@ -236,7 +236,7 @@ def test_the_first_start_is_alone_over_all_clients(engine: PretendEngine) -> Non
     second.close()
 
 
-def test_files_go_to_and_from_this_host(m: Machine, far: Smolvm, engine: PretendEngine, tmp_path: Path) -> None:
+def test_files_go_to_and_from_this_host(m: Machine, far: Smolvm, engine: NamespaceEngine, tmp_path: Path) -> None:
     """upload and download copy trees over the link, with modes, times and symlinks."""
     tree = tmp_path / "tree"
     (tree / "deep").mkdir(parents=True)
@@ -251,7 +251,7 @@ def test_files_go_to_and_from_this_host(m: Machine, far: Smolvm, engine: Pretend
     assert 0o741 == (tmp_path / "one").stat().st_mode & 0o777
 
 
-def test_an_engine_that_is_missing_there_is_an_error(engine: PretendEngine) -> None:
+def test_an_engine_that_is_missing_there_is_an_error(engine: NamespaceEngine) -> None:
     """A program that the far host does not have is an EngineNotFoundError, which names the host."""
     runner = RemoteRunner(far_ends.link(engine.folder), program="/nonexistent/smolvm")
     with pytest.raises(errors.EngineNotFoundError, match=r"env .*no program /nonexistent/smolvm"):
@@ -301,7 +301,7 @@ def test_a_host_that_does_not_answer_is_an_error() -> None:
     assert not runner.is_available()
 
 
-def test_words_of_a_login_shell_do_no_harm(engine: PretendEngine) -> None:
+def test_words_of_a_login_shell_do_no_harm(engine: NamespaceEngine) -> None:
     """A login shell that prints a greeting does not disturb the link."""
     noisy = StdioLink(
         ["sh", "-c", 'echo Welcome; echo to build1 >&2; exec "$@"', "sh", *far_ends.link(engine.folder).arguments]
@@ -310,7 +310,7 @@ def test_words_of_a_login_shell_do_no_harm(engine: PretendEngine) -> None:
         assert "hi\n" == machine.exec(["echo", "hi"]).stdout
 
 
-def test_handles_know_their_host(engine: PretendEngine, far: Smolvm) -> None:
+def test_handles_know_their_host(engine: NamespaceEngine, far: Smolvm) -> None:
     """Machines of one name on two hosts are not equal; a pickled handle reaches the same engine."""
     local = Smolvm(runner=SubprocessRunner(engine.program)).machine("agent")
     with far.machine("agent") as machine:
@@ -332,7 +332,7 @@ def test_a_link_that_leads_elsewhere_is_refused(runner: RemoteRunner) -> None:
         Smolvm(runner=copy).ls()
 
 
-def test_a_dry_run_runs_nothing_there(far: Smolvm, engine: PretendEngine) -> None:
+def test_a_dry_run_runs_nothing_there(far: Smolvm, engine: NamespaceEngine) -> None:
     """A dry run plans the calls of a far engine."""
     assert "1.32.2" == far.engine.version
     with far.dry_run(echo=False) as plan:

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from smolkit import AsyncSmolvm, RemoteRunner, Smolvm, errors
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 from tests import far as far_ends
 from tests.far import far_pid
 from tests.processes import running, struck_after, until
@@ -21,14 +21,14 @@ class StruckError(Exception):
 
 
 @pytest.fixture
-def runner(engine: PretendEngine) -> Iterator[RemoteRunner]:
-    """A runner of the pretend engine at a far end."""
+def runner(engine: NamespaceEngine) -> Iterator[RemoteRunner]:
+    """A runner of the stand-in engine at a far end."""
     made = far_ends.runner(engine)
     yield made
     made.close()
 
 
-def test_an_interrupt_ends_the_command_there(runner: RemoteRunner, engine: PretendEngine) -> None:
+def test_an_interrupt_ends_the_command_there(runner: RemoteRunner, engine: NamespaceEngine) -> None:
     """What a signal handler raises comes out of exec, and the command has ended at the far end."""
     with pytest.raises(StruckError), Smolvm(runner=runner).machine("agent") as machine:
         machine.exec(["true"])
@@ -40,7 +40,7 @@ def test_an_interrupt_ends_the_command_there(runner: RemoteRunner, engine: Prete
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.1, 0.15, 0.2, 0.3])
-def test_an_interrupt_lets_a_step_end_and_undoes_it(runner: RemoteRunner, engine: PretendEngine, seconds: float) -> None:
+def test_an_interrupt_lets_a_step_end_and_undoes_it(runner: RemoteRunner, engine: NamespaceEngine, seconds: float) -> None:
     """An interrupt in the middle of a machine's life waits for the current step's end, and the machine is removed."""
     runner.here()
     began = time.monotonic()
@@ -52,7 +52,7 @@ def test_an_interrupt_lets_a_step_end_and_undoes_it(runner: RemoteRunner, engine
     assert [] == engine.left
 
 
-def test_ctrl_c_while_the_link_opens(engine: PretendEngine) -> None:
+def test_ctrl_c_while_the_link_opens(engine: NamespaceEngine) -> None:
     """An interrupt while the far process starts ends that, and a later call starts another one."""
     runner = far_ends.runner(engine, 0.2)
     with pytest.raises(StruckError), struck_after(0.1, StruckError()):
@@ -75,7 +75,7 @@ async def many(runner: RemoteRunner) -> list[str]:
     return [*(result.stdout for result in found), *lines]
 
 
-def test_the_async_side_shares_the_link(runner: RemoteRunner, engine: PretendEngine) -> None:
+def test_the_async_side_shares_the_link(runner: RemoteRunner, engine: NamespaceEngine) -> None:
     """The async twin runs over the link unchanged; the event loop goes on meanwhile, also while the link opens."""
     ticks = []
 
@@ -95,7 +95,7 @@ def test_the_async_side_shares_the_link(runner: RemoteRunner, engine: PretendEng
     assert [] == engine.left
 
 
-def test_a_cancellation_ends_the_command_there(runner: RemoteRunner, engine: PretendEngine) -> None:
+def test_a_cancellation_ends_the_command_there(runner: RemoteRunner, engine: NamespaceEngine) -> None:
     """A cancelled command has ended at the far end; the machine is removed."""
 
     async def main() -> None:
@@ -129,7 +129,7 @@ def test_a_machine_without_a_name_opens_no_link(runner: RemoteRunner) -> None:
     assert runner._session is None
 
 
-def test_max_processes_bounds_calls_over_the_link(engine: PretendEngine) -> None:
+def test_max_processes_bounds_calls_over_the_link(engine: NamespaceEngine) -> None:
     """max_processes bounds the calls that run there at once; further ones wait, within their timeout."""
     runner = far_ends.runner(engine, max_processes=1)
     with Smolvm(runner=runner).machine("agent") as machine:
@@ -143,7 +143,7 @@ def test_max_processes_bounds_calls_over_the_link(engine: PretendEngine) -> None
     runner.close()
 
 
-def test_a_link_with_latency_is_used_well(engine: PretendEngine) -> None:
+def test_a_link_with_latency_is_used_well(engine: NamespaceEngine) -> None:
     """With 40 ms of round trip a command takes little more than that, and streams go at the link's own speed."""
     runner = far_ends.runner(engine, 0.02)
     size = 64 * 2**20

@@ -25,7 +25,7 @@ from smolkit.runners.remote.far import Server
 from smolkit.runners.remote.leftovers import end_session
 from smolkit.runners.remote.links import SshLink
 from smolkit.runners.remote.wire import Frame, encode
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 from tests.processes import running, until
 
 
@@ -48,7 +48,7 @@ class Near:
     def _serve(self, name: str, connection: Connection) -> None:
         self.ends[name] = connection.serve()
 
-    def settle(self, engine: PretendEngine, **options: Any) -> Frame:
+    def settle(self, engine: NamespaceEngine, **options: Any) -> Frame:
         """Send settings, and return the answer."""
         settings = {"program": str(engine.program), "heartbeat": 60, **options}
         self.connection.send(0, "settings", **settings)
@@ -92,7 +92,7 @@ def near(tmp_path: Path) -> Iterator[Near]:
     made.close()
 
 
-def test_a_call(near: Near, engine: PretendEngine) -> None:
+def test_a_call(near: Near, engine: NamespaceEngine) -> None:
     """The far end says who it is, runs the engine, and answers with its output and status."""
     hello = near.settle(engine)
     near.run(1, "machine", "ls", "--json")
@@ -100,10 +100,10 @@ def test_a_call(near: Near, engine: PretendEngine) -> None:
     assert "hello" == hello.op
     assert os.getpid() == hello.fields["pid"]
     assert (0, "") == (near.wait(1).fields["code"], near.wait(1).fields["ended_by"])
-    assert b"[\n]\n" == b"".join(frame.blob for frame in near.frames if frame.op == "stdout")
+    assert b"[]\n" == b"".join(frame.blob for frame in near.frames if frame.op == "stdout")
 
 
-def test_functions(near: Near, engine: PretendEngine, tmp_path: Path) -> None:
+def test_functions(near: Near, engine: NamespaceEngine, tmp_path: Path) -> None:
     """The functions of the far end answer; a file arrives with its mode."""
     near.settle(engine)
     (tmp_path / "file").write_bytes(b"content")
@@ -121,7 +121,7 @@ def test_functions(near: Near, engine: PretendEngine, tmp_path: Path) -> None:
     assert {"kind": "KeyError", "message": "'nonsense'"} == near.call(9, "nonsense").fields
 
 
-def test_contexts_last_until_they_are_released(near: Near, engine: PretendEngine) -> None:
+def test_contexts_last_until_they_are_released(near: Near, engine: NamespaceEngine) -> None:
     """A file is there until the other end releases it, and admission is given on then."""
     near.settle(engine, max_starts=1)
     near.connection.send(1, "call", name="source", args=[])
@@ -141,7 +141,7 @@ def test_contexts_last_until_they_are_released(near: Near, engine: PretendEngine
     until(lambda: not path.exists() and not target.parent.exists())
 
 
-def test_a_source_that_is_given_up_is_removed(near: Near, engine: PretendEngine) -> None:
+def test_a_source_that_is_given_up_is_removed(near: Near, engine: NamespaceEngine) -> None:
     """A file whose sender gives up in the middle does not stay."""
     near.settle(engine)
     near.connection.send(1, "call", name="source", args=[])
@@ -152,14 +152,14 @@ def test_a_source_that_is_given_up_is_removed(near: Near, engine: PretendEngine)
     assert not [name for _, _, names in os.walk(near.server.work) for name in names]
 
 
-def test_settings_that_are_wrong_are_refused(near: Near, engine: PretendEngine) -> None:
+def test_settings_that_are_wrong_are_refused(near: Near, engine: NamespaceEngine) -> None:
     """Settings that no runner takes are refused; a call without settings fails."""
     near.run(1, "machine", "ls")
     assert "told no settings" in near.wait(1).fields["message"]
     assert "refused" == near.settle(engine, pass_env=["A=b"]).op
 
 
-def test_ends_that_come_early_and_late(near: Near, engine: PretendEngine) -> None:
+def test_ends_that_come_early_and_late(near: Near, engine: NamespaceEngine) -> None:
     """A call that is ended before it began gets an exit; frames for calls that are over are ignored; a second run too."""
     near.settle(engine)
     near.connection.send(1, "end", kill=False)
@@ -175,28 +175,23 @@ def test_ends_that_come_early_and_late(near: Near, engine: PretendEngine) -> Non
     assert ["ls"] == engine.calls
 
 
-def test_unread_output_waits_and_a_dropped_call_ends(near: Near, engine: PretendEngine) -> None:
+def test_unread_output_waits_and_a_dropped_call_ends(near: Near, engine: NamespaceEngine, program: Path) -> None:
     """Output stops at the window, its command's end is told all the same, and what is dropped is not sent."""
-    near.settle(engine)
-    for words in (["create", "--name", "m"], ["start", "--name", "m"]):
-        near.run(len(near.frames) + 10, "machine", *words)
-        until(lambda: any(frame.op == "exit" for frame in near.frames[-1:]))
-    near.connection.send(
-        1, "run", argv=["machine", "exec", "--name", "m", "--", "head", "-c", "100000", "/dev/zero"], env=[], window=1000
-    )
+    near.settle(engine, program=str(program))
+    near.connection.send(1, "run", argv=["--", "head", "-c", "100000", "/dev/zero"], env=[], window=1000)
     assert 0 == near.wait(1, "ended").fields["code"]
     got = sum(len(frame.blob) for frame in near.frames if frame.channel == 1)
     assert 0 < got < 100_000
     near.connection.send(1, "credit", size=10**6)
     near.wait(1, "exit")
     assert 100_000 == sum(len(frame.blob) for frame in near.frames if frame.channel == 1)
-    near.run(2, "machine", "exec", "--name", "m", "--", "sleep", "68.5")
+    near.run(2, "--", "sleep", "68.5")
     until(lambda: running("68.5"))
     near.connection.send(2, "drop")
     until(lambda: not running("68.5"))
 
 
-def test_a_machine_is_held_until_it_is_deleted(near: Near, engine: PretendEngine) -> None:
+def test_a_machine_is_held_until_it_is_deleted(near: Near, engine: NamespaceEngine) -> None:
     """The watchdog knows of the machines that calls make, and forgets those that are deleted or were not made."""
     from smolkit.runners.local import watchdog
 
@@ -212,7 +207,7 @@ def test_a_machine_is_held_until_it_is_deleted(near: Near, engine: PretendEngine
     until(lambda: not watchdog.mine()._held and not watchdog.mine()._making)
 
 
-def test_the_end_of_a_link_ends_its_calls(near: Near, engine: PretendEngine) -> None:
+def test_the_end_of_a_link_ends_its_calls(near: Near, engine: NamespaceEngine) -> None:
     """At the end of the link, commands are ended at once, and calls that must finish have a few seconds."""
     near.settle(engine)
     near.run(1, "machine", "create", "--name", "m")
@@ -227,7 +222,7 @@ def test_the_end_of_a_link_ends_its_calls(near: Near, engine: PretendEngine) -> 
     assert time.monotonic() - began < 60
 
 
-def test_bye_says_whether_machines_stay(near: Near, engine: PretendEngine) -> None:
+def test_bye_says_whether_machines_stay(near: Near, engine: NamespaceEngine) -> None:
     """An orderly end is told with what becomes of the machines."""
     near.settle(engine)
     near.connection.send(0, "bye", keep=True)
@@ -238,7 +233,7 @@ def test_bye_says_whether_machines_stay(near: Near, engine: PretendEngine) -> No
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_nonsense_ends_the_link_and_nothing_else(near: Near, engine: PretendEngine, seed: int) -> None:
+def test_nonsense_ends_the_link_and_nothing_else(near: Near, engine: NamespaceEngine, seed: int) -> None:
     """Frames with fields of wrong types, unknown operations and random bytes are errors, or end the link: never a hang."""
     chance = random.Random(seed)  # noqa: S311
     near.settle(engine)

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from smolkit import Machine, RemoteRunner, Smolvm, errors
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 from tests import far as far_ends
 from tests.far import far_pid, link_pid
-from tests.processes import running, until
+from tests.processes import running, shared, until
 
 
 @pytest.fixture
-def runner(engine: PretendEngine) -> Iterator[RemoteRunner]:
+def runner(engine: NamespaceEngine) -> Iterator[RemoteRunner]:
     """A runner at a far end, which notices a dead peer after three seconds."""
     made = far_ends.runner(engine, 0.0, heartbeat=3)
     yield made
@@ -52,7 +52,7 @@ def freeze_far_process(runner: RemoteRunner) -> None:
 
 @pytest.mark.parametrize("end", [end_far_process, end_link])
 def test_a_lost_link_ends_calls_and_removes_machines(
-    m: Machine, runner: RemoteRunner, engine: PretendEngine, end: Callable[[RemoteRunner], None]
+    m: Machine, runner: RemoteRunner, engine: NamespaceEngine, end: Callable[[RemoteRunner], None]
 ) -> None:
     """Calls that run raise HostLostError, their commands end, the machines go, and the next call opens a new link."""
     before = far_pid(runner)
@@ -70,9 +70,12 @@ def test_a_lost_link_ends_calls_and_removes_machines(
     assert before != far_pid(runner)
 
 
-def test_a_command_is_not_repeated(m: Machine, runner: RemoteRunner, tmp_path: Path) -> None:
+def test_a_command_is_not_repeated(runner: RemoteRunner, tmp_path: Path) -> None:
     """A command whose link was lost is never run again."""
     log = tmp_path / "log"
+    m = Smolvm(runner=runner).machine("agent", volumes=shared(tmp_path))
+    m.create()
+    m.start()
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(m.exec, ["sh", "-c", 'echo ran >>"$1"; sleep 72.5', "sh", str(log)])
         until(lambda: running("72.5") or log.exists())
@@ -98,7 +101,7 @@ def test_a_process_that_is_followed_is_lost(m: Machine, runner: RemoteRunner) ->
     until(lambda: not running("73.5"))
 
 
-def test_a_frozen_host_is_noticed(m: Machine, runner: RemoteRunner, engine: PretendEngine) -> None:
+def test_a_frozen_host_is_noticed(m: Machine, runner: RemoteRunner, engine: NamespaceEngine) -> None:
     """A far end that says nothing for `heartbeat` seconds is lost; once it goes on, it ends and removes its machines."""
     pid = far_pid(runner)
     freeze_far_process(runner)
@@ -112,7 +115,7 @@ def test_a_frozen_host_is_noticed(m: Machine, runner: RemoteRunner, engine: Pret
     until(lambda: not engine.left)
 
 
-def test_a_far_end_notices_that_nobody_listens(m: Machine, runner: RemoteRunner, engine: PretendEngine) -> None:
+def test_a_far_end_notices_that_nobody_listens(m: Machine, runner: RemoteRunner, engine: NamespaceEngine) -> None:
     """The far end, too, takes a link that is silent for lost, although nobody has closed it."""
     os.kill(link_pid(runner), signal.SIGSTOP)
     try:
@@ -121,7 +124,7 @@ def test_a_far_end_notices_that_nobody_listens(m: Machine, runner: RemoteRunner,
         os.kill(link_pid(runner), signal.SIGCONT)
 
 
-def test_a_link_is_lost_with_its_program(engine: PretendEngine) -> None:
+def test_a_link_is_lost_with_its_program(engine: NamespaceEngine) -> None:
     """A link whose program has ended is lost, although others hold its pipes open."""
     runner = far_ends.runner(engine)
     Smolvm(runner=runner).machine("agent").create()
@@ -137,7 +140,7 @@ def test_a_link_is_lost_with_its_program(engine: PretendEngine) -> None:
     runner.close()
 
 
-def test_a_machine_in_a_with_is_gone_after_a_loss(runner: RemoteRunner, engine: PretendEngine) -> None:
+def test_a_machine_in_a_with_is_gone_after_a_loss(runner: RemoteRunner, engine: NamespaceEngine) -> None:
     """The block's own exception comes out of a `with` whose link was lost, and no machine is left."""
     with pytest.raises(errors.HostLostError), Smolvm(runner=runner).machine("agent") as machine:
         end_far_process(runner)
@@ -145,7 +148,7 @@ def test_a_machine_in_a_with_is_gone_after_a_loss(runner: RemoteRunner, engine: 
     until(lambda: not engine.left)
 
 
-def test_a_create_that_is_lost_leaves_nothing(runner: RemoteRunner, engine: PretendEngine) -> None:
+def test_a_create_that_is_lost_leaves_nothing(runner: RemoteRunner, engine: NamespaceEngine) -> None:
     """A link that breaks while the engine creates a machine: the watchdog there removes it when it appears."""
     engine.fault("create", "hang-late")
     runner.here()
@@ -158,7 +161,7 @@ def test_a_create_that_is_lost_leaves_nothing(runner: RemoteRunner, engine: Pret
     until(lambda: not engine.left)
 
 
-def test_an_orderly_end_leaves_machines_to_others(engine: PretendEngine) -> None:
+def test_an_orderly_end_leaves_machines_to_others(engine: NamespaceEngine) -> None:
     """Closing a runner ends the far process and leaves its machines, as the end of a process does on one host."""
     runner = far_ends.runner(engine)
     machine = Smolvm(runner=runner).machine("agent")
@@ -175,7 +178,7 @@ def test_an_orderly_end_leaves_machines_to_others(engine: PretendEngine) -> None
     other.close()
 
 
-def test_a_watchdog_removes_machines_at_an_orderly_end(engine: PretendEngine) -> None:
+def test_a_watchdog_removes_machines_at_an_orderly_end(engine: NamespaceEngine) -> None:
     """With watchdog=True the machines go at every end of the runner."""
     runner = far_ends.runner(engine)
     Smolvm(runner=runner, watchdog=True).machine("agent").create()

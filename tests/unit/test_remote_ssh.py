@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from smolkit import Machine, Smolvm, SshRunner, errors
 from smolkit.runners.remote.forwards import Forwards
 from smolkit.runners.remote.links import SshLink
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 from tests import sshd
 from tests.far import link_pid
 from tests.processes import running, until
@@ -35,8 +36,8 @@ def config() -> Iterator[Path]:
 
 
 @pytest.fixture
-def runner(config: Path, engine: PretendEngine) -> Iterator[SshRunner]:
-    """A runner of the pretend engine on that host."""
+def runner(config: Path, engine: NamespaceEngine) -> Iterator[SshRunner]:
+    """A runner of the stand-in engine on that host."""
     made = SshRunner("build1", program=engine.program, options=["-F", str(config)])
     yield made
     made.close()
@@ -75,39 +76,45 @@ def test_secrets_and_statuses_arrive(m: Machine) -> None:
 
 
 def test_files_are_copied_between_the_hosts(m: Machine, runner: SshRunner, here_only: Path) -> None:
-    """The engine there reads and writes copies of this host's files, and nothing of them stays there."""
+    """cp, upload and download are between the guest and this host; what the engine there reads and writes does not stay."""
     (here_only / "a").write_bytes(os.urandom(3 * 2**20))
-    with runner.source(str(here_only / "a")) as there, runner.target(str(here_only / "b.tar")) as target:
-        assert there != str(here_only / "a")
-        assert target.endswith(".tar")
-        m.exec(["cp", there, target], check=True)
-        m.exec(["chmod", "750", target], check=True)
+    m.cp(here_only / "a", m.path("/root/a"))
+    m.cp(m.path("/root/a"), here_only / "b")
+    m.upload(here_only / "a", "/root/c")
+    m.download("/root/c", here_only / "d")
+    with runner.source(str(here_only / "a")) as there, runner.target(str(here_only / "e.tar")) as target:
+        shutil.copy(there, target)  # the two hosts of this test share /tmp
+        Path(target).chmod(0o750)
 
-    assert (here_only / "a").read_bytes() == (here_only / "b.tar").read_bytes()
-    assert 0o750 == (here_only / "b.tar").stat().st_mode & 0o777
-    assert 2 == m.exec(["ls", there, target]).returncode
-    m.upload(here_only / "a", "/dev/shm/c")
-    m.download("/dev/shm/c", here_only / "d")
-    assert (here_only / "a").read_bytes() == (here_only / "d").read_bytes()
+    for name in "b", "d", "e.tar":
+        assert (here_only / "a").read_bytes() == (here_only / name).read_bytes()
+    assert (".tar", 0o750) == (Path(target).suffix, (here_only / "e.tar").stat().st_mode & 0o777)
+    until(lambda: not Path(there).exists() and not Path(target).exists())
+    assert ["a", "b", "d", "e.tar"] == sorted(os.listdir(here_only))
     if os.geteuid() == 0:
-        assert not Path("/dev/shm/c").exists()
-        assert m.exec(["hostname"]).stdout == "build1\n"
-    m.exec(["rm", "/dev/shm/c"])
+        assert runner.read_log("/proc/sys/kernel/hostname", 0) == b"build1\n"
+        assert runner.read_log(str(here_only / "a"), 0) == b""  # that host has another /dev/shm
 
 
 def test_a_target_that_is_not_written_is_no_file(m: Machine, runner: SshRunner, here_only: Path) -> None:
     """A copy that failed replaces nothing here; a part that need not exist may be missing."""
     (here_only / "old").write_text("old")
+    with pytest.raises(errors.SmolvmError):
+        m.cp(m.path("/nonexistent"), here_only / "old")
     with pytest.raises(errors.SmolvmError, match="wrote no file"), runner.target(str(here_only / "old")):
         pass
+    assert "old" == (here_only / "old").read_text()
     with runner.target(str(here_only / "old")) as part, runner.target(str(here_only / "side"), part + ".side"):
-        m.exec(["sh", "-c", f"echo new >{part}"], check=True)
+        Path(part).write_text("new")
+    for source, error in (("none", FileNotFoundError), (".", IsADirectoryError)):
+        with pytest.raises(error):
+            m.cp(here_only / source, m.path("/root/x"))
 
     assert ["old"] == os.listdir(here_only)
-    assert "new\n" == (here_only / "old").read_text()
+    assert "new" == (here_only / "old").read_text()
 
 
-def test_killing_ssh_is_a_lost_host(m: Machine, runner: SshRunner, engine: PretendEngine) -> None:
+def test_killing_ssh_is_a_lost_host(m: Machine, runner: SshRunner, engine: NamespaceEngine) -> None:
     """When ssh is killed, calls raise HostLostError, what ran there ends, and its machines are removed."""
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(m.exec, ["sleep", "81.5"])
@@ -143,7 +150,7 @@ def test_a_handle_reaches_its_host_from_another_one(m: Machine, tmp_path: Path) 
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash", "/usr/bin/fish", "/bin/tcsh", "/bin/zsh"])
 def test_any_login_shell_starts_the_far_end(
-    shell: str, engine: PretendEngine, tmp_path_factory: pytest.TempPathFactory
+    shell: str, engine: NamespaceEngine, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """The line that starts the far end means the same to every login shell."""
     if not os.path.exists(shell):
@@ -195,3 +202,26 @@ def test_a_forward_that_fails_says_why(runner: SshRunner, m: Machine) -> None:
     runner._forwards = Forwards(runner.link)
     with pytest.raises(errors.HostUnreachableError, match=r"(?s)does not forward the port: .*nowhere\.invalid"):
         runner.reach("agent", 1)
+
+
+def test_the_command_line_takes_a_host(config: Path, engine: NamespaceEngine, tmp_path: Path) -> None:
+    """`smolkit --host build1 run ...` runs there; the host is one of ssh's own configuration."""
+    # ssh reads no HOME, but that of the user database: its configuration is given by a program in its place.
+    ssh = tmp_path / "bin/ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {config} "$@"\n')
+    ssh.chmod(0o755)
+    env = {**os.environ, "PATH": f"{ssh.parent}:{os.environ['PATH']}"}
+    words = [sys.executable, "-m", "smolkit", "--host", "build1", "--engine", str(engine.program)]
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*words, *arguments], env=env, capture_output=True, text=True, check=False, timeout=120)
+
+    assert (0, "hi\n") == ((done := run("run", "--", "sh", "-c", "echo hi")).returncode, done.stdout), done.stderr
+    assert 7 == run("run", "--", "sh", "-c", "exit 7").returncode
+    assert "NAME" in run("ls").stdout
+    assert [] == engine.left
+    refused = run("--host", "-oProxyCommand=id", "ls")
+    assert 2 == refused.returncode
+    assert 1 == (lost := run("--host", "nowhere.invalid", "ls")).returncode
+    assert "cannot reach ssh nowhere.invalid" in lost.stderr

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from smolkit import errors
-from smolkit.testing import PretendEngine
+from smolkit.testing import NamespaceEngine
 from tests import far as far_ends
 from tests.processes import until
 
@@ -27,17 +27,21 @@ import sys
 from smolkit import Smolvm
 from tests import far
 from pathlib import Path
-with Smolvm(runner=far.at(Path(sys.argv[1]))).machine("agent") as m:
-    print("status", m.terminal(sys.argv[2:], secrets={"TOKEN": "s3cr3t"}))
+m = Smolvm(runner=far.at(Path(sys.argv[1]), version="1.32.2")).machine("agent")
+if sys.argv[2] == "bare":
+    print("status", m.terminal(sys.argv[3:]))
+else:
+    with m:
+        print("status", m.terminal(sys.argv[3:], secrets={"TOKEN": "s3cr3t"}))
 """
 
 
 @contextmanager
-def program(engine: PretendEngine, *command: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def running_in_terminal(folder: Path, *command: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """A program in a terminal of its own, which hands it over to a command at a far end."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 97, 0, 0))
-    argv = [sys.executable, "-c", CODE, str(engine.folder), *command]
+    argv = [sys.executable, "-c", CODE, str(folder), *command]
     with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
         os.close(theirs)
         try:
@@ -60,12 +64,12 @@ def read_until(terminal: int, words: bytes) -> bytes:
     return found
 
 
-def test_a_terminal_is_handed_over(engine: PretendEngine) -> None:
+def test_a_terminal_is_handed_over(engine: NamespaceEngine) -> None:
     """A command there has a terminal of the same size, gets keys as they are, Ctrl-C too, and its status comes back."""
     script = (
         'trap "echo struck" INT; stty size; echo $TOKEN; read a; echo "got $a"; while :; do read b && break; done; exit 7'
     )
-    with program(engine, "sh", "-c", script) as (terminal, process):
+    with running_in_terminal(engine.folder, "made", "sh", "-c", script) as (terminal, process):
         assert b"31 97\r\n" in read_until(terminal, b"s3cr3t\r\n")
         os.write(terminal, b"hello\n")
         read_until(terminal, b"got hello")
@@ -79,9 +83,9 @@ def test_a_terminal_is_handed_over(engine: PretendEngine) -> None:
     assert [] == engine.left
 
 
-def test_a_shell_gets_the_new_size(engine: PretendEngine) -> None:
+def test_a_shell_gets_the_new_size(program: Path) -> None:
     """The terminal there changes its size with this one."""
-    with program(engine, "sh", "-c", "while read a; do stty size; done") as (terminal, _):
+    with running_in_terminal(program.parent, "bare", "sh", "-c", "while read a; do stty size; done") as (terminal, _):
         os.write(terminal, b"\n")
         read_until(terminal, b"31 97")
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
@@ -95,26 +99,25 @@ def test_a_shell_gets_the_new_size(engine: PretendEngine) -> None:
         read_until(terminal, b"status 0")
 
 
-def test_input_that_is_no_terminal_goes_there_too(engine: PretendEngine) -> None:
+def test_input_that_is_no_terminal_goes_there_too(engine: NamespaceEngine) -> None:
     """Without a terminal here there is none there: stdin and stdout are passed on."""
-    argv = [sys.executable, "-c", CODE, str(engine.folder), "sh", "-c", "tty; cat"]
+    argv = [sys.executable, "-c", CODE, str(engine.folder), "made", "sh", "-c", "tty; cat"]
     done = subprocess.run(argv, input=b"hello\n", capture_output=True, check=True, timeout=120)
 
     assert b"not a tty\nhello\nstatus 0\n" == done.stdout
 
 
-def test_a_terminal_whose_program_dies_ends_there(engine: PretendEngine) -> None:
+def test_a_terminal_whose_program_dies_ends_there(program: Path, tmp_path: Path) -> None:
     """A command in a terminal ends when the program here is killed."""
-    pid = engine.folder / "pid"
-    with program(engine, "sh", "-c", f"echo $$ >{pid}; sleep 91.5") as (_, process):
+    pid = tmp_path / "pid"
+    with running_in_terminal(program.parent, "bare", "sh", "-c", f"echo $$ >{pid}; sleep 91.5") as (_, process):
         until(lambda: pid.exists() and pid.read_text())
         process.send_signal(signal.SIGKILL)
         process.wait()
         until(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists())
-    until(lambda: not engine.left)
 
 
-def test_ports_need_a_link_that_forwards_them(engine: PretendEngine) -> None:
+def test_ports_need_a_link_that_forwards_them(engine: NamespaceEngine) -> None:
     """A link that forwards no ports says so, and names the port on the host."""
     runner = far_ends.runner(engine)
     with pytest.raises(
