@@ -6,6 +6,7 @@ python -m tests.relay SECONDS COMMAND...
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -37,6 +38,11 @@ def relay(source: int, target: int, delay: float) -> None:
 
 def main(delay: float, command: list[str]) -> int:
     """Run the command behind the relay, in a session of its own as on another host."""
+    if command[0] == "tcp":
+        link = socket.create_connection((command[1], int(command[2])))
+        threading.Thread(target=relay, args=(0, os.dup(link.fileno()), delay), daemon=True).start()
+        relay(link.fileno(), 1, delay)
+        return 0
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdin is not None
     assert process.stdout is not None

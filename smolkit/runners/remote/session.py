@@ -25,6 +25,7 @@ from smolkit.runners.remote.links import Link
 from smolkit.runners.remote.wire import Frame, WireError
 
 _LAST_WORDS = 2.0  # seconds that the link's program has to end once its output has ended
+_LINES = 8  # of the words of the link's program, the last of which say why it ended
 _ORDERLY = 10.0  # seconds that the far process has for its end
 
 
@@ -199,7 +200,7 @@ class Session:
             self._connection.listen()
         said = b"" if self._connection is None else self._connection.said
         status = "" if code is None else f" (exit status {code})"
-        return "\n  ".join((reason + status, *said.decode("utf-8", "replace").split("\n"))).strip()
+        return "\n  ".join((reason + status, *said.decode("utf-8", "replace").split("\n")[-_LINES:])).strip()
 
     def _receive(self, frame: Frame) -> None:
         if frame.op in {"have", "need"} and self.hello is None and self._connection is not None:
