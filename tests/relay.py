@@ -1,6 +1,7 @@
 """A link's program that may be killed, as ssh may: it passes bytes on between itself and a command, after a delay.
 
-python -m tests.relay SECONDS COMMAND...
+python tests/relay.py SECONDS COMMAND...
+python tests/relay.py SECONDS tcp HOST PORT
 """
 
 from __future__ import annotations

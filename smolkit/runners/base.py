@@ -277,7 +277,8 @@ class Runner(AnyRunner):
 
     - (override): replace it where its default does not fit, and call it as you like. `execute`, `open` and `interact` reach
       the engine. `host`, `program`, `is_available` and `look` tell about it. If it is on another host, `provide_source`,
-      `provide_target` and `read_log` are for its files, `here` for its processes. `now`, `clock` and `pause` are for tests.
+      `provide_target` and `read_log` are for its files, `here` and `owner` for its processes, `free_port` and `reach` for
+      its ports. `now`, `clock` and `pause` are for tests.
     - (call): call it, as clients and machines do. A class that replaces it is refused with a TypeError as it is made.
 
     A subclass need not call `__init__`, and may have any other attributes. Runners are safe to share between threads if

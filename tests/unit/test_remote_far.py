@@ -124,13 +124,13 @@ def test_functions(near: Near, engine: NamespaceEngine, tmp_path: Path) -> None:
 def test_contexts_last_until_they_are_released(near: Near, engine: NamespaceEngine) -> None:
     """A file is there until the other end releases it, and admission is given on then."""
     near.settle(engine, max_starts=1)
-    near.connection.send(1, "call", name="source", args=[])
+    near.connection.send(1, "call", name="source", args=["a:b.txt"])
     near.connection.send(1, "stdin", b"content")
     near.connection.send(1, "eof")
     path = Path(near.wait(1).fields["value"])
-    assert b"content" == path.read_bytes()
+    assert ("file.txt", b"content") == (path.name, path.read_bytes())
     target = Path(near.call(2, "target", "x.tar").fields["value"])
-    assert (".tar", True) == (target.suffix, target.parent.exists())
+    assert ("x.tar", True) == (target.name, target.parent.exists())
     near.call(3, "admission", None)
     near.connection.send(4, "call", name="admission", args=[0.1])
     assert "QueueTimeoutError" == near.wait(4).fields["kind"]
@@ -144,7 +144,7 @@ def test_contexts_last_until_they_are_released(near: Near, engine: NamespaceEngi
 def test_a_source_that_is_given_up_is_removed(near: Near, engine: NamespaceEngine) -> None:
     """A file whose sender gives up in the middle does not stay."""
     near.settle(engine)
-    near.connection.send(1, "call", name="source", args=[])
+    near.connection.send(1, "call", name="source", args=["x"])
     near.connection.send(1, "stdin", b"half")
     near.connection.send(1, "release", ok=False)
     until(lambda: not near.server.calls)
@@ -178,13 +178,13 @@ def test_ends_that_come_early_and_late(near: Near, engine: NamespaceEngine) -> N
 def test_unread_output_waits_and_a_dropped_call_ends(near: Near, engine: NamespaceEngine, program: Path) -> None:
     """Output stops at the window, its command's end is told all the same, and what is dropped is not sent."""
     near.settle(engine, program=str(program))
-    near.connection.send(1, "run", argv=["--", "head", "-c", "100000", "/dev/zero"], env=[], window=1000)
+    script = "echo begun; sleep 0.3; head -c 50000 /dev/zero"
+    near.connection.send(1, "run", argv=["--", "sh", "-c", script], env=[], window=3)
     assert 0 == near.wait(1, "ended").fields["code"]
-    got = sum(len(frame.blob) for frame in near.frames if frame.channel == 1)
-    assert 0 < got < 100_000
+    assert b"begun\n" == b"".join(frame.blob for frame in near.frames if frame.channel == 1)
     near.connection.send(1, "credit", size=10**6)
     near.wait(1, "exit")
-    assert 100_000 == sum(len(frame.blob) for frame in near.frames if frame.channel == 1)
+    assert 50_006 == sum(len(frame.blob) for frame in near.frames if frame.channel == 1)
     near.run(2, "--", "sleep", "68.5")
     until(lambda: running("68.5"))
     near.connection.send(2, "drop")
@@ -365,3 +365,26 @@ def test_prefixes_that_go_through_a_shell_are_refused() -> None:
     SubprocessRunner(prefix=["wsl", "--exec"])
     SubprocessRunner(prefix=["sudo", "-n"])
     SubprocessRunner(prefix=["docker", "exec", "-i", "box"])
+
+
+def test_a_terminal_there(near: Near, engine: NamespaceEngine, program: Path) -> None:
+    """A command has a terminal of its own at the far end, with a size that changes, and ends with a hangup."""
+    near.settle(engine, program=str(program))
+    script = 'stty size; echo $TERM; echo note >&2; read a; stty size; read b; echo "got $b"; exit 3'
+    near.run(1, "--", "sh", "-c", script, terminal=["vt100", 90, 30])
+
+    def shown() -> bytes:
+        return b"".join(frame.blob for frame in near.frames if frame.channel == 1 and frame.op == "stdout")
+
+    until(lambda: b"30 90\r\nvt100\r\n" in shown())
+    near.connection.send(1, "size", size=[91, 31])
+    near.connection.send(1, "stdin", b"\n")
+    until(lambda: b"31 91\r\n" in shown())
+    near.connection.send(1, "stdin", b"x\n")
+    assert 3 == near.wait(1).fields["code"]
+    assert b"got x\r\n" in shown()
+    assert b"note\n" == b"".join(frame.blob for frame in near.frames if frame.op == "stderr")
+    near.run(2, "--", "sleep", "70.5", terminal=["vt100", 90, 30])
+    until(lambda: running("70.5"))
+    near.connection.send(2, "end", kill=False)
+    assert -signal.SIGHUP == near.wait(2).fields["code"]

@@ -12,12 +12,14 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from smolkit import errors
+from smolkit import Invocation, errors
+from smolkit.runners.remote.terminal import Terminal
 from smolkit.testing import NamespaceEngine
 from tests import far as far_ends
 from tests.processes import until
@@ -77,7 +79,7 @@ def test_a_terminal_is_handed_over(engine: NamespaceEngine) -> None:
         read_until(terminal, b"struck")
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 32, 98, 0, 0))
         os.write(terminal, b"\n")
-        assert b"status 7" in read_until(terminal, b"status ")
+        read_until(terminal, b"status 7")
         assert 0 == process.wait(60)
 
     assert [] == engine.left
@@ -124,3 +126,44 @@ def test_ports_need_a_link_that_forwards_them(engine: NamespaceEngine) -> None:
         errors.HostUnreachableError, match="forwards no ports: port 18080 can be reached from that host only"
     ):
         runner.reach("agent", 18080)
+
+
+def test_a_terminal_of_this_process(program: Path) -> None:
+    """A terminal is raw while it is handed over, and as before after it; keys go there until the command ends."""
+    runner = far_ends.at(program.parent, version="1.32.2")
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    invocation = Invocation(("--", "sh", "-c", "echo ready; read a; echo got $a; echo note >&2; exit 4"))
+    request = runner._request(invocation, stdin=True)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(Terminal(theirs, theirs).run, runner._open(None), invocation, request)
+        read_until(ours, b"ready\r\n")
+        assert termios.tcgetattr(theirs) != before
+        os.write(ours, b"keys\r")
+        assert b"got keys\r\n" in read_until(ours, b"got keys\r\n")
+        done = call.result(60)
+    runner.close()
+
+    assert (4, b"", b"note\n") == (done.returncode, done.stdout, done.stderr)
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_pipes_in_place_of_a_terminal(program: Path) -> None:
+    """Input that is no terminal is passed on to its end, and output of many windows comes back."""
+    runner = far_ends.at(program.parent, version="1.32.2")
+    (reads, ours), (out, writes) = os.pipe(), os.pipe()
+    invocation = Invocation(("--", "sh", "-c", "cat; head -c 40000000 /dev/zero"))
+    request = runner._request(invocation, stdin=True)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(Terminal(reads, writes).run, runner._open(None), invocation, request)
+        os.write(ours, b"hello")
+        os.close(ours)
+        got = 0
+        while got < 40_000_005:
+            got += len(os.read(out, 2**20))
+        assert 0 == call.result(60).returncode
+    runner.close()
+    for fd in (reads, out, writes):
+        os.close(fd)

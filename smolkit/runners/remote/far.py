@@ -52,7 +52,7 @@ class Server:
         self.runner: SubprocessRunner | None = None
         self.keeps: bool = False
         self.calls: dict[int, FarCall] = {}
-        self.connection = Connection(reads, writes, _UNSETTLED, self.receive)
+        self.connection: Connection = Connection(reads, writes, _UNSETTLED, self.receive)
 
     def receive(self, frame: Frame) -> None:
         """Take a frame."""
@@ -142,8 +142,7 @@ class Server:
         while (piece := live.read(None)) is not None:
             call.send_output(*piece)
         done = live.close()
-        call.at_eof = True
-        call.changed.set()
+        call.close_input()
         call.send("exit", code=done.returncode, duration=done.duration, ended_by=done.ended_by)
         return done.returncode
 
@@ -163,8 +162,7 @@ class Server:
             return
         with CONTEXTS[name](call, *args) as value:
             call.send("result", value=value)
-            call.changed.wait(lambda: call.released is not None or call.is_lost)
-            if not call.released:  # the block failed there
+            if not call.wait_for_release():  # the block failed there
                 raise SmolvmError("not released")
 
     def required(self) -> SubprocessRunner:

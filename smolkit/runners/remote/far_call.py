@@ -48,43 +48,43 @@ class FarCall:
     """One call, at this end: what arrives for it, and what it sends."""
 
     def __init__(self, server: Far, number: int) -> None:
-        self.server, self._number = server, number
-        self.changed = Signal()
-        self.room = WINDOW  # bytes of output that the other end takes, since the beginning
-        self.sent = 0
-        self.input: list[bytes] = []
-        self.fed = 0  # bytes of input that were used
-        self.at_eof = self.is_dropped = self.is_lost = False
+        self._server, self._number = server, number
+        self.changed: Signal = Signal()
+        self.room: int = WINDOW  # bytes of output that the other end takes, since the beginning
+        self.is_dropped: bool = False
+        self._sent = self._fed = 0  # bytes of output, and of input that was used
+        self._input: list[bytes] = []
+        self._at_eof = self._is_lost = False
         self.released: bool | None = None
         self.ending: int | None = None  # the signal that is to end it
         self.live: Ended | None = None
         self.terminal: Resized | None = None
-        self.finish = False
+        self.finish: bool = False
 
     @property
     def runner(self) -> SubprocessRunner:
         """The runner of this host."""
-        return self.server.required()
+        return self._server.required()
 
     @property
     def work(self) -> str:
         """A directory for files that are copied, which need not exist."""
-        return self.server.work
+        return self._server.work
 
     @property
     def _is_given_up(self) -> bool:
-        return self.is_lost or self.is_dropped or self.released is not None
+        return self._is_lost or self.is_dropped or self.released is not None
 
     def send(self, op: str, blob: bytes = b"", **fields: Any) -> None:
         """Send a frame."""
-        self.server.connection.send(self._number, op, blob, **fields)
+        self._server.connection.send(self._number, op, blob, **fields)
 
     def receive(self, frame: Frame) -> None:
         """Take a frame. In the main thread, which must not wait."""
         if frame.op == "stdin":
-            self.input.append(frame.blob)
+            self._input.append(frame.blob)
         elif frame.op == "eof":
-            self.at_eof = True
+            self._at_eof = True
         elif frame.op == "credit":
             self.room += frame.integer("size")
         elif frame.op == "release":
@@ -106,32 +106,42 @@ class FarCall:
 
     def lose(self, *, kill: bool) -> None:
         """The link is lost: nobody waits for it."""
-        self.is_lost = self.is_dropped = True
+        self._is_lost = self.is_dropped = True
         if kill or not self.finish:
             self.end(kill=kill)
         self.changed.set()
 
+    def close_input(self) -> None:
+        """Its command has ended, and reads no more."""
+        self._at_eof = True
+        self.changed.set()
+
+    def wait_for_release(self) -> bool:
+        """Wait until the other end needs it no more. True if all went well there."""
+        self.changed.wait(lambda: self.released is not None or self._is_lost)
+        return bool(self.released)
+
     def send_output(self, stream: str, data: bytes) -> None:
         """Send a piece of output, once the other end has room for it."""
-        while not self.changed.wait(lambda: self.is_dropped or self.room > self.sent, _GLANCE):
+        while not self.changed.wait(lambda: self.is_dropped or self.room > self._sent, _GLANCE):
             if self.live is not None and (code := self.live.poll()) is not None:
                 self.send("ended", code=code)
-                self.changed.wait(lambda: self.is_dropped or self.room > self.sent)
+                self.changed.wait(lambda: self.is_dropped or self.room > self._sent)
         if not self.is_dropped:
-            self.sent += len(data)
+            self._sent += len(data)
             self.send(stream, data)
 
     def pieces(self) -> Iterator[bytes]:
         """The pieces of its input, as they come; the other end gets room for more once they are used."""
         returned = 0
         while True:
-            self.changed.wait(lambda: self.input or self.at_eof or self._is_given_up)
-            if self.input and not self._is_given_up:
-                piece = self.input.pop(0)
+            self.changed.wait(lambda: self._input or self._at_eof or self._is_given_up)
+            if self._input and not self._is_given_up:
+                piece = self._input.pop(0)
                 yield piece
-                self.fed += len(piece)
-                if self.fed - returned >= CREDIT:
-                    self.send("credit", size=self.fed - returned)
-                    returned = self.fed
+                self._fed += len(piece)
+                if self._fed - returned >= CREDIT:
+                    self.send("credit", size=self._fed - returned)
+                    returned = self._fed
             else:
                 return

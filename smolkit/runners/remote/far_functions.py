@@ -70,10 +70,10 @@ def _directory(call: FarCall) -> Iterator[str]:
 
 
 @contextmanager
-def _source(call: FarCall) -> Iterator[str]:
+def _source(call: FarCall, name: str) -> Iterator[str]:
     """A file with the call's input, until the other end releases it."""
     with _directory(call) as directory:
-        path = os.path.join(directory, "source")
+        path = os.path.join(directory, _plain(name))
         with open(path, "xb") as file:
             file.writelines(call.pieces())
         yield path
@@ -81,10 +81,17 @@ def _source(call: FarCall) -> Iterator[str]:
 
 @contextmanager
 def _target(call: FarCall, name: str) -> Iterator[str]:
-    """A path for a file, until the other end releases it; with the suffix that the engine wants to see of some files."""
-    suffix = re.search(r"(\.\w{1,20})?\Z", name, re.ASCII)
+    """A path for a file, until the other end releases it."""
     with _directory(call) as directory:
-        yield os.path.join(directory, f"target{suffix[0] if suffix else ''}")
+        yield os.path.join(directory, _plain(name))
+
+
+def _plain(name: str) -> str:
+    """The name, if the engine takes it, which has no escape for a colon; else only its suffix, which it may want to see."""
+    if re.fullmatch(r"[\w-][\w.-]{0,99}", name, re.ASCII):
+        return name
+    suffix = re.search(r"(\.\w{1,20})?\Z", name, re.ASCII)
+    return f"file{suffix[0] if suffix else ''}"
 
 
 FUNCTIONS: dict[str, Callable[..., Answer]] = {

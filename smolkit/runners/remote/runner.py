@@ -149,6 +149,8 @@ class RemoteRunner(Runner):
             return self._session
 
     def _connect(self, within: float | None) -> Session:
+        for _, value in self._env:
+            value.reveal()  # raises in a pickled copy, which does not have it
         session = Session(self.link, {**self._settings, "env": dict(self._env)}, self._settings["heartbeat"])
         session.keeps = not self._is_watched
         session.connect(least(self._connect_timeout, within) or 0.0)
@@ -274,9 +276,9 @@ class RemoteRunner(Runner):
 
     def interact(self, invocation: Invocation) -> Completed:
         """Run a call at the far end for this program's terminal: it has one of its own there, of the same size."""
-        from smolkit.runners.remote.terminal import run_in_terminal  # late: rarely needed
+        from smolkit.runners.remote.terminal import Terminal  # late: rarely needed
 
-        return run_in_terminal(self._open(None), invocation, self._request(invocation, stdin=True))
+        return Terminal().run(self._open(None), invocation, self._request(invocation, stdin=True))
 
     def reach(self, machine: str, port: int) -> int:
         """As in Runner: by a forward of the link, which ends with the machine."""
@@ -286,7 +288,7 @@ class RemoteRunner(Runner):
     def provide_source(self, path: str) -> Iterator[str]:
         """A copy of the file on the engine's host, for the block."""
         check_source(path)
-        with self._connected().holding("source", feed=partial(send, path)) as answer:
+        with self._connected().holding("source", os.path.basename(path), feed=partial(send, path)) as answer:
             yield str(answer.fields["value"])
 
     @contextmanager

@@ -45,10 +45,12 @@ class Channel:
     """
 
     def __init__(self, session: Session, number: int) -> None:
-        self.session, self._number = session, number
+        self._number = number
+        self.session: Session = session
         self.pieces: deque[tuple[str, bytes]] = deque()
-        self.arrived, self.room = 0, WINDOW
-        self.deaf = False
+        self.arrived: int = 0
+        self.room: int = WINDOW
+        self.deaf: bool = False
         self.code: int | None = None
         self.answer: Frame | None = None
         self.changed: Signal = Signal()
