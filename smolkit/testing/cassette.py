@@ -17,21 +17,20 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, final
 
 from attrs import evolve, frozen
 
-from smolkit.commands.base import Command
 from smolkit.errors import add_note
 from smolkit.runners.base import Runner
 from smolkit.runners.host import replacing
+from smolkit.testing.forwarding import Forwarding
 from smolkit.testing.known_secrets import secrets_of
 from smolkit.testing.scripted import UnexpectedCommandError, UnusedAnswerError
 from smolkit.testing.scrubbing import Scrubber
 from smolkit.values.hidden import Hidden
-from smolkit.values.ownership import Here, Owner
 from smolkit.values.results import Completed, Invocation
 from smolkit.values.shown import redact, shell_line
 
@@ -52,7 +51,7 @@ _VARIABLE = re.compile(
 
 
 @final
-class Recorder(Runner):
+class Recorder(Forwarding):
     """Records the calls of another runner: `with Recorder(SubprocessRunner(), "tape.json") as runner:`.
 
     The cassette is written when the block ends, also by an exception. A command of `popen` is recorded as a whole, and its
@@ -64,8 +63,8 @@ class Recorder(Runner):
     """
 
     def __init__(self, runner: Runner, path: str | os.PathLike[str]) -> None:
-        super().__init__(version=runner.engine.version)
-        self._runner, self._path = runner, os.fspath(path)
+        super().__init__(runner)
+        self._path = os.fspath(path)
         self._calls: list[dict[str, Any]] = []
         self._secrets: set[Hidden] = set()
 
@@ -74,24 +73,6 @@ class Recorder(Runner):
             "a Recorder, or a handle on it, cannot be pickled or copied: the cassette would lack the calls of the copy. "
             "Make a Recorder in each process, each with a cassette of its own"
         )
-
-    @property
-    def host(self) -> str:
-        """As the other runner."""
-        return self._runner.host
-
-    @property
-    def program(self) -> str:
-        """As the other runner."""
-        return self._runner.program
-
-    def watch(self) -> None:
-        """As the other runner."""
-        self._runner.watch()
-
-    def watching(self, command: Command[Any]) -> AbstractContextManager[None]:
-        """As the other runner."""
-        return self._runner.watching(command)
 
     def execute(self, invocation: Invocation) -> Completed:
         """Run a call by the other runner, and record it."""
@@ -121,50 +102,6 @@ class Recorder(Runner):
             if _cp_target(call["argv"]) == made and "file" not in call:
                 with open(path, "rb") as file:
                     call["file"] = file.read()
-
-    @contextmanager
-    def provide_source(self, path: str) -> Iterator[str]:
-        """As the other runner."""
-        with self._runner.provide_source(path) as made:
-            yield made
-
-    @contextmanager
-    def admission(self, timeout: float | None = None) -> Iterator[None]:
-        """As the other runner."""
-        with self._runner.admission(timeout):
-            yield
-
-    def here(self) -> Here:
-        """As the other runner."""
-        return self._runner.here()
-
-    def owner(self) -> Owner | None:
-        """As the other runner."""
-        return self._runner.owner()
-
-    def free_port(self) -> int:
-        """As the other runner."""
-        return self._runner.free_port()
-
-    def now(self) -> float:
-        """As the other runner."""
-        return self._runner.now()
-
-    def clock(self) -> float:
-        """As the other runner."""
-        return self._runner.clock()
-
-    def pause(self, seconds: float) -> None:
-        """As the other runner."""
-        self._runner.pause(seconds)
-
-    def given(self) -> dict[str, Hidden]:
-        """As the other runner."""
-        return self._runner.given()
-
-    def read_log(self, path: str, start: int) -> bytes:
-        """As the other runner. Not recorded."""
-        return self._runner.read_log(path, start)
 
     def __enter__(self) -> Recorder:
         return self

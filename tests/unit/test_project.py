@@ -148,6 +148,7 @@ BLOCKING_LINES = {
     "runners.remote.connection": 1,  # a poll, in the thread that serves a link
     "runners.remote.far": 1,  # in a far process, which has no event loop
     "runners.remote.leftovers": 1,  # likewise
+    "runners.remote.terminal": 1,  # a poll, in a thread that reads a terminal
 }
 
 
