@@ -19,9 +19,9 @@ class Arguments:
     def __init__(
         self, options: Mapping[str, list[str | None]], positional: tuple[str, ...], command: tuple[str, ...]
     ) -> None:
-        self.options = options
-        self.positional = positional
-        self.command = command
+        self.options: Mapping[str, list[str | None]] = options
+        self.positional: tuple[str, ...] = positional
+        self.command: tuple[str, ...] = command
 
     @property
     def name(self) -> str:

@@ -44,7 +44,11 @@ class Command:
     def __init__(
         self, words: Sequence[str], environ: Mapping[str, str], workdir: str, user: str, timeout: float | None
     ) -> None:
-        self.words, self.environ, self.workdir, self.user, self.timeout = words, environ, workdir, user, timeout
+        self.words: Sequence[str] = words
+        self.environ: Mapping[str, str] = environ
+        self.workdir: str = workdir
+        self.user: str = user
+        self.timeout: float | None = timeout
 
 
 def detach(pid: int, command: Command) -> int:

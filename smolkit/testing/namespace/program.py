@@ -104,7 +104,8 @@ def _perform(engine: str, settings: dict, words: list[str]) -> int:  # type: ign
     return status
 
 
-if __name__ == "__main__":
-    for restored in (signal.SIGPIPE, *(() if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else (signal.SIGINT,))):
-        signal.signal(restored, signal.SIG_DFL)  # as programs do that are not Python's
+if __name__ == "__main__":  # with the signals of a program that is not Python's
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(main(os.path.dirname(sys.argv[1]), sys.argv[2:]))

@@ -25,8 +25,9 @@ class Machine:
     """
 
     def __init__(self, engine: str, name: str, data: dict[str, Any]) -> None:
-        self.name, self.data = name, data
-        self.directory = f"{engine}/data/{name}"
+        self.name: str = name
+        self.data: dict[str, Any] = data
+        self.directory: str = f"{engine}/data/{name}"
         self._state = f"{engine}/state"
 
     @property
