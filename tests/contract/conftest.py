@@ -1,4 +1,7 @@
-"""The engines of the contract tests: the fake as three versions, NamespaceEngine, and real engines of those versions."""
+"""The engines of the contract tests: the fake as three versions, real engines of those, and NamespaceEngine.
+
+NamespaceEngine is driven here and from behind a link, as on another host.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from smolkit import Machine, Smolvm
+from smolkit import Machine, RemoteRunner, Smolvm, StdioLink
 from smolkit.testing import FakeSmolvm, NamespaceEngine
 from tests.awaited import awaited
 from tests.engines import OLDER, alive, settle, throwaway_client
@@ -19,7 +22,7 @@ NEWEST = "1.32.2"  # the fake's version; the real engine is the one that is inst
 FAKES = [f"fake-{version}" for version in (*OLDER, NEWEST)]
 # The async client runs on the newest fake and engine only.
 ASYNC = [f"fake-{NEWEST}-asyncio", f"fake-{NEWEST}-trio", "real-newest-asyncio"]
-LOCAL = [f"local-{NEWEST}", f"local-{NEWEST}-asyncio"]
+LOCAL = [f"local-{NEWEST}", f"local-{NEWEST}-asyncio", f"far-{NEWEST}", f"far-{NEWEST}-trio"]
 REAL = [f"real-{version}" for version in (*OLDER, "newest")]
 ENGINES = sorted([*FAKES, *LOCAL, *REAL, *ASYNC], key=len, reverse=True)
 
@@ -42,6 +45,11 @@ class World:
     client: Smolvm
 
     @property
+    def is_far(self) -> bool:
+        """True if the engine is behind a link."""
+        return isinstance(self.client.runner, RemoteRunner)
+
+    @property
     def small(self) -> dict[str, Any]:
         """The options of a machine that boots fast. Older wheels have no disk templates, and format each disk."""
         disks = {} if self.supports("--error-format") else {"storage": 1, "overlay": 1}
@@ -61,10 +69,12 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
             fake = FakeSmolvm(version)
             fake.on("nosuchprogram", FileNotFoundError)
             client = Smolvm(runner=fake)
-        elif kind == "local":
+        elif kind in {"local", "far"}:
             if why := NamespaceEngine.unavailable():
                 pytest.skip(why)
-            client = Smolvm(stack.enter_context(NamespaceEngine(version=version)).program)
+            program = stack.enter_context(NamespaceEngine(version=version)).program
+            far = RemoteRunner(StdioLink(["env"]), program=program) if kind == "far" else None
+            client = Smolvm(program if far is None else None, runner=far)
         else:
             client = stack.enter_context(throwaway_client(None if version == "newest" else version))
         yield World(stack.enter_context(awaited(client, loop)) if loop else client)

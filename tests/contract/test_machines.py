@@ -132,11 +132,15 @@ def test_disks_before_the_first_start(world: World, created: Machine) -> None:
 
 
 def test_published_ports(world: World) -> None:
-    """A published port has an address on the host."""
+    """A published port has an address on the host, and over a link that forwards no ports an error says so."""
     port = world.client.free_port()
     machine = world.client.machine("served", cpus=1, memory=512, ports=[(port, 80)])
     machine.create()
-    assert f"http://127.0.0.1:{port}" == machine.url(80)
+    if world.is_far:
+        with pytest.raises(errors.HostUnreachableError, match="forwards no ports"):
+            machine.url(80)
+    else:
+        assert f"http://127.0.0.1:{port}" == machine.url(80)
     assert 1 == machine.status().raw["ports"]
     machine.delete()
 
