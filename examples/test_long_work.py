@@ -16,7 +16,7 @@ from smolkit.testing import FakeSmolvm, GuestCall, GuestResult
 
 
 @pytest.fixture
-def python(smolvm: Smolvm) -> Iterator[Interpreter]:
+def python(smolvm: Smolvm, fake_smolvm: FakeSmolvm) -> Iterator[Interpreter]:  # noqa: ARG001  (asked for first: it may skip)
     """An interpreter, whose machine is gone afterwards."""
     with interpreter(smolvm) as made:
         yield made

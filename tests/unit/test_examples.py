@@ -36,6 +36,15 @@ def test_the_examples_tests_pass() -> None:
     assert (0, True) == (status, "13 passed" in said), said
 
 
+def test_the_examples_tests_run_locally() -> None:
+    """With --smolvm=local those that need the fake are skipped, and the others really run their commands."""
+    if why := NamespaceEngine.unavailable():
+        pytest.skip(why)
+    status, said = run_pytest(EXAMPLES, "-c", "/dev/null", f"--rootdir={EXAMPLES}", "--smolvm=local")
+
+    assert (0, True) == (status, "1 passed, 12 skipped" in said), said
+
+
 def run_example(name: str, session: str = "", env: dict[str, str] | None = None) -> str:
     """Run an example with this input and return its output, stderr in between."""
     command = [sys.executable, "-u", str(EXAMPLES / name)]
