@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import pickle
 import subprocess
@@ -15,7 +16,7 @@ from smolkit import Call, Invocation, RemoteRunner, Smolvm, SshRunner, StdioLink
 from smolkit.testing import NamespaceEngine, Recorder, Replayer
 from tests import far as far_ends
 from tests.far import far_pid
-from tests.processes import until
+from tests.processes import struck_after, until
 
 UNSHARE = ["unshare", *([] if os.geteuid() == 0 else ["-r"])]
 has_namespaces = pytest.mark.skipif(
@@ -191,3 +192,42 @@ def test_a_machine_of_a_closed_runner_opens_a_new_link(engine: NamespaceEngine) 
     assert before != far_pid(runner)
     runner.close()
     until(lambda: not Path(f"/proc/{before}").exists())
+
+
+def test_calls_are_logged_as_command_lines(program: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The DEBUG line of a call does the same when it is pasted into a shell."""
+    caplog.set_level(logging.DEBUG, "smolkit")
+    runner = far_ends.at(program.parent, version="1.32.2")
+    machine = Smolvm(runner=runner).machine("m")
+    machine.exec(["echo", "a  b", "$HOME"])
+    with machine.popen(["echo", "live"]):
+        pass
+    runner.close()
+    lines = [record.getMessage() for record in caplog.records if record.name == "smolkit"]
+
+    assert b"a  b $HOME\n" == subprocess.run(lines[0], shell=True, capture_output=True, check=True).stdout
+    assert "echo live" in lines[1]
+    assert "ssh" in SshRunner("build1", program="/a b").link.argv(("/a b", "$x"))[0]
+    assert "'/a b' '$x'" == SshRunner("build1").link.argv(("/a b", "$x"))[-1]
+
+
+@pytest.mark.parametrize("prefix", [["ssh", "h"], ["wsl", "--"]])
+def test_a_far_prefix_is_checked_here(prefix: list[str]) -> None:
+    """What a runner there would refuse is refused here, before a link is opened."""
+    with pytest.raises(ValueError, match="prefix must not"):
+        RemoteRunner(StdioLink(["env"]), prefix=prefix)
+    with pytest.raises(ValueError, match="SMOLVM_BOOT_BINARY"):
+        RemoteRunner(StdioLink(["env"]), env={"SMOLVM_BOOT_BINARY": "x"})
+
+
+def test_a_wait_for_the_first_start_there_can_be_interrupted(engine: NamespaceEngine) -> None:
+    """An interrupt ends the wait for another program's first start on the far host; nothing was run."""
+    other, runner = far_ends.runner(engine), far_ends.runner(engine)
+    machine = Smolvm(runner=runner).machine("m")
+    machine.create()
+    with other.admission(), pytest.raises(KeyboardInterrupt), struck_after(1.0, KeyboardInterrupt()):
+        machine.start(timeout=60)
+    assert "start" not in engine.calls
+    machine.delete()
+    other.close()
+    runner.close()

@@ -21,7 +21,7 @@ from smolkit.values.results import Completed
 from smolkit.values.shown import redact, shell_line, without_users
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from smolkit.runners.local.locate import Program
     from smolkit.runners.local.posix import ChildProcess
@@ -214,19 +214,8 @@ class Launcher:
         program = self.program
         stderr = without_note(stderr, program.path)
         completed = Completed(invocation.argv, returncode, stdout, stderr, duration, ended_by)
-        self._log((*self.prefix, program.path, *invocation.argv), completed)
+        log_call(lambda: (*map(without_users, (*self.prefix, program.path)), *redact(completed.argv)), completed)
         return completed
-
-    def _log(self, argv: tuple[str, ...], completed: Completed) -> None:
-        # Importing logging takes a tenth of smolkit's import time; a program that has not imported it does not listen.
-        logging = sys.modules.get("logging")
-        if logging is not None and (log := logging.getLogger("smolkit")).isEnabledFor(logging.DEBUG):
-            program = map(without_users, argv[: len(argv) - len(completed.argv)])
-            line = shell_line((*program, *redact(completed.argv)))
-            # The call has ended, and its result must not be lost to a broken handler, or to one that waits for this call.
-            with suppress(Exception):
-                # The line can be pasted into a shell as it stands.
-                log.debug("%s  # exit %d, %.3f s", line, completed.returncode, completed.duration)
 
     def environment(self, more: Mapping[str, str | Hidden] | None = None) -> Variables:
         """The variables of the engine's process, some of them secrets; `env` wins over `more`, which wins over ours."""
@@ -246,3 +235,19 @@ class Launcher:
         if key.startswith(_INHERITED_PREFIXES):
             return key not in _REFUSED
         return key in _INHERITED or (self._inherit_proxy and key.lower() in _PROXY)
+
+
+def log_call(words: Callable[[], tuple[str, ...]], completed: Completed) -> None:
+    """Log a call of the engine that has ended.
+
+    Args:
+        words: Returns its command line, without secrets.
+        completed: Its end.
+    """
+    # Importing logging takes a tenth of smolkit's import time; a program that has not imported it does not listen.
+    logging = sys.modules.get("logging")
+    if logging is not None and (log := logging.getLogger("smolkit")).isEnabledFor(logging.DEBUG):
+        # The call has ended, and its result must not be lost to a broken handler, or to one that waits for this call.
+        with suppress(Exception):
+            # The line can be pasted into a shell as it stands.
+            log.debug("%s  # exit %d, %.3f s", shell_line(words()), completed.returncode, completed.duration)

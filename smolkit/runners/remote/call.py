@@ -159,17 +159,20 @@ class RemoteLive(Live):
         request: What the far end is told of it.
         processes: Semaphore in which it has a place while it runs.
         clock: Monotonic clock, in seconds.
+        logged: Called with its end.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  (made in one place)
         self,
         begin: Callable[[], Channel],
         invocation: Invocation,
         request: dict[str, Any],
         processes: Gate,
         clock: Callable[[], float],
+        logged: Callable[[Completed], Completed],
     ) -> None:
         self._invocation, self._processes, self._clock, self._process = invocation, processes, clock, os.getpid()
+        self._logged = logged
         self._reading = Sole("another thread or task reads from this process: one may read while one writes")
         self._writing = Sole("another thread or task writes to this process: one may write while one reads")
         self._reader: object = None  # the thread or task that read last
@@ -277,7 +280,7 @@ class RemoteLive(Live):
         self._channel.forget()
         self._channel.result(0)
         code, duration, ended_by = _end_of(self._channel)
-        return Completed(self._invocation.argv, code, duration=duration, ended_by=ended_by)
+        return self._logged(Completed(self._invocation.argv, code, duration=duration, ended_by=ended_by))
 
     def _check_process(self) -> None:
         if self._process != os.getpid():

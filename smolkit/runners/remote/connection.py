@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, final
 from weakref import finalize
 
@@ -55,7 +56,7 @@ class Signal:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                event.wait(blocking.SLICE if left is None else min(left, blocking.SLICE))
+                blocking.interruptible(partial(event.wait, blocking.SLICE if left is None else min(left, blocking.SLICE)))
             finally:
                 with suppress(ValueError):
                     self._waiting.remove(event)

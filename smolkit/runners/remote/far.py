@@ -103,10 +103,10 @@ class Server:
         env = tuple((str(key), Hidden(str(value))) for key, value in fields.get("env", ()))
         invocation = Invocation(tuple(map(str, fields["argv"])), env, finish=bool(fields.get("finish")))
         call.room, call.finish = frame.integer("window", WINDOW), invocation.finish
-        machines = [(runner.host, str(name)) for name in fields.get("makes", ())]
+        machines = [(runner.host, str(name)) for name in fields.get("makes", ()) if here().me is not None]
         made = True
-        if machines and (line := self._described(runner)):
-            watchdog.mine().begin_making(machines, line)
+        if machines:
+            watchdog.mine().begin_making(machines, runner._described())  # noqa: SLF001  (of our own)
         try:
             run = self._run_in_terminal if "terminal" in fields else self._follow
             made = run(call, invocation, fields) <= 0
@@ -145,13 +145,6 @@ class Server:
         call.close_input()
         call.send("exit", code=done.returncode, duration=done.duration, ended_by=done.ended_by)
         return done.returncode
-
-    def _described(self, runner: SubprocessRunner) -> str:
-        """The engine's line for the watchdog; "" where this host cannot have one."""
-        if here().me is None:
-            return ""
-        runner.watch()
-        return runner._described()  # noqa: SLF001  (of our own)
 
     def _answer(self, call: FarCall, frame: Frame) -> None:
         """Call a function for the other end. What it has open stays so until the other end releases it."""

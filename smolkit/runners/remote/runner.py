@@ -18,6 +18,7 @@ from smolkit.runners.base import Runner
 from smolkit.runners.blocking import Gate
 from smolkit.runners.bounds import least
 from smolkit.runners.host import check_source, part_of
+from smolkit.runners.local.launcher import Launcher, log_call
 from smolkit.runners.local.watching import made_by
 from smolkit.runners.remote.call import CapturedCall, RemoteLive
 from smolkit.runners.remote.files import fetch, send
@@ -29,7 +30,7 @@ from smolkit.values.hidden import Hidden, hide
 from smolkit.values.keywords import suggests_keywords
 from smolkit.values.ownership import Here, Owner
 from smolkit.values.results import Completed, Invocation
-from smolkit.values.shown import without_users
+from smolkit.values.shown import redact, without_users
 
 _DEFAULT_LIMIT = 256 * 2**20
 _LOG_BYTES = 2**18  # of a log at a time: a frame holds no more
@@ -80,6 +81,7 @@ class RemoteRunner(Runner):
         if not isinstance(link, Link):
             raise TypeError(f"link must be a link, such as StdioLink([...]), not {type(link).__name__}")
         self.link: Link = link
+        Launcher(None, prefix=prefix, state_dir=None, env=env, pass_env=pass_env, inherit_proxy=inherit_proxy)  # as there
         self._program = None if program is None else validate.path("program", program)
         self._prefix = validate.words("prefix", prefix) if prefix else ()
         self._state_dir = None if state_dir is None else _far_path("state_dir", state_dir)
@@ -88,8 +90,8 @@ class RemoteRunner(Runner):
             "program": self._program,
             "prefix": self._prefix,
             "state_dir": self._state_dir,
-            "pass_env": validate.variables("pass_env", pass_env),
-            "inherit_proxy": validate.flag("inherit_proxy", inherit_proxy),
+            "pass_env": tuple(pass_env),
+            "inherit_proxy": inherit_proxy,
             "max_starts": max_starts,
             "heartbeat": validate.seconds("heartbeat", heartbeat),
         }
@@ -143,10 +145,12 @@ class RemoteRunner(Runner):
         session = self._session
         if session is not None and session.ended is None:
             return session
-        with self._connecting.turn(within):
-            if self._session is None or self._session.ended is not None:
-                self._session = self._connect(within)
-            return self._session
+        return self._connecting.during(partial(self._reconnected, within), within)
+
+    def _reconnected(self, within: float | None) -> Session:
+        if self._session is None or self._session.ended is not None:
+            self._session = self._connect(within)
+        return self._session
 
     def _connect(self, within: float | None) -> Session:
         for _, value in self._env:
@@ -265,14 +269,19 @@ class RemoteRunner(Runner):
             )
             if isinstance(invocation.command, (Delete, Stop)):
                 self._forwards.end(invocation.command.name)
-            return run_to_end(call, finish=invocation.finish)
+            return self._logged(run_to_end(call, finish=invocation.finish))
 
         return self._processes.during(in_turn, invocation.patience)
+
+    def _logged(self, completed: Completed) -> Completed:
+        log_call(lambda: self.link.argv((*self._prefix, self.program, *redact(completed.argv))), completed)
+        return completed
 
     def open(self, invocation: Invocation, *, stdin: bool) -> runners.Live:
         """Start a call of the engine at the far end, whose output is read as it comes."""
         request = self._request(invocation, stdin=stdin)
-        return RemoteLive(partial(self._open, invocation.timeout), invocation, request, self._processes, self.clock)
+        begin = partial(self._open, invocation.timeout)
+        return RemoteLive(begin, invocation, request, self._processes, self.clock, self._logged)
 
     def interact(self, invocation: Invocation) -> Completed:
         """Run a call at the far end for this program's terminal: it has one of its own there, of the same size."""

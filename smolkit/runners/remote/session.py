@@ -137,13 +137,13 @@ class Session:
         Raises:
             HostUnreachableError: it did not start within `timeout` seconds.
         """
+        _sessions.add(self)  # first: a fork must close its copies of the pipes
         try:
             self._start()
             self._await_hello(timeout)
         except BaseException:
             self.kill()
             raise
-        _sessions.add(self)
 
     def _start(self) -> None:
         argv, child = self._link.argv(payload.COMMAND), self._child
@@ -185,6 +185,7 @@ class Session:
         if connection is not None and connection.at_end:
             with suppress(TimeoutError):
                 child.wait(_LAST_WORDS)  # its exit status is a part of the reason
+            connection.listen()
         self.ended = self.ended or self._reason(reason)
         self._changed.set()
         for channel in tuple(self._channels.values()):
@@ -198,8 +199,6 @@ class Session:
     def _reason(self, reason: str) -> str:
         """The reason with what the link's program has written, and its exit status."""
         code = self._child.poll() if self._child.is_started else None
-        if self._connection is not None and code is not None:
-            self._connection.listen()
         said = b"" if self._connection is None else self._connection.said
         status = "" if code is None else f" (exit status {code})"
         return "\n  ".join((reason + status, *said.decode("utf-8", "replace").split("\n")[-_LINES:])).strip()
