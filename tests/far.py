@@ -48,6 +48,12 @@ def link_pid(runner: RemoteRunner) -> int:
     return runner._session._child.pid
 
 
+def most_memory(pid: int) -> int:
+    """The most memory, in bytes, that a process has had until now."""
+    (found,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(found.split()[1]) * 1024
+
+
 def parent_of(pid: int) -> int:
     """The parent of a process."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

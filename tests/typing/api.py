@@ -14,8 +14,11 @@ from smolkit import (
     GuestPath,
     Machine,
     MachineInfo,
+    RemoteRunner,
     Secret,
     Smolvm,
+    SshRunner,
+    StdioLink,
     SubprocessRunner,
 )
 from smolkit.aio import AsyncMonitoring, AsyncProcess, in_loop
@@ -105,5 +108,8 @@ async def on_the_async_side() -> None:
 runner = SubprocessRunner("/bin/smolvm", prefix=["sudo", "-n"], env={"A": "b"})
 assert_type(runner.run(Ls()), tuple[MachineInfo, ...])
 assert_type(FakeRunner().run(Exec("m", ["true"])), ExecResult)
+assert_type(SshRunner("build1", options=["-p", "22"], program="smolvm", heartbeat=5).run(Ls()), tuple[MachineInfo, ...])
+SshRunner("build1", programm="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+assert_type(Smolvm(runner=RemoteRunner(StdioLink(["env"]), env={"A": "b"})).ls(), list[MachineInfo])
 words: Sequence[str] = ("true",)
 Exec("m", words)

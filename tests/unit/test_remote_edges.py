@@ -156,7 +156,7 @@ def test_wrong_arguments_are_named() -> None:
         (lambda: RemoteRunner(link, max_processes=0), "max_processes must"),
         (lambda: RemoteRunner(link, programm="x"), "program"),  # type: ignore[call-arg]
         (lambda: StdioLink("env"), "argv must be"),
-        (lambda: SshRunner("build1", programm="x"), "program"),
+        (lambda: SshRunner("build1", programm="x"), "program"),  # type: ignore[call-arg]
     ):
         with pytest.raises((TypeError, ValueError), match=words):
             make()

@@ -24,7 +24,7 @@ from hypothesis import given as given_any
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from smolkit import AsyncSmolvm, Machine, Secret, Smolvm, SmolvmError, SubprocessRunner
+from smolkit import AsyncSmolvm, Machine, RemoteRunner, Secret, Smolvm, SmolvmError, StdioLink, SubprocessRunner
 from smolkit.commands import Create, Exec, MachineSpec, Run, Update, option_types
 from smolkit.commands.call import Call
 from smolkit.testing import FakeRunner, FakeSmolvm, NamespaceEngine
@@ -374,9 +374,10 @@ def test_reprs_of_commands_have_no_secret() -> None:
         MachineSpec.of({"volumes": ["s3://k:c4n4ry@b:/x"]}),
         Run.of(None, {"volumes": ["s3://k:c4n4ry@b:/x"], "input": CANARY}),
         Smolvm(runner=SubprocessRunner("smolvm", prefix=["env", f"HTTPS_PROXY={PROXY}"], env={"A": CANARY})),
+        Smolvm(runner=RemoteRunner(StdioLink(["env", f"HTTPS_PROXY={PROXY}"]), env={"A": CANARY})),
     ]
 
-    assert [] == revealed(f"{commands} {[command.runner for command in commands[-1:]]}")  # type: ignore[attr-defined]
+    assert [] == revealed(f"{commands} {[command.runner for command in commands[-2:]]}")  # type: ignore[attr-defined]
 
 
 def test_a_proxy_reaches_the_engine(engine: NamespaceEngine, local: Smolvm, caplog: pytest.LogCaptureFixture) -> None:

@@ -53,9 +53,11 @@ class Forwards:
     def _start(self, here: int, port: int) -> ChildProcess:
         argv = self._link.forward(here, port)
         if argv is None:
-            raise HostUnreachableError(
-                f"{self._link.host} forwards no ports: port {port} can be reached from that host only; SshRunner has them"
+            error = HostUnreachableError(
+                f"{self._link.host} forwards no ports: port {port} can be reached from that host only"
             )
+            error.hint = "SshRunner forwards ports; for another link, forward this one by other means"
+            raise error
         child = ChildProcess()
         try:
             child.open_pipes(stdin=False)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, final
+from typing import Any, TypedDict, Unpack, final
 
 from smolkit import runners, values
 from smolkit.commands.lifecycle import Delete, Stop
@@ -26,7 +26,7 @@ from smolkit.runners.remote.forwards import Forwards
 from smolkit.runners.remote.links import Link, SshLink
 from smolkit.runners.remote.session import Channel, Session
 from smolkit.values import validate
-from smolkit.values.hidden import Hidden, hide
+from smolkit.values.hidden import Hidden, hide, hide_options
 from smolkit.values.keywords import suggests_keywords
 from smolkit.values.ownership import Here, Owner
 from smolkit.values.results import Completed, Invocation
@@ -319,6 +319,23 @@ class RemoteRunner(Runner):
             yield str(answer.fields["value"])
 
 
+class RemoteOptions(TypedDict, total=False):
+    """The keywords of RemoteRunner."""
+
+    program: str | os.PathLike[str] | None
+    prefix: Sequence[str]
+    state_dir: str | os.PathLike[str] | None
+    env: Mapping[str, str] | None
+    pass_env: Sequence[str]
+    inherit_proxy: bool
+    output_limit: int
+    version: str | None
+    max_starts: int
+    max_processes: int | None
+    heartbeat: float
+    connect_timeout: float
+
+
 @final
 class SshRunner(RemoteRunner):
     """Runs the engine on another host, reached by OpenSSH's own program, with its configuration, agent and jumps.
@@ -331,7 +348,8 @@ class SshRunner(RemoteRunner):
         rest: As for RemoteRunner.
     """
 
-    def __init__(self, host: str, *, options: Sequence[str] = (), **rest: Any) -> None:
+    def __init__(self, host: str, *, options: Sequence[str] = (), **rest: Unpack[RemoteOptions]) -> None:
+        rest = hide_options(rest)
         super().__init__(SshLink(host, options), **rest)
 
 
