@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from smolkit.runners.base import Runner
     from smolkit.runners.local.subprocess import SubprocessRunner
     from smolkit.runners.remote.links import StdioLink
-    from smolkit.runners.remote.runner import RemoteRunner, SshRunner
+    from smolkit.runners.remote.runner import RemoteRunner
+    from smolkit.runners.remote.ssh import SshRunner
     from smolkit.values.exec_result import ExecResult
     from smolkit.values.observed import Check, EgressEvent, FileStat, MonitorEvent, Stats
     from smolkit.values.ownership import Reapable
@@ -103,7 +104,7 @@ _MODULES = {
     "Smolvm": "handles.client",
     "SmolvmError": "errors",
     "Spawned": "handles.spawned",
-    "SshRunner": "runners.remote.runner",
+    "SshRunner": "runners.remote.ssh",
     "Stats": "values.observed",
     "StdioLink": "runners.remote.links",
     "SubprocessRunner": "runners.local.subprocess",

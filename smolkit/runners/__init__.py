@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from smolkit.runners.live import Live, Replayed
     from smolkit.runners.local.subprocess import SubprocessRunner
     from smolkit.runners.remote.links import Link, SshLink, StdioLink
-    from smolkit.runners.remote.runner import RemoteRunner, SshRunner
+    from smolkit.runners.remote.runner import RemoteRunner
+    from smolkit.runners.remote.ssh import SshRunner
     from smolkit.values.hidden import Hidden
     from smolkit.values.observed import Check
     from smolkit.values.ownership import Here
@@ -61,7 +62,7 @@ _MODULES = {
     "Replayed": "runners.live",
     "Runner": "runners.base",
     "SshLink": "runners.remote.links",
-    "SshRunner": "runners.remote.runner",
+    "SshRunner": "runners.remote.ssh",
     "StdioLink": "runners.remote.links",
     "SubprocessRunner": "runners.local.subprocess",
 }

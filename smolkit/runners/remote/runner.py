@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypedDict, Unpack, final
+from typing import Any
 
 from smolkit import runners, values
 from smolkit.commands.lifecycle import Delete, Stop
@@ -23,10 +23,10 @@ from smolkit.runners.local.watching import made_by
 from smolkit.runners.remote.call import CapturedCall, RemoteLive
 from smolkit.runners.remote.files import fetch, send
 from smolkit.runners.remote.forwards import Forwards
-from smolkit.runners.remote.links import Link, SshLink
+from smolkit.runners.remote.links import Link
 from smolkit.runners.remote.session import Channel, Session
 from smolkit.values import validate
-from smolkit.values.hidden import Hidden, hide, hide_options
+from smolkit.values.hidden import Hidden, hide
 from smolkit.values.keywords import suggests_keywords
 from smolkit.values.ownership import Here, Owner
 from smolkit.values.results import Completed, Invocation
@@ -317,40 +317,6 @@ class RemoteRunner(Runner):
             return
         with self._connected().holding("target", os.path.basename(path)) as answer:
             yield str(answer.fields["value"])
-
-
-class RemoteOptions(TypedDict, total=False):
-    """The keywords of RemoteRunner."""
-
-    program: str | os.PathLike[str] | None
-    prefix: Sequence[str]
-    state_dir: str | os.PathLike[str] | None
-    env: Mapping[str, str] | None
-    pass_env: Sequence[str]
-    inherit_proxy: bool
-    output_limit: int
-    version: str | None
-    max_starts: int
-    max_processes: int | None
-    heartbeat: float
-    connect_timeout: float
-
-
-@final
-class SshRunner(RemoteRunner):
-    """Runs the engine on another host, reached by OpenSSH's own program, with its configuration, agent and jumps.
-
-    `SshRunner("build1")`. ssh asks nothing (BatchMode): the host's key must be known, and yours in an agent or a file.
-
-    Args:
-        host: As ssh takes it: a name of its configuration, `user@host`, `ssh://user@host:port`.
-        options: Arguments for ssh: `["-F", "config", "-p", "2222"]`.
-        rest: As for RemoteRunner.
-    """
-
-    def __init__(self, host: str, *, options: Sequence[str] = (), **rest: Unpack[RemoteOptions]) -> None:
-        rest = hide_options(rest)
-        super().__init__(SshLink(host, options), **rest)
 
 
 def _far_path(name: str, value: str | os.PathLike[str]) -> str:
