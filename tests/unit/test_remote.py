@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from smolkit import Machine, RemoteRunner, Smolvm, SshRunner, StdioLink, SubprocessRunner, errors
+from smolkit import Invocation, Machine, RemoteRunner, Smolvm, SshRunner, StdioLink, SubprocessRunner, errors
 from smolkit.testing import NamespaceEngine
 from tests import far as far_ends
 from tests.far import descendants, far_pid, link_pid
@@ -93,14 +93,20 @@ def test_secrets_are_in_no_argv_and_no_environment_there(m: Machine, runner: Rem
     assert b"s3cr3t" not in shown
 
 
-def test_a_timeout_keeps_the_output(runner: RemoteRunner) -> None:
-    """A call that outlives its bound is ended there, and its output until then is kept."""
-    from smolkit import Invocation
-    from smolkit.commands import Cli
+def test_a_timeout_keeps_the_output(program: Path, tmp_path: Path) -> None:
+    """A call that outlives its bound, by the runner's clock, is ended there, and its output until then is kept."""
 
-    with Smolvm(runner=runner).machine("agent"):
-        words = ("machine", "exec", "--name", "agent", "-i", "--", "sh", "-c", "echo begun; exec sleep 61.5")
-        done = runner.execute(Invocation(words, timeout=0.5, command=Cli(None, words)))
+    class Late(RemoteRunner):
+        """A runner whose time is over once the command has begun."""
+
+        def clock(self) -> float:
+            """A hundred seconds later then."""
+            return time.monotonic() + 100 * (tmp_path / "begun").exists()
+
+    runner = Late(far_ends.link(tmp_path), program=program, version="1.32.2")
+    script = f"echo begun; touch {tmp_path / 'begun'}; exec sleep 61.5"
+    done = runner.execute(Invocation(("--", "sh", "-c", script), timeout=60))
+    runner.close()
 
     assert ("timeout", b"begun\n") == (done.ended_by, done.stdout)
     assert not running("61.5")
