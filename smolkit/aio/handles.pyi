@@ -647,10 +647,13 @@ class AsyncMachine(Twin[Machine]):
         """
 
     async def url(self, port: int, scheme: str = 'http') -> str:
-        """The address on the host of a published port of the guest: `http://127.0.0.1:18080`.
+        """The address on this host of a published port of the guest: `http://127.0.0.1:18080`.
+
+        If the engine is on another host, this opens a forward to it, which ends with the machine.
 
         Raises:
             ValueError: that port is not published.
+            HostUnreachableError: the link to another host has no forwards (StdioLink), or this one failed.
         """
 
     async def update(self, **options: Unpack[options.UpdateOptions]) -> None:

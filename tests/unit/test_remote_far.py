@@ -205,6 +205,7 @@ def test_a_machine_is_held_until_it_is_deleted(near: Near, engine: NamespaceEngi
     near.run(3, "machine", "delete", "-f", "--name", "m", deletes="m", finish=True)
     near.wait(3)
     until(lambda: not watchdog.mine()._held and not watchdog.mine()._making)
+    watchdog.mine().close()
 
 
 def test_the_end_of_a_link_ends_its_calls(near: Near, engine: NamespaceEngine) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -208,3 +210,39 @@ def test_files_of_a_lost_copy_are_removed(m: Machine, runner: RemoteRunner, tmp_
         end_far_process(runner)
         m.exec(["true"])
     until(lambda: not Path(there).parent.parent.exists())
+
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from smolkit import Smolvm
+from tests import far
+machine = Smolvm(runner=far.at(Path(sys.argv[1]))).machine("agent")
+machine.create()
+print("made", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "left"),
+    [
+        ("", ["m-agent"]),
+        ("sys.exit(3)", ["m-agent"]),
+        ("raise ValueError", ["m-agent"]),
+        ("os._exit(0)", []),
+        ("os.kill(os.getpid(), signal.SIGKILL)", []),
+    ],
+)
+def test_machines_of_a_program_that_ends(engine: NamespaceEngine, end: str, left: list[str]) -> None:
+    """A program that ends in order leaves its machines, as on one host, and soon; one that is killed has broken its link."""
+    argv = [sys.executable, "-c", PROGRAM + end, str(engine.folder)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"made\n"
+        began = time.monotonic()
+        process.wait(60)
+        took = time.monotonic() - began
+    until(lambda: engine.left == left)
+
+    assert took < 20
+    assert left == engine.left
