@@ -17,6 +17,8 @@ _Volumes = Mapping[_Path, _Path | tuple[_Path, str]] | Sequence[str | _Volume]
 class MachineOptions(TypedDict, total=False):
     """The options of `client.machine(name, ...)`, all by keyword. None is the engine's default.
 
+    Paths of files and directories are those of the engine's host; where that is another one, they must be absolute.
+
     Source (a bare machine if none of these is given):
         image: A registry reference, a `docker save` archive (`./app.tar`) or an unpacked root file system (`./rootfs/`). A
             path given as a str must begin with `./` or `/`; a pathlib path is always a path.

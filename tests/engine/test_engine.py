@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from smolkit import Invocation, Machine, Smolvm, SubprocessRunner, errors
+from smolkit import Invocation, Machine, RemoteRunner, Smolvm, SubprocessRunner, errors
+from tests import far
 from tests.engine.conftest import Boot, vmms
 from tests.engines import again
 
@@ -468,3 +469,25 @@ def read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+@pytest.mark.once
+def test_a_life_behind_a_link(real: Smolvm, state_dir: Path, tmp_path: Path) -> None:
+    """A machine's life by a far process: files, secrets, a live command, and nothing is left."""
+    env = {"SMOLVM_LIB_DIR": str(Path(real.engine.path).parent)}
+    runner = RemoteRunner(far.link(tmp_path), program=real.engine.path, state_dir=state_dir, env=env)
+    (tmp_path / "here").write_bytes(b"\x00\xff")
+    with Smolvm(runner=runner).machine("far", cpus=1, memory=512) as machine:
+        machine.cp(tmp_path / "here", machine.path("/root/there"))
+        assert b"\x00\xff" == machine.exec(["cat", "/root/there"]).stdout_bytes
+        assert "s3cr3t\n" == machine.sh("echo $TOKEN", secrets={"TOKEN": "s3cr3t"}).stdout
+        machine.download("/root/there", tmp_path / "back")
+        with machine.popen(["cat"], stdin=True, text=True) as process:
+            assert process.stdin is not None
+            process.stdin.write("live\n")
+            process.stdin.close()
+            assert [("stdout", "live\n")] == list(process)
+    runner.close()
+
+    assert b"\x00\xff" == (tmp_path / "back").read_bytes()
+    assert "far" not in [info.name for info in real.ls()]

@@ -15,6 +15,7 @@ NOT_HELD = {
     "test_the_watchdog_removes_machines_of_a_killed_owner": "",
     "test_a_boot_that_fails": "",
     "test_an_engine_behind_a_prefix": "",
+    "test_a_life_behind_a_link": "",
     "test_calls_are_observed": "",
     "test_many_at_once_on_a_fresh_host": "",
     "test_a_network_policy_holds_for_a_machine_that_runs": "no allow lists",

@@ -234,7 +234,7 @@ print("made", flush=True)
     ],
 )
 def test_machines_of_a_program_that_ends(engine: NamespaceEngine, end: str, left: list[str]) -> None:
-    """A program that ends in order leaves its machines, as on one host, and soon; one that is killed has broken its link."""
+    """A program that ends in order leaves its machines, as on one host, and soon; one that is killed has broken a link."""
     argv = [sys.executable, "-c", PROGRAM + end, str(engine.folder)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
