@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,18 @@ def test_a_wait_for_the_first_start_there_can_be_interrupted(engine: NamespaceEn
     machine.delete()
     other.close()
     runner.close()
+
+
+def test_a_call_that_goes_on_tells_when_its_machine_is_up(program: Path) -> None:
+    """The first byte on stdout, and not what is on stderr, shows that a VM is up; without it nobody spins."""
+    told: list[bool] = []
+    runner = far_ends.at(program.parent, version="1.32.2")
+    runner.here()
+    script = "echo booting >&2; sleep 0.5; echo up; sleep 0.2"
+    before = time.process_time()
+    runner.execute(Invocation(("--", "sh", "-c", script), goes_on=True, booted=told.append))
+    took = time.process_time() - before
+    runner.close()
+
+    assert [True] == told
+    assert took < 0.4

@@ -96,8 +96,8 @@ class CapturedCall:
 
     def _has_news(self, channel: Channel) -> bool:
         can_feed = not self._is_fed and not channel.deaf and channel.room > self._fed
-        boots = self._booted is not None and bool(channel.arrived)
-        return channel.is_over or can_feed or boots or channel.arrived > self._limit
+        is_up = self._booted is not None and channel.speaks
+        return channel.is_over or can_feed or is_up or channel.arrived > self._limit
 
     def _feed(self, channel: Channel) -> None:
         if self._is_fed or channel.deaf:
@@ -114,10 +114,9 @@ class CapturedCall:
     def _tell_boot(self, channel: Channel) -> None:
         if self._booted is None:
             return
-        up = any(stream == "stdout" for stream, _ in tuple(channel.pieces))
-        if up or self._clock() >= self._boots_until:
+        if channel.speaks or self._clock() >= self._boots_until:
             tell, self._booted = self._booted, None
-            tell(up)
+            tell(channel.speaks)
 
     def terminate(self) -> None:
         """End it unless it has ended."""

@@ -125,6 +125,8 @@ class Server:
         invocation = evolve(invocation, env=(*invocation.env, ("TERM", Hidden(str(name)))))
         start = partial(self.required()._start, invocation)  # noqa: SLF001  (of our own)
         call.live = call.terminal = terminal = TerminalCall(call, start, size)
+        if call.ending is not None:  # it came first
+            terminal.end(kill=True)
         code = terminal.run()
         call.send("exit", code=code, duration=time.monotonic() - began)
         return code

@@ -37,6 +37,7 @@ class Channel:
         session: The session.
         pieces: Output that arrived: the stream's name and bytes.
         arrived: The number of these bytes, since the beginning.
+        speaks: True once there was something on stdout.
         room: The number of bytes of input that the far end takes, since the beginning.
         deaf: True once the far command reads no more.
         code: The command's exit status, as soon as it is known.
@@ -49,6 +50,7 @@ class Channel:
         self.session: Session = session
         self.pieces: deque[tuple[str, bytes]] = deque()
         self.arrived: int = 0
+        self.speaks: bool = False
         self.room: int = WINDOW
         self.deaf: bool = False
         self.code: int | None = None
@@ -69,6 +71,7 @@ class Channel:
         if frame.op in {"stdout", "stderr"}:
             self.pieces.append((frame.op, frame.blob))
             self.arrived += len(frame.blob)
+            self.speaks = self.speaks or frame.op == "stdout"
         elif frame.op == "credit":
             self.room += frame.integer("size")
         elif frame.op == "deaf":
