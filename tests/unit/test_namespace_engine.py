@@ -47,6 +47,44 @@ def test_a_guest_has_nothing_of_its_host(machine: Machine, tmp_path: Path) -> No
     assert not machine.sh("echo 1 >/proc/sys/kernel/sysrq").ok
 
 
+def changed(path: str) -> int:
+    """Return when a file's permissions were changed last."""
+    return os.stat(path).st_ctime_ns
+
+
+def test_a_guest_changes_nothing_of_its_host(machine: Machine) -> None:
+    """Root of the host is root of its guests, too: what these see of the host's kernel and devices is read-only."""
+    before = changed("/dev/full")
+    assert not machine.sh("chmod 666 /dev/full").ok
+    assert before == changed("/dev/full")
+    assert not machine.sh("chmod 444 /proc/version").ok
+    assert "" == machine.sh("find /proc -path '/proc/[0-9]*' -prune -o -type f -perm -200 -exec touch {} + && echo").stdout
+    assert machine.sh("echo >/dev/full").stderr
+    assert machine.sh("echo >/dev/null && echo 500 >/proc/self/oom_score_adj").ok
+
+
+def test_a_guest_does_not_see_its_callers_environment(machine: Machine) -> None:
+    """The processes that hold a guest together show it neither the host's variables nor its program or files."""
+    assert "PATH" not in machine.sh("cat /proc/1/environ").stdout
+    assert "" == machine.sh("readlink /proc/1/exe /proc/1/fd/1; head -c 1 /proc/1/exe").stdout
+    assert "" == machine.sh("cat /proc/$PPID/environ").stdout
+
+
+def test_a_guests_symlinks_stay_in_it(engine: NamespaceEngine, tmp_path: Path) -> None:
+    """A symlink that is absolute leads to the guest's file, not the host's, also when the guest's root is mounted."""
+    (tmp_path / "resolv.conf").touch()
+    (tmp_path / "volume").mkdir()
+    link = f"umount /data/inside && rm -rf /data /etc/resolv.conf && mkdir -p {tmp_path} && ln -s {tmp_path} /data"
+    with Smolvm(engine.program).machine("m", net=True, volumes=[(tmp_path / "volume", "/data/inside")]) as machine:
+        machine.sh(f"{link} && ln -s {tmp_path}/resolv.conf /etc", check=True)
+        machine.stop()
+        machine.start()
+        machine.write_text("/data/inside/file", "guest's")
+    assert "guest's" == (tmp_path / "volume/file").read_text()
+    assert not (tmp_path / "inside").exists()
+    assert "" == (tmp_path / "resolv.conf").read_text()
+
+
 def test_a_guest_without_a_network_reaches_only_itself(machine: Machine) -> None:
     """A guest has its own loopback interface, and without `net` no other."""
     assert "lo" == machine.sh("ls /sys/class/net").stdout.strip()
@@ -154,10 +192,10 @@ def test_an_image_is_its_layers_and_its_configuration(engine: NamespaceEngine, t
 
 def test_an_images_command_is_its_workload(engine: NamespaceEngine, tmp_path: Path) -> None:
     """A machine runs its image's command when it starts, unless it has one of its own."""
-    config: dict[str, object] = {"Entrypoint": ["/bin/sh", "-c"], "Cmd": ["echo from the image"]}
+    config: dict[str, object] = {"Entrypoint": ["/bin/sh", "-c"], "Cmd": ["echo from $(pwd)"], "WorkingDir": "/etc"}
     archive = docker_save(tmp_path / "image.tar", config, busybox_layer(engine))
     with Smolvm(engine.program).machine("m", image=archive) as machine:
-        until(lambda: "from the image\n" == machine.logs())
+        until(lambda: "from /etc\n" == machine.logs())
     with Smolvm(engine.program).machine("m", image=archive, command=["echo", "from create"]) as machine:
         until(lambda: "from create\n" == machine.logs())
 

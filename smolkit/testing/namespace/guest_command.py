@@ -38,28 +38,33 @@ class Command:
         environ: Its environment.
         workdir: Where it runs.
         user: As whom: "" for root, else `NAME` or `UID[:GID]`.
+
+    Attributes:
         timeout: Seconds until it is killed.
     """
 
-    def __init__(
-        self, words: Sequence[str], environ: Mapping[str, str], workdir: str, user: str, timeout: float | None
-    ) -> None:
+    def __init__(self, words: Sequence[str], environ: Mapping[str, str], workdir: str, user: str) -> None:
         self.words: Sequence[str] = words
         self.environ: Mapping[str, str] = environ
         self.workdir: str = workdir
         self.user: str = user
-        self.timeout: float | None = timeout
+        self.timeout: float | None = None
 
 
-def detach(pid: int, command: Command) -> int:
+def detach(pid: int, command: Command, output: str = "/dev/null") -> int:
     """Start a command that is left to run in the VM with this process. Return its process number in the guest.
+
+    Args:
+        pid: The process of the VM.
+        command: The command.
+        output: A file of this host, to which its output is appended.
 
     Raises:
         OSError: It cannot be started.
         EngineFailure: The VM has ended.
     """
-    with open("/dev/null", "r+b", buffering=0) as nothing:
-        control = _start(pid, command, (nothing.fileno(),) * 3, stays=True)
+    with open("/dev/null", "rb", buffering=0) as nothing, open(output, "ab", buffering=0) as out:
+        control = _start(pid, command, (nothing.fileno(), out.fileno(), out.fileno()), stays=True)
     return _outcome(control)
 
 
@@ -123,6 +128,7 @@ def _start(
         with suppress(BaseException):
             ours.close()
             vm.enter(pid)
+            linux.hide_memory()
             if os.fork() == 0:
                 # Twice: orphans go to the init of their parent's namespace, and the VM's is to collect the supervisor.
                 if os.fork() == 0:

@@ -18,13 +18,16 @@ CLONE_NEWNET = 0x40000000
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
-MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 _MNT_DETACH = 0x2
+_AT_FDCWD = -100
+_AT_RECURSIVE = 0x8000
+_MOUNT_SETATTR = 442
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
@@ -49,22 +52,32 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
     _check(_libc.mount(*words, ctypes.c_ulong(flags), os.fsencode(data) or None), target)
 
 
-def unmount(target: str) -> None:
-    """Unmount a file system and what is mounted below it, now for new users and for the others when they have ended."""
-    _check(_libc.umount2(os.fsencode(target), _MNT_DETACH), target)
+def make_read_only(target: str) -> None:
+    """Make a mount read-only, with those below it. What else holds for them, such as nosuid, stays."""
+    wanted = struct.pack("4Q", MS_RDONLY, 0, 0, 0)  # struct mount_attr
+    _check(_libc.syscall(_MOUNT_SETATTR, _AT_FDCWD, os.fsencode(target), _AT_RECURSIVE, wanted, len(wanted)), target)
 
 
 def pivot_root(path: str) -> None:
-    """Make a mounted directory the root of this mount namespace, and unmount the old one."""
+    """Make a mounted directory the root of this mount namespace. The old root stays mounted, but no path leads to it."""
     os.chdir(path)
     _check(_libc.syscall(_PIVOT_ROOT, b".", b"."), path)  # the old root now lies on the new one
-    unmount(".")
     os.chdir("/")
+
+
+def unmount_old_root() -> None:
+    """Unmount the root that `pivot_root` has replaced."""
+    _check(_libc.umount2(b".", _MNT_DETACH))
 
 
 def die_with_parent(signal_number: int) -> None:
     """Let the kernel send this process a signal when its parent dies."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0))
+
+
+def hide_memory() -> None:
+    """Hide this process's environment, memory, program and open files from the guest, also from its root."""
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
 
 
 def adopt_orphans() -> None:

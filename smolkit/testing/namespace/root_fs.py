@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +21,7 @@ _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 _PULLS_NOTHING = "NamespaceEngine takes an unpacked root file system or a `docker save` archive, and pulls nothing"
 _NO_ROOT = "NamespaceEngine has no root file system: install smolmachines and zstd, or busybox-static"
-_DIRECTORIES = ("dev", "proc", "sys", "tmp", "root", "etc")
+_DIRECTORIES = ("/dev", "/proc", "/sys", "/tmp", "/root", "/etc")  # noqa: S108
 
 
 def image_config(machine: Machine) -> dict[str, Any]:
@@ -64,23 +65,32 @@ def mount_all(machine: Machine) -> None:
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     os.chdir(machine.directory)  # so that no path in the mount's options needs quotes
     _mount_root()
-    for name in _DIRECTORIES:
-        os.makedirs(f"root/{name}", exist_ok=True)
-    linux.mount("proc", "root/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV)
-    _bind("root/proc/sys", "root/proc/sys", read_only=True)  # root outside owns the kernel's settings
+    devices = {f"/dev/{name}": os.open(f"/dev/{name}", os.O_PATH) for name in _DEVICES}
+    volumes = [split_volume(volume) for volume in machine.data["volumes"]]
+    shared = [os.open(source, os.O_PATH) for source, _, _ in volumes]
+    resolv_conf = _read("/etc/resolv.conf") if machine.record["network"] else ""
+    linux.pivot_root("root")  # Before anything is mounted in it: an image's symlinks must not lead to files of the host.
+    for path in _DIRECTORIES:
+        os.makedirs(path, exist_ok=True)
+    _mount_proc()
     with suppress(OSError):  # not with the network of the host, whose user namespace is another one
-        linux.mount("sysfs", "root/sys", "sysfs", linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV)
-    _mount_devices()
+        linux.mount("sysfs", "/sys", "sysfs", linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV)
+    _mount_devices(devices)
     if machine.record["image"]:  # as in the engine's containers
-        linux.mount("tmpfs", "root/tmp", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=1777")
-    for volume in machine.data["volumes"]:
-        source, target, mode = (*volume.split(":"), "")[:3]
-        os.makedirs(f"root{target}", exist_ok=True)
-        _bind(source, f"root{target}", read_only=mode == "ro")
-    if machine.record["network"]:
-        with suppress(OSError), open("/etc/resolv.conf") as source_file, open("root/etc/resolv.conf", "w") as file:
-            file.write(source_file.read())
-    linux.pivot_root("root")
+        linux.mount("tmpfs", "/tmp", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=1777")  # noqa: S108
+    for source, (_, target, mode) in zip(shared, volumes, strict=True):
+        os.makedirs(target, exist_ok=True)
+        _bind(source, target, read_only=mode == "ro")
+    if resolv_conf:
+        with suppress(OSError), open("/etc/resolv.conf", "w") as file:
+            file.write(resolv_conf)
+    linux.unmount_old_root()
+
+
+def split_volume(volume: str) -> tuple[str, str, str]:
+    """Return the host's directory, the guest's, and the mode of a volume."""
+    source, target, mode = (*volume.split(":"), "", "")[:3]
+    return source, target, mode
 
 
 def _lower(machine: Machine) -> str:
@@ -109,20 +119,38 @@ def _mount_root() -> None:
         linux.mount("disk/copy", "root", flags=linux.MS_BIND)
 
 
-def _mount_devices() -> None:
-    linux.mount("tmpfs", "root/dev", "tmpfs", linux.MS_NOSUID, "mode=755")
-    for name in _DEVICES:
-        with open(f"root/dev/{name}", "w"):
+def _mount_proc() -> None:
+    """Mount /proc. What is not of a process is the host's, whose root may also be the guest's: it is read-only."""
+    linux.mount("proc", "/proc", "proc", linux.MS_NOSUID | linux.MS_NODEV)
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit() and not entry.is_symlink():
+            linux.mount(entry.path, entry.path, flags=linux.MS_BIND)
+            linux.make_read_only(entry.path)
+
+
+def _mount_devices(sources: Mapping[str, int]) -> None:
+    """Mount /dev. Its devices are the host's: all but their permissions can be written."""
+    linux.mount("tmpfs", "/dev", "tmpfs", linux.MS_NOSUID, "mode=755")
+    for path, source in sources.items():
+        with open(path, "w"):
             pass
-        linux.mount(f"/dev/{name}", f"root/dev/{name}", flags=linux.MS_BIND)
+        _bind(source, path, read_only=True)
     for name, target in _LINKS.items():
-        os.symlink(target, f"root/dev/{name}")
+        os.symlink(target, f"/dev/{name}")
     for name, kind, options in (("pts", "devpts", "newinstance,ptmxmode=0666,mode=620"), ("shm", "tmpfs", "mode=1777")):
-        os.mkdir(f"root/dev/{name}")
-        linux.mount(kind, f"root/dev/{name}", kind, linux.MS_NOSUID, options)
+        os.mkdir(f"/dev/{name}")
+        linux.mount(kind, f"/dev/{name}", kind, linux.MS_NOSUID, options)
 
 
-def _bind(source: str, target: str, *, read_only: bool) -> None:
-    linux.mount(source, target, flags=linux.MS_BIND | linux.MS_REC)
+def _bind(source: int, target: str, *, read_only: bool) -> None:
+    """Mount a file or directory of the old root, given by a descriptor, and let go of it."""
+    linux.mount(f"/proc/self/fd/{source}", target, flags=linux.MS_BIND | linux.MS_REC)
+    os.close(source)
     if read_only:
-        linux.mount("none", target, flags=linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY)
+        linux.make_read_only(target)
+
+
+def _read(path: str) -> str:
+    with suppress(OSError), open(path, errors="replace") as file:
+        return file.read()
+    return ""

@@ -15,7 +15,7 @@ from smolkit.testing.engine_failures import EngineFailure, config
 from smolkit.testing.machine_records import check_disks, new_record, stats, update_record
 from smolkit.testing.namespace import guest_command, guest_files, root_fs, vm
 from smolkit.testing.namespace.guest_command import Command
-from smolkit.testing.namespace.records import Machine, find, find_all
+from smolkit.testing.namespace.records import Machine, alive, find, find_all
 from smolkit.testing.secret_sources import resolve, sources
 from smolkit.values.hidden import Hidden
 from smolkit.values.port_pairs import port_pairs
@@ -101,7 +101,20 @@ class Subcommands:
         if not machine.record["cmd"]:
             image = root_fs.image_config(machine)
             machine.record["cmd"] = [*(image.get("Entrypoint") or ()), *(image.get("Cmd") or ())]
-        vm.boot(machine, _environ(machine), lifeline)
+        environ = _environ(machine)  # before the boot: a secret may be missing
+        vm.boot(machine, lifeline)
+        if machine.record["cmd"]:
+            self._start_workload(machine, environ)
+
+    def _start_workload(self, machine: Machine, environ: Mapping[str, str]) -> None:
+        """Start the machine's own command, whose output is its log."""
+        log = f"{machine.directory}/workload.log"
+        command = _command(machine, machine.record["cmd"], environ, machine.data["workdir"], machine.data["user"])
+        try:
+            guest_command.detach(alive(machine.booting) or 0, command, log)
+        except OSError as error:
+            with open(log, "a") as file:
+                file.write(f"{command.words[0]}: {error.strerror}\n")
 
     def stop(self, args: Arguments) -> int:
         """End a machine's VM, also one that is half booted."""
@@ -227,10 +240,10 @@ class Subcommands:
     def _run_command(self, machine: Machine, pid: int, args: Arguments, user: str) -> int:
         if user and not machine.record["image"]:
             raise config("exec: --user needs an image machine; a bare machine has only root")
-        image = root_fs.image_config(machine)
         environ = {**_environ(machine), **_resolved(sources(args)), **args.pairs("-e")}
-        workdir = args.value("-w") or args.value("--workdir") or image.get("WorkingDir") or "/"
-        command = Command(args.command, environ, workdir, user or image.get("User", ""), _seconds(args.value("--timeout")))
+        workdir = args.value("-w") or args.value("--workdir")
+        command = _command(machine, args.command, environ, workdir, user)
+        command.timeout = _seconds(args.value("--timeout"))
         interactive = "-i" in args.options
         try:
             if "-d" in args.options:
@@ -302,6 +315,12 @@ def _print(text: str) -> int:
     sys.stdout.write(text)
     sys.stdout.flush()
     return 0
+
+
+def _command(machine: Machine, words: Sequence[str], environ: Mapping[str, str], workdir: str, user: str) -> Command:
+    """Return a command of a machine, which runs where and as whom its image says, unless told otherwise."""
+    image = root_fs.image_config(machine)
+    return Command(words, environ, workdir or image.get("WorkingDir") or "/", user or image.get("User", ""))
 
 
 def _environ(machine: Machine) -> dict[str, str]:

@@ -31,12 +31,11 @@ _KINDS = ("user", "mnt", "uts", "ipc", "net", "pid_for_children")
 _UNSHARED, _READY = b"unshared", b"ready"
 
 
-def boot(machine: Machine, environ: dict[str, str], lifeline: int | None = None) -> None:
+def boot(machine: Machine, lifeline: int | None = None) -> None:
     """Start a machine's VM. Its file is `machine.booting` until the caller renames it.
 
     Args:
         machine: The machine.
-        environ: The environment of the machine's own command.
         lifeline: A pipe: the VM ends when all of its writers have ended. Default: it stays until it is stopped.
 
     Raises:
@@ -47,7 +46,7 @@ def boot(machine: Machine, environ: dict[str, str], lifeline: int | None = None)
     pid = os.fork()
     if pid == 0:
         ours.close()
-        _end_with(lambda: _be_vm(machine, environ, theirs, lifeline))
+        _end_with(lambda: _be_vm(machine, theirs, lifeline))
     theirs.close()
     said = ours.recv(4096)
     if said == _UNSHARED:
@@ -144,7 +143,7 @@ def _end_with(work: Callable[[], None]) -> NoReturn:
     os._exit(0)
 
 
-def _be_vm(machine: Machine, environ: dict[str, str], control: socket.socket, lifeline: int | None) -> None:
+def _be_vm(machine: Machine, control: socket.socket, lifeline: int | None) -> None:
     if machine.data["ports"]:
         from smolkit.testing.namespace import forward  # late: it takes long, and soon this process has another root
 
@@ -165,7 +164,7 @@ def _be_vm(machine: Machine, environ: dict[str, str], control: socket.socket, li
     control.recv(64)
     init = os.fork()
     if init == 0:
-        _end_with(lambda: _be_init(machine, environ, control))
+        _end_with(lambda: _be_init(machine, control))
     control.close()
     signal.signal(signal.SIGTERM, lambda *_: os.kill(init, signal.SIGKILL))
 
@@ -195,12 +194,11 @@ def _redirect(machine: Machine) -> None:
     os.write(1, b"NamespaceEngine: no VM boots here. This machine is namespaces of its host, which isolate nothing.\n")
 
 
-def _be_init(machine: Machine, environ: dict[str, str], control: socket.socket) -> None:
+def _be_init(machine: Machine, control: socket.socket) -> None:
+    linux.hide_memory()
     linux.die_with_parent(signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
-    # Before anything is mounted: the log is a file of this host.
-    log = os.open(f"{machine.directory}/workload.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         linux.sethostname(machine.name)
         if not machine.record["network"]:
@@ -210,25 +208,8 @@ def _be_init(machine: Machine, environ: dict[str, str], control: socket.socket) 
         control.send(f"{error} (os error {error.errno})".encode())
         raise
     children = linux.Children()
-    if machine.record["cmd"]:
-        _start_workload(machine, environ, log)
-    os.close(log)
     control.send(_READY)
     control.close()
     while True:
         select.select([children], [], [])
         children.reap()
-
-
-def _start_workload(machine: Machine, environ: dict[str, str], log: int) -> None:
-    """Start the machine's own command, whose output is its log."""
-    if os.fork() == 0:
-        os.setsid()
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        try:
-            os.chdir(machine.data["workdir"] or "/")
-            os.execvpe(machine.record["cmd"][0], machine.record["cmd"], environ)  # noqa: S606
-        except OSError as error:
-            os.write(2, f"{error}\n".encode())
-        os._exit(127)
