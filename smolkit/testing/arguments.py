@@ -25,8 +25,14 @@ class Arguments:
 
     @property
     def name(self) -> str:
-        """The machine's name: `--name`, or the first positional argument as older engines take it."""
-        return self.value("--name") or self.positional[0]
+        """The machine's name: `--name`, or the first positional argument as older engines take it.
+
+        Raises:
+            EngineFailure: There is none.
+        """
+        if found := self.value("--name") or next(iter(self.positional), ""):
+            return found
+        raise usage("the following required arguments were not provided:\n  --name <NAME>")
 
     def value(self, flag: str, default: str = "") -> str:
         """The last value of a flag."""
@@ -37,9 +43,9 @@ class Arguments:
         return [str(value) for value in self.options.get(flag, ())]
 
     def pairs(self, flag: str) -> dict[str, str]:
-        """All values of a flag that takes KEY=VALUE."""
+        """All values of a flag that takes KEY=VALUE. One without a key is skipped, as the engine does."""
         found = (value.partition("=") for value in self.values(flag))
-        return {key: value for key, _, value in found}
+        return {key: value for key, _, value in found if key}
 
 
 def split(words: Sequence[str], switches: frozenset[str], flags: frozenset[str]) -> Arguments:

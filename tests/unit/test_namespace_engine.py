@@ -7,11 +7,14 @@ import json
 import os
 import pty
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import tarfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -234,6 +237,143 @@ def test_what_it_does_not_have_is_refused_by_name(engine: NamespaceEngine, optio
     assert [] == engine.left
 
 
+WRONG_CALLS = [
+    (["create", "--name=.."], 1, b"Error: config operation failed: create machine: machine name "),
+    (["create", "--name", "a--b"], 1, b"Error: config operation failed: create machine: machine name "),
+    (["create"], 2, b"error: the following required arguments were not provided:\n  --name <NAME>"),
+    (["create", "--name=n", "--cpus", "two"], 2, b"error: invalid value"),
+    (["create", "--name=n", "--volume", "/no/such:/x"], 1, b"Error: mount source not found: /no/such"),
+    (["create", "--name=n", "--volume", "/etc/passwd:/x"], 1, b"Error: mount operation failed: "),
+    (["create", "--name=n", "--volume", "/etc:x"], 1, b"Error: invalid mount path: "),
+    (["exec", "--name=m", "--timeout", "5", "--", "true"], 2, b"error: invalid value '5' for '--timeout <DURATION>'"),
+    (["exec", "--name=m", "--", ""], 1, b"Error: agent operation failed: vm exec: failed to spawn command: No such"),
+    (["exec", "--name=m", "--"], 1, b"Error: agent operation failed: vm exec: failed to spawn command: No such"),
+    (
+        ["cp", "/no/such", "m:/x"],
+        1,
+        b"Error: agent operation failed: read source file: No such file or directory (os error 2)",
+    ),
+    (
+        ["cp", "m:/etc/passwd", "/etc"],
+        1,
+        b"Error: agent operation failed: write local file: /etc: Is a directory (os error 21)",
+    ),
+    (["cp", "m:/etc/passwd"], 2, b"error: invalid value"),
+]
+
+
+@pytest.mark.parametrize(("words", "status", "said"), WRONG_CALLS)
+def test_wrong_calls_fail_as_the_engines(engine: NamespaceEngine, words: list[str], status: int, said: bytes) -> None:
+    """A call that is wrong has the engine's exit status and words, and leaves nothing."""
+    with Smolvm(engine.program).machine("m"):
+        done = subprocess.run([engine.program, "machine", *words], capture_output=True, check=False)
+        assert (status, b"", said) == (done.returncode, done.stdout, done.stderr[: len(said)])
+        assert ["m-m", "running-m"] == engine.left
+
+
+def test_a_caller_without_streams(engine: NamespaceEngine, machine: Machine) -> None:
+    """A call whose caller has closed its streams works, and takes no other file for one of them."""
+    shell = f"'{engine.program}' machine exec --name {machine.name} -i -- sh -c 'echo out; echo err >&2; exit 3'"
+    for closed, seen in ((">&-", b"err\n"), ("2>&-", b"out\n"), ("<&- >&- 2>&-", b"")):
+        done = subprocess.run(f"{shell} {closed}", shell=True, stdout=-1, stderr=-1, check=False)
+        assert (3, seen) == (done.returncode, done.stdout + done.stderr)
+
+
+def test_variables_without_a_name_are_skipped(engine: NamespaceEngine, machine: Machine) -> None:
+    """A variable without a name is skipped, as the engine does."""
+    command = ["machine", "exec", "--name", machine.name, "-e", "=x", "-e", "A=1", "--", "sh", "-c", "echo $A"]
+    done = subprocess.run([engine.program, *command], capture_output=True, check=False)
+    assert (0, b"1\n", b"") == (done.returncode, done.stdout, done.stderr)
+
+
+def test_a_port_in_use(engine: NamespaceEngine) -> None:
+    """A port that somebody else listens on fails the start, in the engine's words."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        machine = Smolvm(engine.program).machine("m", ports=[(server.getsockname()[1], 80)])
+        with pytest.raises(errors.PortInUseError), machine:
+            raise AssertionError("the body ran")
+    assert [] == engine.left
+
+
+def test_a_port_of_the_hosts_network_is_the_guests(engine: NamespaceEngine) -> None:
+    """A machine with the host's network can itself listen on a port that it publishes by the same number."""
+    client = Smolvm(engine.program)
+    port = client.free_port()
+    with client.machine("m", net=True, ports=[port]) as machine:
+        machine.spawn(["sh", "-c", f"echo guest | nc -l -p {port} 127.0.0.1 || echo guest | nc -l -p {port}"])
+        until(lambda: reads(port) == b"guest\n")
+
+
+def reads(port: int) -> bytes:
+    """Return what a server of this host says, b"" if there is none."""
+    with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port)) as connection:
+        return connection.recv(100)
+    return b""
+
+
+def test_a_very_deep_directory_is_deleted(engine: NamespaceEngine) -> None:
+    """A machine is deleted with whatever files it made: too deep for a path, or without permissions."""
+    with Smolvm(engine.program).machine("m") as machine:
+        machine.sh(
+            "i=0; while [ $i -lt 1500 ]; do mkdir ddddd; cd ddddd; i=$((i+1)); done; mkdir -m 0 /no; chmod 0 /", check=True
+        )
+    assert [] == list((engine.folder / "data").iterdir())
+
+
+@pytest.mark.parametrize(("verb", "error"), [("stop", errors.BootFailedError), ("delete", errors.MachineNotFoundError)])
+def test_a_machine_that_is_stopped_or_deleted_while_it_starts(
+    engine: NamespaceEngine, verb: str, error: type[Exception]
+) -> None:
+    """A start fails if another call stops or deletes the machine meanwhile. No VM is left, and no record returns."""
+    client = Smolvm(engine.program)
+    client.machine("m").create()
+    engine.delay("start", 2)
+    found: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            client.machine("m").start()
+        except errors.SmolvmError as failure:
+            found.append(failure)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    until(lambda: "vmm-m" in engine.left and not list(engine.folder.glob("delay-*")))
+    force = ["-f"] if verb == "delete" else []
+    subprocess.run([engine.program, "machine", verb, *force, "--name", "m"], check=True)
+    thread.join()
+    assert [error] == [type(failure) for failure in found]
+    assert (["m-m"] if verb == "stop" else []) == engine.left
+
+
+def test_users_of_a_guest_reach_their_root(engine: NamespaceEngine, tmp_path: Path) -> None:
+    """The umask of the caller is not the guest's: a user that is not root gets at programs and files."""
+    archive = docker_save(tmp_path / "image.tar", {}, busybox_layer(engine))
+    call = f"umask 077; for verb in 'create --image {archive}' start; do '{engine.program}' machine $verb --name m; done"
+    subprocess.run(["sh", "-c", call], check=True)
+    assert 0o755 == stat.S_IMODE((engine.folder / "data/m/disk/upper").stat().st_mode)
+    umask = Smolvm(engine.program).machine("m").sh("umask; ls -ld /").stdout
+    assert umask.startswith("0022\ndrwxr-xr-x")
+
+
+def test_many_children_are_collected_bit_by_bit() -> None:
+    """A fork bomb cannot keep a supervisor from its deadline: it collects some children, and is told of more."""
+    code = """
+import os, select
+from smolkit.testing.namespace.linux import Children
+children = Children()
+for _ in range(1500):
+    if os.fork() == 0:
+        os._exit(0)
+found = []
+while sum(found) < 1500:
+    select.select([children], [], [])
+    found.append(len(children.reap()))
+print(max(found) <= 1000)
+"""
+    assert b"True\n" == subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60).stdout
+
+
 def test_wrong_arguments_are_refused(engine: NamespaceEngine, tmp_path: Path) -> None:
     """An old version and an unknown subcommand are refused at once."""
     with pytest.raises(ValueError, match=r"version must be 1\.28\.1 or later"):
@@ -311,7 +451,7 @@ def test_a_kernel_that_forbids_namespaces_is_told(tmp_path: Path) -> None:
     forbid = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
     command = ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh", sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "HOME": str(tmp_path)})
-    assert "namespaces and ports: [Errno 28]" in done.stdout
+    assert "namespaces: No space left on device (os error 28)" in done.stdout
 
 
 def test_pytest_runs_tests_locally(tmp_path: Path) -> None:

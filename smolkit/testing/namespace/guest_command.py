@@ -171,7 +171,7 @@ def _relay(control: socket.socket, routes: dict[int, int], deliver: Callable[[in
             for _ in range(_LAST_READS if is_over and source else 1):
                 data = _read(source)
                 if data:
-                    (deliver or _write)(routes[source], data)
+                    (deliver or write)(routes[source], data)
                 elif data is not None:
                     del routes[source]
                     break
@@ -187,7 +187,8 @@ def _read(source: int) -> bytes | None:
         return b""
 
 
-def _write(target: int, data: bytes) -> None:
+def write(target: int, data: bytes) -> None:
+    """Write all of the data."""
     while data:
         data = data[os.write(target, data) :]
 
@@ -209,7 +210,7 @@ class _Capped:
     def write(self) -> None:
         """Write all of it."""
         for target, data in self._found:
-            _write(target, data)
+            write(target, data)
 
 
 def _supervise(
@@ -262,8 +263,8 @@ def _become(command: Command, files: tuple[int, int, int], trouble: int, termina
         _change_user(command.user)
         os.chdir(command.workdir)
         os.execvpe(command.words[0], list(command.words), command.environ)  # noqa: S606
-    except OSError as error:
-        os.write(trouble, str(error.errno).encode())
+    except Exception as error:  # noqa: BLE001  (ValueError: the name of a variable)
+        os.write(trouble, str(getattr(error, "errno", errno.EINVAL)).encode())
     os._exit(127)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Callable
@@ -20,7 +21,7 @@ def copy_in(pid: int, source: str, path: str, *, mode: int, uid: int, gid: int) 
     Raises:
         EngineFailure: It cannot be written.
     """
-    with open(source, "rb", buffering=0) as file:
+    with _open_local(source, "rb", "read source file") as file:
 
         def work() -> None:
             os.umask(0o022)
@@ -36,12 +37,12 @@ def copy_in(pid: int, source: str, path: str, *, mode: int, uid: int, gid: int) 
 
 
 def copy_out(pid: int, path: str, target: str) -> None:
-    """Copy a regular file of a VM to this host.
+    """Copy a regular file of a VM to this host. Where that fails, the file of this host is removed, as the engine does.
 
     Raises:
         EngineFailure: It cannot be read.
     """
-    with open(target, "wb", buffering=0) as file:
+    with _open_local(target, "wb", f"write local file: {target}") as file:
 
         def work() -> None:
             source = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -50,7 +51,18 @@ def copy_out(pid: int, path: str, target: str) -> None:
                 raise OSError(errno.EISDIR if kind == stat.S_IFDIR else errno.EINVAL, "")
             _copy(source, file.fileno())
 
-        _inside(pid, work, "read file")
+        try:
+            _inside(pid, work, "read file")
+        except EngineFailure:
+            os.unlink(target)
+            raise
+
+
+def _open_local(path: str, mode: str, operation: str) -> io.FileIO:
+    try:
+        return io.FileIO(path, mode)
+    except OSError as error:
+        raise _failed(operation, error.errno) from None
 
 
 def _copy(source: int, target: int) -> None:
@@ -81,7 +93,11 @@ def _inside(pid: int, work: Callable[[], None], operation: str) -> None:
     failure = os.read(reader, 16)
     _, status = os.waitpid(child, 0)
     if failure:
-        why = f"{os.strerror(int(failure))} (os error {int(failure)})"
-        raise EngineFailure("SMOLVM_ERROR", f"agent operation failed: {operation}: {why}")
+        raise _failed(operation, int(failure))
     if status:
         raise engine_failures.injected("dies")
+
+
+def _failed(operation: str, number: int | None) -> EngineFailure:
+    why = f"{os.strerror(number or 0)} (os error {number})"
+    return EngineFailure("SMOLVM_ERROR", f"agent operation failed: {operation}: {why}")

@@ -26,6 +26,7 @@ _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
 _MOUNT_SETATTR = 442
 
+_AT_ONCE = 1000  # children
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -38,7 +39,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def unshare(flags: int) -> None:
     """Move this process to new namespaces of these kinds (CLONE_NEWPID: its next children)."""
-    _check(_libc.unshare(flags))
+    _check(_libc.unshare(flags), "namespaces")
 
 
 def setns(descriptor: int) -> None:
@@ -107,10 +108,10 @@ class Children:
     """The children of this process, for a program that also waits for other things: `fileno` is readable after a change."""
 
     def __init__(self) -> None:
-        self._reader, writer = os.pipe()
-        for descriptor in (self._reader, writer):
+        self._reader, self._writer = os.pipe()
+        for descriptor in (self._reader, self._writer):
             os.set_blocking(descriptor, False)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def fileno(self) -> int:
@@ -118,12 +119,17 @@ class Children:
         return self._reader
 
     def reap(self) -> dict[int, int]:
-        """Collect the children that have ended: their exit statuses, -N after signal N, by process number."""
+        """Collect children that have ended: their exit statuses, -N after signal N, by process number.
+
+        A fork bomb's children end faster than they are collected. So the rest is left for the next time.
+        """
         with suppress(BlockingIOError):
             while os.read(self._reader, 512):
                 pass
-        ended = {}
+        ended: dict[int, int] = {}
         with suppress(ChildProcessError):
-            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            while len(ended) < _AT_ONCE and (found := os.waitpid(-1, os.WNOHANG))[0]:
                 ended[found[0]] = os.waitstatus_to_exitcode(found[1])
+        if len(ended) == _AT_ONCE:
+            os.write(self._writer, b"more")
         return ended

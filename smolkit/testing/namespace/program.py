@@ -79,10 +79,14 @@ def main(engine: str, words: list[str]) -> int:
     rest = words[2:] if as_json else words
     try:
         return _perform(engine, settings, rest)
-    except EngineFailure as failure:
-        sys.stdout.flush()
-        os.write(2, failure.stderr(as_json=as_json))
-        return failure.status
+    except EngineFailure as error:
+        failure = error
+    except OSError as error:
+        failure = EngineFailure("SMOLVM_ERROR", f"io operation failed: {error}")
+    except (ValueError, LookupError) as error:
+        failure = usage(f"invalid value: {error}")
+    os.write(2, failure.stderr(as_json=as_json))
+    return failure.status
 
 
 def _perform(engine: str, settings: dict, words: list[str]) -> int:  # type: ignore[type-arg]
@@ -98,14 +102,22 @@ def _perform(engine: str, settings: dict, words: list[str]) -> int:  # type: ign
         call.misbehave()
     if verb == "run":
         for number in _KILLED_RUN:
-            signal.signal(number, lambda number, _: sys.exit(128 + number))  # its machine is removed first
+            signal.signal(number, _end_run)
     status = SUBCOMMANDS[verb](Subcommands(engine, settings, call.misbehave), args)
     call.misbehave_late()
     return status
+
+
+def _end_run(number: int, _: object) -> None:
+    for later in _KILLED_RUN:
+        signal.signal(later, signal.SIG_IGN)
+    sys.exit(128 + number)  # its machine is removed first
 
 
 if __name__ == "__main__":  # with the signals of a program that is not Python's
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    while os.open("/dev/null", os.O_RDWR) < 3:  # noqa: PLR2004  (the caller may have closed its streams)
+        pass
     sys.exit(main(os.path.dirname(sys.argv[1]), sys.argv[2:]))

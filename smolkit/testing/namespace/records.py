@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import suppress
 from typing import Any
 
 from smolkit.testing import engine_failures
+
+_NAME = r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9_])?"
 
 
 class Machine:
@@ -68,12 +71,16 @@ class Machine:
         """Write its record, all or nothing.
 
         Raises:
-            EngineFailure: It is to be new, and a machine of its name exists.
+            EngineFailure: It is to be new, and its name is wrong or taken; or another call has deleted it.
         """
+        if not re.fullmatch(_NAME, self.name):
+            raise engine_failures.config(f"create machine: machine name is not valid (got: {json.dumps(self.name)})")
         path, part = f"{self._state}/m-{self.name}", f"{self._state}/.m-{self.name}-{os.getpid()}"
         with open(os.open(part, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             json.dump(self.data, file)
         try:
+            if not new and not os.path.exists(path):
+                raise engine_failures.no_machine(self.name)
             (os.link if new else os.replace)(part, path)
         except FileExistsError:
             raise engine_failures.name_taken(self.name) from None
@@ -82,10 +89,13 @@ class Machine:
                 os.unlink(part)
 
     def remove(self) -> None:
-        """Remove its record and its files."""
+        """Remove its record and its files. These first get another name: a new machine must not find them."""
+        removed = f"{self.directory}.{os.urandom(4).hex()}"
+        with suppress(FileNotFoundError):
+            os.rename(self.directory, removed)
         with suppress(FileNotFoundError):
             os.unlink(f"{self._state}/m-{self.name}")
-        remove_tree(self.directory)
+        remove_tree(removed)
 
 
 def find(engine: str, name: str) -> Machine:
@@ -132,12 +142,18 @@ def start_of(pid: int) -> str:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory if it is there, also one whose owner took all permissions from it."""
-    import shutil  # late: few calls need it, and it takes as long as the rest
-
-    for directory, names, _ in os.walk(path):
-        for name in names:
-            if not os.path.islink(f"{directory}/{name}"):
-                os.chmod(f"{directory}/{name}", 0o700)
+    """Remove a directory if it is there, however deep it is, and also if its owner took all permissions from it."""
+    directories, prefix = [path], os.urandom(4).hex()
     with suppress(FileNotFoundError):
-        shutil.rmtree(path)
+        for directory in directories:  # it grows meanwhile
+            os.chmod(directory, 0o700)
+            for entry in list(os.scandir(directory)):
+                if entry.is_dir(follow_symlinks=False):
+                    os.chmod(entry.path, 0o700)
+                    moved = f"{path}/{prefix}-{len(directories)}"  # so that no path becomes too long
+                    os.rename(entry.path, moved)
+                    directories.append(moved)
+                else:
+                    os.unlink(entry.path)
+        for directory in reversed(directories):
+            os.rmdir(directory)

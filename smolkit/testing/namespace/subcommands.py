@@ -4,39 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from smolkit.testing import engine_failures
 from smolkit.testing.arguments import Arguments
 from smolkit.testing.engine_failures import EngineFailure, config
-from smolkit.testing.machine_records import check_disks, new_record, stats, update_record
-from smolkit.testing.namespace import guest_command, guest_files, root_fs, vm
-from smolkit.testing.namespace.guest_command import Command
+from smolkit.testing.machine_records import check_disks, stats, update_record
+from smolkit.testing.namespace import guest_command, guest_files, machine_spec, root_fs, vm
+from smolkit.testing.namespace.machine_spec import ALLOW_LISTS, VERSION
 from smolkit.testing.namespace.records import Machine, alive, find, find_all
-from smolkit.testing.secret_sources import resolve, sources
-from smolkit.values.hidden import Hidden
-from smolkit.values.port_pairs import port_pairs
+from smolkit.testing.secret_sources import sources
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CANNOT_START = 255  # the exit status of crun, which runs the commands of an image machine
-_ALLOW_LISTS = {"--allow-cidr", "--allow-host", "--remove-allow-cidr", "--remove-allow-host", "--reset-allow-list"}
-# What create and run do, or only note down. All else is refused: a test must not take it for granted.
-_DONE = {"--name", "--image", "--net", "--port", "--volume", "-e", "--secret-env", "--secret-file", "--workdir", "--user"}
-_NOTED = {"--label", "--cpus", "--mem", "--storage", "--overlay", "--branchable", "--stop-timeout", *_ALLOW_LISTS}
-_OF_THE_CALL = {"-i", "-t", "--timeout", "--detach"}
-
-
-class _Version:
-    """Of the versions that a NamespaceEngine may have, all support what its records and failures depend on."""
-
-    def supports(self, feature: str) -> bool:  # noqa: ARG002
-        return True
-
-
-_VERSION = _Version()
 
 
 class Subcommands:
@@ -55,31 +36,13 @@ class Subcommands:
         machine = find(self._engine, name)
         pid = machine.vm
         if pid is None:
-            raise engine_failures.not_running(name, _VERSION)  # type: ignore[arg-type]
+            raise engine_failures.not_running(name, VERSION)  # type: ignore[arg-type]
         return machine, pid
 
     def create(self, args: Arguments) -> int:
         """Create a machine."""
-        self._new_machine(args.name, args).save(new=True)
+        machine_spec.new_machine(self._engine, self._settings, args.name, args).save(new=True)
         return _print(f"Created machine: {args.name}\n")
-
-    def _new_machine(self, name: str, args: Arguments) -> Machine:
-        if refused := sorted(args.options.keys() - _DONE - _NOTED - _OF_THE_CALL):
-            raise config(f"NamespaceEngine does not implement {', '.join(refused)}")
-        image = args.value("--image")
-        data = {
-            "record": new_record(name, args, _VERSION, int(time.time())),  # type: ignore[arg-type]
-            "env": args.pairs("-e"),
-            "secrets": sources(args),
-            "ports": [pair for text in args.values("--port") for pair in port_pairs(text)],
-            "volumes": args.values("--volume"),
-            "workdir": args.value("--workdir"),
-            "user": args.value("--user"),
-            "source": os.path.abspath(image) if image else self._settings["bare"],
-            "cache": self._settings["cache"],
-            "owner": self._settings["owner"],
-        }
-        return Machine(self._engine, name, data)
 
     def start(self, args: Arguments) -> int:
         """Boot a machine."""
@@ -90,18 +53,23 @@ class Subcommands:
         machine.data["branchable"] = bool({"--branchable", "--forkable"} & args.options.keys())
         self._boot(machine)
         self._misbehave()
-        machine.save()
-        os.replace(machine.booting, machine.running)
+        try:
+            machine.save()
+        except EngineFailure:
+            vm.end(machine.booting)
+            raise
+        vm.settle(machine)
         return _print(f"Machine '{machine.name}' running\n")
 
     def _boot(self, machine: Machine, lifeline: int | None = None) -> None:
         if machine.record.get("allowed_cidrs") or machine.record.get("allowed_hosts"):
             raise config("NamespaceEngine does not restrict a machine's network: allow lists are only noted down")
+        os.umask(0o022)  # the root directory of a guest, and an unpacked image, are not only for their owner
         root_fs.prepare(machine)
         if not machine.record["cmd"]:
             image = root_fs.image_config(machine)
             machine.record["cmd"] = [*(image.get("Entrypoint") or ()), *(image.get("Cmd") or ())]
-        environ = _environ(machine)  # before the boot: a secret may be missing
+        environ = machine_spec.environ(machine)  # before the boot: a secret may be missing
         vm.boot(machine, lifeline)
         if machine.record["cmd"]:
             self._start_workload(machine, environ)
@@ -109,7 +77,9 @@ class Subcommands:
     def _start_workload(self, machine: Machine, environ: Mapping[str, str]) -> None:
         """Start the machine's own command, whose output is its log."""
         log = f"{machine.directory}/workload.log"
-        command = _command(machine, machine.record["cmd"], environ, machine.data["workdir"], machine.data["user"])
+        command = machine_spec.command(
+            machine, machine.record["cmd"], environ, machine.data["workdir"], machine.data["user"]
+        )
         try:
             guest_command.detach(alive(machine.booting) or 0, command, log)
         except OSError as error:
@@ -181,7 +151,7 @@ class Subcommands:
     def update(self, args: Arguments) -> int:
         """Change a machine's record and environment variables."""
         machine = self._recorded(args, "update")
-        if machine.state == "running" and args.options.keys() - _ALLOW_LISTS - {"--name"}:
+        if machine.state == "running" and args.options.keys() - ALLOW_LISTS - {"--name"}:
             raise engine_failures.must_be_stopped()
         check_disks(machine.record, args, exist=machine.state != "created")
         update_record(machine.record, args)
@@ -205,7 +175,7 @@ class Subcommands:
             machine.save(new=True)
             root_fs.copy_disk(source, machine)
             self._boot(machine)
-            os.replace(machine.booting, machine.running)
+            vm.settle(machine)
         return _print(f"Branched {len(names)}\n")
 
     def _branch_source(self, name: str) -> Machine:
@@ -240,10 +210,10 @@ class Subcommands:
     def _run_command(self, machine: Machine, pid: int, args: Arguments, user: str) -> int:
         if user and not machine.record["image"]:
             raise config("exec: --user needs an image machine; a bare machine has only root")
-        environ = {**_environ(machine), **_resolved(sources(args)), **args.pairs("-e")}
+        environ = {**machine_spec.environ(machine), **machine_spec.resolved(sources(args)), **args.pairs("-e")}
         workdir = args.value("-w") or args.value("--workdir")
-        command = _command(machine, args.command, environ, workdir, user)
-        command.timeout = _seconds(args.value("--timeout"))
+        command = machine_spec.command(machine, args.command, environ, workdir, user)
+        command.timeout = machine_spec.seconds(args.value("--timeout"))
         interactive = "-i" in args.options
         try:
             if "-d" in args.options:
@@ -265,13 +235,13 @@ class Subcommands:
         """Run a command in a machine made for it, or with `--detach` leave a machine with its own command."""
         if "--detach" in args.options:
             return self._run_detached(args)
-        name = f"vm-{os.getpid():08x}"
+        name = f"vm-{os.urandom(4).hex()}"
         os.write(2, f"Starting ephemeral machine ({name})...\n".encode())
-        machine = self._new_machine(name, Arguments(args.options, (), ()))
+        machine = machine_spec.new_machine(self._engine, self._settings, name, Arguments(args.options, (), ()))
         lifeline, _held = os.pipe()  # the VM ends with this process
         try:
             self._boot(machine, lifeline)
-            os.replace(machine.booting, machine.running)
+            vm.settle(machine)
             options = {**args.options, "-e": []}
             return self._run_command(machine, machine.vm or 0, Arguments(options, (), args.command), args.value("--user"))
         finally:
@@ -282,13 +252,13 @@ class Subcommands:
     def _run_detached(self, args: Arguments) -> int:
         os.write(2, b"Starting persistent machine...\n")
         name = args.value("--name", "default")
-        machine = self._new_machine(name, args)
+        machine = machine_spec.new_machine(self._engine, self._settings, name, args)
         try:
             machine.save(new=True)
         except EngineFailure:
             raise engine_failures.name_taken_for_run(name) from None
         self._boot(machine)
-        os.replace(machine.booting, machine.running)
+        vm.settle(machine)
         return _print(f"Machine '{name}' running in background\n")
 
 
@@ -312,31 +282,5 @@ SUBCOMMANDS: dict[str, Callable[[Subcommands, Arguments], int]] = {
 
 
 def _print(text: str) -> int:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    guest_command.write(1, text.encode("utf-8", "surrogateescape"))
     return 0
-
-
-def _command(machine: Machine, words: Sequence[str], environ: Mapping[str, str], workdir: str, user: str) -> Command:
-    """Return a command of a machine, which runs where and as whom its image says, unless told otherwise."""
-    image = root_fs.image_config(machine)
-    return Command(words, environ, workdir or image.get("WorkingDir") or "/", user or image.get("User", ""))
-
-
-def _environ(machine: Machine) -> dict[str, str]:
-    """Return the environment of a machine's commands: the image's, the machine's and its secrets; later ones win."""
-    image = dict(pair.split("=", 1) for pair in root_fs.image_config(machine).get("Env") or ())
-    base = {"PATH": _PATH, "HOME": "/root", "TERM": "linux", "SMOLVM_MACHINE_NAME": machine.name}
-    return {**base, **image, **machine.data["env"], **_resolved(machine.data["secrets"])}
-
-
-def _resolved(secrets: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the values of secrets. `secrets` has the flag and the source of each."""
-    wanted = {name: (flag, source) for name, (flag, source) in secrets.items()}
-    env = {key: Hidden(value) for key, value in os.environ.items()}
-    return {name: value.reveal() for name, value in resolve(wanted, env).items()}
-
-
-def _seconds(text: str) -> float | None:
-    """Return seconds from the engine's notation, `30s` or `1500ms`."""
-    return None if not text else float(text[:-2]) / 1000 if text.endswith("ms") else float(text.removesuffix("s"))

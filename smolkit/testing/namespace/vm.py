@@ -67,6 +67,18 @@ def _boot_failed(why: str) -> EngineFailure:
     return EngineFailure("SMOLVM_ERROR", f"{start}: monitor agent: {why}")
 
 
+def settle(machine: Machine) -> None:
+    """Let a machine's booted VM be its running one.
+
+    Raises:
+        EngineFailure: Another call has stopped it.
+    """
+    try:
+        os.replace(machine.booting, machine.running)
+    except FileNotFoundError:
+        raise engine_failures.injected("boot failed") from None
+
+
 def end(file: str) -> None:
     """End the VM that a file names, with all that runs in it, and remove the file."""
     started = time.monotonic()
@@ -155,10 +167,10 @@ def _be_vm(machine: Machine, control: socket.socket, lifeline: int | None) -> No
     kinds = linux.CLONE_NEWUSER | linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC
     try:
         owner = _open_owner(machine.data["owner"])
-        listeners = {socket.create_server(("127.0.0.1", host)): inside for host, inside in machine.data["ports"]}
+        listeners = {_listen(host, inside): inside for host, inside in _forwarded(machine)}
         linux.unshare(kinds | (0 if machine.record["network"] else linux.CLONE_NEWNET))
     except OSError as error:
-        control.send(f"namespaces and ports: {error}".encode())
+        control.send(_told(error))
         raise
     control.send(_UNSHARED)
     control.recv(64)
@@ -172,6 +184,26 @@ def _be_vm(machine: Machine, control: socket.socket, lifeline: int | None) -> No
     forward.serve(ends, listeners) if listeners else select.select(ends, [], [])
     os.kill(init, signal.SIGKILL)
     os.waitpid(init, 0)
+
+
+def _told(error: OSError) -> bytes:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror} (os error {error.errno})".encode()
+
+
+def _forwarded(machine: Machine) -> list[tuple[int, int]]:
+    """Return the ports to forward. On the host's network, a port that keeps its number is there without."""
+    is_shared = machine.record["network"]
+    return [(host, inside) for host, inside in machine.data["ports"] if not (is_shared and host == inside)]
+
+
+def _listen(host: int, inside: int) -> socket.socket:
+    try:
+        return socket.create_server(("127.0.0.1", host))
+    except OSError as error:
+        number = error.errno or 0
+        why = f"cannot publish host TCP 127.0.0.1:{host} to guest TCP {inside}"
+        raise OSError(number, os.strerror(number), why) from None
 
 
 def _open_owner(owner: str) -> int:
@@ -205,7 +237,7 @@ def _be_init(machine: Machine, control: socket.socket) -> None:
             linux.loopback_up()
         root_fs.mount_all(machine)
     except OSError as error:
-        control.send(f"{error} (os error {error.errno})".encode())
+        control.send(_told(error))
         raise
     children = linux.Children()
     control.send(_READY)
