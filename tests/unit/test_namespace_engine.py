@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -219,6 +220,66 @@ def test_a_layer_cannot_reach_out_of_its_image(engine: NamespaceEngine, tmp_path
     assert not (tmp_path / "new").exists()
 
 
+def members(*found: tarfile.TarInfo) -> bytes:
+    """Return a layer of empty members."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for member in found:
+            tar.addfile(member)
+    return out.getvalue()
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int = 0o644) -> tarfile.TarInfo:
+    """Return a member of a layer."""
+    found = tarfile.TarInfo(name)
+    found.type, found.linkname, found.mode = kind, link, mode
+    return found
+
+
+def test_a_layers_links_stay_in_its_image(engine: NamespaceEngine, tmp_path: Path) -> None:
+    """A hard link leads to a file of the image, an absolute name is one of the image, and a symlink is replaced."""
+    secret = tmp_path / "secret"
+    secret.write_text("host's")
+    secret.chmod(0o600)
+    links = [member("absolute", tarfile.LNKTYPE, str(secret)), member("up", tarfile.LNKTYPE, f"../../../..{secret}")]
+    for link in links:
+        archive = docker_save(tmp_path / "image.tar", {}, busybox_layer(engine), members(link))
+        with pytest.raises(errors.ConfigError), Smolvm(engine.program).machine("m", image=archive):
+            raise AssertionError("the body ran")
+    first = members(
+        member("dir", tarfile.SYMTYPE, str(tmp_path)), member("target"), member("hard", tarfile.LNKTYPE, "/target")
+    )
+    later = members(member("dir", tarfile.DIRTYPE, mode=0o1777), member("../up"), member("/etc/absolute"))
+    before = tmp_path.stat().st_mode
+    archive = docker_save(tmp_path / "image.tar", {}, busybox_layer(engine), first, gzip.compress(later))
+    with Smolvm(engine.program).machine("m", image=archive) as machine:
+        assert machine.sh("test -e /up && test -e /etc/absolute && test /target -ef /hard").ok
+        assert "drwxrwxrwt" == machine.sh("ls -ld /dir").stdout[:10]
+    assert before == tmp_path.stat().st_mode
+
+
+def test_malformed_archives_are_refused(engine: NamespaceEngine, tmp_path: Path) -> None:
+    """An archive that is cut off, of something else, or of several images is an error that names it, and leaves nothing."""
+    whole = docker_save(tmp_path / "whole.tar", {}, busybox_layer(engine)).read_bytes()
+    manifests = {b"{}": "image", b"[1, 2]": "must have one image, not 2", b"[1]": "image"}
+    archives = [(whole[:100_000], "image"), (gzip.compress(whole)[:100_000], "image"), (b"text", "image")]
+    for text, words in manifests.items():
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            info = member("manifest.json")
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text))
+        archives.append((out.getvalue(), words))
+    archives.append((members(member("oci-layout")), "must have a manifest.json"))
+    for number, (data, words) in enumerate(archives):
+        archive = tmp_path / f"{number}.tar"
+        archive.write_bytes(data)
+        with pytest.raises(errors.ConfigError, match=words) as caught, Smolvm(engine.program).machine("m", image=archive):
+            raise AssertionError("the body ran")
+        assert archive.name in str(caught.value)
+    assert [] == engine.left
+
+
 REFUSED = [
     ({"image": "alpine"}, "takes an unpacked root file system or a `docker save` archive, and pulls nothing"),
     ({"image": "/no/such.tar"}, "image '/no/such.tar'"),
@@ -423,6 +484,33 @@ def test_a_closed_engine_leaves_nothing() -> None:
         assert ["m-m", "running-m"] == engine.left
     assert not engine.folder.exists()
     until_gone(NAP)
+
+
+def test_an_engine_that_is_not_closed_leaves_nothing(tmp_path: Path) -> None:
+    """A program that does not close its engine leaves no temporary directory when it exits; a fork of it ends nothing."""
+    code = """
+import os, sys
+from smolkit.testing import NamespaceEngine
+engine = NamespaceEngine()
+if os.fork() == 0:
+    sys.exit()
+os.wait()
+print(engine.program.exists())
+"""
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True, text=True)
+    assert "True\n" == done.stdout
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_temporary_directory_without_programs_is_told(tmp_path: Path) -> None:
+    """`unavailable` says so where the temporary directory is mounted noexec."""
+    code = "from smolkit.testing import NamespaceEngine; print(NamespaceEngine.unavailable())"
+    mounted = 'mount -t tmpfs -o noexec none "$TMPDIR" && exec "$@"'
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted, "sh", sys.executable, "-c", code]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert "Permission denied" in done.stdout
 
 
 def test_only_one_of_many_starts_boots(engine: NamespaceEngine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shlex
@@ -48,7 +49,8 @@ class NamespaceEngine:
     Its machines end when it is closed, or with the process that made it.
 
     Args:
-        folder: A directory for the program, its machines and their files. Default: a temporary one, removed by `close`.
+        folder: A new or empty directory for the program, its machines and their files. Default: a temporary one, which
+            `close` removes, at the latest when this program exits.
         version: The engine version that it reports (1.28.1 or later).
 
     Attributes:
@@ -57,6 +59,7 @@ class NamespaceEngine:
 
     Raises:
         ValueError: The version is older.
+        FileExistsError: The directory is that of another one.
     """
 
     def __init__(self, folder: str | Path | None = None, version: str = NEWEST) -> None:
@@ -67,6 +70,7 @@ class NamespaceEngine:
         self.folder: Path = Path(folder or tempfile.mkdtemp(prefix="smolkit-")).absolute()
         self.program: Path = self.folder / "smolvm"
         (self.folder / "state").mkdir(parents=True)
+        (self.folder / "data").mkdir(mode=0o700)  # guests make files that are setuid
         grammar = {verb: [*map(sorted, argv_parser.flags_of(f"machine {verb}", dialect))] for verb in SUBCOMMANDS}
         settings = {
             "version": version,
@@ -83,6 +87,8 @@ class NamespaceEngine:
         }
         self.program.write_text(_PROGRAM.format(version=version, **{key: shlex.quote(word) for key, word in words.items()}))
         self.program.chmod(0o755)
+        if self._is_temporary:
+            atexit.register(self._close_at_exit, os.getpid())
 
     @staticmethod
     @cache
@@ -91,20 +97,29 @@ class NamespaceEngine:
 
         Containers and hardened kernels often forbid namespaces.
         """
-        with NamespaceEngine() as engine:
-            for verb, *command in (["create"], ["start"], ["exec", "--", "true"]):
-                call = [str(engine.program), "machine", verb, "--name", "probe", *command]
-                done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-                if done.returncode:
-                    return done.stderr.strip()
+        try:
+            with NamespaceEngine() as engine:
+                for verb, *command in (["create"], ["start"], ["exec", "--", "true"]):
+                    call = [str(engine.program), "machine", verb, "--name", "probe", *command]
+                    done = subprocess.run(call, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+                    if done.returncode:
+                        return done.stderr.strip()
+        except OSError as error:  # such as a temporary directory whose programs cannot be run
+            return str(error)
         return ""
 
     def close(self) -> None:
-        """End all of its machines, and remove a temporary directory."""
+        """End all of its machines, and remove the program and a temporary directory."""
+        self.program.unlink(missing_ok=True)  # no call may start a machine meanwhile
         for file in self._vms():
             vm.end(str(file))
         if self._is_temporary:
             records.remove_tree(str(self.folder))
+            atexit.unregister(self._close_at_exit)
+
+    def _close_at_exit(self, owner: int) -> None:
+        if os.getpid() == owner:  # and not a process that was forked from it
+            self.close()
 
     def __enter__(self) -> NamespaceEngine:
         return self
@@ -176,6 +191,7 @@ def _cache(env: Mapping[str, str]) -> Path | None:
     directory = Path(home, "smolkit", "root-fs")
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o700)  # images have files that are setuid
     except OSError:
         return None
     return directory if home and os.access(directory, os.W_OK) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import posixpath
@@ -31,27 +32,47 @@ def unpack(source: str, target: str) -> None:
     part = os.path.realpath(tempfile.mkdtemp(dir=os.path.dirname(target)))
     os.chmod(part, 0o755)  # noqa: S103  (the root directory of a guest, whose users are not all root)
     try:
-        if tarfile.is_tarfile(source) and "manifest.json" in (archive := tarfile.open(source)).getnames():  # noqa: SIM115
-            _unpack_image(archive, part, f"{target}.json")
-        elif os.path.basename(source) == "busybox":
-            _install_busybox(source, part)
-        else:
-            _run("tar", "-x", "-a", "--no-same-owner", "-f", source, "-C", part)
+        _fill(part, source, f"{target}.json")
         os.rename(part, target)
-    except (tarfile.TarError, KeyError, ValueError, OSError, subprocess.CalledProcessError) as error:
+    except Exception as error:  # noqa: BLE001  (an archive of others goes wrong in all ways)
         if not os.path.isdir(target):  # else another process was faster
             raise config(f"image '{source}': {error}") from None
     finally:
         remove_tree(part)
 
 
+def _fill(root: str, source: str, config_file: str) -> None:
+    if not tarfile.is_tarfile(source):  # zstd's is not one for this Python
+        if os.path.basename(source) == "busybox":
+            return _install_busybox(source, root)
+        return _run("tar", "-x", "-p", "-a", "--no-same-owner", "-f", source, "-C", root)
+    with tarfile.open(source) as archive:
+        names = archive.getnames()
+        if "manifest.json" in names:
+            return _unpack_image(archive, root, config_file)
+    if "oci-layout" in names:
+        raise ValueError("an OCI archive must have a manifest.json, as `docker save` makes it")
+    return _run("tar", "-x", "-p", "-a", "--no-same-owner", "-f", source, "-C", root)
+
+
 def copy(source: str, target: str) -> None:
-    """Copy a directory with all that its files have."""
-    _run("cp", "-a", source, target)
+    """Copy a directory with all that its files have, all or nothing.
+
+    Raises:
+        OSError: It cannot be copied.
+    """
+    part = f"{target}.{os.urandom(4).hex()}"
+    try:
+        _run("cp", "-a", source, part)
+        os.rename(part, target)
+    finally:
+        remove_tree(part)
 
 
 def _run(*words: str) -> None:
-    subprocess.run(words, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    done = subprocess.run(words, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if done.returncode:
+        raise OSError(errno.EIO, done.stderr.decode("utf-8", "replace").strip()[-300:])
 
 
 def _install_busybox(program: str, root: str) -> None:
@@ -67,7 +88,10 @@ def _install_busybox(program: str, root: str) -> None:
 
 
 def _unpack_image(archive: tarfile.TarFile, root: str, config_file: str) -> None:
-    (manifest,) = json.load(_member(archive, "manifest.json"))
+    manifests = json.load(_member(archive, "manifest.json"))
+    if len(manifests) != 1:
+        raise ValueError(f"a `docker save` archive must have one image, not {len(manifests)}")
+    (manifest,) = manifests
     for layer in manifest["Layers"]:
         with tarfile.open(fileobj=_member(archive, layer)) as opened:
             _unpack_layer(opened, root)
@@ -85,19 +109,33 @@ def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
 
 def _unpack_layer(layer: tarfile.TarFile, root: str) -> None:
     for member in layer:
-        directory, name = posixpath.split(posixpath.normpath(member.name).lstrip("/"))
-        place = os.path.realpath(f"{root}/{directory}")
-        if os.path.commonpath([root, place]) != root:
-            raise ValueError(f"{member.name} lies outside of the image")
+        path = _place(root, member.name)
+        directory, name = os.path.split(path)
         if name == _EMPTIED:
-            for other in os.listdir(place):
-                _remove(f"{place}/{other}")
+            for other in os.listdir(directory):
+                _remove(f"{directory}/{other}")
         elif name.startswith(_REMOVED):
-            _remove(f"{place}/{name.removeprefix(_REMOVED)}")
+            _remove(f"{directory}/{name.removeprefix(_REMOVED)}")
         elif not member.isdev():
-            if not member.isdir():
-                _remove(f"{place}/{name}")
-            layer.extract(member, root, numeric_owner=True, filter="tar")
+            if not member.isdir() or os.path.islink(path):
+                _remove(path)
+            # A hard link's target is a path of the image, like the name; a symlink's is the guest's.
+            link = os.path.relpath(_place(root, member.linkname), root) if member.islnk() else member.linkname
+            placed = member.replace(name=os.path.relpath(path, root), linkname=link)
+            layer.extract(placed, root, numeric_owner=True, filter="fully_trusted")
+
+
+def _place(root: str, path: str) -> str:
+    """Return where a path of an image lies on this host; if that is a symlink, the symlink itself.
+
+    Raises:
+        ValueError: It lies outside of the image.
+    """
+    directory, name = posixpath.split(posixpath.normpath(f"/{path}"))
+    place = os.path.realpath(f"{root}/{directory}")
+    if os.path.commonpath([root, place]) != root:
+        raise ValueError(f"{path} lies outside of the image")
+    return os.path.normpath(f"{place}/{name}")
 
 
 def _remove(path: str) -> None:
