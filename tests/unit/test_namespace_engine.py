@@ -513,6 +513,25 @@ def test_a_temporary_directory_without_programs_is_told(tmp_path: Path) -> None:
     assert "Permission denied" in done.stdout
 
 
+def test_a_user_who_is_not_root_branches(tmp_path: Path) -> None:
+    """A branch has files that nobody may read, also where the caller is not root."""
+    code = """
+from smolkit import Smolvm
+from smolkit.testing import NamespaceEngine
+with NamespaceEngine() as engine:
+    machine = Smolvm(engine.program).machine("m")
+    machine.create()
+    machine.start(branchable=True)
+    machine.sh("echo kept >/root/x; chmod 0 /root/x; rm -f /etc/passwd", check=True)
+    with machine.branch("b") as branch:
+        print(branch.sh("cat /root/x; test ! -e /etc/passwd && echo and gone").stdout)
+"""
+    command = ["unshare", "--user", "--map-user=1000", "--map-group=1000", sys.executable, "-c", code]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert "kept\nand gone\n" in done.stdout, done.stderr
+
+
 def test_only_one_of_many_starts_boots(engine: NamespaceEngine) -> None:
     """Starts of one machine that race for it boot one VM; the others succeed, or say that it is being started."""
     client = Smolvm(engine.program)

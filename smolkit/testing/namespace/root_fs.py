@@ -15,7 +15,7 @@ from typing import Any
 
 from smolkit.testing.engine_failures import config
 from smolkit.testing.namespace import linux
-from smolkit.testing.namespace.records import Machine, remove_tree
+from smolkit.testing.namespace.records import Machine
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
@@ -52,12 +52,13 @@ def prepare(machine: Machine) -> None:
 
 
 def copy_disk(source: Machine, target: Machine) -> None:
-    """Give a new machine the files of another one."""
+    """Give a new machine the files of another one, which is running."""
     from smolkit.testing.namespace import unpack  # late, as above
 
-    os.makedirs(target.directory)
-    unpack.copy(f"{source.directory}/disk", f"{target.directory}/disk")
-    remove_tree(f"{target.directory}/disk/work")
+    os.makedirs(f"{target.directory}/disk")
+    for name in ("upper", "copy"):
+        if os.path.isdir(f"{source.directory}/disk/{name}"):
+            unpack.copy(f"{source.directory}/disk/{name}", f"{target.directory}/disk/{name}", source.vm)
 
 
 def mount_all(machine: Machine) -> None:

@@ -13,6 +13,7 @@ import tempfile
 from typing import IO, Any
 
 from smolkit.testing.engine_failures import config
+from smolkit.testing.namespace import linux
 from smolkit.testing.namespace.records import remove_tree
 
 _REMOVED, _EMPTIED = ".wh.", ".wh..wh..opq"  # in a layer: this file, or all of this directory, is gone (OCI image spec)
@@ -55,22 +56,33 @@ def _fill(root: str, source: str, config_file: str) -> None:
     return _run("tar", "-x", "-p", "-a", "--no-same-owner", "-f", source, "-C", root)
 
 
-def copy(source: str, target: str) -> None:
+def copy(source: str, target: str, vm: int | None = None) -> None:
     """Copy a directory with all that its files have, all or nothing.
+
+    Args:
+        source: The directory.
+        target: Where its copy is to be.
+        vm: The process of a VM, whose root may read what its users have forbidden to themselves.
 
     Raises:
         OSError: It cannot be copied.
     """
     part = f"{target}.{os.urandom(4).hex()}"
     try:
-        _run("cp", "-a", source, part)
+        _run("cp", "-a", source, part, vm=vm)
         os.rename(part, target)
     finally:
         remove_tree(part)
 
 
-def _run(*words: str) -> None:
-    done = subprocess.run(words, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+def _run(*words: str, vm: int | None = None) -> None:
+    def enter() -> None:
+        with open(f"/proc/{vm}/ns/user") as place:
+            linux.setns(place.fileno())
+
+    done = subprocess.run(
+        words, preexec_fn=enter if vm else None, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
     if done.returncode:
         raise OSError(errno.EIO, done.stderr.decode("utf-8", "replace").strip()[-300:])
 
