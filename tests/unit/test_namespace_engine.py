@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
 import os
 import pty
 import signal
-import socket
-import stat
 import subprocess
 import sys
-import tarfile
-import threading
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from smolkit import Machine, Smolvm, errors
+from smolkit import Machine, Smolvm
 from smolkit.testing import NamespaceEngine
 from tests.inner_pytest import run_pytest
-from tests.processes import running, until, until_gone
+from tests.processes import running, until_gone
 
 NAP = f"49{os.getpid()}"
 
@@ -148,275 +139,6 @@ def test_a_shell_in_a_terminal(engine: NamespaceEngine, machine: Machine) -> Non
     os.close(ours)
 
 
-def layer(**files: str | None) -> bytes:
-    """Return a layer of an image: names (`__` for a slash) and contents; None for a directory."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name.replace("__", "/").replace("WH_", ".wh."))
-            member.mode, member.size = 0o755, len(text or "")
-            member.type = tarfile.DIRTYPE if text is None else tarfile.REGTYPE
-            tar.addfile(member, io.BytesIO((text or "").encode()))
-    return out.getvalue()
-
-
-def docker_save(path: Path, config: dict[str, object], *layers: bytes) -> Path:
-    """Write a `docker save` archive."""
-    names = [f"{number}/layer.tar" for number in range(len(layers))]
-    manifest = [{"Config": "config.json", "RepoTags": ["it:latest"], "Layers": names}]
-    members = {"config.json": json.dumps({"config": config}).encode(), **dict(zip(names, layers, strict=True))}
-    with tarfile.open(path, "w") as tar:
-        for name, data in {**members, "manifest.json": json.dumps(manifest).encode()}.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return path
-
-
-def busybox_layer(engine: NamespaceEngine) -> bytes:
-    """Return a layer with the root file system of machines without an image."""
-    with Smolvm(engine.program).machine("base"):
-        root = (engine.folder / "data/base/lower").resolve()
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w") as tar:
-            tar.add(root, ".")
-    return out.getvalue()
-
-
-def test_an_image_is_its_layers_and_its_configuration(engine: NamespaceEngine, tmp_path: Path) -> None:
-    """Later layers replace and remove files of earlier ones; a command has the image's variables and directory."""
-    config: dict[str, object] = {"Env": ["COLOUR=red", "SIZE=1"], "WorkingDir": "/work"}
-    first = layer(work=None, work__kept="1", work__gone="1", work__new="1", full=None, full__a="1")
-    later = layer(**{"work__WH_gone": "", "work__new": "2", "full__WH_.wh..opq": "", "full__b": "1"})
-    archive = docker_save(tmp_path / "image.tar", config, busybox_layer(engine), first, later)
-    with Smolvm(engine.program).machine("m", image=archive, env={"SIZE": "2"}) as machine:
-        shown = machine.sh("pwd; ls; cat new; echo; ls /full; echo $COLOUR $SIZE").stdout.split()
-    assert ["/work", "kept", "new", "2", "b", "red", "2"] == shown
-
-
-def test_an_images_command_is_its_workload(engine: NamespaceEngine, tmp_path: Path) -> None:
-    """A machine runs its image's command when it starts, unless it has one of its own."""
-    config: dict[str, object] = {"Entrypoint": ["/bin/sh", "-c"], "Cmd": ["echo from $(pwd)"], "WorkingDir": "/etc"}
-    archive = docker_save(tmp_path / "image.tar", config, busybox_layer(engine))
-    with Smolvm(engine.program).machine("m", image=archive) as machine:
-        until(lambda: "from /etc\n" == machine.logs())
-    with Smolvm(engine.program).machine("m", image=archive, command=["echo", "from create"]) as machine:
-        until(lambda: "from create\n" == machine.logs())
-
-
-def test_a_layer_cannot_reach_out_of_its_image(engine: NamespaceEngine, tmp_path: Path) -> None:
-    """A layer that removes or writes a file outside, by a symlink of an earlier one, is refused."""
-    (tmp_path / "precious").touch()
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        link = tarfile.TarInfo("link")
-        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
-        tar.addfile(link)
-    for name in ("link__WH_precious", "link__new"):
-        archive = docker_save(tmp_path / "image.tar", {}, out.getvalue(), layer(**{name: "x"}))
-        with pytest.raises(errors.ConfigError, match="outside"), Smolvm(engine.program).machine("m", image=archive):
-            raise AssertionError("the body ran")
-    assert {"precious", "image.tar"} <= {path.name for path in tmp_path.iterdir()}
-    assert not (tmp_path / "new").exists()
-
-
-def members(*found: tarfile.TarInfo) -> bytes:
-    """Return a layer of empty members."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for member in found:
-            tar.addfile(member)
-    return out.getvalue()
-
-
-def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", mode: int = 0o644) -> tarfile.TarInfo:
-    """Return a member of a layer."""
-    found = tarfile.TarInfo(name)
-    found.type, found.linkname, found.mode = kind, link, mode
-    return found
-
-
-def test_a_layers_links_stay_in_its_image(engine: NamespaceEngine, tmp_path: Path) -> None:
-    """A hard link leads to a file of the image, an absolute name is one of the image, and a symlink is replaced."""
-    secret = tmp_path / "secret"
-    secret.write_text("host's")
-    secret.chmod(0o600)
-    links = [member("absolute", tarfile.LNKTYPE, str(secret)), member("up", tarfile.LNKTYPE, f"../../../..{secret}")]
-    for link in links:
-        archive = docker_save(tmp_path / "image.tar", {}, busybox_layer(engine), members(link))
-        with pytest.raises(errors.ConfigError), Smolvm(engine.program).machine("m", image=archive):
-            raise AssertionError("the body ran")
-    first = members(
-        member("dir", tarfile.SYMTYPE, str(tmp_path)), member("target"), member("hard", tarfile.LNKTYPE, "/target")
-    )
-    later = members(member("dir", tarfile.DIRTYPE, mode=0o1777), member("../up"), member("/etc/absolute"))
-    before = tmp_path.stat().st_mode
-    archive = docker_save(tmp_path / "image.tar", {}, busybox_layer(engine), first, gzip.compress(later))
-    with Smolvm(engine.program).machine("m", image=archive) as machine:
-        assert machine.sh("test -e /up && test -e /etc/absolute && test /target -ef /hard").ok
-        assert "drwxrwxrwt" == machine.sh("ls -ld /dir").stdout[:10]
-    assert before == tmp_path.stat().st_mode
-
-
-def test_malformed_archives_are_refused(engine: NamespaceEngine, tmp_path: Path) -> None:
-    """An archive that is cut off, of something else, or of several images is an error that names it, and leaves nothing."""
-    whole = docker_save(tmp_path / "whole.tar", {}, busybox_layer(engine)).read_bytes()
-    manifests = {b"{}": "image", b"[1, 2]": "must have one image, not 2", b"[1]": "image"}
-    archives = [(whole[:100_000], "image"), (gzip.compress(whole)[:100_000], "image"), (b"text", "image")]
-    for text, words in manifests.items():
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w") as tar:
-            info = member("manifest.json")
-            info.size = len(text)
-            tar.addfile(info, io.BytesIO(text))
-        archives.append((out.getvalue(), words))
-    archives.append((members(member("oci-layout")), "must have a manifest.json"))
-    for number, (data, words) in enumerate(archives):
-        archive = tmp_path / f"{number}.tar"
-        archive.write_bytes(data)
-        with pytest.raises(errors.ConfigError, match=words) as caught, Smolvm(engine.program).machine("m", image=archive):
-            raise AssertionError("the body ran")
-        assert archive.name in str(caught.value)
-    assert [] == engine.left
-
-
-REFUSED = [
-    ({"image": "alpine"}, "takes an unpacked root file system or a `docker save` archive, and pulls nothing"),
-    ({"image": "/no/such.tar"}, "image '/no/such.tar'"),
-    ({"image": "/"}, "holds the engine's own files"),
-    ({"gpu": True}, "does not implement --gpu"),
-    ({"init": ["true"]}, "does not implement --init"),
-    ({"allow_cidrs": ["10.0.0.0/8"]}, "does not restrict a machine's network"),
-]
-
-
-@pytest.mark.parametrize(("options", "words"), REFUSED)
-def test_what_it_does_not_have_is_refused_by_name(engine: NamespaceEngine, options: dict[str, object], words: str) -> None:
-    """What it does not have is an error that says so, and nothing is left."""
-    with pytest.raises(errors.ConfigError, match=words), Smolvm(engine.program).machine("m", **options):  # type: ignore[arg-type]
-        raise AssertionError("the body ran")
-    assert [] == engine.left
-
-
-WRONG_CALLS = [
-    (["create", "--name=.."], 1, b"Error: config operation failed: create machine: machine name "),
-    (["create", "--name", "a--b"], 1, b"Error: config operation failed: create machine: machine name "),
-    (["create"], 2, b"error: the following required arguments were not provided:\n  --name <NAME>"),
-    (["create", "--name=n", "--cpus", "two"], 2, b"error: invalid value"),
-    (["create", "--name=n", "--volume", "/no/such:/x"], 1, b"Error: mount source not found: /no/such"),
-    (["create", "--name=n", "--volume", "/etc/passwd:/x"], 1, b"Error: mount operation failed: "),
-    (["create", "--name=n", "--volume", "/etc:x"], 1, b"Error: invalid mount path: "),
-    (["exec", "--name=m", "--timeout", "5", "--", "true"], 2, b"error: invalid value '5' for '--timeout <DURATION>'"),
-    (["exec", "--name=m", "--", ""], 1, b"Error: agent operation failed: vm exec: failed to spawn command: No such"),
-    (["exec", "--name=m", "--"], 1, b"Error: agent operation failed: vm exec: failed to spawn command: No such"),
-    (
-        ["cp", "/no/such", "m:/x"],
-        1,
-        b"Error: agent operation failed: read source file: No such file or directory (os error 2)",
-    ),
-    (
-        ["cp", "m:/etc/passwd", "/etc"],
-        1,
-        b"Error: agent operation failed: write local file: /etc: Is a directory (os error 21)",
-    ),
-    (["cp", "m:/etc/passwd"], 2, b"error: invalid value"),
-]
-
-
-@pytest.mark.parametrize(("words", "status", "said"), WRONG_CALLS)
-def test_wrong_calls_fail_as_the_engines(engine: NamespaceEngine, words: list[str], status: int, said: bytes) -> None:
-    """A call that is wrong has the engine's exit status and words, and leaves nothing."""
-    with Smolvm(engine.program).machine("m"):
-        done = subprocess.run([engine.program, "machine", *words], capture_output=True, check=False)
-        assert (status, b"", said) == (done.returncode, done.stdout, done.stderr[: len(said)])
-        assert ["m-m", "running-m"] == engine.left
-
-
-def test_a_caller_without_streams(engine: NamespaceEngine, machine: Machine) -> None:
-    """A call whose caller has closed its streams works, and takes no other file for one of them."""
-    shell = f"'{engine.program}' machine exec --name {machine.name} -i -- sh -c 'echo out; echo err >&2; exit 3'"
-    for closed, seen in ((">&-", b"err\n"), ("2>&-", b"out\n"), ("<&- >&- 2>&-", b"")):
-        done = subprocess.run(f"{shell} {closed}", shell=True, stdout=-1, stderr=-1, check=False)
-        assert (3, seen) == (done.returncode, done.stdout + done.stderr)
-
-
-def test_variables_without_a_name_are_skipped(engine: NamespaceEngine, machine: Machine) -> None:
-    """A variable without a name is skipped, as the engine does."""
-    command = ["machine", "exec", "--name", machine.name, "-e", "=x", "-e", "A=1", "--", "sh", "-c", "echo $A"]
-    done = subprocess.run([engine.program, *command], capture_output=True, check=False)
-    assert (0, b"1\n", b"") == (done.returncode, done.stdout, done.stderr)
-
-
-def test_a_port_in_use(engine: NamespaceEngine) -> None:
-    """A port that somebody else listens on fails the start, in the engine's words."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        machine = Smolvm(engine.program).machine("m", ports=[(server.getsockname()[1], 80)])
-        with pytest.raises(errors.PortInUseError), machine:
-            raise AssertionError("the body ran")
-    assert [] == engine.left
-
-
-def test_a_port_of_the_hosts_network_is_the_guests(engine: NamespaceEngine) -> None:
-    """A machine with the host's network can itself listen on a port that it publishes by the same number."""
-    client = Smolvm(engine.program)
-    port = client.free_port()
-    with client.machine("m", net=True, ports=[port]) as machine:
-        machine.spawn(["sh", "-c", f"echo guest | nc -l -p {port} 127.0.0.1 || echo guest | nc -l -p {port}"])
-        until(lambda: reads(port) == b"guest\n")
-
-
-def reads(port: int) -> bytes:
-    """Return what a server of this host says, b"" if there is none."""
-    with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port)) as connection:
-        return connection.recv(100)
-    return b""
-
-
-def test_a_very_deep_directory_is_deleted(engine: NamespaceEngine) -> None:
-    """A machine is deleted with whatever files it made: too deep for a path, or without permissions."""
-    with Smolvm(engine.program).machine("m") as machine:
-        machine.sh(
-            "i=0; while [ $i -lt 1500 ]; do mkdir ddddd; cd ddddd; i=$((i+1)); done; mkdir -m 0 /no; chmod 0 /", check=True
-        )
-    assert [] == list((engine.folder / "data").iterdir())
-
-
-@pytest.mark.parametrize(("verb", "error"), [("stop", errors.BootFailedError), ("delete", errors.MachineNotFoundError)])
-def test_a_machine_that_is_stopped_or_deleted_while_it_starts(
-    engine: NamespaceEngine, verb: str, error: type[Exception]
-) -> None:
-    """A start fails if another call stops or deletes the machine meanwhile. No VM is left, and no record returns."""
-    client = Smolvm(engine.program)
-    client.machine("m").create()
-    engine.delay("start", 2)
-    found: list[BaseException] = []
-
-    def start() -> None:
-        try:
-            client.machine("m").start()
-        except errors.SmolvmError as failure:
-            found.append(failure)
-
-    thread = threading.Thread(target=start)
-    thread.start()
-    until(lambda: "vmm-m" in engine.left and not list(engine.folder.glob("delay-*")))
-    force = ["-f"] if verb == "delete" else []
-    subprocess.run([engine.program, "machine", verb, *force, "--name", "m"], check=True)
-    thread.join()
-    assert [error] == [type(failure) for failure in found]
-    assert (["m-m"] if verb == "stop" else []) == engine.left
-
-
-def test_users_of_a_guest_reach_their_root(engine: NamespaceEngine, tmp_path: Path) -> None:
-    """The umask of the caller is not the guest's: a user that is not root gets at programs and files."""
-    archive = docker_save(tmp_path / "image.tar", {}, busybox_layer(engine))
-    call = f"umask 077; for verb in 'create --image {archive}' start; do '{engine.program}' machine $verb --name m; done"
-    subprocess.run(["sh", "-c", call], check=True)
-    assert 0o755 == stat.S_IMODE((engine.folder / "data/m/disk/upper").stat().st_mode)
-    umask = Smolvm(engine.program).machine("m").sh("umask; ls -ld /").stdout
-    assert umask.startswith("0022\ndrwxr-xr-x")
-
-
 def test_many_children_are_collected_bit_by_bit() -> None:
     """A fork bomb cannot keep a supervisor from its deadline: it collects some children, and is told of more."""
     code = """
@@ -441,17 +163,6 @@ def test_wrong_arguments_are_refused(engine: NamespaceEngine, tmp_path: Path) ->
         NamespaceEngine(tmp_path / "old", version="1.20.2")
     with pytest.raises(ValueError, match="verb must be one of branch, cp, create"):
         engine.strike("strat", "INT")
-
-
-def test_a_call_can_be_delayed(engine: NamespaceEngine) -> None:
-    """A delayed call takes longer, once."""
-    client = Smolvm(engine.program)
-    client.ls()
-    engine.delay("ls", 0.5)
-    started = time.monotonic()
-    client.ls()
-    assert 0.5 <= time.monotonic() - started
-    assert not list(engine.folder.glob("delay-*"))
 
 
 def test_machines_end_with_the_process_that_made_the_engine(tmp_path: Path) -> None:
@@ -530,26 +241,6 @@ with NamespaceEngine() as engine:
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert "kept\nand gone\n" in done.stdout, done.stderr
-
-
-def test_only_one_of_many_starts_boots(engine: NamespaceEngine) -> None:
-    """Starts of one machine that race for it boot one VM; the others succeed, or say that it is being started."""
-    client = Smolvm(engine.program)
-    client.machine("m").create()
-    said = []
-
-    def start() -> None:
-        done = subprocess.run([engine.program, "machine", "start", "--name", "m"], capture_output=True, check=False)
-        said.append(done.returncode == 0 or b"already starting" in done.stderr)
-
-    threads = [threading.Thread(target=start) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [True] * 8 == said
-    assert ["m-m", "running-m"] == engine.left
-    assert client.machine("m").exec(["true"]).ok
 
 
 def test_a_kernel_that_forbids_namespaces_is_told(tmp_path: Path) -> None:

@@ -36,11 +36,13 @@ class NamespaceEngine:
 
     Its machines are Linux namespaces, with a root file system, processes, a host name and (without `net`) a network of
     their own. They start in some 50 ms, without KVM and without root. **They isolate nothing that matters**: they share
-    this host's kernel, and have no bounds of memory, CPU or disk. So they are for your own code, in tests.
+    this host's kernel, and have no bounds of memory, CPU, processes or disk. So they are for your own code, in tests. What
+    a guest does by accident (`rm -rf /`, `chmod -R`) does not reach the host, apart from its volumes.
 
     It has create, start, stop, delete, exec, run, shell, cp, ls, status, update, stats, logs, branch and data-dir, with the
     real engine's messages, exit statuses, states, secrets, timeouts, volumes and published ports. `cpus`, `memory` and disk
     sizes are only noted down, and the figures of `stats` are made up. A branch has its source's files, not its processes.
+    With `net` a machine is on the host's own network: a port that it listens on is the host's, published or not.
     What it does not have it refuses by name: allow lists, images from registries, GPUs, checkpoints and so on.
 
     A machine without an image has the real engine's root file system if `smolkit[engine]` and `zstd` are installed, else
@@ -189,9 +191,11 @@ def _cache(env: Mapping[str, str]) -> Path | None:
     """Return the directory for unpacked root file systems, if this user may write there."""
     home = env.get("XDG_CACHE_HOME") or (os.path.join(env["HOME"], ".cache") if env.get("HOME") else "")
     directory = Path(home, "smolkit", "root-fs")
+    if not directory.is_absolute():
+        return None
     try:
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o700)  # images have files that are setuid
     except OSError:
         return None
-    return directory if home and os.access(directory, os.W_OK) else None
+    return directory if os.access(directory, os.W_OK) else None

@@ -69,16 +69,10 @@ class Call:
 
 def main(engine: str, words: list[str]) -> int:
     """Do what a call asks for, and return its exit status."""
-    with open(f"{engine}/settings.json") as file:
-        settings = json.load(file)
-    if words in (["--version"], ["--help"]):
-        verbs = f"machine {{{','.join(SUBCOMMANDS)}}}"
-        sys.stdout.write(f"smolvm {settings['version'] if words == ['--version'] else verbs}\n")
-        return 0
     as_json = words[:1] == ["--error-format"]
     rest = words[2:] if as_json else words
     try:
-        return _perform(engine, settings, rest)
+        return _perform(engine, rest)
     except EngineFailure as error:
         failure = error
     except OSError as error:
@@ -89,7 +83,13 @@ def main(engine: str, words: list[str]) -> int:
     return failure.status
 
 
-def _perform(engine: str, settings: dict, words: list[str]) -> int:  # type: ignore[type-arg]
+def _perform(engine: str, words: list[str]) -> int:
+    with open(f"{engine}/settings.json") as file:  # a closed engine has none
+        settings = json.load(file)
+    if words in (["--version"], ["--help"]):
+        verbs = f"machine {{{','.join(SUBCOMMANDS)}}}"
+        sys.stdout.write(f"smolvm {settings['version'] if words == ['--version'] else verbs}\n")
+        return 0
     verb = words[1] if words[:1] == ["machine"] and len(words) > 1 else ""
     if verb not in SUBCOMMANDS:
         raise usage(f"unrecognized subcommand '{' '.join(words[:2])}' (NamespaceEngine has {', '.join(SUBCOMMANDS)})")

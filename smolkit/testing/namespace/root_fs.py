@@ -66,7 +66,7 @@ def mount_all(machine: Machine) -> None:
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     os.chdir(machine.directory)  # so that no path in the mount's options needs quotes
     _mount_root()
-    devices = {f"/dev/{name}": os.open(f"/dev/{name}", os.O_PATH) for name in _DEVICES}
+    devices = {f"/dev/{name}": os.open(f"/dev/{name}", os.O_PATH) for name in _DEVICES if os.path.exists(f"/dev/{name}")}
     volumes = [split_volume(volume) for volume in machine.data["volumes"]]
     shared = [os.open(source, os.O_PATH) for source, _, _ in volumes]
     resolv_conf = _read("/etc/resolv.conf") if machine.record["network"] else ""
