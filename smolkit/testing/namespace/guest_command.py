@@ -239,7 +239,7 @@ def _supervise(
         if control.fileno() in ready or (deadline is not None and time.monotonic() >= deadline):
             with suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)  # also where the guest has unmounted /proc
-            _kill_descendants(children)
+            linux.kill_descendants(children)
             _say(control, _TIMED_OUT)
 
 
@@ -286,28 +286,3 @@ def _change_user(user: str) -> None:
         os.setgroups([])
     os.setgid(int(group or row[3]))
     os.setuid(int(row[2]))
-
-
-def _kill_descendants(children: linux.Children) -> None:
-    """Kill all descendants of this process: first stop them, so that none can start another one."""
-    while found := _descendants():
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for pid in found:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, number)
-        children.reap()
-        time.sleep(0.001)
-
-
-def _descendants() -> list[int]:
-    """Return the processes below this one, without those that have ended."""
-    parents = {}
-    for entry in os.listdir("/proc"):
-        with suppress(OSError), open(f"/proc/{entry}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-            if entry.isdigit() and fields[0] != b"Z":
-                parents[int(entry)] = int(fields[1])
-    found = [os.getpid()]
-    for pid in found:  # it grows meanwhile
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found[1:]

@@ -1,4 +1,7 @@
-"""System calls that Python 3.11 has no function for. The numbers are those of linux/sched.h, mount.h and prctl.h."""
+"""System calls that Python 3.11 has no function for, and children.
+
+The numbers are those of linux/sched.h, mount.h and prctl.h.
+"""
 
 import ctypes
 import fcntl
@@ -6,6 +9,7 @@ import os
 import signal
 import socket
 import struct
+import time
 from contextlib import suppress
 
 CLONE_NEWNS = 0x00020000
@@ -133,3 +137,28 @@ class Children:
         if len(ended) == _AT_ONCE:
             os.write(self._writer, b"more")
         return ended
+
+
+def kill_descendants(children: Children) -> None:
+    """Kill all descendants of this process: first stop them, so that none can start another one."""
+    while found := _descendants():
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in found:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        children.reap()
+        time.sleep(0.001)
+
+
+def _descendants() -> list[int]:
+    """Return the processes below this one, without those that have ended."""
+    parents = {}
+    for entry in os.listdir("/proc"):
+        with suppress(OSError), open(f"/proc/{entry}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+            if entry.isdigit() and fields[0] != b"Z":
+                parents[int(entry)] = int(fields[1])
+    found = [os.getpid()]
+    for pid in found:  # it grows meanwhile
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found[1:]
