@@ -196,6 +196,38 @@ def test_a_port_leads_there_until_the_machine_ends(m: Machine, runner: SshRunner
         del taken
 
 
+def test_a_guest_is_reached_by_its_address_here(runner: SshRunner) -> None:
+    """url() is an address of this host that leads to the guest's published port."""
+    client = Smolvm(runner=runner)
+    with client.machine("agent", ports=[(client.free_port(), 8080)], net=True) as machine:
+        machine.spawn(["sh", "-c", "echo hello from the guest | nc -l -p 8080"])
+        machine.wait_until(port=8080)
+        host, _, port = machine.url(8080, "tcp").removeprefix("tcp://").partition(":")
+        with socket.create_connection((host, int(port)), 10) as link, link.makefile("rb") as answer:
+            assert b"hello from the guest\n" == answer.readline()
+
+
+def test_a_forward_ends_with_its_program(config: Path, engine: NamespaceEngine) -> None:
+    """A forward does not outlive the program that opened it, not even one that is killed."""
+    code = """
+import os, signal, sys
+from smolkit import SshRunner
+print(SshRunner("build1", options=["-F", sys.argv[1]]).reach("agent", 1), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(config)], stdout=subprocess.PIPE, text=True, check=False, timeout=60
+    )
+    here = int(done.stdout)
+
+    def is_open() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", here)) == 0
+
+    until(lambda: not is_open())
+    assert -signal.SIGKILL == done.returncode
+
+
 def test_a_forward_that_fails_says_why(runner: SshRunner, m: Machine) -> None:
     """A forward that cannot be made is an error with ssh's words."""
     runner.link = SshLink("nowhere.invalid")

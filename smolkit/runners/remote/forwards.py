@@ -60,7 +60,7 @@ class Forwards:
             raise error
         child = ChildProcess()
         try:
-            child.open_pipes(stdin=False)
+            child.open_pipes(stdin=True)
             child.start(which(argv[0]) or argv[0], argv, dict(os.environ))
             self._await(child)
         except BaseException:

@@ -31,7 +31,7 @@ class Link(ABC):
     def forward(self, port: int, to: int) -> tuple[str, ...] | None:
         """The arguments of a process that forwards a port of this host to one of the other; None if the link cannot.
 
-        It writes READY to its stdout once the forward stands.
+        It writes READY to its stdout once the forward stands, and ends with its stdin.
         """
         del port, to
         return None
@@ -110,7 +110,8 @@ class SshLink(Link):
 
     def forward(self, port: int, to: int) -> tuple[str, ...]:
         """As in Link."""
-        # ssh runs LocalCommand once the forward stands. (To connect to the port would reach the service behind it.)
-        tells = ("-o", "PermitLocalCommand=yes", "-o", f"LocalCommand=echo {READY.decode()}")
-        way = ("-N", "-o", "ExitOnForwardFailure=yes", *tells, "-L", f"127.0.0.1:{port}:127.0.0.1:{to}")
-        return (self.program, *_FIRST, *way, *self.options, *_LAST, "--", self.name)
+        # A command that ends with its stdin, instead of -N: so the forward ends with this program, however that ends. It is
+        # started once the forward stands. (To connect to the port would reach the service behind it.)
+        way = ("-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{port}:127.0.0.1:{to}")
+        command = shlex.join(("sh", "-c", f"echo {READY.decode()}; exec cat"))
+        return (self.program, *_FIRST, *way, *self.options, *_LAST, "--", self.name, command)
