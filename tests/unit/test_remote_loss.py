@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from smolkit import Machine, RemoteRunner, Smolvm, errors
+from smolkit import Machine, RemoteRunner, Smolvm, StdioLink, errors
 from smolkit.testing import NamespaceEngine
 from tests import far as far_ends
 from tests.far import far_pid, link_pid
@@ -246,3 +246,15 @@ def test_machines_of_a_program_that_ends(engine: NamespaceEngine, end: str, left
 
     assert took < 20
     assert left == engine.left
+
+
+def test_what_a_login_prints_is_no_reason_of_a_loss(engine: NamespaceEngine) -> None:
+    """What the other host's shell has written before the far process began is not in the error of a lost link."""
+    link = StdioLink(["sh", "-c", 'echo gree""tings >&2; exec "$@"', "sh"])
+    runner = RemoteRunner(link, program=engine.program, heartbeat=1)
+    machine = Smolvm(runner=runner).machine("agent")
+    machine.create()
+    freeze_far_process(runner)
+    with pytest.raises(errors.HostLostError) as caught:
+        machine.start()
+    assert "greetings" not in str(caught.value)

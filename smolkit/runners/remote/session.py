@@ -214,6 +214,9 @@ class Session:
         elif frame.op == "hello":
             self.ahead = float(frame.fields["now"]) - time.time()
             self.hello = frame
+            if self._connection is not None:
+                self._connection.listen()
+                self._connection.said = b""  # by the shell that looked for a Python, and found one
             self._changed.set()
         elif frame.op == "refused":
             raise WireError(f"it refuses: {frame.fields.get('message')}")
