@@ -8,11 +8,14 @@ import random
 import struct
 import time
 import tracemalloc
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smolkit.runners.remote.session import Channel, Session
 from smolkit.runners.remote.wire import MAX_BLOB, MAX_HEADER, VERSION, Decoder, Frame, WireError, encode
 from smolkit.values.hidden import Hidden
 
@@ -140,3 +143,13 @@ def test_the_header_is_plain_json() -> None:
     data = encode(3, "exit", code=255)
 
     assert {"ch": 3, "op": "exit", "code": 255} == json.loads(data[PREFIX.size :])
+
+
+def test_output_beyond_its_window_is_refused() -> None:
+    """A far end that sends more output than it was granted ends its link, and does not fill this process's memory."""
+    channel = Channel(cast("Session", SimpleNamespace(send=lambda *_, **__: None)), 1)
+    channel.send("run", window=10)
+    channel.receive(Frame(1, "stdout", {}, bytes(9)))
+    channel.receive(Frame(1, "stderr", {}, bytes(MAX_BLOB)))  # the frame that fills it may be a whole one
+    with pytest.raises(WireError, match=f"it has sent {MAX_BLOB + 10} bytes of output where it may send 10"):
+        channel.receive(Frame(1, "stdout", {}, b"x"))

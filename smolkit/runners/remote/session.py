@@ -22,7 +22,7 @@ from smolkit.runners.remote.bootstrap import MARK
 from smolkit.runners.remote.connection import WINDOW, Connection, Signal
 from smolkit.runners.remote.failures import failure
 from smolkit.runners.remote.links import Link
-from smolkit.runners.remote.wire import Frame, WireError
+from smolkit.runners.remote.wire import MAX_BLOB, Frame, WireError
 
 _LAST_WORDS = 2.0  # seconds that the link's program has to end once its output has ended
 _LINES = 8  # of the words of the link's program, the last of which say why it ended
@@ -37,6 +37,7 @@ class Channel:
         session: The session.
         pieces: Output that arrived: the stream's name and bytes.
         arrived: The number of these bytes, since the beginning.
+        granted: The number of bytes of output after which the far end sends no further frame, since the beginning.
         speaks: True once there was something on stdout.
         room: The number of bytes of input that the far end takes, since the beginning.
         deaf: True once the far command reads no more.
@@ -50,6 +51,7 @@ class Channel:
         self.session: Session = session
         self.pieces: deque[tuple[str, bytes]] = deque()
         self.arrived: int = 0
+        self.granted: int = WINDOW
         self.speaks: bool = False
         self.room: int = WINDOW
         self.deaf: bool = False
@@ -64,13 +66,23 @@ class Channel:
 
     def send(self, op: str, blob: bytes = b"", **fields: Any) -> None:
         """Send a frame. No-op if the link is lost."""
+        if op == "run":
+            self.granted = fields["window"]
+        elif op == "credit":
+            self.granted += fields["size"]
         self.session.send(self._number, op, blob, **fields)
 
     def receive(self, frame: Frame) -> None:
-        """Take a frame. In the session's thread."""
+        """Take a frame. In the session's thread.
+
+        Raises:
+            WireError: the far end sends more than it may, which would fill this process's memory.
+        """
         if frame.op in {"stdout", "stderr"}:
             self.pieces.append((frame.op, frame.blob))
             self.arrived += len(frame.blob)
+            if self.arrived >= self.granted + MAX_BLOB:
+                raise WireError(f"it has sent {self.arrived} bytes of output where it may send {self.granted}")
             self.speaks = self.speaks or frame.op == "stdout"
         elif frame.op == "credit":
             self.room += frame.integer("size")
