@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -161,6 +162,35 @@ def test_only_one_of_many_starts_boots(engine: NamespaceEngine) -> None:
     assert [True] * 8 == said
     assert ["m-m", "running-m"] == engine.left
     assert client.machine("m").exec(["true"]).ok
+
+
+def test_what_start_and_branch_do_not_have_is_refused(engine: NamespaceEngine) -> None:
+    """Options of later calls that it does not have are errors, too."""
+    machine = Smolvm(engine.program).machine("m")
+    machine.create()
+    with pytest.raises(errors.ConfigError, match="does not implement --proxy"):
+        machine.start(proxy="http://proxy")
+    with pytest.raises(errors.ConfigError, match="does not implement --dns-option"):
+        machine.update(dns_options=["ndots:1"])
+    machine.start(branchable=True)
+    with pytest.raises(errors.ConfigError, match="does not implement --hold"):
+        machine.branch_many(1, hold=True)
+
+
+def test_update_changes_ports_and_volumes(engine: NamespaceEngine, tmp_path: Path) -> None:
+    """Ports and volumes that update adds or removes are there, or gone, after the next start."""
+    client = Smolvm(engine.program)
+    port, other = client.free_port(), client.free_port()
+    (tmp_path / "file").touch()
+    with client.machine("m", ports=[(port, 80)], volumes=[(tmp_path, "/one")]) as machine:
+        machine.stop()
+        change = {"remove_ports": [(port, 80)], "remove_volumes": [f"{tmp_path}:/one"], "volumes": [(tmp_path, "/two")]}
+        machine.update(ports=[(other, 80)], workdir="/etc", **change)  # type: ignore[arg-type]
+        machine.start()
+        assert [(other, 80)] == [tuple(pair) for pair in machine.status().ports or ()]
+        assert machine.sh("test ! -e /one/file && test -e /two/file").ok
+        machine.spawn(["sh", "-c", "echo guest | nc -l -p 80"])
+        until(lambda: reads(other) == b"guest\n")
 
 
 def test_a_call_can_be_delayed(engine: NamespaceEngine) -> None:

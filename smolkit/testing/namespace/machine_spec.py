@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from smolkit.testing.arguments import Arguments
 from smolkit.testing.engine_failures import EngineFailure, config, usage
-from smolkit.testing.machine_records import new_record
+from smolkit.testing.machine_records import new_record, update_record
 from smolkit.testing.namespace import root_fs
 from smolkit.testing.namespace.guest_command import Command
 from smolkit.testing.namespace.records import Machine
@@ -19,11 +19,20 @@ from smolkit.values.port_pairs import port_pairs
 
 ALLOW_LISTS = {"--allow-cidr", "--allow-host", "--remove-allow-cidr", "--remove-allow-host", "--reset-allow-list"}
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# What create and run do, or only note down. All else is refused: a test must not take it for granted.
+# What is done, or only noted down. All else is refused: a test must not take it for granted.
 _DONE = {"--name", "--image", "--net", "--port", "--volume", "-e", "--secret-env", "--secret-file", "--workdir", "--user"}
 _NOTED = {"--label", "--cpus", "--mem", "--storage", "--overlay", "--branchable", "--stop-timeout", *ALLOW_LISTS}
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}  # seconds
 _OF_THE_CALL = {"-i", "-t", "--timeout", "--detach"}
+_OF_A_BRANCH = {"--from", "--name", "--name-prefix", "--count", "--parallel", "--no-wait-ready", "--label", "-e"}
+_OF_UPDATE = {"--name", "--cpus", "--mem", "--storage", "--overlay", "--net", "--no-net", "--workdir", "-e", "--remove-env"}
+_IMPLEMENTED = {
+    "branch": {*_OF_A_BRANCH, "--secret-env", "--secret-file", "--branchable", "--forkable"},
+    "create": _DONE | _NOTED | _OF_THE_CALL,
+    "run": _DONE | _NOTED | _OF_THE_CALL,
+    "start": {"--name", "--branchable", "--forkable"},
+    "update": {*_OF_UPDATE, *ALLOW_LISTS, "--port", "--remove-port", "--volume", "--remove-volume"},
+}
 
 
 class _Version:
@@ -48,14 +57,12 @@ def new_machine(engine: str, settings: Mapping[str, str], name: str, args: Argum
     Raises:
         EngineFailure: The engine, or NamespaceEngine, would refuse it.
     """
-    if refused := sorted(args.options.keys() - _DONE - _NOTED - _OF_THE_CALL):
-        raise config(f"NamespaceEngine does not implement {', '.join(refused)}")
     image = args.value("--image")
     data = {
         "record": new_record(name, args, VERSION, int(time.time())),  # type: ignore[arg-type]
         "env": args.pairs("-e"),
         "secrets": sources(args),
-        "ports": [pair for text in args.values("--port") for pair in port_pairs(text)],
+        "ports": _port_pairs(args.values("--port")),
         "volumes": [_checked_volume(volume) for volume in args.values("--volume")],
         "workdir": args.value("--workdir"),
         "user": args.value("--user"),
@@ -66,10 +73,54 @@ def new_machine(engine: str, settings: Mapping[str, str], name: str, args: Argum
     return Machine(engine, name, data)
 
 
+def check(verb: str, args: Arguments) -> None:
+    """Refuse options that NamespaceEngine does not have.
+
+    Raises:
+        EngineFailure: There is one.
+    """
+    if verb in _IMPLEMENTED and (refused := sorted(args.options.keys() - _IMPLEMENTED[verb])):
+        raise config(f"NamespaceEngine does not implement {', '.join(refused)}")
+
+
+def update_machine(machine: Machine, args: Arguments) -> None:
+    """Change what a machine was told, as `machine update` does.
+
+    Raises:
+        EngineFailure: A volume cannot be had.
+    """
+    update_record(machine.record, args)
+    data, gone = machine.data, _port_pairs(args.values("--remove-port"))
+    data["env"].update(args.pairs("-e"))
+    for key in args.values("--remove-env"):
+        data["env"].pop(key, None)
+    data["ports"] = [pair for pair in data["ports"] if pair not in gone] + _port_pairs(args.values("--port"))
+    left = [volume for volume in data["volumes"] if not _is_one_of(volume, args.values("--remove-volume"))]
+    data["volumes"] = left + [_checked_volume(volume) for volume in args.values("--volume")]
+    data["workdir"] = args.value("--workdir", data["workdir"])
+    machine.record.update(ports=len(data["ports"]), mounts=len(data["volumes"]))
+
+
+def _port_pairs(texts: Sequence[str]) -> list[list[int]]:
+    return [[*pair] for text in texts for pair in port_pairs(text)]
+
+
+def _is_one_of(volume: str, others: Sequence[str]) -> bool:
+    places = root_fs.split_volume(volume)[:2]
+    return any(places == (os.path.abspath(source), target) for source, target, _ in map(root_fs.split_volume, others))
+
+
 def command(machine: Machine, words: Sequence[str], environ: Mapping[str, str], workdir: str, user: str) -> Command:
-    """Return a command of a machine, which runs where and as whom its image says, unless told otherwise."""
+    """Return a command of a machine, which runs where and as whom its image says, unless told otherwise.
+
+    Raises:
+        EngineFailure: Its user is not one that a guest of this caller can have.
+    """
     image = root_fs.image_config(machine)
-    return Command(words, environ, workdir or image.get("WorkingDir") or "/", user or image.get("User", ""))
+    user = user or image.get("User", "")
+    if os.geteuid() != 0 and user.partition(":")[0] not in {"", "0", "root"}:
+        raise config(f"only root of this host runs commands of NamespaceEngine as another user than root: {user}")
+    return Command(words, environ, workdir or image.get("WorkingDir") or "/", user)
 
 
 def environ(machine: Machine) -> dict[str, str]:

@@ -43,7 +43,8 @@ class NamespaceEngine:
     real engine's messages, exit statuses, states, secrets, timeouts, volumes and published ports. `cpus`, `memory` and disk
     sizes are only noted down, and the figures of `stats` are made up. A branch has its source's files, not its processes.
     With `net` a machine is on the host's own network: a port that it listens on is the host's, published or not.
-    What it does not have it refuses by name: allow lists, images from registries, GPUs, checkpoints and so on.
+    For a caller who is not root, a guest has no other user than root. What it does not have it refuses by name: allow
+    lists, images from registries, GPUs, checkpoints and so on.
 
     A machine without an image has the real engine's root file system if `smolkit[engine]` and `zstd` are installed, else
     busybox's programs (Debian: busybox-static). `image=` takes an unpacked root file system or a `docker save` archive.

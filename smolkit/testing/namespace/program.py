@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from smolkit.testing.arguments import split
 from smolkit.testing.engine_failures import EngineFailure, usage
+from smolkit.testing.namespace import machine_spec
 from smolkit.testing.namespace.subcommands import SUBCOMMANDS, Subcommands
 
 _BETWEEN = 0.3  # seconds between two signals
@@ -97,6 +98,7 @@ def _perform(engine: str, words: list[str]) -> int:
         file.write(f"{verb}\n")
     switches, flags = settings["grammar"][verb]
     args = split(words[2:], frozenset(switches), frozenset(flags))
+    machine_spec.check(verb, args)
     call = Call(engine, verb)
     if verb != "start":
         call.misbehave()

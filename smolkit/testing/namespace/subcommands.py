@@ -11,7 +11,7 @@ from contextlib import suppress
 from smolkit.testing import engine_failures
 from smolkit.testing.arguments import Arguments
 from smolkit.testing.engine_failures import EngineFailure, config
-from smolkit.testing.machine_records import check_disks, stats, update_record
+from smolkit.testing.machine_records import check_disks, stats
 from smolkit.testing.namespace import guest_command, guest_files, machine_spec, root_fs, vm
 from smolkit.testing.namespace.machine_spec import ALLOW_LISTS, VERSION
 from smolkit.testing.namespace.records import Machine, alive, find, find_all
@@ -149,15 +149,12 @@ class Subcommands:
         return 0
 
     def update(self, args: Arguments) -> int:
-        """Change a machine's record and environment variables."""
+        """Change a machine's record, environment variables, ports and volumes."""
         machine = self._recorded(args, "update")
         if machine.state == "running" and args.options.keys() - ALLOW_LISTS - {"--name"}:
             raise engine_failures.must_be_stopped()
         check_disks(machine.record, args, exist=machine.state != "created")
-        update_record(machine.record, args)
-        machine.data["env"].update(args.pairs("-e"))
-        for key in args.values("--remove-env"):
-            machine.data["env"].pop(key, None)
+        machine_spec.update_machine(machine, args)
         machine.save()
         return _print(f"Updated machine '{args.name}'\n")
 
@@ -170,7 +167,8 @@ class Subcommands:
             record = {**source.record, "name": name, "parent_machine": source.name, "created_at": int(time.time())}
             record["labels"] = {**record["labels"], **args.pairs("--label")}
             env, secrets = {**source.data["env"], **args.pairs("-e")}, {**source.data["secrets"], **sources(args)}
-            more = {"record": record, "env": env, "secrets": secrets, "ports": [], "branchable": False}
+            branchable = bool({"--branchable", "--forkable"} & args.options.keys())
+            more = {"record": record, "env": env, "secrets": secrets, "ports": [], "branchable": branchable}
             machine = Machine(self._engine, name, {**source.data, **more})
             machine.save(new=True)
             root_fs.copy_disk(source, machine)
