@@ -14,7 +14,7 @@ import pytest
 from smolkit import Machine, Smolvm
 from smolkit.testing import NamespaceEngine
 from tests.inner_pytest import run_pytest
-from tests.processes import running, until_gone
+from tests.processes import running, until, until_gone
 
 NAP = f"49{os.getpid()}"
 
@@ -222,6 +222,22 @@ def test_a_temporary_directory_without_programs_is_told(tmp_path: Path) -> None:
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
     assert "Permission denied" in done.stdout
+
+
+def test_a_machine_that_changes_its_files_is_branched(engine: NamespaceEngine) -> None:
+    """Processes of a machine stand still while its files are copied for a branch, and go on afterwards."""
+    machine = Smolvm(engine.program).machine("m")
+    machine.create()
+    machine.start(branchable=True)
+    machine.sh("mkdir /root/w")
+    churn = "cd /root/w; while :; do for i in 1 2 3 4 5 6 7 8; do mkdir d$i; echo >d$i/f; done; rm -r d*; echo >>../n; done"
+    machine.spawn(["sh", "-c", churn])
+    until(lambda: machine.exists("/root/n"))
+    for number in range(6):
+        with machine.branch(f"b{number}") as branch:
+            assert branch.exists("/root/n")
+        machine.remove("/root/n")
+        until(lambda: machine.exists("/root/n"))
 
 
 def test_a_user_who_is_not_root_branches(tmp_path: Path) -> None:

@@ -150,15 +150,26 @@ def kill_descendants(children: Children) -> None:
         time.sleep(0.001)
 
 
+def others_run() -> bool:
+    """Return True if a process of this pid namespace runs, apart from init and this one."""
+    alive = {pid for pid, (state, _) in _processes().items() if state not in b"TtZX"}
+    return bool(alive - {1, os.getpid()})
+
+
 def _descendants() -> list[int]:
     """Return the processes below this one, without those that have ended."""
-    parents = {}
-    for entry in os.listdir("/proc"):
-        with suppress(OSError), open(f"/proc/{entry}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-            if entry.isdigit() and fields[0] != b"Z":
-                parents[int(entry)] = int(fields[1])
+    parents = {pid: parent for pid, (state, parent) in _processes().items() if state != b"Z"}
     found = [os.getpid()]
     for pid in found:  # it grows meanwhile
         found += [child for child, parent in parents.items() if parent == pid]
     return found[1:]
+
+
+def _processes() -> dict[int, tuple[bytes, int]]:
+    """Return the state and the parent of each process of this pid namespace."""
+    found = {}
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError), open(f"/proc/{entry}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+            found[int(entry)] = fields[0], int(fields[1])
+    return found

@@ -171,7 +171,8 @@ class Subcommands:
             more = {"record": record, "env": env, "secrets": secrets, "ports": [], "branchable": branchable}
             machine = Machine(self._engine, name, {**source.data, **more})
             machine.save(new=True)
-            root_fs.copy_disk(source, machine)
+            with vm.frozen(source.vm or 0):
+                root_fs.copy_disk(source, machine)
             self._boot(machine)
             vm.settle(machine)
         return _print(f"Branched {len(names)}\n")

@@ -16,8 +16,8 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from smolkit.testing import engine_failures
@@ -27,6 +27,7 @@ from smolkit.testing.namespace.records import Machine, alive, start_of
 
 _PATIENCE = 10.0  # seconds for a VM to end before it is killed
 _LOOK = 0.002  # seconds between two looks whether it has
+_STOPS = 1.0  # seconds for processes to stop, unless they wait for a disk
 _KINDS = ("user", "mnt", "uts", "ipc", "net", "pid_for_children")
 _UNSHARED, _READY = b"unshared", b"ready"
 
@@ -101,6 +102,42 @@ def enter(pid: int) -> None:
     except (FileNotFoundError, ProcessLookupError):
         raise engine_failures.injected("dies") from None
     os.chdir("/")
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """Stop the processes of a VM during the block: its files stay as they are. They go on also if this process ends."""
+    ours, theirs = socket.socketpair()
+    helper = os.fork()
+    if helper == 0:
+        ours.close()
+        _end_with(lambda: _freeze(pid, theirs))
+    theirs.close()
+    ours.recv(1)
+    try:
+        yield
+    finally:
+        ours.close()
+        os.waitpid(helper, 0)
+
+
+def _freeze(pid: int, control: socket.socket) -> None:
+    enter(pid)
+    linux.hide_memory()
+    inside = os.fork()
+    if inside:
+        os.waitpid(inside, 0)
+        return
+    with suppress(ProcessLookupError):  # there is none but init
+        os.kill(-1, signal.SIGSTOP)
+        latest = time.monotonic() + _STOPS
+        while linux.others_run() and time.monotonic() < latest:
+            time.sleep(_LOOK)
+    with suppress(OSError):
+        control.send(b"1")
+        control.recv(1)  # until the other end is closed
+    with suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGCONT)
 
 
 def _differs(pid: int, kind: str) -> bool:
