@@ -90,7 +90,7 @@ def test_a_port_in_use(engine: NamespaceEngine) -> None:
         machine = Smolvm(engine.program).machine("m", ports=[(server.getsockname()[1], 80)])
         with pytest.raises(errors.PortInUseError), machine:
             raise AssertionError("the body ran")
-    assert [] == engine.left
+    assert [] == list((engine.folder / "state").iterdir())
 
 
 def test_a_port_of_the_hosts_network_is_the_guests(engine: NamespaceEngine) -> None:

@@ -59,6 +59,7 @@ def boot(machine: Machine, lifeline: int | None = None) -> None:
         ours.send(_UNSHARED)
         said = ours.recv(4096)
     if said != _READY:
+        end(machine.booting)
         raise _boot_failed(said.decode("utf-8", "replace"))
 
 
