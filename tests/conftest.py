@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -16,8 +17,9 @@ Table = Callable[[str, str], None]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the plugin `held`. Coverage measures this process, but not those that it starts."""
-    os.environ.pop("COVERAGE_PROCESS_START", None)
+    """Register the plugin `held`. Coverage measures the processes that run tests, but not those that these start."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        os.environ.pop("COVERAGE_PROCESS_START", None)
     config.pluginmanager.register(held, "held")
 
 
@@ -75,3 +77,12 @@ def fake() -> FakeRunner:
 def client(fake: FakeRunner) -> Smolvm:
     """Return a client of `fake`."""
     return Smolvm(runner=fake)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Save what coverage has measured in a process of xdist, which ends without Python's exit."""
+    if hasattr(config, "workerinput") and "coverage" in sys.modules:
+        measured = sys.modules["coverage"].Coverage.current()
+        if measured is not None:
+            measured.stop()
+            measured.save()
