@@ -368,6 +368,15 @@ def test_prefixes_that_go_through_a_shell_are_refused() -> None:
     SubprocessRunner(prefix=["docker", "exec", "-i", "box"])
 
 
+@pytest.fixture
+def hangups() -> Iterator[None]:
+    """The default action of SIGHUP, which the far process restores. Under nohup tests, and so their server, ignore it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups")
 def test_a_terminal_there(near: Near, engine: NamespaceEngine, program: Path) -> None:
     """A command has a terminal of its own at the far end, with a size that changes, and ends with a hangup."""
     near.settle(engine, program=str(program))
