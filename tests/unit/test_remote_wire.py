@@ -153,3 +153,14 @@ def test_output_beyond_its_window_is_refused() -> None:
     channel.receive(Frame(1, "stderr", {}, bytes(MAX_BLOB)))  # the frame that fills it may be a whole one
     with pytest.raises(WireError, match=f"it has sent {MAX_BLOB + 10} bytes of output where it may send 10"):
         channel.receive(Frame(1, "stdout", {}, b"x"))
+
+
+def test_the_first_answer_counts() -> None:
+    """A command that has ended keeps its exit status, and a failure its words, when an `end` to it came too late there."""
+    for answer in (Frame(1, "exit", {"code": 7, "duration": 1.0}), Frame(1, "error", {"kind": "SmolvmError"})):
+        channel = Channel(cast("Session", SimpleNamespace(send=lambda *_, **__: None)), 1)
+        channel.receive(answer)
+        code = channel.code
+        channel.receive(Frame(1, "exit", {"code": -15}))
+
+        assert (answer, code) == (channel.answer, channel.code)

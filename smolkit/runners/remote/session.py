@@ -42,7 +42,8 @@ class Channel:
         room: The number of bytes of input that the far end takes, since the beginning.
         deaf: True once the far command reads no more.
         code: The command's exit status, as soon as it is known.
-        answer: The last frame; None until it is there.
+        answer: The last frame; None until it is there. What comes after it is ignored: an `end` that crosses the answer on
+            its way is answered, too.
         changed: Set whenever one of these has changed.
     """
 
@@ -78,6 +79,8 @@ class Channel:
         Raises:
             WireError: the far end sends more than it may, which would fill this process's memory.
         """
+        if self.answer is not None:
+            return
         if frame.op in {"stdout", "stderr"}:
             self.pieces.append((frame.op, frame.blob))
             self.arrived += len(frame.blob)
