@@ -11,7 +11,8 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from pathlib import Path
 import pytest
 
 from smolkit import Invocation, errors
+from smolkit.runners.remote.forwards import Forwards
+from smolkit.runners.remote.links import READY, Link
 from smolkit.runners.remote.terminal import Terminal
 from smolkit.testing import NamespaceEngine
 from tests import far as far_ends
@@ -117,6 +120,42 @@ def test_a_terminal_whose_program_dies_ends_there(program: Path, tmp_path: Path)
         process.send_signal(signal.SIGKILL)
         process.wait()
         until(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists())
+
+
+class _Forwarding(Link):
+    """A link whose forwards only say that they stand, and leave a line in a file.
+
+    Args:
+        starts: The file.
+    """
+
+    host = "forwarding"
+
+    def __init__(self, starts: Path) -> None:
+        self._starts = starts
+
+    def argv(self, command: Sequence[str]) -> tuple[str, ...]:
+        return tuple(command)
+
+    def forward(self, port: int, to: int) -> tuple[str, ...]:
+        return ("sh", "-c", f"echo {port} {to} >> {self._starts}; sleep 0.2; echo {READY.decode()}; exec cat")
+
+
+def test_threads_that_ask_at_once_get_one_forward(tmp_path: Path) -> None:
+    """Threads that want the same port at the same time share one forward; ends of several machines disturb none."""
+    forwards = Forwards(_Forwarding(tmp_path / "starts"))
+    together = threading.Barrier(4)
+
+    def reach(number: int) -> int:
+        together.wait(60)
+        return forwards.reach("agent", (18080, 18081)[number % 2])
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(reach, range(4)))
+        list(pool.map(forwards.end, ["agent", "other", "agent", None]))
+
+    assert 2 == len((tmp_path / "starts").read_text().splitlines())
+    assert [*found[:2], *found[:2]] == found
 
 
 def test_ports_need_a_link_that_forwards_them(engine: NamespaceEngine) -> None:

@@ -7,10 +7,12 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 from smolkit.errors import HostUnreachableError
 from smolkit.runners import blocking
+from smolkit.runners.blocking import Gate
 from smolkit.runners.local.locate import which
 from smolkit.runners.local.ports import free_port
 from smolkit.runners.local.posix import ChildProcess
@@ -29,6 +31,7 @@ class Forwards:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._found: dict[tuple[str, int], tuple[int, ChildProcess]] = {}
+        self._opening: dict[tuple[str, int], Gate] = {}  # so that threads and tasks that ask at once get the same one
 
     def reach(self, machine: str, port: int) -> int:
         """A port of this host that leads to a port on which the machine publishes: the same number, if it is free here.
@@ -36,6 +39,10 @@ class Forwards:
         Raises:
             HostUnreachableError: the link has no forwards, or this one failed.
         """
+        gate = self._opening.setdefault((machine, port), Gate(1, "to open a forward"))
+        return gate.during(partial(self._reach, machine, port))
+
+    def _reach(self, machine: str, port: int) -> int:
         here, child = self._found.get((machine, port), (0, None))
         if child is None or child.poll() is not None:
             here = port if _is_free(port) else free_port()
@@ -44,11 +51,13 @@ class Forwards:
 
     def end(self, machine: str | None = None) -> None:
         """End the forwards of a machine, or all."""
-        for key in [key for key in self._found if machine is None or key[0] == machine]:
-            _, child = self._found.pop(key)
-            child.signal(signal.SIGTERM)
-            child.reap()
-            child.close()
+        for key in [key for key in (*self._found, *self._opening) if machine is None or key[0] == machine]:
+            self._opening.pop(key, None)
+            _, child = self._found.pop(key, (0, None))
+            if child is not None:  # else another thread has ended it, or it is not open yet
+                child.signal(signal.SIGTERM)
+                child.reap()
+                child.close()
 
     def _start(self, here: int, port: int) -> ChildProcess:
         argv = self._link.forward(here, port)
