@@ -157,6 +157,7 @@ def test_wrong_arguments_are_named() -> None:
         (lambda: RemoteRunner(link, max_processes=0), "max_processes must"),
         (lambda: RemoteRunner(link, programm="x"), "program"),  # type: ignore[call-arg]
         (lambda: StdioLink("env"), "argv must be"),
+        (lambda: StdioLink(["/usr/bin/ssh", "build1"]), "argv must not begin with ssh, .*use SshRunner"),
         (lambda: SshRunner("build1", programm="x"), "program"),  # type: ignore[call-arg]
     ):
         with pytest.raises((TypeError, ValueError), match=words):

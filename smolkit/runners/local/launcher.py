@@ -44,7 +44,7 @@ _PROXY = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _FIXED = {"NO_COLOR": "1", "RUST_LOG": "off"}
 
 
-_REMOTE_SHELLS = frozenset({"ssh", "autossh", "dbclient", "plink", "sshpass"})
+REMOTE_SHELLS = frozenset({"ssh", "autossh", "dbclient", "plink", "sshpass"})
 _WSL = frozenset({"wsl", "wsl.exe"})
 
 
@@ -54,7 +54,7 @@ def _check_prefix(prefix: tuple[str, ...]) -> None:
     That shell would read what is in them, on the engine's host: `$(...)` is run, an empty one is lost.
     """
     names = {os.path.basename(word) for word in prefix}
-    if found := names & _REMOTE_SHELLS:
+    if found := names & REMOTE_SHELLS:
         raise ValueError(f"prefix must not have {min(found)}, which hands all arguments to a shell: use SshRunner(HOST)")
     if names & _WSL and not {"-e", "--exec"} & set(prefix):
         raise ValueError(

@@ -11,6 +11,7 @@ from typing import final
 
 from attrs import field, frozen
 
+from smolkit.runners.local.launcher import REMOTE_SHELLS
 from smolkit.values import validate
 
 READY = b"smolkit-forward-stands"  # what the program of a forward writes to its stdout
@@ -39,7 +40,11 @@ class Link(ABC):
 
 def _words(value: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
     first, *rest = validate.words("argv", value)
-    return (validate.program("argv", first), *rest)
+    found = (validate.program("argv", first), *rest)
+    # The program only: a pod or container behind it may be called ssh.
+    if (name := os.path.basename(found[0])) in REMOTE_SHELLS:
+        raise ValueError(f"argv must not begin with {name}, which hands all arguments to a shell: use SshRunner(HOST)")
+    return found
 
 
 @final
@@ -48,7 +53,8 @@ class StdioLink(Link):
     """Any program that runs the command behind its arguments, with its own stdin and stdout and without a terminal.
 
     `StdioLink(["kubectl", "exec", "-i", "pod", "--"])`, `StdioLink(["docker", "exec", "-i", "box"])`. The command is given
-    as separate arguments: a program that hands them to a shell (ssh, `wsl --`) splits them. It forwards no ports.
+    as separate arguments: a program that hands them to a shell (ssh, `wsl --`) splits them. For ssh, use SshRunner. It
+    forwards no ports.
 
     Args:
         arguments: The program and its arguments.
