@@ -196,6 +196,20 @@ def test_a_machine_of_a_closed_runner_opens_a_new_link(engine: NamespaceEngine) 
     until(lambda: not Path(f"/proc/{before}").exists())
 
 
+def test_a_program_ends_in_silence_after_a_link_that_never_began() -> None:
+    """At its end a program waits for its links, and not for one whose program could not be started."""
+    code = """
+from smolkit import RemoteRunner, StdioLink, errors
+try:
+    RemoteRunner(StdioLink(["no-such-program"])).here()
+except errors.HostUnreachableError as error:
+    kept = error
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+    assert b"" == done.stderr
+
+
 def test_calls_are_logged_as_command_lines(program: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The DEBUG line of a call does the same when it is pasted into a shell."""
     caplog.set_level(logging.DEBUG, "smolkit")

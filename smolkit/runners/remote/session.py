@@ -315,7 +315,8 @@ def _close_all() -> None:
     for session in tuple(_sessions):
         session.close()
     for session in tuple(_sessions):
-        session.thread.join(_LAST_WORDS)
+        if session.thread.is_alive():  # of a program that could not be started it never began
+            session.thread.join(_LAST_WORDS)
 
 
 def _after_fork() -> None:
