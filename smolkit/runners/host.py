@@ -124,8 +124,7 @@ def check_source(path: str) -> None:
     """
     if os.path.isdir(path):
         raise IsADirectoryError(f"cp copies one file, and this is a directory: {path!r}")
-    with open(path, "rb"):
-        pass
+    os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))  # without a wait for the writer of a FIFO
 
 
 @contextmanager

@@ -381,3 +381,13 @@ def test_a_guest_that_floods_or_blocks_an_upload(tmp_path: Path) -> None:
 
     with pytest.raises(errors.GuestFileError, match="write too many messages"):
         machine.upload(tmp_path / "large", "/x")
+
+
+@pytest.mark.timeout(60)
+def test_a_fifo_as_a_source_is_not_waited_for(tmp_path: Path) -> None:
+    """The check of a file to be copied does not wait for the writer of a FIFO, before any timeout applies."""
+    os.mkfifo(tmp_path / "fifo")
+    fake = FakeRunner()
+    fake.answer(["machine", "cp"])
+    Smolvm(runner=fake).machine("m").cp(tmp_path / "fifo", "m:/root/x")
+    assert [("machine", "cp")] == [argv[:2] for argv in fake.argvs]
