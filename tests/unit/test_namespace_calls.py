@@ -168,8 +168,10 @@ def test_what_start_and_branch_do_not_have_is_refused(engine: NamespaceEngine) -
     """Options of later calls that it does not have are errors, too."""
     machine = Smolvm(engine.program).machine("m")
     machine.create()
-    with pytest.raises(errors.ConfigError, match="does not implement --proxy"):
-        machine.start(proxy="http://proxy")
+    with pytest.raises(errors.ConfigError, match="does not implement --mediated-egress"):
+        machine.start(mediated_egress=True)
+    machine.start(proxy="http://proxy")  # of a pull: nothing is pulled
+    machine.stop()
     with pytest.raises(errors.ConfigError, match="does not implement --dns-option"):
         machine.update(dns_options=["ndots:1"])
     machine.start(branchable=True)

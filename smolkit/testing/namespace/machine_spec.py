@@ -22,6 +22,7 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # What is done, or only noted down. All else is refused: a test must not take it for granted.
 _DONE = {"--name", "--image", "--net", "--port", "--volume", "-e", "--secret-env", "--secret-file", "--workdir", "--user"}
 _NOTED = {"--label", "--cpus", "--mem", "--storage", "--overlay", "--branchable", "--stop-timeout", *ALLOW_LISTS}
+_OF_A_PULL = {"--proxy", "--no-proxy"}  # nothing is pulled
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}  # seconds
 _OF_THE_CALL = {"-i", "-t", "--timeout", "--detach"}
 _OF_A_BRANCH = {"--from", "--name", "--name-prefix", "--count", "--parallel", "--no-wait-ready", "--label", "-e"}
@@ -29,8 +30,8 @@ _OF_UPDATE = {"--name", "--cpus", "--mem", "--storage", "--overlay", "--net", "-
 _IMPLEMENTED = {
     "branch": {*_OF_A_BRANCH, "--secret-env", "--secret-file", "--branchable", "--forkable"},
     "create": _DONE | _NOTED | _OF_THE_CALL,
-    "run": _DONE | _NOTED | _OF_THE_CALL,
-    "start": {"--name", "--branchable", "--forkable"},
+    "run": _DONE | _NOTED | _OF_THE_CALL | _OF_A_PULL,
+    "start": {"--name", "--branchable", "--forkable", *_OF_A_PULL},
     "update": {*_OF_UPDATE, *ALLOW_LISTS, "--port", "--remove-port", "--volume", "--remove-volume"},
 }
 
