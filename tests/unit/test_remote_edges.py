@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from smolkit import Call, Invocation, RemoteRunner, Smolvm, SshRunner, StdioLink, SubprocessRunner, errors
+from smolkit.runners.remote.links import SshLink
 from smolkit.testing import NamespaceEngine, Recorder, Replayer
 from tests import far as far_ends
 from tests.far import far_pid
@@ -159,6 +160,10 @@ def test_wrong_arguments_are_named() -> None:
         (lambda: StdioLink("env"), "argv must be"),
         (lambda: StdioLink(["/usr/bin/ssh", "build1"]), "argv must not begin with ssh, .*use SshRunner"),
         (lambda: SshRunner("build1", programm="x"), "program"),  # type: ignore[call-arg]
+        (lambda: SshRunner("build1", options=["-F", "cfg", "otherhost"]), "options must be those of ssh.*'otherhost'"),
+        (lambda: SshRunner("build1", options=["--"]), "options must be those of ssh"),
+        (lambda: SshRunner("build1", options=["-vN"]), "unlike -N"),
+        (lambda: SshRunner("build1", options=["-tt"]), "unlike -t"),
     ):
         with pytest.raises((TypeError, ValueError), match=words):
             make()
@@ -262,3 +267,9 @@ def test_a_call_that_goes_on_tells_when_its_machine_is_up(program: Path) -> None
 
     assert [True] == told
     assert took < 0.4
+
+
+def test_options_of_ssh_are_kept() -> None:
+    """Options of ssh with values, glued or not, with letters in common with refused ones, are taken as they are."""
+    options = ["-vvC", "-F", "-N", "-oProxyCommand=none", "-4p2222", "-i", "key file", "-J", "jump"]
+    assert tuple(options) == SshLink("build1", options).options

@@ -79,8 +79,25 @@ def _ssh_host(value: str) -> str:
     return value
 
 
+_WITH_VALUE = frozenset("BbcDEeFIiJLlmopRSw")  # options of ssh that take one (OpenSSH 9.9)
+_NO_COMMAND = frozenset("fGNnOPQstVW")  # with these ssh runs no command, or one without this program's stdin
+
+
 def _ssh_options(value: Sequence[str]) -> tuple[str, ...]:
-    return validate.words("options", value) if value else ()
+    words = validate.words("options", value) if value else ()
+    rest = iter(words)
+    for word in rest:
+        letters = word[1:] if word.startswith("-") else ""
+        if not letters or letters.startswith("-"):
+            raise ValueError(f"options must be those of ssh, such as ['-p', '2222'], not {validate.shown(word)}")
+        for place, letter in enumerate(letters, 1):
+            if letter in _NO_COMMAND:
+                raise ValueError(f"options must leave ssh a command to run and its stdin, unlike -{letter}")
+            if letter in _WITH_VALUE:
+                if place == len(letters):
+                    next(rest, None)
+                break
+    return words
 
 
 # Before the user's options, since the first value wins. A prompt would wait for a terminal that nobody sees; what a user's
