@@ -9,6 +9,8 @@ stderr. `verdict` decides by these rules. None of them is proof against a hostil
   error, and takes no other action because of it.
 - Older engines print text, and only after all of the output. Exit status 1 is the engine's if stdout is empty and stderr
   begins with `Error: ` and one of the engine's openings. If anything was written before, the status counts as the guest's.
+  With `-i` (a call with input) their output is live, too, and what fails then is the last line of stderr: as above, a guest
+  that exits 1 can write it.
 - Exit status 124 is a timeout if at least that time has passed on the host's clock. An earlier 124 is the guest's own.
 - Exit status 255 of an image machine is crun's if stderr is only crun's line and names the program that was run.
 - Exit status 2 is a usage error if stderr has the usage of the verb that was run (`machine exec`), or calls a flag and a
@@ -86,6 +88,7 @@ _OPENINGS = (
     r"invalid vm state|rootfs|storage operation failed|disk not found|mount |invalid mount path|database |"
     r"command '.*' failed|kvm |io operation failed)"
 )
+_LAST_LINE = rf"(?={_OPENINGS})Error: ([^\n]*)\n*\Z"  # not only at its start: the guest's last line may lack its newline
 # Lines that may precede the engine's message: the note of a renamed program, and log lines, coloured even in a pipe.
 _NOISE = r"(?m)^(?:note: no packed assets found for .*|(?:\x1b\[[0-9;]*m)*\d{4}-\d\d-\d\dT\d\d:.*)\n?"
 # The last line of a longer advice, which the engine puts before the cause (seen with 1.32.2).
@@ -120,9 +123,10 @@ def verdict(completed: Completed, guest: tuple[str, ...] = (), timeout: float | 
     stderr = _words(completed)
     if guest and completed.returncode == CANNOT_START:
         return _not_started(completed, stderr.strip("\n"), guest[0])
-    if not guest or _is_engines(completed, stderr):
+    if not guest:
         return _named(completed, _json_message(stderr) or _text_message(stderr))
-    return None
+    found = _engines_message(completed, stderr)
+    return None if found is None else _named(completed, found)
 
 
 def _words(completed: Completed) -> str:
@@ -149,13 +153,24 @@ def _ended(completed: Completed, guest: tuple[str, ...], timeout: float | None) 
     )
 
 
-def _is_engines(completed: Completed, stderr: str) -> bool:
-    """True if the non-zero exit status of a guest's command is the engine's (see the docstring of this module)."""
-    if completed.returncode == 1 and asks_json(completed.argv):
-        return _json_message(stderr) is not None
-    if completed.returncode == 1:
-        return not completed.stdout and re.match(_OPENINGS, stderr) is not None
-    return completed.returncode == USAGE and not completed.stdout and _is_usage(completed.argv, stderr)
+def _engines_message(completed: Completed, stderr: str) -> str | None:
+    """The engine's message, or None if the non-zero exit status is the guest's (see the docstring of this module)."""
+    if completed.returncode == USAGE:
+        is_usage = not completed.stdout and _is_usage(completed.argv, stderr)
+        return _text_message(stderr) if is_usage else None
+    if completed.returncode != 1:
+        return None
+    if asks_json(completed.argv):
+        return _json_message(stderr)
+    if not completed.stdout and re.match(_OPENINGS, stderr):
+        return _text_message(stderr)
+    last = re.search(_LAST_LINE, stderr) if _is_live(completed.argv) else None
+    return last and last[1]
+
+
+def _is_live(argv: tuple[str, ...]) -> bool:
+    """True if an engine that was called so writes the output as it comes."""
+    return "-i" in (argv[: argv.index("--")] if "--" in argv else argv)
 
 
 def _is_usage(argv: tuple[str, ...], stderr: str) -> bool:

@@ -104,6 +104,20 @@ def test_exit_1_without_json_errors(out: bytes, err: bytes, *, engine: bool) -> 
     assert engine == (judge(TEXT, 1, out, err) is not None)
 
 
+@pytest.mark.parametrize("before", [b"", b"the guest's\n", b"half a line", b"Error: the guest's own\n"])
+@pytest.mark.parametrize("verb", ["exec", "run"])
+def test_a_machine_lost_after_output_without_json_errors(verb: str, before: bytes) -> None:
+    """Older engines with -i write output as it comes, so their failure is the last line of stderr (1.8.3)."""
+    argv = ("machine", verb, "-i", "--", "prog")
+    found = judge(argv, 1, b"in", before + b"Error: io operation failed: connection closed\n")
+
+    assert isinstance(found, errors.ConnectionLostError)
+    assert "the guest's" not in found.message
+    assert None is judge(argv, 1, b"in", before + b"Error: io operation failed: connection closed\nand more\n")
+    assert None is judge(argv, 1, b"in", before + b"Error: something that the engine never says\n")
+    assert None is judge(("machine", verb, "--", "-i"), 1, b"in", b"Error: io operation failed: connection closed\n")
+
+
 @pytest.mark.parametrize(
     ("err", "error"),
     [
