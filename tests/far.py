@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from smolkit import RemoteRunner, StdioLink
+from smolkit.runners.remote.transport import ProgramTransport
 from smolkit.testing import NamespaceEngine
 
 RELAY = Path(__file__).with_name("relay.py")
@@ -45,7 +46,9 @@ def link_pid(runner: RemoteRunner) -> int:
     """The process of the link's program here."""
     runner.here()
     assert runner._session is not None
-    return runner._session._child.pid
+    transport = runner._session._transport
+    assert isinstance(transport, ProgramTransport)
+    return transport.child.pid
 
 
 def most_memory(pid: int) -> int:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smolkit.runners.remote.session import Channel, Session
+from smolkit.runners.remote.channel import Carrier, Channel
 from smolkit.runners.remote.wire import MAX_BLOB, MAX_HEADER, VERSION, Decoder, Frame, WireError, encode
 from smolkit.values.hidden import Hidden
 
@@ -147,7 +147,7 @@ def test_the_header_is_plain_json() -> None:
 
 def test_output_beyond_its_window_is_refused() -> None:
     """A far end that sends more output than it was granted ends its link, and does not fill this process's memory."""
-    channel = Channel(cast("Session", SimpleNamespace(send=lambda *_, **__: None)), 1)
+    channel = Channel(cast("Carrier", SimpleNamespace(send=lambda *_, **__: None)), 1)
     channel.send("run", window=10)
     channel.receive(Frame(1, "stdout", {}, bytes(9)))
     channel.receive(Frame(1, "stderr", {}, bytes(MAX_BLOB)))  # the frame that fills it may be a whole one
@@ -158,7 +158,7 @@ def test_output_beyond_its_window_is_refused() -> None:
 def test_the_first_answer_counts() -> None:
     """A command that has ended keeps its exit status, and a failure its words, when an `end` to it came too late there."""
     for answer in (Frame(1, "exit", {"code": 7, "duration": 1.0}), Frame(1, "error", {"kind": "SmolvmError"})):
-        channel = Channel(cast("Session", SimpleNamespace(send=lambda *_, **__: None)), 1)
+        channel = Channel(cast("Carrier", SimpleNamespace(send=lambda *_, **__: None)), 1)
         channel.receive(answer)
         code = channel.code
         channel.receive(Frame(1, "exit", {"code": -15}))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smolkit.runners.blocking import Gate
-    from smolkit.runners.remote.session import Channel
+    from smolkit.runners.remote.channel import Channel
     from smolkit.values.results import Invocation
 
 _TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL

@@ -9,7 +9,8 @@ from smolkit.runners.remote.connection import CREDIT
 from smolkit.runners.remote.wire import MAX_BLOB
 
 if TYPE_CHECKING:
-    from smolkit.runners.remote.session import Channel, Session
+    from smolkit.runners.remote.channel import Channel
+    from smolkit.runners.remote.session import Session
 
 
 def send(path: str, channel: Channel) -> None:

@@ -12,6 +12,8 @@ from typing import final
 from attrs import field, frozen
 
 from smolkit.runners.local.launcher import REMOTE_SHELLS
+from smolkit.runners.remote.payload import COMMAND
+from smolkit.runners.remote.transport import ProgramTransport, Transport
 from smolkit.values import validate
 
 READY = b"smolkit-forward-stands"  # what the program of a forward writes to its stdout
@@ -28,6 +30,10 @@ class Link(ABC):
     @abstractmethod
     def argv(self, command: Sequence[str]) -> tuple[str, ...]:
         """The arguments of a process here that runs `command` there."""
+
+    def open(self) -> Transport:
+        """A new way to a far process on that host."""
+        return ProgramTransport(self.host, self.argv(COMMAND))
 
     def forward(self, port: int, to: int) -> tuple[str, ...] | None:
         """The arguments of a process that forwards a port of this host to one of the other; None if the link cannot.

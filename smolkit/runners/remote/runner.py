@@ -21,10 +21,11 @@ from smolkit.runners.host import check_source, part_of
 from smolkit.runners.local.launcher import Launcher, log_call
 from smolkit.runners.local.watching import made_by
 from smolkit.runners.remote.call import CapturedCall, RemoteLive
+from smolkit.runners.remote.channel import Channel
 from smolkit.runners.remote.files import fetch, send
 from smolkit.runners.remote.forwards import Forwards
 from smolkit.runners.remote.links import Link
-from smolkit.runners.remote.session import Channel, Session
+from smolkit.runners.remote.session import Session
 from smolkit.values import validate
 from smolkit.values.hidden import Hidden, hide
 from smolkit.values.keywords import suggests_keywords

@@ -5,123 +5,29 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import count
 from threading import Thread
 from typing import Any, final
 from weakref import WeakSet
 
 from smolkit.errors import HostLostError, HostUnreachableError
-from smolkit.runners.local.capture import terminate_and_reap
-from smolkit.runners.local.locate import which
-from smolkit.runners.local.posix import ChildProcess
 from smolkit.runners.remote import payload
-from smolkit.runners.remote.bootstrap import MARK
-from smolkit.runners.remote.connection import WINDOW, Connection, Signal
-from smolkit.runners.remote.failures import failure
+from smolkit.runners.remote.channel import Channel
+from smolkit.runners.remote.connection import Connection, Signal
 from smolkit.runners.remote.links import Link
-from smolkit.runners.remote.wire import MAX_BLOB, Frame, WireError
+from smolkit.runners.remote.transport import Transport
+from smolkit.runners.remote.wire import Frame, WireError
 
-_LAST_WORDS = 2.0  # seconds that the link's program has to end once its output has ended
+_LAST_WORDS = 2.0  # seconds that the transport has to end once its output has ended
 _LINES = 8  # of the words of the link's program, the last of which say why it ended
 _ORDERLY = 10.0  # seconds that the far process has for its end
 
 
 @final
-class Channel:
-    """One call over a session, at this end.
-
-    Attributes:
-        session: The session.
-        pieces: Output that arrived: the stream's name and bytes.
-        arrived: The number of these bytes, since the beginning.
-        granted: The number of bytes of output after which the far end sends no further frame, since the beginning.
-        speaks: True once there was something on stdout.
-        room: The number of bytes of input that the far end takes, since the beginning.
-        deaf: True once the far command reads no more.
-        code: The command's exit status, as soon as it is known.
-        answer: The last frame; None until it is there. What comes after it is ignored: an `end` that crosses the answer on
-            its way is answered, too.
-        changed: Set whenever one of these has changed.
-    """
-
-    def __init__(self, session: Session, number: int) -> None:
-        self._number = number
-        self.session: Session = session
-        self.pieces: deque[tuple[str, bytes]] = deque()
-        self.arrived: int = 0
-        self.granted: int = WINDOW
-        self.speaks: bool = False
-        self.room: int = WINDOW
-        self.deaf: bool = False
-        self.code: int | None = None
-        self.answer: Frame | None = None
-        self.changed: Signal = Signal()
-
-    @property
-    def is_over(self) -> bool:
-        """True if nothing more will arrive."""
-        return self.answer is not None or self.session.ended is not None
-
-    def send(self, op: str, blob: bytes = b"", **fields: Any) -> None:
-        """Send a frame. No-op if the link is lost."""
-        if op == "run":
-            self.granted = fields["window"]
-        elif op == "credit":
-            self.granted += fields["size"]
-        self.session.send(self._number, op, blob, **fields)
-
-    def receive(self, frame: Frame) -> None:
-        """Take a frame. In the session's thread.
-
-        Raises:
-            WireError: the far end sends more than it may, which would fill this process's memory.
-        """
-        if self.answer is not None:
-            return
-        if frame.op in {"stdout", "stderr"}:
-            self.pieces.append((frame.op, frame.blob))
-            self.arrived += len(frame.blob)
-            if self.arrived >= self.granted + MAX_BLOB:
-                raise WireError(f"it has sent {self.arrived} bytes of output where it may send {self.granted}")
-            self.speaks = self.speaks or frame.op == "stdout"
-        elif frame.op == "credit":
-            self.room += frame.integer("size")
-        elif frame.op == "deaf":
-            self.deaf = True
-        elif frame.op == "ended":
-            self.code = frame.integer("code")
-        elif frame.op in {"exit", "result", "error"}:
-            self.code = frame.integer("code") if frame.op == "exit" else None
-            self.answer = frame
-        self.changed.set()
-
-    def result(self, timeout: float | None = None) -> Frame:
-        """Wait for the answer.
-
-        Raises:
-            HostLostError: the link was lost before.
-            TimeoutError: it did not come within `timeout` seconds.
-            Exception: the far end's failure.
-        """
-        if not self.changed.wait(lambda: self.is_over, timeout):
-            raise TimeoutError
-        if self.answer is None:
-            raise self.session.lost()
-        if self.answer.op == "error":
-            raise failure(self.answer, self.session.host)
-        return self.answer
-
-    def forget(self) -> None:
-        """Drop what still arrives for it."""
-        self.session.forget(self._number)
-
-
-@final
 class Session:
-    """One far process, reached over one process of the link's program.
+    """One far process, reached over one transport of the link.
 
     Args:
         link: The link.
@@ -145,7 +51,7 @@ class Session:
         self.keeps: bool = True
         self._link, self._settings, self._heartbeat, self._process = link, settings, heartbeat, os.getpid()
         self._numbers, self._channels, self._changed = count(1), dict[int, Channel](), Signal()
-        self._child = ChildProcess()
+        self._transport: Transport = link.open()
         self._connection: Connection | None = None
         self.thread: Thread = Thread(target=self._serve, name=f"smolkit: {self.host}", daemon=True)
 
@@ -164,22 +70,19 @@ class Session:
             raise
 
     def _start(self) -> None:
-        argv, child = self._link.argv(payload.COMMAND), self._child
-        executable = which(argv[0])
-        if executable is None:
-            raise HostUnreachableError(f"cannot reach {self.host}: there is no program {argv[0]}, or it is not executable")
-        child.open_pipes(stdin=True)
-        assert child.stdin and child.stdout and child.stderr  # noqa: S101, PT018  (for the type checker: opened above)
+        reads, writes = self._transport.open()
+        way = self._transport
         try:
-            child.start(executable, argv, dict(os.environ))
-            fds = (child.stdout.fileno(), child.stdin.fileno())
             self._connection = Connection(
-                *fds, self._heartbeat, self._receive, mark=MARK, hears=child.stderr.fileno(), ends=child.pidfd
+                reads, writes, self._heartbeat, self._receive, mark=way.mark, hears=way.hears, ends=way.ends
             )
-            self._connection.send_raw(payload.greeting())
+            if way.greeting:
+                self._connection.send_raw(way.greeting)
+            else:
+                self._connection.send(0, "settings", **self._settings)
             self.thread.start()
         except (OSError, RuntimeError) as error:
-            raise HostUnreachableError(f"cannot reach {self.host}: cannot run {executable}: {error}") from error
+            raise HostUnreachableError(f"cannot reach {self.host}: {error}") from error
 
     def _await_hello(self, timeout: float) -> None:
         done = self._changed.wait(lambda: self.hello is not None or self.ended is not None, timeout)
@@ -196,30 +99,25 @@ class Session:
             self._end(reason)
 
     def _end(self, reason: str) -> None:
-        """Let all calls know, and end the link's program."""
-        child, connection = self._child, self._connection
-        if child.stdin is not None:
-            child.stdin.close()  # the far end sees its end
+        """Let all calls know, and end the transport."""
+        transport, connection = self._transport, self._connection
+        transport.hang_up()
         if connection is not None and connection.at_end:
-            with suppress(TimeoutError):
-                child.wait(_LAST_WORDS)  # its exit status is a part of the reason
+            transport.wait(_LAST_WORDS)  # how it ends is a part of the reason
             connection.listen()
         self.ended = self.ended or self._reason(reason)
         self._changed.set()
         for channel in tuple(self._channels.values()):
             channel.changed.set()
         if not reason:  # closed in order: so is what the far process has
-            with suppress(TimeoutError):
-                child.wait(_ORDERLY)
-        terminate_and_reap(child, time.monotonic)
-        child.close()
+            transport.wait(_ORDERLY)
+        transport.dispose()
 
     def _reason(self, reason: str) -> str:
         """The reason with what the link's program has written, and its exit status."""
-        code = self._child.poll() if self._child.is_started else None
         said = b"" if self._connection is None else self._connection.said
-        status = "" if code is None else f" (exit status {code})"
-        return "\n  ".join((reason + status, *said.decode("utf-8", "replace").split("\n")[-_LINES:])).strip()
+        lines = said.decode("utf-8", "replace").split("\n")[-_LINES:]
+        return "\n  ".join((reason + self._transport.status(), *lines)).strip()
 
     def _receive(self, frame: Frame) -> None:
         if frame.op in {"have", "need"} and self.hello is None and self._connection is not None:
@@ -294,18 +192,17 @@ class Session:
             self._connection.close()
 
     def kill(self) -> None:
-        """End the link's program, and the session with it."""
-        self._child.signal(9)
+        """End the transport, and the session with it."""
+        self._transport.kill()
         if self._connection is not None:
             self._connection.close(now=True)
         if not self.thread.ident:  # it was not started: nobody else does this
-            self._child.reap()
-            self._child.close()
+            self._transport.dispose()
 
     def abandon(self) -> None:
         """In a fork: the session is the parent's."""
         self.ended = "this process was forked from the one that opened it"
-        self._child.close()
+        self._transport.abandon()
 
 
 _sessions: WeakSet[Session] = WeakSet()

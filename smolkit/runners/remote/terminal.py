@@ -17,7 +17,7 @@ from smolkit.runners.remote.wire import MAX_BLOB
 from smolkit.values.results import Completed
 
 if TYPE_CHECKING:
-    from smolkit.runners.remote.session import Channel
+    from smolkit.runners.remote.channel import Channel
     from smolkit.values.results import Invocation
 
 _LOOK = 250  # milliseconds between two looks at the terminal's size
