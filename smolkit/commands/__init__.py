@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from smolkit.commands.dialect import Dialect, Engine
     from smolkit.commands.engine import Version
     from smolkit.commands.exec import Exec
-    from smolkit.commands.guest_scripts import Script
     from smolkit.commands.lifecycle import DataDir, Delete, Ls, Start, Status, Stop
     from smolkit.commands.pack import PackCreate, PackInfo, PackInspect, PackList, PackPrune, PackPull, PackPush
     from smolkit.commands.run import PackRun, Run, RunDetached, RunTerminal
+    from smolkit.commands.script import Script
     from smolkit.commands.spawn import Shell, Spawn, Terminal
 
 __all__ = [
@@ -157,7 +157,7 @@ _MODULES = {
     "Run": "run",
     "RunDetached": "run",
     "RunTerminal": "run",
-    "Script": "guest_scripts",
+    "Script": "script",
     "Shell": "spawn",
     "Spawn": "spawn",
     "Start": "lifecycle",

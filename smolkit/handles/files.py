@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from typing import cast
 
 from smolkit import values
 from smolkit.commands import guest_scripts
-from smolkit.errors import GuestFileError, GuestFileNotFoundError, SmolvmError, add_note
+from smolkit.commands.script import Script
+from smolkit.errors import GuestFileError, SmolvmError, add_note
 from smolkit.flows.steps import Steps, perform
 from smolkit.handles.base import Handle
 from smolkit.values import validate
@@ -27,13 +28,14 @@ _STAT = re.compile(rb"([0-9a-f]{1,8}) ([0-9]{1,18}) ([0-9]{1,10}) ([0-9]{1,10}) 
 _SIZE = re.compile(rb"[0-9]{1,18}")
 
 
-def _nonsense(what: str, path: str, said: bytes) -> GuestFileError:
+def nonsense(what: str, path: str, said: bytes) -> GuestFileError:
+    """The error for an answer that no honest guest gives."""
     return GuestFileError(f"the guest sent an invalid {what} of {path!r}: {said[:80]!r}", None, path)
 
 
 @suggests_keywords
 class FileMethods(Handle):
-    """Reading, writing and listing the guest's files."""
+    """Reading and writing the guest's files."""
 
     __slots__ = ()
 
@@ -47,9 +49,7 @@ class FileMethods(Handle):
     ) -> bytes:
         """Run one of `guest_scripts`. Returns its output."""
         inside, secrets = self._guest(path), self._spec.secrets
-        said = self._runner.run(
-            guest_scripts.Script(self.name, script, inside, other, args, input, machine_secrets=secrets)
-        )
+        said = self._runner.run(Script(self.name, script, inside, other, args, input, machine_secrets=secrets))
         self._known.warm = True
         return said
 
@@ -88,7 +88,7 @@ class FileMethods(Handle):
             raise
 
     def _discarding(self, inside: str, name: str) -> Steps[None]:
-        yield guest_scripts.Script(self.name, guest_scripts.DISCARD, inside, name, machine_secrets=self._spec.secrets)
+        yield Script(self.name, guest_scripts.DISCARD, inside, name, machine_secrets=self._spec.secrets)
 
     def _file_exists(self, path: AnyGuestPath) -> bool:
         """See `Machine.exists`."""
@@ -159,68 +159,12 @@ class FileMethods(Handle):
         follow = validate.flag("follow_symlinks", follow_symlinks)
         said = self._run_script(guest_scripts.STAT, path, "", "-L" if follow else "").strip()
         if not (found := _STAT.fullmatch(said)):
-            raise _nonsense("stat", str(path), said)
+            raise nonsense("stat", str(path), said)
         return values.FileStat(int(found[1], 16), *map(int, found.groups()[1:]))
-
-    def listdir(self, path: AnyGuestPath) -> list[str]:
-        """The names in a directory, sorted. Names that are not UTF-8 are decoded as by `os.listdir`.
-
-        Raises:
-            GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
-            GuestFileError: the guest sent an invalid name: `..`, or one with a slash.
-            OutputLimitError: the names take more than 16 MiB.
-        """
-        names = [name for name in self._run_script(guest_scripts.LISTDIR, path).split(b"\0") if name]
-        for name in names:
-            if b"/" in name or name in {b".", b".."}:  # a caller who joins it to a path would get elsewhere
-                raise _nonsense("directory entry", str(path), name)
-        return sorted(map(os.fsdecode, names))
 
     def _size(self, path: str) -> int:
         """The size in bytes of a file, or of all files below a directory."""
         said = self._run_script(guest_scripts.SIZE, path).strip()
         if not _SIZE.fullmatch(said):
-            raise _nonsense("size", path, said)
+            raise nonsense("size", path, said)
         return int(said)
-
-    def mkdir(self, path: AnyGuestPath, *, mode: int | None = None, parents: bool = False, exist_ok: bool = False) -> None:
-        """Make a directory.
-
-        Args:
-            path: The new directory.
-            mode: Its permissions.
-            parents: Also make missing parent directories.
-            exist_ok: No-op if the directory exists.
-
-        Raises:
-            GuestFileExistsError, GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
-        """
-        with_parents, may_exist = validate.flag("parents", parents), validate.flag("exist_ok", exist_ok)
-        args = ("-p" if with_parents else "", octal("mode", mode), "yes" if may_exist else "")
-        self._run_script(guest_scripts.MKDIR, path, "", *args)
-
-    def remove(self, path: AnyGuestPath, *, recursive: bool = False, missing_ok: bool = False) -> None:
-        """Remove a file, a symlink or a directory.
-
-        Args:
-            path: The file or directory.
-            recursive: Remove a directory with all that is in it. Otherwise it must be empty.
-            missing_ok: No-op if there is no such file.
-
-        Raises:
-            GuestDirectoryNotEmptyError, GuestFileNotFoundError, GuestPermissionError
-        """
-        with_all = "yes" if validate.flag("recursive", recursive) else ""
-        with suppress(GuestFileNotFoundError) if validate.flag("missing_ok", missing_ok) else nullcontext():
-            self._run_script(guest_scripts.REMOVE, path, "", with_all)
-
-    def rename(self, path: AnyGuestPath, target: AnyGuestPath) -> None:
-        """Rename a file or directory, as `os.rename`.
-
-        A file at `target` is replaced by a file, and an empty directory by a directory. It is copied to another file system
-        if need be, unless it is a mount point.
-
-        Raises:
-            GuestFileNotFoundError, GuestIsADirectoryError, GuestDirectoryNotEmptyError, GuestPermissionError
-        """
-        self._run_script(guest_scripts.RENAME, path, self._guest(target), self._fresh())

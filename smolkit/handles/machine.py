@@ -17,7 +17,7 @@ from smolkit.errors import MachineNotFoundError
 from smolkit.flows import lookup, provision, teardown, wait_until
 from smolkit.flows.steps import perform
 from smolkit.handles.admin import AdminMethods
-from smolkit.handles.files import FileMethods
+from smolkit.handles.directories import DirectoryMethods
 from smolkit.handles.process import Process
 from smolkit.handles.spawned import Spawned
 from smolkit.handles.transfers import TransferMethods
@@ -31,7 +31,7 @@ _WITHOUT_END = frozenset({"env", "secrets", "workdir", "user"})  # SpawnOptions:
 
 @suggests_keywords
 @final
-class Machine(TransferMethods, FileMethods, AdminMethods):
+class Machine(TransferMethods, DirectoryMethods, AdminMethods):
     """A handle on one machine, known by its name. `client.machine(name, ...)` makes one without asking the engine.
 
     As a context manager it creates and starts the machine, and deletes it at the end; a machine that this handle created

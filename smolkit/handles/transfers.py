@@ -11,6 +11,7 @@ from typing import IO
 
 from smolkit import commands, values
 from smolkit.commands import guest_scripts
+from smolkit.commands.script import script_failure
 from smolkit.errors import GuestFileError, ProgramNotExecutableError, ProgramNotFoundError, UnsafeArchiveError
 from smolkit.handles.files import AnyGuestPath, FileMethods
 from smolkit.handles.tar_stream import too_much
@@ -169,7 +170,7 @@ class TransferMethods(FileMethods):
                     raise _says_too_much(inside)
         if process.returncode != 0:
             text = said.decode("utf-8", "replace")
-            raise guest_scripts.failure(self.name, script, inside, process.returncode or 0, text)
+            raise script_failure(self.name, script, inside, process.returncode or 0, text)
 
     def download(
         self,
@@ -250,7 +251,7 @@ class TransferMethods(FileMethods):
                 refused = error  # the tar may be cut or empty since the script failed: its exit status says why
         if process.returncode != 0:
             text = stream.said.decode("utf-8", "replace")
-            raise guest_scripts.failure(self.name, script, inside, process.returncode or 0, text)
+            raise script_failure(self.name, script, inside, process.returncode or 0, text)
         if refused is not None:
             raise refused
 

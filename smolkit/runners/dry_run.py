@@ -11,8 +11,9 @@ from smolkit import values
 from smolkit.commands.base import Command
 from smolkit.commands.dialect import Dialect, Engine
 from smolkit.commands.engine import Version
-from smolkit.commands.guest_scripts import SIZE, STAT, Script
+from smolkit.commands.guest_scripts import SIZE, STAT
 from smolkit.commands.lifecycle import DataDir, Ls, Status
+from smolkit.commands.script import Script
 from smolkit.commands.spawn import Spawn
 from smolkit.commands.verb import Verb
 from smolkit.commands.versions import NEWEST

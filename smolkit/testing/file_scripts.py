@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from attrs import evolve, frozen
 
 from smolkit.commands import guest_scripts as scripts
+from smolkit.commands.script import CODES
 from smolkit.testing.filesystem import Files, Node, either, error
 from smolkit.testing.guest_io import GuestStdin
 
-_CODES = {number: code for code, number in scripts.CODES.items()}
+_CODES = {number: code for code, number in CODES.items()}
 
 
 @frozen
