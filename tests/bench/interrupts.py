@@ -1,7 +1,7 @@
 """Measure what one Ctrl-C at a random moment leaves behind: `python -m tests.bench.interrupts [runs] [seed]`.
 
 A timer interrupts each run once, at a random moment, uniform over the time that its work takes. Counted are the machines
-that the pretend engine has, or still makes, after the exception, and the processes that are left.
+that the engine has, or still makes, after the exception, and the processes that are left.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from smolkit import Machine, Smolvm, SmolvmError, SubprocessRunner
 from smolkit.testing import NamespaceEngine
+from tests.processes import of_each_process
 
 SETTLED = 0.5  # seconds after which an abandoned engine has finished its work
 NAP = f"sleep 20.{os.getpid()}"  # a guest's command that outlives its interrupt unless it is killed
@@ -60,7 +61,7 @@ def struck(after: float) -> Iterator[None]:
 def others() -> dict[int, str]:
     """Other processes: children of this one, dead or alive, and the guest's commands."""
     found = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for stat in of_each_process("stat"):
         try:
             name, _, rest = stat.read_text().rpartition(")")
             line = (stat.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()

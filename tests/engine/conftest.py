@@ -15,6 +15,7 @@ import pytest
 from smolkit import Machine, Smolvm
 from tests.awaited import awaited
 from tests.engines import again, alive, throwaway_client
+from tests.processes import of_each_process
 
 Boot = Callable[..., Any]
 _NUMBERS = itertools.count(1)
@@ -97,7 +98,7 @@ def image(imaged: Machine, request: pytest.FixtureRequest) -> Machine:
 def vmms() -> list[str]:
     """The command lines of the engine's VM processes on this host."""
     lines = []
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in of_each_process("cmdline"):
         try:
             lines.append(process.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
         except OSError:

@@ -17,6 +17,7 @@ from smolkit import Invocation, Machine, RemoteRunner, Smolvm, SubprocessRunner,
 from tests import far
 from tests.engine.conftest import Boot, vmms
 from tests.engines import again
+from tests.processes import of_each_process
 
 pytestmark = pytest.mark.engine
 EVERY_BYTE = bytes(range(256))
@@ -180,7 +181,7 @@ def test_secrets_are_in_the_guest_and_not_on_the_hosts_command_line(shared: Mach
     thread.start()
     seen = b""
     while thread.is_alive():
-        seen += b"".join(read(path) for path in Path("/proc").glob("[0-9]*/cmdline"))
+        seen += b"".join(read(path) for path in of_each_process("cmdline"))
         time.sleep(0.2)
     thread.join()
 

@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint
 
 from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Completed, Invocation, SubprocessRunner
 from smolkit.testing import FakeSmolvm, NamespaceEngine
-from tests.processes import LONGEST, running, until_gone
+from tests.processes import LONGEST, of_each_process, running, until_gone
 
 NAP = f"0.0198{os.getpid()}"  # seconds, which nobody else on this host sleeps
 LONG = f"6{os.getpid()}"
@@ -364,7 +364,7 @@ def test_a_coroutine_that_is_closed_in_another_thread_leaves_nothing(
     tasks[0]._log_destroy_pending = False
     loop.close()
     assert [] == engine.left
-    for pid in [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline") if is_of(path, engine, LONG)]:
+    for pid in [int(path.parent.name) for path in of_each_process("cmdline") if is_of(path, engine, LONG)]:
         os.kill(pid, signal.SIGKILL)  # hung processes, and the engine guest's: a real VM's end with their machine
 
 

@@ -21,7 +21,7 @@ from smolkit.runners.local.child import LiveChild
 from smolkit.runners.local.posix import LOST, ChildProcess
 from smolkit.runners.local.watchdog import Watchdog
 from smolkit.testing import NamespaceEngine
-from tests.processes import until
+from tests.processes import of_each_process, until
 
 SLEEP = ("/bin/sleep", ("sleep", "60"))
 
@@ -51,7 +51,7 @@ def run_true() -> None:
 def children(states: str = "RSDTtZ") -> set[int]:
     """The children of this process, zombies included."""
     found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for stat in of_each_process("stat"):
         try:
             state, parent = stat.read_text().rpartition(")")[2].split()[:2]
         except OSError:  # it has ended
@@ -148,13 +148,13 @@ def test_an_interrupt_at_any_instruction_of_a_start(
 def waiting_shells(place: Path) -> list[str]:
     """The waiting watchdogs of this test, recognised by its own PATH."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for file in of_each_process("environ"):
         try:
-            argv, env = ((folder / name).read_bytes() for name in ("cmdline", "environ"))
+            argv, env = file.with_name("cmdline").read_bytes(), file.read_bytes()
         except OSError:  # gone by now
             continue
         if b"\0smolkit-watchdog\0" in argv and f"PATH={place}:".encode() in env:
-            found.append(folder.name)
+            found.append(file.parent.name)
     return found
 
 

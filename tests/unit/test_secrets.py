@@ -21,7 +21,7 @@ from smolkit import Machine, Secret, Smolvm, SmolvmError, SubprocessRunner, erro
 from smolkit.commands import Create, Exec, Spawn, Start
 from smolkit.commands.secret_args import MACHINES, OWN, carrier
 from smolkit.testing import FakeRunner, FakeSmolvm, NamespaceEngine, UnexpectedCommandError
-from tests.processes import running, until
+from tests.processes import of_each_process, running, until
 from tests.recorded import as_json
 
 VALUE = "t0p-s3cret"
@@ -310,7 +310,7 @@ def test_no_command_line_has_a_secret(tmp_path: Path) -> None:
     thread = threading.Thread(target=machine.exec, args=(["true"],), kwargs={"secrets": {"B": VALUE}})
     thread.start()
     until(lambda: running("B=SMOLKIT_SECRET_B"))
-    seen = [read(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
+    seen = [read(path) for path in of_each_process("cmdline")]
     (tmp_path / "seen").touch()
     thread.join()
 
