@@ -13,7 +13,7 @@ from smolkit.commands import option_tables
 from smolkit.commands.converters import machine_name
 from smolkit.flows import lookup, provision, teardown
 from smolkit.flows.steps import perform
-from smolkit.handles.base import Handle
+from smolkit.handles.lifetime import LifetimeMethods
 from smolkit.handles.process import Process, follow
 from smolkit.runners.acting import acting
 from smolkit.values import validate
@@ -28,7 +28,7 @@ V = TypeVar("V", bound="Verb[Any]")
 
 
 @suggests_keywords
-class AdminMethods(Handle):
+class AdminMethods(LifetimeMethods):
     """Branches, checkpoints, resources, mounts, logs and records of one machine."""
 
     __slots__ = ()

@@ -169,12 +169,12 @@ def test_a_sync_client_cannot_use_an_async_runner() -> None:
 
 def test_a_coroutine_is_named_after_the_async_side() -> None:
     """As Python's warning that a coroutine was never awaited names it; the sync method keeps its own name."""
-    coroutine: Any = AsyncSmolvm(runner=FakeRunner()).machine("agent").exec(["true"])
+    coroutine: Any = AsyncSmolvm(runner=FakeRunner()).machine("agent").create()
     coroutine.close()
 
-    assert "AsyncMachine.exec" == coroutine.__qualname__
-    assert "smolkit.aio.handles" == AsyncMachine.exec.__module__
-    assert "Machine.exec" == Machine.exec.__qualname__
+    assert "AsyncMachine.create" == coroutine.__qualname__
+    assert "smolkit.aio.handles" == AsyncMachine.create.__module__
+    assert "Machine.create" == Machine.create.__qualname__
 
 
 def test_an_attribute_of_the_async_side_can_only_be_read() -> None:

@@ -1,0 +1,168 @@
+"""Running commands in a machine's guest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Unpack, overload
+
+from smolkit import commands, options, values
+from smolkit.commands.spawn import MARK
+from smolkit.handles.base import Handle
+from smolkit.handles.process import Process
+from smolkit.handles.spawned import Spawned
+from smolkit.values import keywords, validate
+from smolkit.values.hidden import hide, hide_options
+from smolkit.values.keywords import suggests_keywords
+
+_POPEN = frozenset({"env", "secrets", "workdir", "user", "timeout", "stdin", "grace"})  # PopenOptions
+_WITHOUT_END = frozenset({"env", "secrets", "workdir", "user"})  # SpawnOptions: for commands that take no timeout or input
+
+
+@suggests_keywords
+class CommandMethods(Handle):
+    """Running commands in the guest."""
+
+    __slots__ = ()
+
+    def exec(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        *,
+        check: bool = False,
+        env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str | values.Secret] | None = None,
+        workdir: str | os.PathLike[str] | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+        input: bytes | str | None = None,  # noqa: A002  (subprocess's word)
+    ) -> values.ExecResult:
+        """Run a command in the guest to its end. Returns its exit status and output, whatever the status.
+
+        Args:
+            command: The program and its arguments. No shell reads them: use `sh` for that.
+            check: Raise CommandFailedError if the exit status is not 0.
+            env: Variables on top of the machine's. They are in the engine's argv while it runs.
+            secrets: Variables that are in no argv, log or error: a Secret each, or a str for its value (engine >= 1.0.0).
+            workdir: An absolute path in the guest.
+            user: A name or `uid[:gid]`; image machines only (engine >= 1.14.0).
+            timeout: Seconds after which the command is killed in the guest. smolkit's own bound is 30 s longer. It also
+                bounds the wait for a place (max_processes).
+            input: Data for its stdin, which is otherwise /dev/null.
+
+        Raises:
+            TypeError: command is a str.
+            CommandFailedError: the exit status is not 0, and check=True.
+            ExecTimeoutError: the command did not end in time; the error holds its output until then.
+            ProgramNotFoundError, ProgramNotExecutableError: the guest could not start it.
+            QueueTimeoutError: it did not get a place within the timeout; nothing was run.
+            MachineNotRunningError, MachineNotFoundError, ConnectionLostError, OutputLimitError
+        """
+        env, secrets, input = hide(env), hide(secrets), hide(input)  # noqa: A001
+        validate.flag("check", check)
+        result = self._runner.run(
+            commands.Exec(
+                self.name,
+                command,
+                env=env,
+                secrets=secrets,
+                workdir=workdir,
+                user=user,
+                timeout=timeout,
+                input=input,
+                machine_secrets=self._spec.secrets,
+            )
+        )
+        self._known.warm = True
+        return result.check() if check else result
+
+    def sh(self, script: str, **options: Unpack[options.ExecOptions]) -> values.ExecResult:
+        """Run a script by the guest's `sh -c`: pipes, globs, `&&`. Options and errors are those of `exec`."""
+        options = hide_options(options)
+        return self.exec(["sh", "-c", validate.text("script", script)], **options)
+
+    @overload
+    def popen(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        *,
+        text: Literal[False] = False,
+        **options: Unpack[options.PopenOptions],
+    ) -> Process[bytes]: ...
+
+    @overload
+    def popen(
+        self, command: Sequence[str | os.PathLike[str]], *, text: Literal[True], **options: Unpack[options.PopenOptions]
+    ) -> Process[str]: ...
+
+    def popen(
+        self, command: Sequence[str | os.PathLike[str]], *, text: bool = False, **options: Unpack[options.PopenOptions]
+    ) -> Process[Any]:
+        """Start a command in the guest and follow it while it runs.
+
+        Its output has no cap, and only a piece of it is in memory at a time. Killing it kills it in the guest, with every
+        process that it started (1.32.2).
+
+        Args:
+            command: As for exec.
+            text: Read lines of text instead of pieces of bytes.
+            options: `stdin=True` for an input to write to; env, secrets, workdir, user and timeout as for exec; `grace`,
+                the seconds that the command has at the end of a `with` to end by itself (default 5).
+
+        Raises:
+            TypeError: command is a str.
+            QueueTimeoutError: it did not get a place (max_processes) within its timeout; nothing was run.
+        """
+        options = hide_options(options)
+        keywords.known("popen", options, _POPEN, ["text"])
+        rest = dict(options)
+        stdin, grace = validate.flag("stdin", rest.pop("stdin", False)), validate.grace("grace", rest.pop("grace", 5.0))
+        validate.flag("text", text)
+        return self._popen(command, stdin=stdin, text=text, grace=grace, **rest)
+
+    def spawn(self, command: Sequence[str | os.PathLike[str]], **options: Unpack[options.SpawnOptions]) -> Spawned:
+        """Start a command in the guest and leave it running until it ends, or the machine does (engine >= 1.3.0).
+
+        Its output is discarded. For an image machine the engine does not say that the program is missing (1.32.2).
+
+        Args:
+            command: As for exec.
+            options: env, secrets, workdir and user as for exec.
+
+        Raises:
+            ProgramNotFoundError: the guest has no such program (bare machines).
+            MachineNotRunningError, MachineNotFoundError
+        """
+        options = hide_options(options)
+        keywords.known("spawn", options, _WITHOUT_END)
+        mark = os.urandom(8).hex()
+        env = {**dict(validate.hidden_pairs("env", options.get("env"))), MARK: mark}
+        rest: dict[str, Any] = {**options, "env": env}
+        pid = self._runner.run(commands.Spawn(self.name, command, machine_secrets=self._spec.secrets, **rest))
+        return Spawned(self._machine, pid, mark)
+
+    def shell(self) -> int:
+        """Hand this program's terminal over to a shell in the guest. Returns its exit status.
+
+        Raises:
+            MachineNotRunningError, MachineNotFoundError
+        """
+        if self._spec.secrets:  # `machine shell` takes none, and another handle may have made the machine without them
+            return self.terminal(["/bin/sh"])
+        return self._runner.run_in_terminal(commands.Shell(self.name)).returncode
+
+    def terminal(self, command: Sequence[str | os.PathLike[str]], **options: Unpack[options.SpawnOptions]) -> int:
+        """Hand this program's terminal over to a command in the guest: `m.terminal(["python3"])`. Returns its exit status.
+
+        Args:
+            command: As for exec.
+            options: env, secrets, workdir and user as for exec.
+
+        Raises:
+            ProgramNotFoundError: the guest has no such program (bare machines).
+            MachineNotRunningError, MachineNotFoundError
+        """
+        options = hide_options(options)
+        keywords.known("terminal", options, _WITHOUT_END)
+        made = commands.Terminal(self.name, command, machine_secrets=self._spec.secrets, **options)
+        return self._runner.run_in_terminal(made).returncode

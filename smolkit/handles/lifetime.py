@@ -1,0 +1,147 @@
+"""The lifetime of a machine: its `with` block, and what a handle owns."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from smolkit import commands, runners
+from smolkit.commands import option_tables
+from smolkit.commands.options import Chosen, choose
+from smolkit.errors import CleanupError, MachineReplacedError
+from smolkit.flows import provision, teardown
+from smolkit.flows.steps import perform
+from smolkit.handles.base import Handle
+from smolkit.handles.known import Known
+from smolkit.values import validate
+from smolkit.values.ownership import CREATION, EXPIRES, MACHINE, NONE, OWNER, SESSION, Marks
+
+T = TypeVar("T")
+
+
+class LifetimeMethods(Handle):
+    """The `with` block of a machine, and what its handle owns.
+
+    Args:
+        runner: Runs the engine's commands.
+        name: The machine's name.
+        spec: The machine to create, if this handle creates it.
+        starting: The options to start it with.
+        keep: As for `Smolvm.machine`.
+        session: The client's session, for the machine's labels.
+        lifetime: As for `Smolvm.machine`.
+    """
+
+    __slots__ = ("_keep", "_lifetime", "_session", "_starting")
+
+    def __init__(
+        self,
+        runner: runners.Runner,
+        name: str,
+        spec: commands.MachineSpec | None = None,
+        starting: Chosen = (),
+        *,
+        keep: teardown.Keep = False,
+        session: str = "",
+        lifetime: float | None = None,
+    ) -> None:
+        if not isinstance(keep, bool) and keep != "on_error":
+            raise ValueError(f"keep must be True, False or 'on_error', not {validate.shown(keep)}")
+        known = Known(branchable=bool(dict(starting).get("branchable")))
+        super().__init__(runner, name, spec or commands.MachineSpec(), known)
+        self._starting = starting
+        self._keep = keep
+        self._session = session
+        self._lifetime = None if lifetime is None else validate.seconds("lifetime", lifetime)
+
+    @classmethod
+    def _described(cls, runner: runners.Runner, name: str, given: Mapping[str, Any], **rest: Any) -> Self:
+        """A handle on a machine that these ClientOptions describe."""
+        starting = {key: value for key, value in given.items() if key in option_tables.START}
+        spec = commands.MachineSpec.of({key: value for key, value in given.items() if key not in starting})
+        return cls(runner, name, spec, choose("a machine", option_tables.START, starting), **rest)
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Any, ...]]:
+        # A machine that the copy makes gets the labels that this handle would have given it.
+        as_this = partial(type(self), keep=self._keep, session=self._session, lifetime=self._lifetime)
+        return as_this, (self._runner, self.name, self._spec, self._starting)
+
+    def __enter__(self) -> Self:
+        known, dialect = self._known, self._dialect
+        made = known.made if known.made is not None and known.made.are_own else None
+        marks, spec = made or self._marks(), None if made else self._spec
+        start = commands.Start(self.name, chosen=self._starting, machine_secrets=self._spec.secrets)
+        undo = provision.not_entered(self.name, dialect, marks, self._keep, trusted=spec is not None)
+        # Assigned before the machine exists: once it does, an interrupt finds no line of ours to strike in.
+        known.made, known.inside = marks, True
+        try:
+            perform(self._runner, provision.enter(start, spec, dialect, marks, self._keep), undo)
+        except BaseException as error:
+            known.inside = False
+            known.made = made if isinstance(error, (MachineReplacedError, CleanupError)) else None
+            raise
+        return self
+
+    def _abandon(self) -> None:
+        """Remove the machine of a `with` whose beginning was dropped: no line of it will ever run again."""
+        known = self._known
+        marks, known.made = known.made, None
+        if known.inside and marks is not None:
+            known.inside = False
+            perform(self._runner, provision.abandon(self.name, self._dialect, marks))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            told: list[bool] = []
+            self._leave(error, told)
+        except BaseException:
+            if not told:  # an interrupt struck before the first line that holds interrupts
+                self._leave(error, told)
+            raise
+
+    def _leave(self, error: BaseException | None, told: list[bool]) -> None:
+        known = self._known
+        made = known.made
+        try:
+            if made is not None and made.are_own:  # a process that was forked inside the block leaves the machine alone
+                leave = teardown.exit_block(
+                    self.name, self._dialect, made, self._keep, error, branchable=known.branchable, told=told
+                )
+                perform(self._runner, leave)
+        finally:
+            known.inside = False
+            if told:  # told[0]: another machine has the name by now. That one is not this handle's to delete.
+                known.made = made if told[0] else None
+
+    def __del__(self) -> None:
+        # No engine calls here: it may run anywhere, at any time, and nobody would see them fail.
+        known: Known | None = getattr(self, "_really_known", None)
+        if known is not None and known.inside and (known.made is None or known.made.are_own):
+            message = f"{self!r} was left without the end of its `with`: it still runs"
+            warnings.warn(message, ResourceWarning, 2, source=self)
+
+    def _marks(self) -> Marks:
+        """New marks: the labels that tell whose the machine is, and which. No two creates share any."""
+        here = self._runner.here()
+        # A machine that is to stay has no owner to outlive. With keep="on_error" nobody knows yet, and labels never change.
+        owner = NONE if self._keep or here.me is None else str(here.me)
+        expires = NONE if self._lifetime is None else str(math.ceil(here.now + self._lifetime))
+        labels = {MACHINE: self.name, SESSION: self._session or NONE, CREATION: os.urandom(8).hex()}
+        return Marks(tuple({**labels, OWNER: owner, EXPIRES: expires}.items()), here.now, self._runner.clock())
+
+    def _adopt(self, marks: Marks) -> None:
+        """Own the machine with these marks from now on, as if this handle had created it."""
+        self._known.made = marks
+
+    def _on_own(self, command: commands.Command[T]) -> T:
+        """Run a command that would harm another machine, unless another machine has the name by now.
+
+        Raises:
+            MachineReplacedError: another one has; nothing was run.
+        """
+        return perform(self._runner, teardown.on_own(command, self._dialect, self._known.made, self.name))
