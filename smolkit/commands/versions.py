@@ -39,6 +39,7 @@ SINCE: Mapping[str, _Version] = {
     "machine create --mount-socket": (1, 6, 4),
     "machine create --auto-graph": (1, 7, 2),
     "machine create --label": (1, 8, 0),
+    "lifetime": (1, 8, 0),  # it is a label
     "machine create --network": (1, 8, 3),
     "machine create --allow-system-mounts": (1, 14, 0),
     "machine create --user": (1, 14, 0),

@@ -101,8 +101,9 @@ class Smolvm(EngineMethods):
             keep: Leave the machine at the end of a `with`: always (True), or after an exception ("on_error"), which then
                 has a note on how to get into the machine. Either way the machine has no owner, so that no `reap()` removes
                 it because a process is gone.
-            lifetime: Seconds from its creation after which any `reap()` may remove it, even if its owner is alive or with
-                `keep` (engine >= 1.8.0).
+            lifetime: Seconds from its creation after which any `reap()` may remove it, even if its owner is alive
+                (engine >= 1.8.0; older ones are refused when the machine is created). With `keep` the machine stays at the
+                end of its block, for others to find by its name, and is removed by the first `reap()` after its lifetime.
             options: The machine to create, if this handle creates it (`smolkit.options.MachineOptions`), and how to start
                 it (`smolkit.options.StartOptions`).
 

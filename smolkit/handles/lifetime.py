@@ -127,6 +127,8 @@ class LifetimeMethods(Handle):
 
     def _marks(self) -> Marks:
         """New marks: the labels that tell whose the machine is, and which. No two creates share any."""
+        if self._lifetime is not None:  # never dropped silently: of a machine made with `keep` nobody would be rid
+            self._dialect.require("lifetime")
         here = self._runner.here()
         # A machine that is to stay has no owner to outlive. With keep="on_error" nobody knows yet, and labels never change.
         owner = NONE if self._keep or here.me is None else str(here.me)

@@ -286,6 +286,27 @@ def test_time_and_reap(smolvm: FakeSmolvm, client: Client) -> None:
     assert ["kept"] == list(smolvm.machines)
 
 
+def test_a_kept_machine_with_a_lifetime_goes_with_the_first_reap_after_it(smolvm: FakeSmolvm, client: Client) -> None:
+    """With keep=True and a lifetime a machine outlives its block, is found by its name, and is reaped later."""
+    with client.machine("durable", keep=True, lifetime=60) as machine:
+        machine.write_text("/root/x", "y")
+    other = Client(runner=smolvm)
+    assert "y" == other.machine("durable").read_text("/root/x")
+    assert [] == other.reap()
+    smolvm.sleep(61)
+
+    assert ["durable"] == [item.machine.name for item in other.reap()]
+    assert {} == smolvm.machines
+
+
+def test_a_lifetime_is_refused_where_it_cannot_be_recorded() -> None:
+    """An engine without labels refuses a lifetime before anything is made, instead of dropping it."""
+    fake = FakeSmolvm("1.7.0")
+    with pytest.raises(errors.UnsupportedByEngineError, match=r"lifetime needs smolvm 1\.8\.0"):
+        Client(runner=fake).machine("m", keep=True, lifetime=60).create()
+    assert {} == fake.machines
+
+
 def test_spawned_commands_run_for_as_long_as_they_sleep(smolvm: FakeSmolvm, machine: Machine) -> None:
     """A spawned command runs for as long as it sleeps, and can be killed."""
     spawned, other = machine.spawn(["sleep", "100"]), machine.spawn(["sleep", "100"])

@@ -424,7 +424,7 @@ def test_a_branch_is_reaped_as_its_own_machine_and_no_other(version: str, keep: 
     """A branch is reaped by its own labels or name, and not by its source's owner or lifetime."""
     fake = FakeSmolvm(version)
     client = Smolvm(runner=fake)
-    golden = client.machine("golden", lifetime=60)
+    golden = client.machine("golden", lifetime=60 if version != "1.7.9" else None)  # it has no labels
     golden.create()
     golden.start(branchable=True)
     twigs = [golden.branch("twig", keep=keep), golden.branch(keep=keep)]
