@@ -235,6 +235,21 @@ RECORDED: list[tuple[str, str, str, type[errors.SmolvmError]]] = [
         errors.ProgramNotFoundError,
     ),
     (
+        "1.32.2",
+        "exec -i --user nosuchuser, image",
+        as_json(
+            "SMOLVM_ERROR",
+            "agent operation failed: run interactive: user 'nosuchuser' not found in container rootfs",
+        ),
+        errors.ConfigError,
+    ),
+    (
+        "1.32.2",
+        "exec -i -w /etc/passwd true, or exec -i /etc/passwd/x, bare",
+        as_json("SMOLVM_ERROR", "agent operation failed: vm exec interactive: Not a directory (os error 20)"),
+        errors.ProgramNotFoundError,
+    ),
+    (
         "1.4.0",
         "exec nosuchcmd, bare",
         "Error: agent operation failed: vm exec: failed to spawn command: No such file or directory (os error 2)\n",

@@ -307,7 +307,7 @@ class AsyncMachine(Twin[Machine]):
             TypeError: command is a str.
             CommandFailedError: the exit status is not 0, and check=True.
             ExecTimeoutError: the command did not end in time; the error holds its output until then.
-            ProgramNotFoundError, ProgramNotExecutableError: the guest could not start it.
+            ProgramNotFoundError, ProgramNotExecutableError, WorkdirNotFoundError: the guest could not start it.
             QueueTimeoutError: it did not get a place within the timeout; nothing was run.
             MachineNotRunningError, MachineNotFoundError, ConnectionLostError, OutputLimitError
         """
@@ -329,7 +329,7 @@ class AsyncMachine(Twin[Machine]):
             options: env, secrets, workdir and user as for exec.
 
         Raises:
-            ProgramNotFoundError: the guest has no such program (bare machines).
+            ProgramNotFoundError, WorkdirNotFoundError: the guest has no such program or directory (bare machines).
             MachineNotRunningError, MachineNotFoundError
         """
 
@@ -348,7 +348,7 @@ class AsyncMachine(Twin[Machine]):
             options: env, secrets, workdir and user as for exec.
 
         Raises:
-            ProgramNotFoundError: the guest has no such program (bare machines).
+            ProgramNotFoundError, WorkdirNotFoundError: the guest has no such program or directory (bare machines).
             MachineNotRunningError, MachineNotFoundError
         """
 

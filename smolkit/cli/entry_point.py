@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from smolkit import runners
 from smolkit.cli import spinner
 from smolkit.cli.arguments import parse
-from smolkit.errors import ExecTimeoutError, ProgramNotExecutableError, ProgramNotFoundError, SmolvmError
+from smolkit.errors import ExecTimeoutError, SmolvmError
 from smolkit.handles.client import Smolvm
 from smolkit.values.shown import printable
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # As `timeout`, `docker run` and shells have them.
-_STATUSES = ((ExecTimeoutError, 124), (ProgramNotExecutableError, 126), (ProgramNotFoundError, 127))
+_TIMED_OUT = 124
 _ENGINE_FAILED = 125
 _FAILED = 1
 _USAGE = 2
@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None, *, runner: runners.Runner | Non
 
     Returns:
         The exit status. Of `run` and `shell` it is the command's; 124 if it did not end in time, 125 if the engine failed,
-        126 if the command cannot be executed, 127 if it is not found. 2 for wrong arguments, 130 after Ctrl-C.
+        126 if the command cannot be executed, 127 if it or its workdir is not found. 2 for wrong arguments, 130 after a
+        Ctrl-C.
     """
     _open_streams()
     try:
@@ -132,4 +133,4 @@ def _status(error: Exception, options: Namespace) -> int:
         return _USAGE
     if not options.makes_machines:
         return _FAILED
-    return next((status for kind, status in _STATUSES if isinstance(error, kind)), _ENGINE_FAILED)
+    return _TIMED_OUT if isinstance(error, ExecTimeoutError) else getattr(error, "shell_status", _ENGINE_FAILED)

@@ -68,6 +68,11 @@ class MachineSpec:
         """The TCP ports to publish, as pairs (host, guest); ranges are expanded."""
         return tuple(pair for words in dict(self.chosen).get("ports", ()) for pair in port_pairs(str(words)))
 
+    @property
+    def workdir(self) -> str | None:
+        """Where its commands run by default; None for the engine's or the image's own default."""
+        return next((str(value) for value in dict(self.chosen).get("workdir", ())), None)
+
     def check_recorded(self, info: values.MachineInfo) -> None:
         """Raise unless the engine recorded this network policy: nothing missing, and nothing extra where that is visible.
 

@@ -65,11 +65,15 @@ PHRASES: tuple[tuple[str, type[errors.SmolvmError]], ...] = (
     (r"command output exceeded \d+ bytes", errors.OutputLimitError),
     (r"streaming output exceeded \d+ byte cap", errors.OutputLimitError),
     (r"^io operation failed: (?:connection closed|Connection reset by peer|Broken pipe)", errors.ConnectionLostError),
-    (r"(?:vm exec|streaming exec)[^\n]*: No such file or directory \(os error 2\)", errors.ProgramNotFoundError),
+    # Of the program or of the workdir: the agent of a bare machine does not say which (see `flows.not_started`).
+    (
+        r"(?:vm exec|streaming exec)[^\n]*: (?:No such file or directory \(os error 2\)|Not a directory \(os error 20\))",
+        errors.ProgramNotFoundError,
+    ),
     (r"(?:vm exec|streaming exec)[^\n]*: Permission denied \(os error 13\)", errors.ProgramNotExecutableError),
     (r"^config operation failed: [^\n]*machine name ", errors.InvalidNameError),
     (r"resolve secret '[^']*': env_unset", errors.SecretUnsetError),
-    (r"^config operation failed: ", errors.ConfigError),
+    (r"^config operation failed: |user '[^']*' not found in container rootfs", errors.ConfigError),
     (r"^(?:mount source not found|mount operation failed|invalid mount path)", errors.ConfigError),
     (r"^agent operation failed: (?:read|write) file: [^\n]*No such file or directory", errors.CopyNotFoundError),
     (r"^agent operation failed: (?:read|write) file: [^\n]*[Ii]s a directory", errors.CopyIsADirectoryError),
@@ -97,6 +101,8 @@ _LEFTOVER = r"(?<=monitor agent: )[^;\n]{0,300}; libkrun detail: "
 _TEXT_MESSAGE = r"(?s)(?:^|[\r\n]|B/s\))(?:Error|error): (.*)"
 _TIMED_OUT = rb"\n?command timed out after \d+ms\Z"
 
+_NO_FILE = {"open executable: Not a directory"}  # crun's words for /etc/passwd/x, ...
+_NO_PROGRAM = {"open executable: Permission denied", "open executable: Operation not permitted"}  # a file, a directory
 # Exit statuses: the guest's program did not end in time; an image machine could not start it; the engine's parser refused.
 TIMED_OUT, CANNOT_START, USAGE = 124, 255, 2
 STDERR_END = 65_536  # bytes of stderr, from its end, that are searched for the engine's message: none is longer
@@ -189,9 +195,11 @@ def _not_started(completed: Completed, line: str, program: str) -> errors.ExecEr
     """The error for crun's line about a program that it could not start; None unless that line is all of the output."""
     if completed.stdout or "\n" in line:
         return None
-    if line.startswith((f"executable file `{program}` not found", "chdir `", "open executable: No such file")):
+    if line.startswith("chdir `"):
+        return _explained(errors.WorkdirNotFoundError, line, completed)
+    if line.startswith((f"executable file `{program}` not found", "open executable: No such file")) or line in _NO_FILE:
         return _explained(errors.ProgramNotFoundError, line, completed)
-    if line == "open executable: Permission denied":
+    if line in _NO_PROGRAM:
         return _explained(errors.ProgramNotExecutableError, line, completed)
     return None
 

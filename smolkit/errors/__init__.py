@@ -40,7 +40,8 @@ SmolvmError
 │   └── StartInProgressError         another process is starting the machine
 ├── ExecError                    a command in the guest failed
 │   ├── CommandFailedError       it exited with a non-zero status, and `check=True`
-│   ├── ProgramNotFoundError     the guest has no such program or workdir
+│   ├── ProgramNotFoundError     the guest has no such program
+│   ├── WorkdirNotFoundError     the guest has no such working directory
 │   ├── ProgramNotExecutableError    the guest may not execute that file
 │   ├── ExecTimeoutError         it did not end in time (also a TimeoutError)
 │   ├── OutputLimitError         it wrote too much
@@ -88,6 +89,7 @@ from smolkit.errors.execution import (
     OutputLimitError,
     ProgramNotExecutableError,
     ProgramNotFoundError,
+    WorkdirNotFoundError,
 )
 from smolkit.errors.files import (
     CopyError,
@@ -183,6 +185,7 @@ __all__ = [
     "UnsupportedByEngineError",
     "UsageError",
     "WaitTimeoutError",
+    "WorkdirNotFoundError",
     "add_note",
     "tail",
 ]

@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from smolkit import values
 from smolkit.errors.engine import OutcomeUnknownError
 from smolkit.values.base_error import ExecError, LateError
 
 
 class ProgramNotFoundError(ExecError):
-    """The guest has no such program, or no such working directory: a bare machine's agent does not say which."""
+    """The guest has no such program.
 
-    summary = "the guest has no such program, or no such workdir"
+    Attributes:
+        shell_status: The exit status with which a shell reports that: 127.
+    """
 
-    hint = "is the program installed in the guest, and does workdir (if given) exist there?"
+    summary = "the guest has no such program"
+    shell_status: ClassVar[int] = 127
+
+    hint = "is the program installed in the guest, and in a directory of its PATH?"
+
+
+class WorkdirNotFoundError(ExecError):
+    """The guest has no such working directory, or it is not a directory. The command was not started.
+
+    Attributes:
+        shell_status: The exit status with which `docker exec -w` reports that: 127.
+    """
+
+    summary = "the guest has no such workdir"
+    shell_status: ClassVar[int] = 127
+
+    hint = "machine.mkdir(workdir, parents=True) makes it"
 
 
 class ProgramNotExecutableError(ExecError):
-    """The guest has the file but may not execute it."""
+    """The guest has the file but may not execute it.
+
+    Attributes:
+        shell_status: The exit status with which a shell reports that: 126.
+    """
 
     summary = "the guest may not execute that file"
+    shell_status: ClassVar[int] = 126
 
     hint = "chmod +x it in the guest, or run it with its interpreter"
 

@@ -13,8 +13,9 @@ from smolkit.commands import option_tables
 from smolkit.commands.converters import machine_name
 from smolkit.flows import lookup, provision, teardown
 from smolkit.flows.steps import perform
+from smolkit.handles.following import follow
 from smolkit.handles.lifetime import LifetimeMethods
-from smolkit.handles.process import Process, follow
+from smolkit.handles.process import Process
 from smolkit.runners.acting import acting
 from smolkit.values import validate
 from smolkit.values.hidden import hide, hide_options

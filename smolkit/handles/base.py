@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from smolkit import commands, handles, runners
 from smolkit.commands.converters import machine_name
 from smolkit.commands.dialect import Dialect
+from smolkit.commands.exec import ExecCommand
+from smolkit.errors import SmolvmError
+from smolkit.flows import not_started
+from smolkit.flows.steps import perform
+from smolkit.handles.following import follow
 from smolkit.handles.known import Known
-from smolkit.handles.process import Process, follow
+from smolkit.handles.process import Process
 from smolkit.runners.acting import apart
 
 
@@ -70,4 +76,9 @@ class Handle:
         """Follow a command in the guest (see `Machine.popen`)."""
         # An input, even an empty one, makes the engine send the output as it comes: `exec -i`.
         made = commands.Exec(self.name, command, input=b"", machine_secrets=self._spec.secrets, **options)
-        return follow(self._runner, made, self.name, made.command, stdin=stdin, text=text, grace=grace)
+        explain = partial(self._explain, made)
+        return follow(self._runner, made, self.name, made.command, stdin=stdin, text=text, grace=grace, explain=explain)
+
+    def _explain(self, command: ExecCommand[Any], error: SmolvmError) -> SmolvmError:
+        """The error to raise for a command that failed."""
+        return perform(self._runner, not_started.explained(error, command, command.workdir or self._spec.workdir))

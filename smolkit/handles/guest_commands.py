@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Unpack, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 from smolkit import commands, options, values
+from smolkit.commands.exec import ExecCommand
 from smolkit.commands.spawn import MARK
+from smolkit.errors import SmolvmError
 from smolkit.handles.base import Handle
 from smolkit.handles.process import Process
 from smolkit.handles.spawned import Spawned
 from smolkit.values import keywords, validate
 from smolkit.values.hidden import hide, hide_options
 from smolkit.values.keywords import suggests_keywords
+
+C = TypeVar("C", bound=ExecCommand[Any])
+T = TypeVar("T")
 
 _POPEN = frozenset({"env", "secrets", "workdir", "user", "timeout", "stdin", "grace"})  # PopenOptions
 _WITHOUT_END = frozenset({"env", "secrets", "workdir", "user"})  # SpawnOptions: for commands that take no timeout or input
@@ -54,25 +59,24 @@ class CommandMethods(Handle):
             TypeError: command is a str.
             CommandFailedError: the exit status is not 0, and check=True.
             ExecTimeoutError: the command did not end in time; the error holds its output until then.
-            ProgramNotFoundError, ProgramNotExecutableError: the guest could not start it.
+            ProgramNotFoundError, ProgramNotExecutableError, WorkdirNotFoundError: the guest could not start it.
             QueueTimeoutError: it did not get a place within the timeout; nothing was run.
             MachineNotRunningError, MachineNotFoundError, ConnectionLostError, OutputLimitError
         """
         env, secrets, input = hide(env), hide(secrets), hide(input)  # noqa: A001
         validate.flag("check", check)
-        result = self._runner.run(
-            commands.Exec(
-                self.name,
-                command,
-                env=env,
-                secrets=secrets,
-                workdir=workdir,
-                user=user,
-                timeout=timeout,
-                input=input,
-                machine_secrets=self._spec.secrets,
-            )
+        made = commands.Exec(
+            self.name,
+            command,
+            env=env,
+            secrets=secrets,
+            workdir=workdir,
+            user=user,
+            timeout=timeout,
+            input=input,
+            machine_secrets=self._spec.secrets,
         )
+        result = self._started(made, self._runner.run)
         self._known.warm = True
         return result.check() if check else result
 
@@ -130,7 +134,7 @@ class CommandMethods(Handle):
             options: env, secrets, workdir and user as for exec.
 
         Raises:
-            ProgramNotFoundError: the guest has no such program (bare machines).
+            ProgramNotFoundError, WorkdirNotFoundError: the guest has no such program or directory (bare machines).
             MachineNotRunningError, MachineNotFoundError
         """
         options = hide_options(options)
@@ -138,7 +142,8 @@ class CommandMethods(Handle):
         mark = os.urandom(8).hex()
         env = {**dict(validate.hidden_pairs("env", options.get("env"))), MARK: mark}
         rest: dict[str, Any] = {**options, "env": env}
-        pid = self._runner.run(commands.Spawn(self.name, command, machine_secrets=self._spec.secrets, **rest))
+        made = commands.Spawn(self.name, command, machine_secrets=self._spec.secrets, **rest)
+        pid = self._started(made, self._runner.run)
         return Spawned(self._machine, pid, mark)
 
     def shell(self) -> int:
@@ -159,10 +164,20 @@ class CommandMethods(Handle):
             options: env, secrets, workdir and user as for exec.
 
         Raises:
-            ProgramNotFoundError: the guest has no such program (bare machines).
+            ProgramNotFoundError, WorkdirNotFoundError: the guest has no such program or directory (bare machines).
             MachineNotRunningError, MachineNotFoundError
         """
         options = hide_options(options)
         keywords.known("terminal", options, _WITHOUT_END)
         made = commands.Terminal(self.name, command, machine_secrets=self._spec.secrets, **options)
-        return self._runner.run_in_terminal(made).returncode
+        return self._started(made, self._runner.run_in_terminal).returncode
+
+    def _started(self, command: C, run: Callable[[C], T]) -> T:
+        """Run a command, and raise the error that its failure amounts to."""
+        try:
+            return run(command)
+        except SmolvmError as error:
+            explained = self._explain(command, error)
+            if explained is error:
+                raise
+            raise explained from None

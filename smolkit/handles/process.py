@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, final
@@ -15,9 +15,8 @@ from attrs import evolve
 from smolkit import commands, runners
 from smolkit.errors import SmolvmError
 from smolkit.handles.output import KEPT, Lines, Stderr
-from smolkit.runners.acting import acting
 from smolkit.runners.attempts import stamped
-from smolkit.runners.blocking import Gate, Ticket, caller, caller_is_gone, holding_interrupts
+from smolkit.runners.blocking import Gate, Ticket, caller, caller_is_gone
 from smolkit.runners.execution import tell
 from smolkit.values import validate
 from smolkit.values.results import Completed
@@ -93,8 +92,10 @@ class Process(Generic[T]):
         stdin: bool,
         text: bool,
         grace: float | None = 5.0,
+        explain: Callable[[SmolvmError], SmolvmError] | None = None,
     ) -> None:
         self._command, self._runner, self._machine, self._text = command, runner, machine, text
+        self._explain = explain
         self._grace, self._pid, self._started = grace, os.getpid(), runner.clock()
         self._live = runner.follow(command, stdin=stdin)
         self._invocation = command.invocation(runner.engine.dialect)
@@ -307,6 +308,8 @@ class Process(Generic[T]):
 
     def _result(self) -> int:
         if self._failure is not None:
+            if self._explain is not None:
+                self._failure, self._explain = self._explain(self._failure), None
             raise self._failure
         assert self.returncode is not None  # noqa: S101  (for the type checker: it is over)
         return self.returncode
@@ -320,31 +323,3 @@ class Process(Generic[T]):
         """Kill the command and every process that it started (SIGKILL to the engine's). No-op if it has ended."""
         self._told = True
         self._live.end(kill=True)
-
-
-def follow(
-    runner: runners.AnyRunner,
-    command: commands.Command[Any],
-    machine: str,
-    args: tuple[str, ...],
-    *,
-    stdin: bool = False,
-    text: bool,
-    grace: float | None = 5.0,
-) -> Process[Any]:
-    """Start a command and follow it. If an interrupt keeps the process from the caller, it is ended.
-
-    Args:
-        runner: Runs the command.
-        command: Any command. Its `invocation` has the bound in seconds, and its `failure` judges how the call ended.
-        machine: The machine's name, for people to read.
-        args: The command as people wrote it.
-        stdin: As for `Machine.popen`.
-        text: Likewise.
-        grace: Likewise.
-    """
-    return holding_interrupts(
-        # The acting runner, for good: also after a dry run.
-        lambda _: Process(acting(runner), command, machine, args, stdin=stdin, text=text, grace=grace),
-        lambda process: process._kill_and_drain(),  # noqa: SLF001  (made here)
-    )

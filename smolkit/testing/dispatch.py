@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import posixpath
 import stat
 from collections.abc import Sequence
@@ -39,7 +41,8 @@ def run(call: GuestCall, handlers: Sequence[RegisteredHandler]) -> Pieces:
 
 def _start(call: GuestCall, handlers: Sequence[RegisteredHandler]) -> Pieces:
     if not call.files.is_dir(call.workdir):
-        raise CannotStartError(FileNotFoundError(call.workdir))
+        number = errno.ENOTDIR if call.files.exists(call.workdir) else errno.ENOENT
+        raise CannotStartError(OSError(number, os.strerror(number), call.workdir))
     is_own = call.args[:2] == ("sh", "-c") and "".join(call.args[2:3]).startswith(SCRIPT_TITLE)
     for handler in reversed([] if is_own else handlers):
         if handler.matches(call.args):

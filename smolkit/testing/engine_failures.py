@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # NamespaceEngine uses this module in a program that has to start fast
@@ -108,13 +110,15 @@ def not_branchable(name: str, *, running: bool, preface: str) -> EngineFailure:
 
 def cannot_start(error: OSError, *, interactive: bool) -> EngineFailure:
     """A bare machine cannot start the command's program."""
-    number, why = (13, "Permission denied") if isinstance(error, PermissionError) else (2, "No such file or directory")
+    number = {PermissionError: errno.EACCES, NotADirectoryError: errno.ENOTDIR}.get(type(error), errno.ENOENT)
     call = "vm exec interactive" if interactive else "vm exec: failed to spawn command"
-    return EngineFailure("SMOLVM_ERROR", f"agent operation failed: {call}: {why} (os error {number})")
+    return EngineFailure("SMOLVM_ERROR", f"agent operation failed: {call}: {os.strerror(number)} (os error {number})")
 
 
-def crun_cannot_start(error: OSError, program: str) -> str:
+def crun_cannot_start(error: OSError, program: str, workdir: str) -> str:
     """Stderr of an image machine that cannot start a program: crun's line, with exit status 255."""
+    if error.filename == workdir:
+        return f"chdir `{workdir}`: {os.strerror(error.errno or errno.ENOENT)}\n"
     if isinstance(error, PermissionError):
         return "open executable: Permission denied\n"
     return f"executable file `{program}` not found in $PATH: No such file or directory\n"

@@ -60,7 +60,7 @@ class GuestExec:
         except CannotStartError as failure:
             if machine.image is None:
                 raise engine_failures.cannot_start(failure.reason, interactive="-i" in args.options) from None
-            yield "stderr", engine_failures.crun_cannot_start(failure.reason, call.args[0]).encode()
+            yield "stderr", engine_failures.crun_cannot_start(failure.reason, call.args[0], call.workdir).encode()
             return CANNOT_START
 
     def _bounded(self, machine: FakeMachine, args: ParsedArgs, pieces: Pieces, stdin: GuestStdin) -> Pieces:

@@ -135,20 +135,35 @@ def test_missing_sources_of_secrets(machine: Machine, world: World, tmp_path: Pa
 
 @pytest.mark.differs
 def test_no_such_program(machine: Machine, world: World) -> None:
-    """A missing program, path or working directory is an error of its own type."""
+    """A missing program or path is an error of its own type, with the status that a shell would give."""
     live = world.supports("--error-format")
     words = "vm exec interactive: No such" if live else "vm exec: failed to spawn command: No such"
-    for command, workdir in ((["nosuchprogram"], None), (["/no/such"], None), (["true"], "/no/such")):
-        with pytest.raises(errors.ProgramNotFoundError, match=words):
+    for command, workdir in ((["nosuchprogram"], None), (["/no/such"], None), (["nosuchprogram"], "/root")):
+        with pytest.raises(errors.ProgramNotFoundError, match=words) as caught:
             machine.exec(command, workdir=workdir)
+        assert 127 == caught.value.shell_status
+
+
+@pytest.mark.differs
+def test_no_such_workdir(machine: Machine) -> None:
+    """A working directory that is missing, or no directory, is not taken for a missing program, in no kind of call."""
+    for command, workdir in ((["true"], "/no/such"), (["nosuchprogram"], "/no/such"), (["true"], "/etc/passwd")):
+        with pytest.raises(errors.WorkdirNotFoundError, match=workdir) as caught:
+            machine.exec(command, workdir=workdir)
+        assert 127 == caught.value.shell_status
+    with pytest.raises(errors.WorkdirNotFoundError):
+        machine.popen(["true"], workdir="/no/such").wait()
+    with pytest.raises(errors.WorkdirNotFoundError):
+        machine.spawn(["true"], workdir="/no/such")
 
 
 @pytest.mark.differs
 def test_a_file_that_is_not_executable(machine: Machine) -> None:
     """A file that is not executable cannot be run."""
     machine.write_text("/root/text", "no program")
-    with pytest.raises(errors.ProgramNotExecutableError, match="Permission denied"):
+    with pytest.raises(errors.ProgramNotExecutableError, match="Permission denied") as caught:
         machine.exec(["/root/text"])
+    assert 126 == caught.value.shell_status
     assert 126 == machine.sh("/root/text").returncode
 
 

@@ -99,10 +99,13 @@ def test_a_program_that_is_not_executable(shared: Machine, image: Machine) -> No
 
 
 def test_a_workdir_that_the_guest_does_not_have(shared: Machine, image: Machine) -> None:
-    """A missing workdir raises the error for a missing program, whose hint names both."""
+    """A missing workdir, or one that is a file, has an error of its own, also where the program is missing, too."""
     for machine in (shared, image):
-        with pytest.raises(errors.ProgramNotFoundError, match="workdir"):
-            machine.exec(["true"], workdir="/no/such/folder")
+        for command, workdir in ((["true"], "/no/such/folder"), (["nosuch"], "/no/such/folder"), (["true"], "/etc/passwd")):
+            with pytest.raises(errors.WorkdirNotFoundError, match=workdir):
+                machine.exec(command, workdir=workdir)
+        with pytest.raises(errors.ProgramNotFoundError, match="no such program"):
+            machine.exec(["nosuch"], workdir="/root")
 
 
 def test_an_image_machine_runs_commands(image: Machine) -> None:

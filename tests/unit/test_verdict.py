@@ -123,8 +123,10 @@ def test_a_machine_lost_after_output_without_json_errors(verb: str, before: byte
     [
         (b"executable file `prog` not found in $PATH: No such file or directory\n", errors.ProgramNotFoundError),
         (b"executable file `prog` not found in $PATH: No such file or directory", errors.ProgramNotFoundError),
-        (b"chdir `/nodir`: No such file or directory\n", errors.ProgramNotFoundError),
+        (b"chdir `/nodir`: No such file or directory\n", errors.WorkdirNotFoundError),
         (b"open executable: Permission denied\n", errors.ProgramNotExecutableError),
+        (b"open executable: Operation not permitted\n", errors.ProgramNotExecutableError),
+        (b"open executable: Not a directory\n", errors.ProgramNotFoundError),
         (b"executable file `other` not found in $PATH: No such file or directory\n", type(None)),
         (b"executable file `prog` not found in $PATH: No such file\nand more\n", type(None)),
         (b"", type(None)),

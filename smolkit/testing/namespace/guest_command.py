@@ -27,7 +27,7 @@ from smolkit.testing.namespace import linux, vm
 TIMED_OUT = 124  # the engine's exit status
 _CHUNK = 2**18  # bytes: more than a pipe holds
 _LAST_READS = 16  # of what a command left in a pipe or terminal: a background process may write to it for ever
-_STATUS, _FAILED, _TIMED_OUT = b"s", b"f", b"t"  # what the supervisor says, with a number
+_STATUS, _FAILED, _NO_WORKDIR, _TIMED_OUT = b"s", b"f", b"w", b"t"  # what the supervisor says, with a number
 
 
 class Command:
@@ -65,7 +65,7 @@ def detach(pid: int, command: Command, output: str = "/dev/null") -> int:
     """
     with open("/dev/null", "rb", buffering=0) as nothing, open(output, "ab", buffering=0) as out:
         control = _start(pid, command, (nothing.fileno(), out.fileno(), out.fileno()), stays=True)
-    return _outcome(control)
+    return _outcome(control, command)
 
 
 def run(pid: int, command: Command, *, interactive: bool) -> int:
@@ -141,13 +141,13 @@ def _start(
     return ours
 
 
-def _outcome(control: socket.socket, command: Command | None = None) -> int:
+def _outcome(control: socket.socket, command: Command) -> int:
     """Return what the supervisor said: an exit status, or the process number of a detached command."""
     said = control.recv(64)
     kind, number = said[:1], int(said[1:] or 0)
-    if kind == _FAILED:
-        raise OSError(number, os.strerror(number))
-    if kind == _TIMED_OUT and command is not None:
+    if kind in {_FAILED, _NO_WORKDIR}:
+        raise OSError(number, os.strerror(number), command.workdir if kind == _NO_WORKDIR else None)
+    if kind == _TIMED_OUT:
         os.write(2, f"\ncommand timed out after {(command.timeout or 0) * 1000:.0f}ms".encode())
         return TIMED_OUT
     if kind != _STATUS:
@@ -228,7 +228,7 @@ def _supervise(
         os.close(descriptor)
     failure = os.read(trouble, 16)  # empty once the command's program runs
     if failure or stays:
-        _say(control, _FAILED if failure else _STATUS, int(failure or child))
+        _say(control, failure[:1] or _STATUS, int(failure[1:] or child))
     deadline = None if command.timeout is None else time.monotonic() + command.timeout
     while True:
         left = None if deadline is None else max(0, deadline - time.monotonic())
@@ -251,6 +251,7 @@ def _say(control: socket.socket, kind: bytes, number: int = 0) -> NoReturn:
 
 def _become(command: Command, files: tuple[int, int, int], trouble: int, terminal: int | None) -> NoReturn:
     """Be the command."""
+    step = _FAILED
     try:
         os.setsid()
         for target, source in enumerate(files):
@@ -261,10 +262,12 @@ def _become(command: Command, files: tuple[int, int, int], trouble: int, termina
             signal.signal(number, signal.SIG_DFL)
         os.umask(0o022)
         _change_user(command.user)
+        step = _NO_WORKDIR
         os.chdir(command.workdir)
+        step = _FAILED
         os.execvpe(command.words[0], list(command.words), command.environ)  # noqa: S606
     except Exception as error:  # noqa: BLE001  (ValueError: the name of a variable)
-        os.write(trouble, str(getattr(error, "errno", errno.EINVAL)).encode())
+        os.write(trouble, step + str(getattr(error, "errno", errno.EINVAL)).encode())
     os._exit(127)
 
 

@@ -223,7 +223,7 @@ class Subcommands:
         except OSError as error:
             if not machine.record["image"]:
                 raise engine_failures.cannot_start(error, interactive=interactive) from None
-            os.write(2, engine_failures.crun_cannot_start(error, args.command[0]).encode())
+            os.write(2, engine_failures.crun_cannot_start(error, args.command[0], command.workdir).encode())
             return _CANNOT_START
 
     def shell(self, args: Arguments) -> int:
