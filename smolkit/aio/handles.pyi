@@ -272,10 +272,16 @@ class AsyncMachine(Twin[Machine]):
             MachineNotFoundError: there is no such machine.
         """
 
-    async def exists(self, path: str | os.PathLike[str] | values.GuestPath | None = None) -> bool:
+    async def exists(
+        self,
+        path: str | os.PathLike[str] | values.GuestPath | None = None,
+        *,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> bool:
         """True if the engine has such a machine, in whatever state; with a path, if the running machine has that file.
 
-        A dangling symlink exists, too.
+        A dangling symlink exists, too. `timeout` and `user` are for a path, as for read_bytes.
         """
 
     async def exec(
@@ -441,7 +447,10 @@ class AsyncMachine(Twin[Machine]):
         target: AnyGuestPath,
         *,
         owner: str | None = None,
+        parents: bool = False,
         progress: Callable[[int, int], object] | None = None,
+        timeout: float | None = None,
+        user: str | None = None,
     ) -> None:
         """Copy a file, or a directory with all that is in it, into the guest.
 
@@ -452,14 +461,18 @@ class AsyncMachine(Twin[Machine]):
 
         Args:
             source: The file or directory on this host. Hard links in a directory become files of their own.
-            target: The full path of the new file or directory. For a directory, missing parents are made.
+            target: The full path of the new file or directory.
             owner: `user[:group]`, as the guest knows them, of everything. Default: the guest's user.
+            parents: Make missing parent directories. Those of a directory are always made.
             progress: Called with the bytes sent so far and the bytes in total.
+            timeout: Seconds to wait. Default: an hour, and a second more for each MiB.
+            user: As whom to write: see `FileMethods`.
 
         Raises:
             FileNotFoundError, PermissionError, ValueError: on the host's side.
             ProgramNotFoundError: the guest has no `sh`, or (for a directory) no `tar`.
             GuestFileError, GuestNotADirectoryError, GuestPermissionError: on the guest's side.
+            ExecTimeoutError: it took longer than the timeout.
         """
 
     async def download(
@@ -469,6 +482,8 @@ class AsyncMachine(Twin[Machine]):
         *,
         limit: int = 4294967296,
         progress: Callable[[int, int], object] | None = None,
+        timeout: float | None = None,
+        user: str | None = None,
     ) -> None:
         """Copy a file, or a directory with all that is in it, out of the guest.
 
@@ -483,28 +498,59 @@ class AsyncMachine(Twin[Machine]):
             source: The file or directory in the guest.
             target: The full path of the new file or directory on this host. An existing file is replaced by a file.
             limit: Maximum number of bytes (default 4 GiB). For a directory it bounds the tar, which has 512 to some 2,500
-                bytes for each file besides its content. The time limit is an hour, and a second more for each MiB of it.
+                bytes for each file besides its content.
             progress: Called with the bytes received so far and the bytes in total.
+            timeout: Seconds to wait. Default: an hour, and a second more for each MiB of the limit.
+            user: As whom to read: see `FileMethods`.
 
         Raises:
             FileExistsError: `target` is a directory, or exists and `source` is a directory.
             FileNotFoundError, PermissionError: on the host's side.
             UnsafeArchiveError: the guest sent something that is refused.
-            ExecTimeoutError: the guest took longer than the time limit.
+            ExecTimeoutError: it took longer than the timeout.
             GuestFileNotFoundError, GuestPermissionError, ProgramNotFoundError: on the guest's side.
         """
 
-    async def read_bytes(self, path: AnyGuestPath) -> bytes:
-        """Read a file. The guest needs `sh` and `cat`.
+    async def read_bytes(
+        self,
+        path: AnyGuestPath,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        limit: int | None = None,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> bytes:
+        """Read a file, or a part of it. The guest needs `sh` and `cat`, for a part `dd` and `head`.
+
+        Args:
+            path: The file. A device is read, too, until its end, the limit or the timeout.
+            offset: Bytes to skip at its beginning.
+            length: Bytes to read at most; None reads to its end.
+            limit: Raise OutputLimitError if there are more bytes to read than these. No more of them are transferred.
+            timeout: Seconds to wait (default 900).
+            user: As whom to read: see `FileMethods`.
 
         Raises:
             GuestFileNotFoundError, GuestIsADirectoryError, GuestPermissionError: each is also the builtin error of its
                 name (FileNotFoundError and so on).
-            OutputLimitError: it is larger than the runner's limit (256 MiB), which download() does not have.
+            GuestFileError: it is a FIFO or a socket, from which no data may ever come.
+            OutputLimitError: it is larger than `limit`, or than the runner's limit (256 MiB), which download() does not
+                have. `stdout_bytes` of the error's `completed` has the beginning.
+            ExecTimeoutError: it took longer than `timeout`.
         """
 
-    async def read_text(self, path: AnyGuestPath, encoding: str = 'utf-8', errors: str = 'strict') -> str:
-        """Read a file as text. Raises as read_bytes does, and UnicodeDecodeError."""
+    async def read_text(
+        self,
+        path: AnyGuestPath,
+        encoding: str = 'utf-8',
+        errors: str = 'strict',
+        *,
+        limit: int | None = None,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> str:
+        """Read a file as text. Arguments and errors are those of read_bytes; also raises UnicodeDecodeError."""
 
     async def write_bytes(
         self,
@@ -513,21 +559,30 @@ class AsyncMachine(Twin[Machine]):
         *,
         mode: int | None = None,
         owner: str | None = None,
+        parents: bool = False,
+        timeout: float | None = 900.0,
+        user: str | None = None,
     ) -> None:
         """Write a file, atomically: readers see the old content or all of the new.
 
         Files that cannot be replaced are written in place: devices, files of /proc and /sys and, once all of the data has
-        arrived, mount points.
+        arrived, mount points, and files of another user that this one may write.
 
         Args:
-            path: Its parent directory must exist.
+            path: The file. A symlink is followed.
             data: The content.
             mode: Permissions, for example 0o600. Default: those of the old file, or the guest's own for new files.
             owner: `user[:group]`, as the guest knows them. Default: the old file's, or the guest's user.
+            parents: Make missing parent directories, as `mkdir(parents=True)` does.
+            timeout: Seconds to wait (default 900). A file whose time is over is as it was.
+            user: As whom to write: see `FileMethods`.
 
         Raises:
-            GuestFileNotFoundError, GuestNotADirectoryError: the parent directory does not exist.
-            GuestIsADirectoryError, GuestPermissionError, GuestFileError
+            GuestFileNotFoundError: the parent directory does not exist.
+            GuestPermissionError: the guest's user may not write to the file, or not create one in the directory. (root may
+                write to any, whatever its mode.)
+            GuestIsADirectoryError, GuestNotADirectoryError, ExecTimeoutError
+            GuestFileError: another error of the guest's kernel: `errno` says which.
         """
 
     async def write_text(
@@ -538,17 +593,34 @@ class AsyncMachine(Twin[Machine]):
         *,
         mode: int | None = None,
         owner: str | None = None,
+        parents: bool = False,
+        timeout: float | None = 900.0,
+        user: str | None = None,
     ) -> None:
         """Write a file of text. Otherwise as write_bytes."""
 
-    async def stat(self, path: AnyGuestPath, *, follow_symlinks: bool = True) -> values.FileStat:
+    async def stat(
+        self,
+        path: AnyGuestPath,
+        *,
+        follow_symlinks: bool = True,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> values.FileStat:
         """A file's mode, size, owner and modification time. The guest needs `stat`.
+
+        Args:
+            path: The file.
+            follow_symlinks: False for a symlink's own.
+            timeout: Seconds to wait (default 900).
+            user: As whom to look: see `FileMethods`.
 
         Raises:
             GuestFileNotFoundError: there is no such file.
+            GuestPermissionError, ExecTimeoutError
         """
 
-    async def listdir(self, path: AnyGuestPath) -> list[str]:
+    async def listdir(self, path: AnyGuestPath, *, timeout: float | None = 900.0, user: str | None = None) -> list[str]:
         """The names in a directory, sorted. Names that are not UTF-8 are decoded as by `os.listdir`.
 
         Raises:
@@ -564,6 +636,8 @@ class AsyncMachine(Twin[Machine]):
         mode: int | None = None,
         parents: bool = False,
         exist_ok: bool = False,
+        timeout: float | None = 900.0,
+        user: str | None = None,
     ) -> None:
         """Make a directory.
 
@@ -572,24 +646,43 @@ class AsyncMachine(Twin[Machine]):
             mode: Its permissions.
             parents: Also make missing parent directories.
             exist_ok: No-op if the directory exists.
+            timeout: Seconds to wait (default 900).
+            user: As whom to do it: see `FileMethods`.
 
         Raises:
             GuestFileExistsError, GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
         """
 
-    async def remove(self, path: AnyGuestPath, *, recursive: bool = False, missing_ok: bool = False) -> None:
+    async def remove(
+        self,
+        path: AnyGuestPath,
+        *,
+        recursive: bool = False,
+        missing_ok: bool = False,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> None:
         """Remove a file, a symlink or a directory.
 
         Args:
             path: The file or directory.
             recursive: Remove a directory with all that is in it. Otherwise it must be empty.
             missing_ok: No-op if there is no such file.
+            timeout: Seconds to wait (default 900).
+            user: As whom to do it: see `FileMethods`.
 
         Raises:
             GuestDirectoryNotEmptyError, GuestFileNotFoundError, GuestPermissionError
         """
 
-    async def rename(self, path: AnyGuestPath, target: AnyGuestPath) -> None:
+    async def rename(
+        self,
+        path: AnyGuestPath,
+        target: AnyGuestPath,
+        *,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> None:
         """Rename a file or directory, as `os.rename`.
 
         A file at `target` is replaced by a file, and an empty directory by a directory. It is copied to another file system

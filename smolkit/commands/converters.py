@@ -33,6 +33,11 @@ def optional_seconds(value: float | None) -> float | None:
     return None if value is None else validate.seconds("timeout", value)
 
 
+def optional_user(value: str | None) -> str | None:
+    """A user of the guest, or None for its own."""
+    return None if value is None else validate.text("user", value)
+
+
 def optional_input(value: bytes | str | Hidden | None) -> bytes | None:
     """The bytes of an input (text as UTF-8), or None for no input."""
     return validate.data("input", value)

@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 from smolkit import values
 from smolkit.commands import options, secret_args
 from smolkit.commands.base import GuestCommand, option
-from smolkit.commands.converters import machine_name, optional_input, optional_seconds
+from smolkit.commands.converters import machine_name, optional_input, optional_seconds, optional_user
 from smolkit.commands.dialect import Dialect, asks_json
 from smolkit.errors import ExecTimeoutError, SmolvmError
 from smolkit.values import validate
@@ -42,10 +42,6 @@ def _workdir(value: str | os.PathLike[str] | None) -> str | None:
     return None if value is None else validate.utf8("workdir", validate.guest_path("workdir", value))
 
 
-def _user(value: str | None) -> str | None:
-    return None if value is None else validate.text("user", value)
-
-
 @frozen(eq=False, repr=False)  # the subclasses have their own
 class ExecCommand(GuestCommand[T_co]):
     """`machine exec`, in any of its modes.
@@ -65,7 +61,7 @@ class ExecCommand(GuestCommand[T_co]):
     env: tuple[tuple[str, Hidden], ...] = field(default=None, converter=_env, kw_only=True)
     secrets: secret_args.Secrets = field(default=None, converter=_secrets, kw_only=True)
     workdir: str | None = field(default=None, converter=_workdir, kw_only=True)
-    user: str | None = field(default=None, converter=_user, kw_only=True)
+    user: str | None = field(default=None, converter=optional_user, kw_only=True)
     machine_secrets: secret_args.Secrets = field(default=(), kw_only=True, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:

@@ -15,6 +15,7 @@ have() { [ -e "$1" ] || [ -L "$1" ]; }
 seen() { [ -e "$1" ] || { ls -Ld -- "$1" >/dev/null; exit 80; }; }
 linked() { have "$1" || { ls -d -- "$1" >/dev/null; exit 80; }; }
 real_dir() { [ -d "$1" ] && [ ! -L "$1" ]; }
+ready() { [ ! -p "$1" ] && [ ! -S "$1" ] || { echo "a FIFO or a socket: it may have no other end" >&2; exit 89; }; }
 need() { command -v "$1" >/dev/null || { echo "$1" >&2; exit 87; }; }
 decode "$1"; p=$decoded; decode "$2"; q=$decoded
 """
@@ -36,34 +37,56 @@ _CLEAR = """\
 clear() { rm -rf -- "$1" 2>/dev/null || { chmod -R u+rwx -- "$1"; rm -rf -- "$1"; } 2>/dev/null; }
 """
 
-READ = '[ -d "$p" ] && exit 81; exec cat -- "$p"\n'
-# $q is a fresh name; $3 the number of bytes; $4, $5 and $6 mode, owner and time, or empty.
-# Until the mode is set, only the guest's user can read the file. What cannot be replaced is written in place: a device, a
-# file in /proc or /sys, a mount point (as /etc/hosts may be).
+BLOCK = 4096
+# $3: blocks to skip, or empty; $4: bytes to read after these, or empty. dd seeks in the stdin that it shares with head.
+# (`tail -c +N` of busybox reads all that it skips, and `dd count=N` takes a short read for a whole
+# block.) It fails far beyond the end of a file, where a file system can have none: nothing is there to read.
+READ = f"""\
+[ -d "$p" ] && exit 81; ready "$p"
+[ "$3$4" ] || exec cat -- "$p"
+seen "$p"; exec <"$p" || exit 86
+if [ "$3" ]; then
+    need dd
+    dd bs={BLOCK} skip="$3" count=0 2>/dev/null || {{ [ -f "$p" ] && exit 0; exit 86; }}
+fi
+if [ "$4" ]; then exec head -c "$4"; else exec cat; fi
+"""
+# $q is a fresh name; $3 the number of bytes; $4, $5 and $6 mode, owner and time, or empty; $7 not empty to make missing
+# parents. Until the mode is set, only the guest's user can read the file. Written in place is what cannot be replaced: a
+# device, a file in /proc or /sys, a mount point (as /etc/hosts may be), and another user's file, whose owner would change.
 WRITE = (
     _RESOLVE
+    + _WAY
     + """\
-[ -d "$p" ] && exit 81; seen "${p%/*}/"
+[ -d "$p" ] && exit 81; ready "$p"
+[ -z "$7" ] || { way "$p"; mkdir -p -- "${p%/*}/" || exit 86; }
+seen "${p%/*}/"
 case $p in /proc/*|/sys/*) kernels=yes;; *) kernels=;; esac
 [ -e "$p" ] && { [ "$kernels" ] || [ ! -f "$p" ]; } && exec cat >"$p"
 q=${p%/*}/$q; mask=$(umask); umask 077
 trap 'rm -f -- "$q"' EXIT
 true >"$q" || exit 86
-mode=$4; owner=$5
+mode=$4; owner=
 if [ -e "$p" ]; then
     [ -w "$p" ] || exit 82
-    [ "$mode" ] || mode=$(stat -c %a -- "$p"); [ "$owner" ] || owner=$(stat -c %u:%g -- "$p")
+    [ "$mode" ] || mode=$(stat -c %a -- "$p"); owner=$(stat -c %u:%g -- "$p")
 fi
 cat >"$q" || exit 86
 [ "$(wc -c <"$q")" -eq "$3" ] || exit 86
-mode=${mode:-$(printf %o $((0666 & ~0$mask)))}; time=$6
+mode=${mode:-$(printf %o $((0666 & ~0$mask)))}; owner=${5:-$owner}; time=$6
 dress() {
     [ -z "$owner" ] || chown "$owner" -- "$1" || exit 82
     chmod "$mode" -- "$1" || exit 82
     [ -z "$time" ] || touch -d "$time" -- "$1" || exit 86
 }
-dress "$q"
-mv -f -- "$q" "$p" || { [ -f "$p" ] && cat -- "$q" >"$p" && dress "$p"; } || exit 86
+in_place() { [ -f "$p" ] && cat -- "$q" >"$p" || exit 86; }
+if [ -z "$5" ] && [ "$owner" ] && ! chown "$owner" -- "$q" 2>/dev/null; then
+    [ "$4$6" ] && exit 82
+    in_place
+else
+    dress "$q"
+    mv -f -- "$q" "$p" || { in_place; dress "$p"; }
+fi
 """
 )
 EXISTS = 'if have "$p"; then echo yes; fi\n'

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+from typing import Any
 
 from attrs import evolve, field, frozen
 
 from smolkit import values
 from smolkit.commands import guest_scripts
 from smolkit.commands.base import GuestCommand
-from smolkit.commands.converters import machine_name, optional_input
+from smolkit.commands.converters import machine_name, optional_input, optional_seconds, optional_user
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.exec import Exec
 from smolkit.commands.secret_args import Secrets
-from smolkit.errors import GuestFileError, ProgramNotFoundError, SmolvmError
+from smolkit.errors import GuestFileError, OutputLimitError, ProgramNotFoundError, SmolvmError
 from smolkit.values.results import shown_size
 
 # Exit statuses of the scripts. If a program in a script exits with one of these, it is mistaken for the script's own.
@@ -49,6 +51,7 @@ _SAYINGS = {
     "file name too long": errno.ENAMETOOLONG,
     "quota exceeded": errno.EDQUOT,
     "argument list too long": errno.E2BIG,
+    "no such file": errno.ENOENT,  # of dash, about a redirection
 }
 
 
@@ -66,7 +69,8 @@ def script_failure(  # noqa: PLR0917  (all that is known)
 def _said(stderr: str) -> int | None:
     """The errno of the last line of stderr that ends with an error message of the kernel."""
     for line in reversed(stderr.splitlines()):
-        if number := _SAYINGS.get(line.rpartition(": ")[2].strip().lower()):
+        words = line.rpartition(": ")[2].strip().lower()
+        if number := _SAYINGS.get(re.sub(r" \(os error \d+\)$", "", words)):  # so do the programs in Rust
             return number
     return None
 
@@ -81,6 +85,10 @@ class Script(GuestCommand[bytes]):
         path, other: Paths in the guest: $p and $q.
         args: More arguments: $3, $4, ...
         input: Bytes for its stdin.
+        timeout: Seconds after which the engine ends it; None for no bound.
+        user: As whom it runs: a name or `uid[:gid]`.
+        skip: Bytes of the output that come before the answer.
+        limit: Maximum bytes of the answer.
         machine_secrets: The machine's own secrets, which the engine resolves at every exec.
     """
 
@@ -90,17 +98,26 @@ class Script(GuestCommand[bytes]):
     other: str = ""
     args: tuple[str, ...] = ()
     input: bytes | None = field(default=None, converter=optional_input, repr=shown_size)
+    timeout: float | None = field(default=None, converter=optional_seconds, kw_only=True)
+    user: str | None = field(default=None, converter=optional_user, kw_only=True)
+    skip: int = field(default=0, kw_only=True)
+    limit: int | None = field(default=None, kw_only=True)
     machine_secrets: Secrets = field(default=(), kw_only=True, eq=False, repr=False)
 
     @property
     def exec(self) -> Exec:
         """The `machine exec` that runs the script."""
         command = guest_scripts.words(self.script, self.path, self.other, *self.args)
-        return Exec(self.name, command, input=self.input, machine_secrets=self.machine_secrets)
+        bounds: dict[str, Any] = {"timeout": self.timeout, "user": self.user}
+        return Exec(self.name, command, input=self.input, machine_secrets=self.machine_secrets, **bounds)
 
     @property
     def guest(self) -> tuple[str, ...]:
         return self.exec.command
+
+    @property
+    def patience(self) -> float | None:
+        return self.timeout
 
     def argv(self, dialect: Dialect) -> tuple[str, ...]:
         return self.exec.argv(dialect)
@@ -113,9 +130,16 @@ class Script(GuestCommand[bytes]):
         """The engine's failure, or the script's: GuestFileError, or ProgramNotFoundError if the guest lacks a program."""
         found = self.exec.failure(completed)
         if found is not None or completed.returncode == 0:
-            return found
+            return found or self._too_much(completed)
         said = completed.stderr.decode("utf-8", "replace")
         return script_failure(self.name, self.script, self.path, completed.returncode, said, completed)
 
+    def _too_much(self, completed: values.Completed) -> OutputLimitError | None:
+        answer = self.answer(completed)
+        if self.limit is None or len(answer) <= self.limit:
+            return None
+        message = f"{self.path!r} in machine {self.name!r} has more than the limit of {self.limit} bytes"
+        return OutputLimitError(message, evolve(completed, stdout=answer[: self.limit]), self.limit)
+
     def answer(self, completed: values.Completed) -> bytes:
-        return completed.stdout
+        return completed.stdout[self.skip :]

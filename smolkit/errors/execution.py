@@ -71,9 +71,18 @@ class ExecOutcomeUnknownError(ExecTimeoutError, OutcomeUnknownError):
 
 
 class OutputLimitError(ExecError):
-    """The command wrote more than smolkit keeps in memory. `stdout` and `stderr` have what was kept."""
+    """The command wrote more than smolkit keeps in memory. `stdout` and `stderr` have what was kept.
 
-    hint = "use popen(), or write to a file in the guest and cp it, or raise SubprocessRunner(output_limit=...)"
+    Attributes:
+        limit: The limit in bytes that the call was given; None if it was the runner's or the engine's own.
+    """
+
+    def __init__(self, message: str, completed: values.Completed | None = None, limit: int | None = None) -> None:
+        super().__init__(message, completed)
+        self.args: tuple[object, ...] = (self.message, self.completed, limit)
+        self.limit: int | None = limit
+
+    hint = "popen() has no limit, and for files download(); or raise SubprocessRunner(output_limit=...)"
 
 
 class EngineOutputLimitError(OutputLimitError, OutcomeUnknownError):

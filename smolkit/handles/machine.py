@@ -16,6 +16,7 @@ from smolkit.errors import MachineNotFoundError
 from smolkit.flows import lookup, provision, teardown, wait_until
 from smolkit.flows.steps import perform
 from smolkit.handles.admin import AdminMethods
+from smolkit.handles.copying import CopyMethods
 from smolkit.handles.directories import DirectoryMethods
 from smolkit.handles.guest_commands import CommandMethods
 from smolkit.handles.transfers import TransferMethods
@@ -26,7 +27,7 @@ from smolkit.values.keywords import suggests_keywords
 
 @suggests_keywords
 @final
-class Machine(CommandMethods, TransferMethods, DirectoryMethods, AdminMethods):
+class Machine(CommandMethods, TransferMethods, CopyMethods, DirectoryMethods, AdminMethods):
     """A handle on one machine, known by its name. `client.machine(name, ...)` makes one without asking the engine.
 
     As a context manager it creates and starts the machine, and deletes it at the end; a machine that this handle created
@@ -160,13 +161,21 @@ class Machine(CommandMethods, TransferMethods, DirectoryMethods, AdminMethods):
         """
         return perform(self._runner, lookup.status(self.name, self._dialect))
 
-    def exists(self, path: str | os.PathLike[str] | values.GuestPath | None = None) -> bool:
+    def exists(
+        self,
+        path: str | os.PathLike[str] | values.GuestPath | None = None,
+        *,
+        timeout: float | None = LONG,
+        user: str | None = None,
+    ) -> bool:
         """True if the engine has such a machine, in whatever state; with a path, if the running machine has that file.
 
-        A dangling symlink exists, too.
+        A dangling symlink exists, too. `timeout` and `user` are for a path, as for read_bytes.
         """
         if path is not None:
-            return self._file_exists(path)
+            return self._file_exists(path, timeout, user)
+        if user is not None:
+            raise ValueError("user must be left out where no path is given: it is for files")
         try:
             self.status()
         except MachineNotFoundError:

@@ -1,4 +1,4 @@
-"""Files and directories copied into the guest and out of it."""
+"""Files and directories sent into the guest and out of it, by programs of the guest."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO
+from functools import partial
+from typing import IO, Any
 
-from smolkit import commands, values
+from smolkit import values
 from smolkit.commands import guest_scripts
+from smolkit.commands.base import LONG
+from smolkit.commands.converters import optional_seconds, optional_user
 from smolkit.commands.script import script_failure
-from smolkit.errors import GuestFileError, ProgramNotExecutableError, ProgramNotFoundError, UnsafeArchiveError
+from smolkit.errors import GuestFileError, UnsafeArchiveError
 from smolkit.handles.files import AnyGuestPath, FileMethods
 from smolkit.handles.tar_stream import too_much
 from smolkit.runners.acting import is_planning
 from smolkit.runners.host import part_of, replacing
 from smolkit.values import validate
 from smolkit.values.keywords import suggests_keywords
-from smolkit.values.results import GuestPath
 
 Progress = Callable[[int, int], object]  # called with the bytes so far, and the bytes in total
 
-_MOUNTED_LATE = ("/tmp/", "/run/", "/var/run/", "/dev/shm/")  # noqa: S108  (the guest's)
 
 _TALK = 2**26  # bytes of messages that the guest's programs may write: GNU tar warns of each file from the future
 # The time that a guest has for a download is _PATIENCE seconds, and one more for each _PACE bytes, up to _LONGEST.
@@ -87,6 +88,16 @@ def _copy(file: IO[bytes], write: Callable[[bytes], object], meter: _Meter) -> N
         meter.add(len(chunk))
 
 
+def _options(timeout: float | None, user: str | None) -> dict[str, Any]:
+    return {"timeout": optional_seconds(timeout), "user": optional_user(user)}
+
+
+def _bounded(options: dict[str, Any], size: int) -> dict[str, Any]:
+    """The options of a call that moves so many bytes, with a timeout if they have none."""
+    bound = min(_PATIENCE + size // _PACE, _LONGEST)
+    return options if options["timeout"] is not None else {**options, "timeout": bound}
+
+
 def _mode_and_time(found: os.stat_result) -> tuple[str, str]:
     return f"{found.st_mode & 0o7777:o}", f"@{found.st_mtime_ns // 10**9}"
 
@@ -108,7 +119,10 @@ class TransferMethods(FileMethods):
         target: AnyGuestPath,
         *,
         owner: str | None = None,
+        parents: bool = False,
         progress: Callable[[int, int], object] | None = None,
+        timeout: float | None = None,
+        user: str | None = None,
     ) -> None:
         """Copy a file, or a directory with all that is in it, into the guest.
 
@@ -119,47 +133,61 @@ class TransferMethods(FileMethods):
 
         Args:
             source: The file or directory on this host. Hard links in a directory become files of their own.
-            target: The full path of the new file or directory. For a directory, missing parents are made.
+            target: The full path of the new file or directory.
             owner: `user[:group]`, as the guest knows them, of everything. Default: the guest's user.
+            parents: Make missing parent directories. Those of a directory are always made.
             progress: Called with the bytes sent so far and the bytes in total.
+            timeout: Seconds to wait. Default: an hour, and a second more for each MiB.
+            user: As whom to write: see `FileMethods`.
 
         Raises:
             FileNotFoundError, PermissionError, ValueError: on the host's side.
             ProgramNotFoundError: the guest has no `sh`, or (for a directory) no `tar`.
             GuestFileError, GuestNotADirectoryError, GuestPermissionError: on the guest's side.
+            ExecTimeoutError: it took longer than the timeout.
         """
         validate.function("progress", progress)
         path, inside = validate.path("source", source), self._guest(target)
-        user = "" if owner is None else validate.operand("owner", owner)
-        mode = os.stat(path).st_mode
+        owned = "" if owner is None else validate.operand("owner", owner)
+        with_parents = "yes" if validate.flag("parents", parents) else ""
+        options, mode = _options(timeout, user), os.stat(path).st_mode
         if stat.S_ISDIR(mode):
-            self._upload_tree(path, inside, user, progress)
+            self._upload_tree(path, inside, owned, progress, options)
         elif stat.S_ISREG(mode):
-            self._upload_file(path, inside, user, progress)
+            self._upload_file(path, inside, (owned, with_parents), progress, options)
         else:
             raise ValueError(f"source must be a regular file or a directory, which {path!r} is not")
 
-    def _upload_tree(self, path: str, inside: str, user: str, progress: Progress | None) -> None:
+    def _upload_tree(self, path: str, inside: str, owner: str, progress: Progress | None, options: dict[str, Any]) -> None:
         from smolkit.handles import archive  # late: 7 ms with tarfile, a tenth of a program's imports; few copy trees
 
         meter, name = _Meter(archive.size_of(path), progress), self._fresh()
-        args = (name, user, *_mode_and_time(os.stat(path)))
-        with self._staged(inside, name):
-            self._send(guest_scripts.UNPACK, inside, args, lambda write: archive.pack(path, write, meter.add))
+        args = (name, owner, *_mode_and_time(os.stat(path)))
+        with self._staged(inside, name, options["user"]):
+            feed = partial(archive.pack, path, progress=meter.add)
+            self._send(guest_scripts.UNPACK, inside, args, feed, _bounded(options, meter.total))
 
-    def _upload_file(self, path: str, inside: str, user: str, progress: Progress | None) -> None:
-        meter, name = _Meter(os.path.getsize(path), progress), self._fresh()
-        with open(path, "rb") as file, self._staged(inside, name):
+    def _upload_file(
+        self, path: str, inside: str, chosen: tuple[str, str], progress: Progress | None, options: dict[str, Any]
+    ) -> None:
+        meter, name, (owner, parents) = _Meter(os.path.getsize(path), progress), self._fresh(), chosen
+        with open(path, "rb") as file, self._staged(inside, name, options["user"]):
             mode, time = _mode_and_time(os.fstat(file.fileno()))
-            args = (name, str(meter.total), mode, user, time)
-            self._send(guest_scripts.WRITE, inside, args, lambda write: _copy(file, write, meter))
+            args = (name, str(meter.total), mode, owner, time, parents)
+            feed = partial(_copy, file, meter=meter)
+            self._send(guest_scripts.WRITE, inside, args, feed, _bounded(options, meter.total))
 
     def _send(
-        self, script: str, inside: str, args: tuple[str, ...], feed: Callable[[Callable[[bytes], object]], None]
+        self,
+        script: str,
+        inside: str,
+        args: tuple[str, ...],
+        feed: Callable[[Callable[[bytes], object]], None],
+        options: dict[str, Any],
     ) -> None:
         """Run a script and feed its stdin."""
         said, total = b"", 0
-        with self._popen(guest_scripts.words(script, inside, *args), stdin=True) as process:
+        with self._popen(guest_scripts.words(script, inside, *args), stdin=True, **options) as process:
             assert process.stdin is not None  # noqa: S101  (for the type checker: it was asked for)
             with suppress(BrokenPipeError):  # the script ended early: its exit status says why
                 feed(process.stdin.write)
@@ -179,6 +207,8 @@ class TransferMethods(FileMethods):
         *,
         limit: int = 4 * 2**30,
         progress: Callable[[int, int], object] | None = None,
+        timeout: float | None = None,
+        user: str | None = None,
     ) -> None:
         """Copy a file, or a directory with all that is in it, out of the guest.
 
@@ -193,37 +223,42 @@ class TransferMethods(FileMethods):
             source: The file or directory in the guest.
             target: The full path of the new file or directory on this host. An existing file is replaced by a file.
             limit: Maximum number of bytes (default 4 GiB). For a directory it bounds the tar, which has 512 to some 2,500
-                bytes for each file besides its content. The time limit is an hour, and a second more for each MiB of it.
+                bytes for each file besides its content.
             progress: Called with the bytes received so far and the bytes in total.
+            timeout: Seconds to wait. Default: an hour, and a second more for each MiB of the limit.
+            user: As whom to read: see `FileMethods`.
 
         Raises:
             FileExistsError: `target` is a directory, or exists and `source` is a directory.
             FileNotFoundError, PermissionError: on the host's side.
             UnsafeArchiveError: the guest sent something that is refused.
-            ExecTimeoutError: the guest took longer than the time limit.
+            ExecTimeoutError: it took longer than the timeout.
             GuestFileNotFoundError, GuestPermissionError, ProgramNotFoundError: on the guest's side.
         """
         validate.function("progress", progress)
         validate.integer("limit", limit, 0, 2**63 - 1)
         inside, path = self._guest(source), validate.absolute("target", target)
-        found = self.stat(inside)
+        options = _options(timeout, user)
+        found = self.stat(inside, user=user, timeout=timeout or LONG)
         if os.path.isdir(path) or (found.is_dir and os.path.lexists(path)):
             raise FileExistsError(f"download makes a new {'directory' if found.is_dir else 'file'}, but {path!r} exists")
-        meter = _Meter(self._size(inside) if progress else 0, progress)
+        meter = _Meter(self._size(inside, timeout or LONG, user) if progress else 0, progress)
         if found.is_dir:
-            self._download_tree(inside, path, limit, meter)
+            self._download_tree(inside, path, limit, meter, options)
         else:
-            self._download_file(inside, path, found, limit, meter)
+            self._download_file(inside, path, found, limit, meter, options)
 
     # In both, the file or directory gets its name only after the guest's exit status was checked: in this order of blocks.
-    def _download_tree(self, inside: str, path: str, limit: int, meter: _Meter) -> None:
+    def _download_tree(self, inside: str, path: str, limit: int, meter: _Meter, options: dict[str, Any]) -> None:
         from smolkit.handles import archive, host_tree  # late: as in _upload_tree
 
-        with host_tree.fresh_directory(path) as part, self._reading(guest_scripts.PACK, inside, limit) as stream:
+        with host_tree.fresh_directory(path) as part, self._reading(guest_scripts.PACK, inside, limit, options) as stream:
             archive.Unpacker(part, limit, meter.add).unpack(stream)
 
-    def _download_file(self, inside: str, path: str, found: values.FileStat, limit: int, meter: _Meter) -> None:
-        reading = self._reading(guest_scripts.READ, inside, limit)
+    def _download_file(  # noqa: PLR0917  (all that download has found out)
+        self, inside: str, path: str, found: values.FileStat, limit: int, meter: _Meter, options: dict[str, Any]
+    ) -> None:
+        reading = self._reading(guest_scripts.READ, inside, limit, options)
         # Not the runner's `target`, which is for what the engine writes: this file is written here, wherever that is.
         target = part_of(path, None) if is_planning(self._runner) else replacing(path)
         with target as part, reading as stream, _private(part) as file:
@@ -238,10 +273,10 @@ class TransferMethods(FileMethods):
             os.utime(file.fileno(), (time, time))
 
     @contextmanager
-    def _reading(self, script: str, inside: str, limit: int) -> Iterator[_Stream]:
+    def _reading(self, script: str, inside: str, limit: int, options: dict[str, Any]) -> Iterator[_Stream]:
         """Run a script and read its stdout."""
-        refused, bound = None, min(_PATIENCE + limit // _PACE, _LONGEST)
-        with self._popen(guest_scripts.words(script, inside), timeout=bound) as process:
+        refused = None
+        with self._popen(guest_scripts.words(script, inside), **_bounded(options, limit)) as process:
             stream = _Stream(iter(process), inside)
             try:
                 yield stream
@@ -254,75 +289,3 @@ class TransferMethods(FileMethods):
             raise script_failure(self.name, script, inside, process.returncode or 0, text)
         if refused is not None:
             raise refused
-
-    def cp(
-        self,
-        source: str | os.PathLike[str] | GuestPath,
-        target: str | os.PathLike[str] | GuestPath,
-        *,
-        mode: int | None = None,
-        uid: int | None = None,
-        gid: int | None = None,
-    ) -> None:
-        """Copy one regular file into or out of the machine, which must be running. No-op if either path is empty.
-
-        One side is in the guest: `machine.path("/root/x")`, or as the engine writes it, `"NAME:/root/x"`. Both sides are
-        full paths of files. Missing parent directories are made in the guest. It needs no program in the guest, and keeps
-        neither mode nor time: upload() and download() do.
-
-        Args:
-            source: The file to copy.
-            target: The path of the copy.
-            mode: Permissions in the guest, for uploads (engine >= 1.9.0). Default: 0644.
-            uid: The owner's number in the guest, likewise. Default: root's.
-            gid: The group's number in the guest, likewise. Default: root's.
-
-        Raises:
-            ValueError: both sides, or neither, are in the guest, or the guest's side is another machine's.
-            FileNotFoundError, IsADirectoryError, PermissionError: on the host's side, before anything runs.
-            SmolvmError: the engine could not copy; an old file on the host is untouched.
-        """
-        if source == "" or target == "":
-            return
-        into, out_of = self._guest_side(target), self._guest_side(source)
-        if (into is None) == (out_of is None):
-            which = "neither" if into is None else "both"
-            raise ValueError(
-                f"one side of cp must be in the guest, not {which}: machine.cp('file', machine.path('/root/file')), "
-                f"or the other way round"
-            )
-        if into is not None:
-            with self._runner.source(validate.path("source", source)) as file:
-                command = commands.Cp(file, into, mode=mode, uid=uid, gid=gid)
-                self._wake(into.partition(":")[2])
-                self._runner.run(command)
-        elif out_of is not None:
-            if (mode, uid, gid) != (None, None, None):
-                raise ValueError("mode, uid and gid must be left out for a copy out of the guest")
-            with self._runner.target(validate.path("target", target)) as file:
-                self._runner.run(commands.Cp(out_of, file))
-
-    def _wake(self, path: str) -> None:
-        """Run a first command if the path needs one: an image machine mounts these then, over what was copied (1.32.2)."""
-        if not self._known.warm and path.startswith(_MOUNTED_LATE):
-            with suppress(ProgramNotFoundError, ProgramNotExecutableError):
-                self._runner.run(commands.Exec(self.name, ["true"], machine_secrets=self._spec.secrets))
-            self._known.warm = True
-
-    def _guest_side(self, side: str | os.PathLike[str] | GuestPath) -> str | None:
-        """The path as the engine writes it; None for a path of the host."""
-        if isinstance(side, GuestPath):
-            self._check_machine(side)
-            return f"{side.machine}:{validate.guest_path('a path in the guest', side.path)}"
-        own = f"{self.name}:"
-        if isinstance(side, str) and side.startswith(f"{own}/"):
-            return own + validate.guest_path("a path in the guest", side.removeprefix(own))
-        return None
-
-    def path(self, path: str | os.PathLike[str]) -> GuestPath:
-        """A path in this machine, for `cp`. It is a plain value: the engine is not called.
-
-        Raises:
-            ValueError: the path is not absolute.
-        """
-        return GuestPath(self.name, validate.guest_path("a path in the guest", path), self._runner.host)

@@ -65,15 +65,17 @@ def run(files: Files, command: tuple[str, ...], stdin: GuestStdin, now: int) -> 
 
 
 def _read(task: _Task) -> bytes:
-    return task.files.read_bytes(task.path)
+    skipped, count = (*task.args, "", "")[:2]
+    data = task.files.read_bytes(task.path)[int(skipped or 0) * scripts.BLOCK :]
+    return data[: int(count)] if count else data
 
 
 def _write(task: _Task) -> bytes:
-    size, mode, owner, time = task.args
+    size, mode, owner, time, parents = (*task.args, "")[:5]
     if len(task.stdin) != int(size):
         raise Exit(_CODES[errno.EIO])
     uid, gid = _owner(owner)
-    task.files.write_bytes(task.path, task.stdin, mode=int(mode, 8) if mode else None)
+    task.files.write_bytes(task.path, task.stdin, mode=int(mode, 8) if mode else None, parents=bool(parents))
     task.files.chown(task.path, uid, gid)
     task.files.put(task.files.find(task.path)[0], evolve(task.files.stat(task.path), mtime=int(time[1:] or task.now)))
     return b""

@@ -140,21 +140,44 @@ class Files:
         """The content of a file as text."""
         return self.read_bytes(path).decode(encoding, errors)
 
-    def write_bytes(self, path: AnyPath, data: bytes, *, mode: int | None = None) -> None:
-        """Write a file. An existing one keeps its owner and, without `mode`, its permissions."""
+    def write_bytes(self, path: AnyPath, data: bytes, *, mode: int | None = None, parents: bool = False) -> None:
+        """Write a file. An existing one keeps its owner and, without `mode`, its permissions.
+
+        Args:
+            path: The file.
+            data: Its content.
+            mode: Its permissions.
+            parents: Make missing parent directories.
+        """
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"data must be bytes, not {type(data).__name__}: write_text is for text")
+        if parents:
+            self._make_parents(posixpath.dirname(self._last_target(os.fspath(path))))
         found, node = self.find(path)
         if node is not None and stat.S_ISDIR(node.mode):
             raise error(errno.EISDIR, path)
         node = node or Node(stat.S_IFREG | _FILE)
         self.put(found, evolve(node, data=bytes(data), mode=_with_permissions(node.mode, mode)))
 
-    def write_text(self, path: AnyPath, text: str, encoding: str = "utf-8", *, mode: int | None = None) -> None:
+    def _last_target(self, path: str) -> str:
+        """Where the symlinks at the path itself lead. The parents of that may be missing."""
+        for _ in range(_MAX_SYMLINKS):
+            try:
+                found, node = self.find(path, follow=False)
+            except FileNotFoundError:
+                return path
+            if node is None or not stat.S_ISLNK(node.mode):
+                return path
+            path = posixpath.join(posixpath.dirname(found), node.data.decode("utf-8", "surrogateescape"))
+        raise error(errno.ELOOP, path)
+
+    def write_text(
+        self, path: AnyPath, text: str, encoding: str = "utf-8", *, mode: int | None = None, parents: bool = False
+    ) -> None:
         """Write a file of text. Otherwise as write_bytes."""
         if not isinstance(text, str):
             raise TypeError(f"text must be a str, not {type(text).__name__}; for bytes there is write_bytes")
-        self.write_bytes(path, text.encode(encoding), mode=mode)
+        self.write_bytes(path, text.encode(encoding), mode=mode, parents=parents)
 
     def symlink(self, path: AnyPath, target: str) -> None:
         """Create a symlink at `path` that points to `target`."""

@@ -42,6 +42,36 @@ def test_writing_and_reading(machine: Machine, folder: str) -> None:
     assert abs(found.mtime - machine.stat(f"{folder}/full/one").mtime) < 3600
 
 
+def test_parts_and_limits(machine: Machine, folder: str) -> None:
+    """A part of a file is read, and more than the limit raises, with the limit."""
+    data = bytes(range(256)) * 40
+    machine.write_bytes(f"{folder}/file", data)
+    for offset, length in ((0, 10), (255, 3), (4096, 5000), (5000, None), (10_239, 9), (10_240, None), (99_999, 1)):
+        end = None if length is None else offset + length
+        assert data[offset:end] == machine.read_bytes(f"{folder}/file", offset=offset, length=length)
+    assert data == machine.read_bytes(f"{folder}/file", limit=10_240, timeout=60)
+    with pytest.raises(errors.OutputLimitError) as caught:
+        machine.read_bytes(f"{folder}/file", offset=1, limit=10_000)
+    assert 10_000 == caught.value.limit
+
+
+def test_missing_parents(machine: Machine, folder: str, tmp_path: Path) -> None:
+    """parents=True makes a file's missing directories, and a file in their place is a NotADirectoryError."""
+    (tmp_path / "up").write_text("up")
+    machine.write_text(f"{folder}/a/b/c", "new", parents=True)
+    machine.write_text(f"{folder}/a/b/c", "newer", parents=True, timeout=60)
+    machine.upload(tmp_path / "up", f"{folder}/d/e/f", parents=True)
+    assert ["newer", "up"] == [machine.read_text(f"{folder}/{name}") for name in ("a/b/c", "d/e/f")]
+    assert 0o755 == stat.S_IMODE(machine.stat(f"{folder}/a/b").mode)
+    acts: list[Callable[[str], object]] = [
+        lambda path: machine.write_text(path, "", parents=True),
+        lambda path: machine.upload(tmp_path / "up", path, parents=True),
+    ]
+    for act in acts:
+        with pytest.raises(NotADirectoryError):
+            act(f"{folder}/file/x/y")
+
+
 def test_new_files_and_directories(machine: Machine, folder: str) -> None:
     """New files and directories belong to root, with the guest's default permissions."""
     machine.mkdir(f"{folder}/a/b", parents=True)
@@ -87,6 +117,7 @@ FAILURES: list[tuple[str, Callable[[Machine, str], object], type[Exception]]] = 
     ("list file", lambda m, path: m.listdir(f"{path}/file"), NotADirectoryError),
     ("mkdir again", lambda m, path: m.mkdir(f"{path}/full"), FileExistsError),
     ("mkdir over file", lambda m, path: m.mkdir(f"{path}/file", exist_ok=True), FileExistsError),
+    ("mkdir below file", lambda m, path: m.mkdir(f"{path}/file/x/y", parents=True), NotADirectoryError),
     ("mkdir nowhere", lambda m, path: m.mkdir(f"{path}/none/x"), FileNotFoundError),
     ("remove none", lambda m, path: m.remove(f"{path}/none"), FileNotFoundError),
     ("remove full", lambda m, path: m.remove(f"{path}/full"), errors.GuestDirectoryNotEmptyError),
