@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,7 +32,7 @@ class Awaited:
     def _seen(self, found: Any) -> Any:
         if inspect.iscoroutine(found):
             found = self._portal.call(lambda: found)
-        if isinstance(found, Twin):
+        if isinstance(found, (Twin, AsyncIterator)):
             return Awaited(found, self._portal)
         if isinstance(found, list):
             return [self._seen(item) for item in found]

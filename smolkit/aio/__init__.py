@@ -9,7 +9,7 @@ from smolkit.lazy import exports
 
 if TYPE_CHECKING:
     from smolkit.aio.greenlets import in_loop, wait_for
-    from smolkit.aio.handles import AsyncMachine, AsyncMonitoring, AsyncProcess, AsyncSmolvm, AsyncSpawned
+    from smolkit.aio.handles import AsyncMachine, AsyncMonitoring, AsyncProcess, AsyncSmolvm, AsyncSpawned, AsyncWalk
     from smolkit.aio.runner import AsyncRunner
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "AsyncRunner",
     "AsyncSmolvm",
     "AsyncSpawned",
+    "AsyncWalk",
     "in_loop",
     "wait_for",
 ]
@@ -29,6 +30,7 @@ _MODULES = {
     "AsyncRunner": "runner",
     "AsyncSmolvm": "handles",
     "AsyncSpawned": "handles",
+    "AsyncWalk": "handles",
     "in_loop": "greenlets",
     "wait_for": "greenlets",
 }

@@ -7,7 +7,7 @@ makes it from these tables, and a test holds it current.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any, Self, TypeVar, cast, final
 
@@ -135,6 +135,22 @@ class AsyncSpawned(Twin[Spawned]):
     kill = awaited(Spawned.kill)
 
 
+@final
+class AsyncWalk:
+    """A walk through a directory tree: `async for dirpath, dirnames, filenames in machine.walk(path)`."""
+
+    def __init__(self, steps: Iterator[tuple[str, list[str], list[str]]]) -> None:
+        self._steps = steps
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> tuple[str, list[str], list[str]]:
+        if (step := await in_loop(next, self._steps, None)) is None:
+            raise StopAsyncIteration
+        return step
+
+
 # Functions, as the class is not there yet when its own methods are made.
 def _twin(machine: Any) -> AsyncMachine:
     return AsyncMachine(machine)
@@ -203,6 +219,9 @@ class AsyncMachine(Twin[Machine]):
     write_text = awaited(Machine.write_text)
     stat = awaited(Machine.stat)
     listdir = awaited(Machine.listdir)
+    scandir = awaited(Machine.scandir)
+    walk = direct(giving(AsyncWalk, Machine.walk))
+    glob = awaited(Machine.glob)
     mkdir = awaited(Machine.mkdir)
     remove = awaited(Machine.remove)
     rename = awaited(Machine.rename)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -13,6 +14,7 @@ from smolkit.aio.runner import AsyncRunner
 from smolkit.aio.twins import Twin
 from smolkit.commands.call import Call
 from smolkit.commands.dialect import Engine
+from smolkit.errors import GuestFileError
 from smolkit.flows import teardown
 from smolkit.handles.client import Smolvm
 from smolkit.handles.files import AnyGuestPath
@@ -163,6 +165,16 @@ class AsyncSpawned(Twin[Spawned]):
             ProgramNotFoundError: the guest has no `sh`.
             CommandFailedError: the guest has no `grep` (exit status 127), or some processes survived a KILL.
         """
+
+@final
+class AsyncWalk():
+    """A walk through a directory tree: `async for dirpath, dirnames, filenames in machine.walk(path)`."""
+
+    def __init__(self, steps: Iterator[tuple[str, list[str], list[str]]]) -> None: ...
+
+    def __aiter__(self) -> Self: ...
+
+    async def __anext__(self) -> tuple[str, list[str], list[str]]: ...
 
 @final
 class AsyncMachine(Twin[Machine]):
@@ -627,6 +639,72 @@ class AsyncMachine(Twin[Machine]):
             GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
             GuestFileError: the guest sent an invalid name: `..`, or one with a slash.
             OutputLimitError: the names take more than 16 MiB.
+        """
+
+    async def scandir(
+        self,
+        path: AnyGuestPath,
+        *,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> list[values.DirEntry]:
+        """The entries of a directory with what `stat` says of each, by one call, sorted by name. The guest needs `stat`.
+
+        Raises:
+            GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
+            GuestFileError: the guest sent an invalid name: `..`, or one with a slash.
+            OutputLimitError: the entries take more than 64 MiB.
+        """
+
+    def walk(
+        self,
+        path: AnyGuestPath,
+        *,
+        on_error: Callable[[GuestFileError], object] | None = None,
+        follow_symlinks: bool = False,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> AsyncWalk:
+        """Walk a directory tree from the top, as `pathlib.Path.walk`: yields `(dirpath, dirnames, filenames)`.
+
+        What is removed from `dirnames` is not walked. Directories beside each other are listed by one call, before the
+        first of them is yielded.
+
+        Args:
+            path: The top directory.
+            on_error: Called with the error of a directory that cannot be listed. By default it is left out.
+            follow_symlinks: Walk directories that symlinks lead to, too. Otherwise these are in `filenames`.
+            timeout: Seconds that each call may take (default 900).
+            user: As whom to look: see `FileMethods`.
+        """
+
+    async def glob(
+        self,
+        path: AnyGuestPath,
+        pattern: str,
+        *,
+        case_sensitive: bool = True,
+        recurse_symlinks: bool = False,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> list[str]:
+        """The paths below a directory that match a pattern, sorted: `m.glob("/root", "**/*.py")`.
+
+        As `pathlib.Path.glob` of Python 3.13: `*` matches hidden files too, and `**` any number of directories. A pattern
+        that ends with a slash matches directories only. Directories that cannot be listed are left out. It takes a call for
+        each level of directories.
+
+        Args:
+            path: The top directory.
+            pattern: Relative, with `*`, `?`, `[seq]`, `[!seq]` and `**`.
+            case_sensitive: False to match whatever the case.
+            recurse_symlinks: Let `**` follow symlinks.
+            timeout: Seconds that each call may take (default 900).
+            user: As whom to look: see `FileMethods`.
+
+        Raises:
+            ValueError: the pattern is empty or absolute.
+            GuestFileError: there are more than two million files to look at.
         """
 
     async def mkdir(

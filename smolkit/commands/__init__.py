@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from smolkit.commands.lifecycle import DataDir, Delete, Ls, Start, Status, Stop
     from smolkit.commands.pack import PackCreate, PackInfo, PackInspect, PackList, PackPrune, PackPull, PackPush
     from smolkit.commands.run import PackRun, Run, RunDetached, RunTerminal
+    from smolkit.commands.scan import ScanDirs
     from smolkit.commands.script import Script
     from smolkit.commands.spawn import Shell, Spawn, Terminal
 
@@ -96,6 +97,7 @@ __all__ = [
     "Run",
     "RunDetached",
     "RunTerminal",
+    "ScanDirs",
     "Script",
     "Shell",
     "Spawn",
@@ -157,6 +159,7 @@ _MODULES = {
     "Run": "run",
     "RunDetached": "run",
     "RunTerminal": "run",
+    "ScanDirs": "scan",
     "Script": "script",
     "Shell": "spawn",
     "Spawn": "spawn",

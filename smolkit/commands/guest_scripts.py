@@ -95,6 +95,35 @@ LISTDIR = """\
 seen "$p/"; [ -r "$p" ] && cd -P -- "$p" || exit 82
 for f in * .*; do case $f in .|..) ;; *) if have "$f"; then printf '%s\\0' "$f"; fi;; esac; done
 """
+# Lists the directories $1, $2, ... with what stat says of each entry. For a hundred entries at a time: ./NAME and NUL for
+# each, NUL; a line for each, in this order, NUL; a line for what each symlink leads to, NUL. At the end of a directory
+# =STATUS, a space and the error message, NUL. An entry that is gone by then has no line. (Only GNU's stat writes NULs.)
+SCAN = """\
+need stat
+enter() { seen "$1/"; [ -r "$1" ] && cd -P -- "$1" || exit 82; }
+lines() { [ $# -eq 1 ] || { follow=$1; shift; stat $follow -c '%f %s %u %g %Y %n' -- "$@" 2>/dev/null; }; printf '\\0'; }
+batch() {
+    [ $# -gt 0 ] || return 0
+    printf '%s\\0' "$@" ''; lines '' "$@"
+    for f; do shift; [ -L "$f" ] && set -- "$@" "$f"; done
+    lines -L "$@"
+}
+entries() {
+    set --
+    for f in * .*; do
+        case $f in .|..) continue;; esac
+        have "./$f" || continue
+        set -- "$@" "./$f"; [ $# -lt 100 ] || { batch "$@"; set --; }
+    done
+    batch "$@"
+}
+for path; do
+    [ "$path" ] || continue
+    decode "$path"; why=$(enter "$decoded" 2>&1); status=$?
+    [ "$status" -ne 0 ] || (enter "$decoded" && entries)
+    printf '=%s %s\\0' "$status" "$why"
+done
+"""
 # $3: -p or empty; $4: the mode or empty; $5: not empty if an existing directory is fine.
 MKDIR = (
     _WAY
@@ -225,6 +254,7 @@ _TITLES = {
     EXISTS: "look for $1",
     STAT: "stat $1",
     LISTDIR: "list $1",
+    SCAN: "list $1",
     MKDIR: "make $1",
     REMOVE: "remove $1",
     RENAME: "rename $1",

@@ -34,7 +34,8 @@ CODES = {
 }
 _NO_PROGRAM = 87
 # Limits, in bytes, for the output of scripts that print a line, and names: a hostile guest must not fill the memory.
-_LINE, _NAMES = 2**20, 2**24
+_LINE = 2**20
+_LIMITS = {guest_scripts.READ: None, guest_scripts.LISTDIR: 2**24, guest_scripts.SCAN: 2**26}
 # Error messages of programs for errors of the kernel: those of this host (glibc), and of musl.
 _KERNEL = (
     *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),
@@ -123,8 +124,7 @@ class Script(GuestCommand[bytes]):
         return self.exec.argv(dialect)
 
     def invocation(self, dialect: Dialect) -> values.Invocation:
-        limit = {guest_scripts.READ: None, guest_scripts.LISTDIR: _NAMES}.get(self.script, _LINE)
-        return evolve(self.exec.invocation(dialect), output_limit=limit)
+        return evolve(self.exec.invocation(dialect), output_limit=_LIMITS.get(self.script, _LINE))
 
     def failure(self, completed: values.Completed) -> SmolvmError | None:
         """The engine's failure, or the script's: GuestFileError, or ProgramNotFoundError if the guest lacks a program."""

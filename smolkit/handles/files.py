@@ -11,8 +11,9 @@ from typing import Any, cast
 from smolkit import values
 from smolkit.commands import guest_scripts
 from smolkit.commands.base import LONG, QUICK
+from smolkit.commands.scan import file_stat, nonsense
 from smolkit.commands.script import Script
-from smolkit.errors import ExecTimeoutError, GuestFileError, SmolvmError, add_note
+from smolkit.errors import ExecTimeoutError, SmolvmError, add_note
 from smolkit.flows.steps import Steps, perform
 from smolkit.handles.base import Handle
 from smolkit.values import validate
@@ -23,15 +24,7 @@ from smolkit.values.results import GuestPath
 
 AnyGuestPath = str | os.PathLike[str] | GuestPath
 
-# The output of `stat -c '%f %s %u %g %Y'`. A hostile guest may send numbers of any length: these bounds keep them fit for
-# the functions of `stat` and `os`. A time has 12 digits in the year 33658.
-_STAT = re.compile(rb"([0-9a-f]{1,8}) ([0-9]{1,18}) ([0-9]{1,10}) ([0-9]{1,10}) (-?[0-9]{1,12})")
 _SIZE = re.compile(rb"[0-9]{1,18}")
-
-
-def nonsense(what: str, path: str, said: bytes) -> GuestFileError:
-    """The error for an answer that no honest guest gives."""
-    return GuestFileError(f"the guest sent an invalid {what} of {path!r}: {said[:80]!r}", None, path)
 
 
 @suggests_keywords
@@ -240,9 +233,7 @@ class FileMethods(Handle):
         """
         follow = "-L" if validate.flag("follow_symlinks", follow_symlinks) else ""
         said = self._run_script(guest_scripts.STAT, path, follow, timeout=timeout, user=user).strip()
-        if not (found := _STAT.fullmatch(said)):
-            raise nonsense("stat", str(path), said)
-        return values.FileStat(int(found[1], 16), *map(int, found.groups()[1:]))
+        return file_stat(str(path), said)
 
     def _size(self, path: str, timeout: float | None, user: str | None) -> int:
         """The size in bytes of a file, or of all files below a directory."""

@@ -13,6 +13,7 @@ from smolkit.commands.dialect import Dialect, Engine
 from smolkit.commands.engine import Version
 from smolkit.commands.guest_scripts import SIZE, STAT
 from smolkit.commands.lifecycle import DataDir, Ls, Status
+from smolkit.commands.scan import ScanDirs
 from smolkit.commands.script import Script
 from smolkit.commands.spawn import Spawn
 from smolkit.commands.verb import Verb
@@ -198,6 +199,8 @@ def said(command: Command[Any]) -> bytes:  # noqa: PLR0911  (a table)
             return b"smolvm 0.7.2\n"
         case Script(script=script) if script == STAT:
             return b"81a4 0 0 0 0\n"  # a regular file, 0644
+        case ScanDirs(paths=paths):
+            return b"=0 \0" * len(paths)
         case Script(script=script) if script == SIZE:
             return b"0\n"
         case _:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import posixpath
 import shlex
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from attrs import evolve, frozen
 
@@ -86,12 +88,41 @@ def _exists(task: _Task) -> bytes:
 
 
 def _stat(task: _Task) -> bytes:
-    node = task.files.stat(task.path, follow_symlinks=bool(task.args[0]))
-    return f"{node.mode:x} {node.size} {node.uid} {node.gid} {node.mtime}\n".encode()
+    return _stat_line(task.files.stat(task.path, follow_symlinks=bool(task.args[0]))) + b"\n"
+
+
+def _stat_line(node: Node) -> bytes:
+    return f"{node.mode:x} {node.size} {node.uid} {node.gid} {node.mtime}".encode()
 
 
 def _listdir(task: _Task) -> bytes:
     return b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in task.files.listdir(task.path))
+
+
+def _scan(task: _Task) -> bytes:
+    paths = [task.path, *filter(None, [task.other, *map(_decode, task.args)])]
+    return b"".join(_scanned(task.files, path) for path in paths)
+
+
+def _scanned(files: Files, path: str) -> bytes:
+    try:
+        names = [os.fsencode(name) for name in files.listdir(path)]
+    except OSError as failure:
+        return f"={_CODES.get(failure.errno or 0, _CODES[errno.EIO])} ls: {path}: {failure.strerror}\0".encode()
+    lines, targets = (_stat_lines(files, path, names, follow=follow) for follow in (False, True))
+    batch = b"".join(b"./%s\0" % name for name in names) + b"\0%s\0%s\0" % (lines, targets) if names else b""
+    return batch + b"=0 \0"
+
+
+def _stat_lines(files: Files, path: str, names: list[bytes], *, follow: bool) -> bytes:
+    """What stat says of these files or, to follow symlinks, of what those of them that are one lead to."""
+    lines = []
+    for name in names:
+        place = posixpath.join(path, os.fsdecode(name))
+        if not follow or stat.S_ISLNK(files.stat(place, follow_symlinks=False).mode):
+            with suppress(OSError):
+                lines.append(b"%s ./%s\n" % (_stat_line(files.stat(place, follow_symlinks=follow)), name))
+    return b"".join(lines)
 
 
 def _mkdir(task: _Task) -> bytes:
@@ -198,6 +229,7 @@ _SCRIPTS: dict[str, Callable[[_Task], bytes]] = {
     scripts.EXISTS: _exists,
     scripts.STAT: _stat,
     scripts.LISTDIR: _listdir,
+    scripts.SCAN: _scan,
     scripts.MKDIR: _mkdir,
     scripts.REMOVE: _remove,
     scripts.RENAME: _rename,

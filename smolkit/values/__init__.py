@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from smolkit.lazy import exports
 
 if TYPE_CHECKING:
+    from smolkit.values.dir_entry import DirEntry
     from smolkit.values.exec_result import ExecResult
     from smolkit.values.hidden import Hidden
     from smolkit.values.observed import Check, EgressEvent, ExitInfo, FileStat, MonitorEvent, Stats
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Check",
     "Completed",
+    "DirEntry",
     "EgressEvent",
     "ExecResult",
     "ExitInfo",
@@ -36,6 +38,7 @@ __all__ = [
 _MODULES = {
     "Check": "observed",
     "Completed": "results",
+    "DirEntry": "dir_entry",
     "EgressEvent": "observed",
     "ExecResult": "exec_result",
     "ExitInfo": "observed",

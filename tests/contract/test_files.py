@@ -104,6 +104,57 @@ def test_renaming_and_removing(machine: Machine, folder: str) -> None:
     assert not machine.exists(folder)
 
 
+def test_listing_with_stat(machine: Machine, folder: str, tmp_path: Path) -> None:
+    """scandir has the stat of each entry, and of what symlinks lead to; names may have any bytes."""
+    source = tmp_path / "links"
+    source.mkdir()
+    (source / "to-file").symlink_to("../file")
+    (source / "to-full").symlink_to("../full")
+    (source / "lost").symlink_to("nowhere")
+    for name in NAMES:
+        (source / f"-{os.fsdecode(name)}").touch()
+    machine.upload(source, f"{folder}/links")
+    one, *_ = found = machine.scandir(folder)
+    assert ["empty", "file", "full", "links"] == [entry.name for entry in found]
+    assert (f"{folder}/empty", True, False, False) == (one.path, one.is_dir(), one.is_file(), one.is_symlink())
+    assert machine.stat(f"{folder}/file") == found[1].stat() == found[1].stat(follow_symlinks=False)
+    links = {entry.name: entry for entry in machine.scandir(f"{folder}/links")}
+    assert sorted(os.listdir(source)) == list(links)
+    assert (7, True, False) == (links["to-file"].stat().size, links["to-file"].is_file(), links["to-file"].is_dir())
+    assert not links["to-full"].is_dir(follow_symlinks=False)
+    assert links["to-full"].is_dir()
+    assert all(links[name].is_symlink() for name in ("lost", "to-file", "to-full"))
+    with pytest.raises(FileNotFoundError):
+        links["lost"].stat()
+
+
+def test_walks_and_globs(machine: Machine, folder: str) -> None:
+    """A walk is from the top and can be pruned; a glob has pathlib's rules."""
+    machine.write_text(f"{folder}/full/deep/.hidden.py", "", parents=True)
+    walked = list(machine.walk(folder))
+    assert (folder, ["empty", "full"], ["file"]) == walked[0]
+    assert ["", "/empty", "/full", "/full/deep"] == [above.removeprefix(folder) for above, _, _ in walked]
+    for _, names, _ in (pruned := machine.walk(folder)):
+        names[:] = []
+    assert [] == list(pruned)
+    for pattern, expected in {
+        "*": ["/empty", "/file", "/full"],
+        "f*": ["/file", "/full"],
+        "f*/": ["/full"],
+        "**/*.py": ["/full/deep/.hidden.py"],
+        "F*/[do]*": [],
+        "*/one": ["/full/one"],
+        "**/": ["", "/empty", "/full", "/full/deep"],
+        "full/../[!f]*": ["/full/../empty"],
+        "none/*": [],
+    }.items():
+        assert expected == [path.removeprefix(folder) for path in machine.glob(folder, pattern)]
+    assert ["/full/deep", "/full/one"] == [
+        path.removeprefix(folder) for path in machine.glob(folder, "F*/[do]*", case_sensitive=False)
+    ]
+    assert [] == list(machine.walk(f"{folder}/none"))
+
+
 FAILURES: list[tuple[str, Callable[[Machine, str], object], type[Exception]]] = [
     ("read none", lambda m, path: m.read_bytes(f"{path}/none"), FileNotFoundError),
     ("read folder", lambda m, path: m.read_bytes(path), IsADirectoryError),
@@ -115,6 +166,8 @@ FAILURES: list[tuple[str, Callable[[Machine, str], object], type[Exception]]] = 
     ("stat none", lambda m, path: m.stat(f"{path}/none"), FileNotFoundError),
     ("list none", lambda m, path: m.listdir(f"{path}/none"), FileNotFoundError),
     ("list file", lambda m, path: m.listdir(f"{path}/file"), NotADirectoryError),
+    ("scan none", lambda m, path: m.scandir(f"{path}/none"), FileNotFoundError),
+    ("scan file", lambda m, path: m.scandir(f"{path}/file"), NotADirectoryError),
     ("mkdir again", lambda m, path: m.mkdir(f"{path}/full"), FileExistsError),
     ("mkdir over file", lambda m, path: m.mkdir(f"{path}/file", exist_ok=True), FileExistsError),
     ("mkdir below file", lambda m, path: m.mkdir(f"{path}/file/x/y", parents=True), NotADirectoryError),

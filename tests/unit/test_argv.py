@@ -58,6 +58,7 @@ from smolkit.commands import (
     Run,
     RunDetached,
     RunTerminal,
+    ScanDirs,
     Script,
     Shell,
     Spawn,
@@ -83,6 +84,7 @@ CLASSIC, CURRENT, NEWEST = Dialect.of("1.0.1"), Dialect.of("1.0.2"), Dialect.of(
 
 _EXEC = Exec("NAME", ["ARGV", "--flag"], env={"K": "V"}, workdir="/DIR", timeout=30)
 _SCRIPT = shlex.join(guest_scripts.words(guest_scripts.EXISTS, "/DIR"))
+_SCAN = shlex.join(guest_scripts.words(guest_scripts.SCAN, "/DIR", "/OTHER", ""))
 # Command, classic argv, argv of the flag grammar.
 TABLE: list[tuple[Command[Any], str, str]] = [
     (Version(), "--version", "--version"),
@@ -107,6 +109,11 @@ TABLE: list[tuple[Command[Any], str, str]] = [
         Script("NAME", guest_scripts.EXISTS, "/DIR"),
         f"machine exec --name NAME -- {_SCRIPT}",
         f"machine exec --name NAME -- {_SCRIPT}",
+    ),
+    (
+        ScanDirs("NAME", ("/DIR", "/OTHER")),
+        f"machine exec --name NAME -- {_SCAN}",
+        f"machine exec --name NAME -- {_SCAN}",
     ),
     (Shell("NAME"), "machine shell --name NAME", "machine shell --name NAME"),
     (Ls(), "machine ls --json", "machine ls --json"),

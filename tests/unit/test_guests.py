@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,21 @@ class Python:
         """As os.listdir, sorted."""
         return sorted(os.listdir(path))
 
+    def scandir(self, path: str) -> list[os.DirEntry[str]]:
+        """As os.scandir, sorted."""
+        return sorted(os.scandir(path), key=lambda entry: entry.name)
+
+    def walk(self, path: str, *, follow_symlinks: bool = False) -> Iterator[tuple[str, list[str], list[str]]]:
+        """As Path.walk of Python 3.12, sorted: symlinks that are not followed are files."""
+        for above, names, files in os.walk(path, followlinks=follow_symlinks):
+            links = [] if follow_symlinks else [name for name in names if os.path.islink(os.path.join(above, name))]
+            names[:] = sorted(set(names) - set(links))
+            yield above, names, sorted([*files, *links])
+
+    def glob(self, path: str, pattern: str) -> list[str]:
+        """As Path.glob, sorted."""
+        return sorted({str(found) for found in Path(path).glob(pattern)})
+
     def exists(self, path: str) -> bool:
         """As os.path.lexists."""
         return os.path.lexists(path)
@@ -130,10 +145,29 @@ def _kind(found: Any) -> tuple[str, int]:
     return oct(mode), size if stat.S_ISREG(mode) else 0
 
 
+def _entry(entry: Any, folder: str) -> tuple[object, ...]:
+    try:
+        target: object = _kind(entry.stat())
+    except OSError:  # of a circular symlink Python says so, and smolkit that there is nothing
+        target = None
+    kinds = [entry.is_dir(), entry.is_file(), entry.is_symlink(), entry.is_dir(follow_symlinks=False)]
+    return entry.name, entry.path.removeprefix(folder), *kinds, _kind(entry.stat(follow_symlinks=False)), target
+
+
+def _walked(steps: Iterator[tuple[str, list[str], list[str]]], folder: str) -> list[object]:
+    return [(above.removeprefix(folder), names, files) for above, names, files in steps]
+
+
+# Those that Path.glob of Python 3.11 to 3.13 agrees on. (A last `**` matches files from 3.13 on.)
+PATTERNS = ("*", "*/*", "**/*", "**/*e*/*", "[!f]*e?", "full/*", "*l/../f*", "**/", "**/full/**/*n*", "nothing/*")
+
 ACTS: dict[str, Callable[[Any, str], object]] = {
     "read": lambda m, path: m.read_bytes(path),
     "write": lambda m, path: m.write_bytes(path, b"written"),
     "listdir": lambda m, path: m.listdir(path),
+    "scandir": lambda m, path: [_entry(entry, path) for entry in m.scandir(path)],
+    "walk": lambda m, path: _walked(m.walk(path), path),
+    "walk links": lambda m, path: _walked(m.walk(path, follow_symlinks=True), path),
     "exists": lambda m, path: m.exists(path),
     "stat": lambda m, path: _kind(m.stat(path)),
     "lstat": lambda m, path: _kind(m.stat(path, follow_symlinks=False)),
@@ -241,7 +275,15 @@ def _renames() -> Cases:
     return {f"rename {old!r} {new!r}": act(old, new) for old in NAMED for new in NAMED}
 
 
-CASES = {"one": _cases(), "renames": _renames()}
+def _globs() -> Cases:
+    def act(path: str, pattern: str) -> Callable[[Any, str], object]:
+        return lambda m, w: [name.removeprefix(w) for name in m.glob(f"{w}/{path}", pattern)]
+
+    folders = ("", "full", "to-full", "none", "file", "loop")
+    return {f"glob {path!r} {pattern!r}": act(path, pattern) for path in folders for pattern in PATTERNS}
+
+
+CASES = {"one": _cases(), "renames": _renames(), "globs": _globs()}
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ TWINS = [
     (Spawned, AsyncSpawned),
     (Monitoring, AsyncMonitoring),
 ]
-ASKS_NOTHING = {"machine", "dry_run", "free_port", "is_available", "path", "to_sync", "to_async", "poll"}
+ASKS_NOTHING = {"machine", "dry_run", "free_port", "is_available", "path", "to_sync", "to_async", "poll", "walk"}
 # Attributes set by constructors, which the classes do not have.
 SET = {Process: {"args", "returncode", "stdin"}, Input: {"closed"}, Machine: {"name"}, Spawned: {"machine", "pid", "mark"}}
 
