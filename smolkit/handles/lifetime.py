@@ -72,9 +72,10 @@ class LifetimeMethods(Handle):
         return as_this, (self._runner, self.name, self._spec, self._starting)
 
     def __enter__(self) -> Self:
-        known, dialect = self._known, self._dialect
+        known = self._known
         made = known.made if known.made is not None and known.made.are_own else None
-        marks, spec = made or self._marks(), None if made else self._spec
+        # The marks first: a runner that chooses among hosts knows the engine only then.
+        marks, spec, dialect = made or self._marks(), None if made else self._spec, self._dialect
         start = commands.Start(self.name, chosen=self._starting, machine_secrets=self._spec.secrets)
         undo = provision.not_entered(self.name, dialect, marks, self._keep, trusted=spec is not None)
         # Assigned before the machine exists: once it does, an interrupt finds no line of ours to strike in.
@@ -133,7 +134,7 @@ class LifetimeMethods(Handle):
         # A machine that is to stay has no owner to outlive. With keep="on_error" nobody knows yet, and labels never change.
         owner = NONE if self._keep or here.me is None else str(here.me)
         expires = NONE if self._lifetime is None else str(math.ceil(here.now + self._lifetime))
-        labels = {MACHINE: self.name, SESSION: self._session or NONE, CREATION: os.urandom(8).hex()}
+        labels = {**dict(here.labels), MACHINE: self.name, SESSION: self._session or NONE, CREATION: os.urandom(8).hex()}
         return Marks(tuple({**labels, OWNER: owner, EXPIRES: expires}.items()), here.now, self._runner.clock())
 
     def _adopt(self, marks: Marks) -> None:

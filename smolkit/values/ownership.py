@@ -136,12 +136,14 @@ class Here:
         now: The current time, in seconds since the epoch.
         is_alive: Called with a pid and a start time (0 for any): True if this process of this place exists.
         booted: Boot time of this host, in seconds since the epoch; None if it has no id that persists over boots.
+        labels: Further labels of machines that are made from here.
     """
 
     me: Owner | None
     now: float
     is_alive: Callable[[int, int], bool] = field(eq=False)
     booted: float | None = None
+    labels: tuple[tuple[str, str], ...] = ()
 
     def reason_to_reap(self, machine: MachineInfo, *, labels: bool) -> str:
         """Return why the machine may be removed, or "" if it cannot be proved that nobody wants it."""

@@ -11,7 +11,7 @@ BEGIN = """
 import importlib.abc, inspect, pydoc, sys
 class Bare(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] in {"anyio", "greenlet", "trio", "opentelemetry", "rich"}:
+        if name.partition(".")[0] in {"anyio", "greenlet", "trio", "opentelemetry", "ray", "rich"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Bare())
 import smolkit
@@ -32,6 +32,7 @@ def run(code: str) -> str:
         "inspect.getmembers(smolkit)",
         "assert hasattr(smolkit, 'AsyncSmolvm') and 'AsyncSmolvm' in dir(smolkit)",
         "import smolkit.testing, smolkit.otel, smolkit.commands, smolkit.progress, smolkit.values, smolkit.pytest_plugin",
+        "from smolkit.ray import *; import smolkit.ray; pydoc.render_doc(smolkit.ray)",
         "smolkit.testing.FakeSmolvm, smolkit.otel.spans, smolkit.commands.Branch, smolkit.options.ExecOptions",
         "smolkit.progress.bar, smolkit.values.Secret, smolkit.errors.ConfigError, smolkit.aio.in_loop",
         "from smolkit.aio import *",
@@ -55,6 +56,7 @@ def test_importing_needs_no_extra(code: str) -> None:
         ("smolkit.aio.in_loop(print)", "async"),
         ("smolkit.Smolvm('/no/such/smolvm').machine('a').to_async()", "async"),
         ("import smolkit.otel; smolkit.otel.spans()", "otel"),
+        ("from smolkit.ray import RaySmolvm; RaySmolvm()", "ray"),
         ("import smolkit.progress; smolkit.progress.bar('x').__enter__()", "progress"),
     ],
 )

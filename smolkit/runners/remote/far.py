@@ -31,12 +31,46 @@ from smolkit.values.hidden import Hidden
 from smolkit.values.results import Invocation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from smolkit.runners.live import Live
+    from smolkit.runners.remote.far_functions import Answer
     from smolkit.runners.remote.wire import Frame
 
 _UNSETTLED = 3600.0  # seconds; a heartbeat comes with the settings
 _FINISH = 5.0  # seconds that create, start, stop and delete have after the link is lost
 _TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
+
+
+def runner_of(settings: Mapping[str, Any]) -> SubprocessRunner:
+    """A new runner of this host."""
+    return SubprocessRunner(output_limit=2**62, **settings)
+
+
+class Machines:
+    """Tells the watchdog of the machines that calls make and delete."""
+
+    def during(self, run: Callable[[], int], runner: SubprocessRunner, fields: Mapping[str, Any]) -> int:
+        """Run a call of the engine, and return its exit status.
+
+        Args:
+            run: Runs it.
+            runner: The runner that it belongs to.
+            fields: Those of its frame.
+        """
+        machines = [(runner.host, str(name)) for name in fields.get("makes", ()) if here().me is not None]
+        made = True
+        if machines:
+            watchdog.mine().begin_making(machines, runner._described())  # noqa: SLF001  (of our own)
+        try:
+            code = run()
+            made = code <= 0
+            if (name := fields.get("deletes")) is not None and made:
+                watchdog.mine().forget((runner.host, str(name)))
+            return code
+        finally:
+            if machines:
+                watchdog.mine().end_making(machines, made=made)
 
 
 class Server:
@@ -45,11 +79,24 @@ class Server:
     Args:
         work: A directory for files that are copied, which need not exist.
         reads, writes: Descriptors of the link.
+        runner_of: Makes the runner of these settings.
+        machines: Is told of the calls that make and delete machines.
+        functions: More functions for the other end to call.
     """
 
-    def __init__(self, work: str, reads: int = 0, writes: int = 1) -> None:
+    def __init__(
+        self,
+        work: str,
+        reads: int = 0,
+        writes: int = 1,
+        *,
+        runner_of: Callable[[Mapping[str, Any]], SubprocessRunner] = runner_of,
+        machines: Machines | None = None,
+        functions: Mapping[str, Callable[..., Answer]] = FUNCTIONS,
+    ) -> None:
         self.work = work
         self.runner: SubprocessRunner | None = None
+        self._runner_of, self._machines, self._functions = runner_of, machines or Machines(), functions
         self.keeps: bool = False
         self.calls: dict[int, FarCall] = {}
         self.connection: Connection = Connection(reads, writes, _UNSETTLED, self.receive)
@@ -71,7 +118,7 @@ class Server:
     def _settle(self, settings: dict[str, Any]) -> None:
         self.connection.heartbeat = float(settings.pop("heartbeat"))
         try:
-            self.runner = SubprocessRunner(output_limit=2**62, **settings)
+            self.runner = self._runner_of(settings)
         except (TypeError, ValueError) as error:
             self.connection.send(0, "refused", **described(error))
             return
@@ -103,18 +150,8 @@ class Server:
         env = tuple((str(key), Hidden(str(value))) for key, value in fields.get("env", ()))
         invocation = Invocation(tuple(map(str, fields["argv"])), env, finish=bool(fields.get("finish")))
         call.room, call.finish = frame.integer("window", WINDOW), invocation.finish
-        machines = [(runner.host, str(name)) for name in fields.get("makes", ()) if here().me is not None]
-        made = True
-        if machines:
-            watchdog.mine().begin_making(machines, runner._described())  # noqa: SLF001  (of our own)
-        try:
-            run = self._run_in_terminal if "terminal" in fields else self._follow
-            made = run(call, invocation, fields) <= 0
-            if (name := fields.get("deletes")) is not None and made:
-                watchdog.mine().forget((runner.host, str(name)))
-        finally:
-            if machines:
-                watchdog.mine().end_making(machines, made=made)
+        run = self._run_in_terminal if "terminal" in fields else self._follow
+        self._machines.during(partial(run, call, invocation, fields), runner, fields)
 
     def _run_in_terminal(self, call: FarCall, invocation: Invocation, fields: dict[str, Any]) -> int:
         """Run the engine in a terminal of its own. Its exit status."""
@@ -151,8 +188,8 @@ class Server:
     def _answer(self, call: FarCall, frame: Frame) -> None:
         """Call a function for the other end. What it has open stays so until the other end releases it."""
         name, args = str(frame.fields.get("name")), frame.fields.get("args", [])
-        if name in FUNCTIONS:
-            value, blob = FUNCTIONS[name](call, *args)
+        if name in self._functions:
+            value, blob = self._functions[name](call, *args)
             call.send("result", blob, value=value)
             return
         with CONTEXTS[name](call, *args) as value:
@@ -175,8 +212,6 @@ class Server:
             deadline = time.monotonic() + (seconds if kill or not any(call.finish for call in calls) else _FINISH)
             while self.calls and time.monotonic() < deadline:
                 Signal().wait(lambda: not self.calls, 0.05)
-        if self.keeps:
-            watchdog.mine().dismiss()
 
 
 def _feed(call: FarCall, live: Live) -> None:
@@ -200,6 +235,8 @@ def main() -> None:
     server = Server(work)
     server.connection.serve()
     server.end()
+    if server.keeps:
+        watchdog.mine().dismiss()
     os._exit(0)
 
 

@@ -50,7 +50,7 @@ class Transport(ABC):
 
     @abstractmethod
     def status(self) -> str:
-        """How it ended, to stand behind the reason of a lost link; "" if there is nothing to tell."""
+        """The manner of its end, to stand behind the reason of a lost link; "" if there is nothing to tell."""
 
     @abstractmethod
     def kill(self) -> None:

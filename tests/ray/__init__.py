@@ -1,0 +1,1 @@
+"""Tests of smolkit.ray, on a cluster on this machine."""

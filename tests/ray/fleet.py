@@ -1,0 +1,88 @@
+"""A Ray cluster on this machine: a head and two hosts, each with a NamespaceEngine of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.cluster_utils import Cluster
+from ray.util.placement_group import placement_group_table
+
+from smolkit.ray import RaySmolvm
+from smolkit.testing import NamespaceEngine
+
+ENGINE = "SMOLKIT_TEST_ENGINE"  # variable of a host: the directory of its engine
+PLACES = 3  # of each host
+_STORE = 80 * 2**20  # bytes of a host's object store
+_PROGRAM = f'#!/bin/sh\nexec "${ENGINE}/smolvm" "$@"\n'
+
+
+class Fleet:
+    """The cluster, and the engines of its hosts.
+
+    Args:
+        folder: A new directory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.program = folder / "smolvm"
+        self.program.write_text(_PROGRAM)
+        self.program.chmod(0o755)
+        self.engines: dict[str, NamespaceEngine] = {}  # by the host's id
+        self._cluster = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": _STORE},
+        )
+        self._nodes: dict[str, Any] = {}
+        self.address: str = self._cluster.address
+        for _ in range(2):
+            self.add_host()
+        self.connect()
+
+    def connect(self) -> None:
+        """Connect this process as a driver."""
+        ray.init(address=self.address, log_to_driver=False, logging_level=logging.WARNING)
+
+    def add_host(self) -> str:
+        """Add a host, and return its id."""
+        engine = NamespaceEngine(self.folder / os.urandom(3).hex())
+        node = self._cluster.add_node(
+            num_cpus=8,
+            memory=4 * 2**30,
+            resources={"kvm": PLACES},
+            object_store_memory=_STORE,
+            env_vars={ENGINE: str(engine.folder)},
+        )
+        self.engines[node.node_id], self._nodes[node.node_id] = engine, node
+        return str(node.node_id)
+
+    def remove_host(self, node: str) -> None:
+        """Kill a host's processes of Ray, and forget its engine, whose machines must be gone by now or soon."""
+        self._cluster.remove_node(self._nodes.pop(node), allow_graceful=False)
+
+    def client(self, **options: Any) -> RaySmolvm:
+        """A client of the engines."""
+        return RaySmolvm(**{"program": self.program, "pass_env": [ENGINE], "wait": 30, **options})
+
+    @property
+    def left(self) -> list[str]:
+        """What is left on any host."""
+        return [name for engine in self.engines.values() for name in engine.left]
+
+    @property
+    def groups(self) -> list[str]:
+        """The placement groups that are left."""
+        return [group for group, found in placement_group_table().items() if found["state"] != "REMOVED"]
+
+    def close(self) -> None:
+        """End all of it."""
+        with suppress(Exception):
+            ray.shutdown()
+        self._cluster.shutdown()  # type: ignore[no-untyped-call]
+        for engine in self.engines.values():
+            engine.close()
