@@ -307,6 +307,7 @@ class AsyncMachine(Twin[Machine]):
         user: str | None = None,
         timeout: float | None = None,
         input: bytes | str | None = None,
+        stderr: Literal['stdout'] | int | None = None,
     ) -> values.ExecResult:
         """Run a command in the guest to its end. Returns its exit status and output, whatever the status.
 
@@ -316,13 +317,19 @@ class AsyncMachine(Twin[Machine]):
             env: Variables on top of the machine's. They are in the engine's argv while it runs.
             secrets: Variables that are in no argv, log or error: a Secret each, or a str for its value (engine >= 1.0.0).
             workdir: An absolute path in the guest.
-            user: A name or `uid[:gid]`; image machines only (engine >= 1.14.0).
+            user: A name or `uid[:gid]` (engine >= 1.14.0). On a bare machine, whose engine knows only root, a name or uid
+                of the guest's /etc/passwd: the guest's own `su` starts the command.
             timeout: Seconds after which the command is killed in the guest. smolkit's own bound is 30 s longer. It also
                 bounds the wait for a place (max_processes).
             input: Data for its stdin, which is otherwise /dev/null.
+            stderr: "stdout" (or subprocess.STDOUT) to have its stderr in its stdout, in the order in which the guest
+                writes both. A `sh` in the guest starts the command.
 
         Raises:
             TypeError: command is a str.
+            ValueError: an argument or variable is longer than 131,071 bytes, the kernel's limit, or all of them take more
+                than 2,000,000. (A script for `sh -c`, and so of `sh`, may be longer than an argument.)
+            ConfigError: the guest has no such user.
             CommandFailedError: the exit status is not 0, and check=True.
             ExecTimeoutError: the command did not end in time; the error holds its output until then.
             ProgramNotFoundError, ProgramNotExecutableError, WorkdirNotFoundError: the guest could not start it.
@@ -331,7 +338,10 @@ class AsyncMachine(Twin[Machine]):
         """
 
     async def sh(self, script: str, **options: Unpack[options.ExecOptions]) -> values.ExecResult:
-        """Run a script by the guest's `sh -c`: pipes, globs, `&&`. Options and errors are those of `exec`."""
+        """Run a script by the guest's `sh -c`: pipes, globs, `&&`. Options and errors are those of `exec`.
+
+        The script may be 2 MB long, so that a heredoc may hold a file.
+        """
 
     async def spawn(
         self,
@@ -386,8 +396,8 @@ class AsyncMachine(Twin[Machine]):
         Args:
             command: As for exec.
             text: Read lines of text instead of pieces of bytes.
-            options: `stdin=True` for an input to write to; env, secrets, workdir, user and timeout as for exec; `grace`,
-                the seconds that the command has at the end of a `with` to end by itself (default 5).
+            options: `stdin=True` for an input to write to; env, secrets, workdir, user, timeout and stderr as for exec;
+                `grace`, the seconds that the command has at the end of a `with` to end by itself (default 5).
 
         Raises:
             TypeError: command is a str.
@@ -410,8 +420,8 @@ class AsyncMachine(Twin[Machine]):
         Args:
             command: As for exec.
             text: Read lines of text instead of pieces of bytes.
-            options: `stdin=True` for an input to write to; env, secrets, workdir, user and timeout as for exec; `grace`,
-                the seconds that the command has at the end of a `with` to end by itself (default 5).
+            options: `stdin=True` for an input to write to; env, secrets, workdir, user, timeout and stderr as for exec;
+                `grace`, the seconds that the command has at the end of a `with` to end by itself (default 5).
 
         Raises:
             TypeError: command is a str.

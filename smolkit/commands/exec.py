@@ -12,7 +12,7 @@ from typing import TypeVar, Union
 from attrs import evolve, field, frozen
 
 from smolkit import values
-from smolkit.commands import options, secret_args
+from smolkit.commands import in_shell, options, secret_args
 from smolkit.commands.base import GuestCommand, option
 from smolkit.commands.converters import machine_name, optional_input, optional_seconds, optional_user
 from smolkit.commands.dialect import Dialect, asks_json
@@ -24,6 +24,7 @@ from smolkit.values.results import Invocation, shown_size
 T_co = TypeVar("T_co", covariant=True)
 
 _SMALL_INPUT = 65_536
+_STDOUT = -2  # subprocess.STDOUT, without importing that
 
 
 def _command(value: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]:
@@ -42,6 +43,12 @@ def _workdir(value: str | os.PathLike[str] | None) -> str | None:
     return None if value is None else validate.utf8("workdir", validate.guest_path("workdir", value))
 
 
+def _stderr(value: str | int | None) -> str | None:
+    if value is None or value == "stdout" or (value == _STDOUT and not isinstance(value, bool)):
+        return None if value is None else "stdout"
+    raise ValueError(f"stderr must be 'stdout' or subprocess.STDOUT, not {validate.shown(value)}")
+
+
 @frozen(eq=False, repr=False)  # the subclasses have their own
 class ExecCommand(GuestCommand[T_co]):
     """`machine exec`, in any of its modes.
@@ -53,6 +60,8 @@ class ExecCommand(GuestCommand[T_co]):
         secrets: Variables of the program that are in no argv.
         workdir: Where it runs: an absolute path in the guest.
         user: As whom it runs: a name or `uid[:gid]`.
+        su: True if `su` in the guest makes that user of root: bare machines, which have no other user for the engine.
+        stderr: "stdout" or subprocess.STDOUT to have its stderr in its stdout, in the order in which both are written.
         machine_secrets: The machine's own secrets, which the engine resolves at every exec.
     """
 
@@ -62,14 +71,25 @@ class ExecCommand(GuestCommand[T_co]):
     secrets: secret_args.Secrets = field(default=None, converter=_secrets, kw_only=True)
     workdir: str | None = field(default=None, converter=_workdir, kw_only=True)
     user: str | None = field(default=None, converter=optional_user, kw_only=True)
+    su: bool = field(default=False, kw_only=True)
+    stderr: str | None = field(default=None, converter=_stderr, kw_only=True)
     machine_secrets: secret_args.Secrets = field(default=(), kw_only=True, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         validate.disjoint(self.env, self.secrets)
+        if self.su and self.user is not None and ":" in self.user:
+            raise ValueError(f"user must be a name or a uid on a bare machine, where `su` takes no group: {self.user!r}")
+        in_shell.check_sizes(self.guest, (*self.env, *secret_args.carried(self.secrets, secret_args.OWN)))
 
     @property
     def guest(self) -> tuple[str, ...]:
-        return self.command
+        return in_shell.words(self.command, merged=self.stderr is not None, su=self.user if self.su else None)
+
+    def failure(self, completed: values.Completed) -> SmolvmError | None:
+        found = super().failure(completed)
+        if found is None and self.guest != self.command:
+            found = in_shell.failure(completed, self.command[0], self.user)
+        return found
 
     @abstractmethod
     def mode(self, dialect: Dialect) -> tuple[str, ...]:
@@ -80,11 +100,11 @@ class ExecCommand(GuestCommand[T_co]):
         flags += secret_args.all_arguments("machine exec", self.machine_secrets, self.secrets, dialect)
         if self.workdir is not None:
             flags += ("-w", self.workdir)
-        if self.user is not None:
+        if self.user is not None and not self.su:
             flags += option("--user", self.user)
         if self.timeout is not None:
             flags += ("--timeout", duration(self.timeout))
-        return dialect.argv("machine exec", *flags, "--", *self.command)
+        return dialect.argv("machine exec", *flags, "--", *self.guest)
 
     def invocation(self, dialect: Dialect) -> Invocation:
         # All of the machine's secrets: the engine resolves what is on record, even if the command has its own of that name.

@@ -400,7 +400,7 @@ class SpawnOptions(TypedDict, total=False):
         env: Variables of the command.
         secrets: Variables of the command whose values are in no argv.
         workdir: Where it runs: an absolute path in the guest.
-        user: As whom it runs: a name or `uid[:gid]`; image machines only.
+        user: As whom it runs: as for exec.
     """
 
     env: Mapping[str, str] | None
@@ -413,12 +413,14 @@ class PopenOptions(SpawnOptions, total=False):
     """The options of `Machine.popen` besides `text`.
 
     Attributes:
+        stderr: As for exec.
         timeout: Seconds after which the command is killed in the guest.
         stdin: True for a stdin to write to.
         grace: Seconds that the command gets at the end of a `with` block to exit by itself, before it is terminated
             (default 5). None waits without a limit.
     """
 
+    stderr: Literal["stdout"] | int | None
     timeout: float | None
     stdin: bool
     grace: float | None
@@ -434,3 +436,4 @@ class ExecOptions(TypedDict, total=False):
     user: str | None
     timeout: float | None
     input: bytes | str | None
+    stderr: Literal["stdout"] | int | None

@@ -87,7 +87,7 @@ class Script(GuestCommand[bytes]):
         args: More arguments: $3, $4, ...
         input: Bytes for its stdin.
         timeout: Seconds after which the engine ends it; None for no bound.
-        user: As whom it runs: a name or `uid[:gid]`.
+        user, su: As whom it runs: see `ExecCommand`.
         skip: Bytes of the output that come before the answer.
         limit: Maximum bytes of the answer.
         machine_secrets: The machine's own secrets, which the engine resolves at every exec.
@@ -101,6 +101,7 @@ class Script(GuestCommand[bytes]):
     input: bytes | None = field(default=None, converter=optional_input, repr=shown_size)
     timeout: float | None = field(default=None, converter=optional_seconds, kw_only=True)
     user: str | None = field(default=None, converter=optional_user, kw_only=True)
+    su: bool = field(default=False, kw_only=True)
     skip: int = field(default=0, kw_only=True)
     limit: int | None = field(default=None, kw_only=True)
     machine_secrets: Secrets = field(default=(), kw_only=True, eq=False, repr=False)
@@ -109,12 +110,12 @@ class Script(GuestCommand[bytes]):
     def exec(self) -> Exec:
         """The `machine exec` that runs the script."""
         command = guest_scripts.words(self.script, self.path, self.other, *self.args)
-        bounds: dict[str, Any] = {"timeout": self.timeout, "user": self.user}
+        bounds: dict[str, Any] = {"timeout": self.timeout, "user": self.user, "su": self.su}
         return Exec(self.name, command, input=self.input, machine_secrets=self.machine_secrets, **bounds)
 
     @property
     def guest(self) -> tuple[str, ...]:
-        return self.exec.command
+        return self.exec.guest
 
     @property
     def patience(self) -> float | None:

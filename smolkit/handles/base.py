@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
+
+from attrs import evolve
 
 from smolkit import commands, handles, runners
 from smolkit.commands.converters import machine_name
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.exec import ExecCommand
 from smolkit.errors import SmolvmError
-from smolkit.flows import not_started
+from smolkit.flows import lookup, not_started
 from smolkit.flows.steps import perform
 from smolkit.handles.following import follow
 from smolkit.handles.known import Known
 from smolkit.handles.process import Process
 from smolkit.runners.acting import apart
+
+C = TypeVar("C", bound=ExecCommand[Any])
+
+_ROOT = frozenset({"root", "0", "0:0"})
 
 
 class Handle:
@@ -64,6 +70,30 @@ class Handle:
     def _dialect(self) -> Dialect:
         return self._runner.engine.dialect
 
+    def _is_bare(self) -> bool:
+        """True if the machine has no image. Looked up once, if this handle does not know."""
+        known, chosen = self._known, dict(self._spec.chosen)
+        if known.bare is None and chosen.keys() & {"image", "from_path"}:
+            known.bare = False
+        elif known.bare is None and known.made is not None and "smolfile" not in chosen:
+            known.bare = True
+        elif known.bare is None:
+            known.bare = perform(self._runner, lookup.status(self.name, self._dialect)).image is None
+        return known.bare is True
+
+    def _as_user(self, command: C) -> C:
+        """The command, on a bare machine with `su` in place of the engine's `--user`."""
+        if not (change := self._for_user(command.user)):
+            return command
+        variables: dict[str, Any] = {"env": dict(command.env), "secrets": dict(command.secrets)}
+        return evolve(command, **variables, **change)
+
+    def _for_user(self, user: str | None) -> dict[str, Any]:
+        """The options of a command that differ on a bare machine, for a command of this user."""
+        if user is None or not self._is_bare():
+            return {}
+        return {"user": None} if user in _ROOT else {"su": True}
+
     def _popen(
         self,
         command: Sequence[str | os.PathLike[str]],
@@ -76,6 +106,7 @@ class Handle:
         """Follow a command in the guest (see `Machine.popen`)."""
         # An input, even an empty one, makes the engine send the output as it comes: `exec -i`.
         made = commands.Exec(self.name, command, input=b"", machine_secrets=self._spec.secrets, **options)
+        made = self._as_user(made)
         explain = partial(self._explain, made)
         return follow(self._runner, made, self.name, made.command, stdin=stdin, text=text, grace=grace, explain=explain)
 

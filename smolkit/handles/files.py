@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+from attrs import evolve
+
 from smolkit import values
 from smolkit.commands import guest_scripts
 from smolkit.commands.base import LONG, QUICK
@@ -32,8 +34,7 @@ class FileMethods(Handle):
     """Reading and writing the guest's files.
 
     Methods take `timeout`, the seconds that a call may take, in the guest and waiting for its turn; None for no bound. And
-    `user`, a name or `uid[:gid]`, as whom the guest's programs run: for image machines (engine >= 1.14.0). Default: the
-    machine's own user.
+    `user`, as whom the guest's programs run, as for `Machine.exec`. Default: the machine's own user.
     """
 
     __slots__ = ()
@@ -43,8 +44,8 @@ class FileMethods(Handle):
         return self._run_made(self._script(script, path, *args, other=other, **options))
 
     def _script(self, script: str, path: AnyGuestPath, *args: str, other: str = "", **options: Any) -> Script:
-        inside, secrets = self._guest(path), self._spec.secrets
-        return Script(self.name, script, inside, other, args, machine_secrets=secrets, **options)
+        made = Script(self.name, script, self._guest(path), other, args, machine_secrets=self._spec.secrets, **options)
+        return evolve(made, **self._for_user(made.user))
 
     def _run_made(self, script: Script) -> bytes:
         said = self._runner.run(script)

@@ -20,7 +20,7 @@ from smolkit.values.keywords import suggests_keywords
 C = TypeVar("C", bound=ExecCommand[Any])
 T = TypeVar("T")
 
-_POPEN = frozenset({"env", "secrets", "workdir", "user", "timeout", "stdin", "grace"})  # PopenOptions
+_POPEN = frozenset({"env", "secrets", "workdir", "user", "stderr", "timeout", "stdin", "grace"})  # PopenOptions
 _WITHOUT_END = frozenset({"env", "secrets", "workdir", "user"})  # SpawnOptions: for commands that take no timeout or input
 
 
@@ -41,6 +41,7 @@ class CommandMethods(Handle):
         user: str | None = None,
         timeout: float | None = None,
         input: bytes | str | None = None,  # noqa: A002  (subprocess's word)
+        stderr: Literal["stdout"] | int | None = None,
     ) -> values.ExecResult:
         """Run a command in the guest to its end. Returns its exit status and output, whatever the status.
 
@@ -50,13 +51,19 @@ class CommandMethods(Handle):
             env: Variables on top of the machine's. They are in the engine's argv while it runs.
             secrets: Variables that are in no argv, log or error: a Secret each, or a str for its value (engine >= 1.0.0).
             workdir: An absolute path in the guest.
-            user: A name or `uid[:gid]`; image machines only (engine >= 1.14.0).
+            user: A name or `uid[:gid]` (engine >= 1.14.0). On a bare machine, whose engine knows only root, a name or uid
+                of the guest's /etc/passwd: the guest's own `su` starts the command.
             timeout: Seconds after which the command is killed in the guest. smolkit's own bound is 30 s longer. It also
                 bounds the wait for a place (max_processes).
             input: Data for its stdin, which is otherwise /dev/null.
+            stderr: "stdout" (or subprocess.STDOUT) to have its stderr in its stdout, in the order in which the guest
+                writes both. A `sh` in the guest starts the command.
 
         Raises:
             TypeError: command is a str.
+            ValueError: an argument or variable is longer than 131,071 bytes, the kernel's limit, or all of them take more
+                than 2,000,000. (A script for `sh -c`, and so of `sh`, may be longer than an argument.)
+            ConfigError: the guest has no such user.
             CommandFailedError: the exit status is not 0, and check=True.
             ExecTimeoutError: the command did not end in time; the error holds its output until then.
             ProgramNotFoundError, ProgramNotExecutableError, WorkdirNotFoundError: the guest could not start it.
@@ -71,17 +78,21 @@ class CommandMethods(Handle):
             env=env,
             secrets=secrets,
             workdir=workdir,
-            user=user,
             timeout=timeout,
             input=input,
+            stderr=stderr,
+            user=user,
             machine_secrets=self._spec.secrets,
         )
-        result = self._started(made, self._runner.run)
+        result = self._started(self._as_user(made), self._runner.run)
         self._known.warm = True
         return result.check() if check else result
 
     def sh(self, script: str, **options: Unpack[options.ExecOptions]) -> values.ExecResult:
-        """Run a script by the guest's `sh -c`: pipes, globs, `&&`. Options and errors are those of `exec`."""
+        """Run a script by the guest's `sh -c`: pipes, globs, `&&`. Options and errors are those of `exec`.
+
+        The script may be 2 MB long, so that a heredoc may hold a file.
+        """
         options = hide_options(options)
         return self.exec(["sh", "-c", validate.text("script", script)], **options)
 
@@ -110,8 +121,8 @@ class CommandMethods(Handle):
         Args:
             command: As for exec.
             text: Read lines of text instead of pieces of bytes.
-            options: `stdin=True` for an input to write to; env, secrets, workdir, user and timeout as for exec; `grace`,
-                the seconds that the command has at the end of a `with` to end by itself (default 5).
+            options: `stdin=True` for an input to write to; env, secrets, workdir, user, timeout and stderr as for exec;
+                `grace`, the seconds that the command has at the end of a `with` to end by itself (default 5).
 
         Raises:
             TypeError: command is a str.
@@ -143,7 +154,7 @@ class CommandMethods(Handle):
         env = {**dict(validate.hidden_pairs("env", options.get("env"))), MARK: mark}
         rest: dict[str, Any] = {**options, "env": env}
         made = commands.Spawn(self.name, command, machine_secrets=self._spec.secrets, **rest)
-        pid = self._started(made, self._runner.run)
+        pid = self._started(self._as_user(made), self._runner.run)
         return Spawned(self._machine, pid, mark)
 
     def shell(self) -> int:
@@ -170,7 +181,7 @@ class CommandMethods(Handle):
         options = hide_options(options)
         keywords.known("terminal", options, _WITHOUT_END)
         made = commands.Terminal(self.name, command, machine_secrets=self._spec.secrets, **options)
-        return self._started(made, self._runner.run_in_terminal).returncode
+        return self._started(self._as_user(made), self._runner.run_in_terminal).returncode
 
     def _started(self, command: C, run: Callable[[C], T]) -> T:
         """Run a command, and raise the error that its failure amounts to."""

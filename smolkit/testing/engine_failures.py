@@ -115,6 +115,12 @@ def cannot_start(error: OSError, *, interactive: bool) -> EngineFailure:
     return EngineFailure("SMOLVM_ERROR", f"agent operation failed: {call}: {os.strerror(number)} (os error {number})")
 
 
+def no_such_user(user: str) -> EngineFailure:
+    """An image machine has no such user."""
+    words = f"agent operation failed: run interactive: user '{user}' not found in container rootfs"
+    return EngineFailure("SMOLVM_ERROR", words)
+
+
 def crun_cannot_start(error: OSError, program: str, workdir: str) -> str:
     """Stderr of an image machine that cannot start a program: crun's line, with exit status 255."""
     if error.filename == workdir:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from threading import RLock
 
+from smolkit.commands import in_shell
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.failures import CANNOT_START, TIMED_OUT
 from smolkit.commands.spawn import MARK
@@ -38,12 +39,13 @@ class GuestExec:
 
     def call(self, machine: FakeMachine, args: ParsedArgs, stdin: GuestStdin) -> Pieces:
         """Run the command of an exec or run command line in a machine."""
+        command, user, merged = in_shell.unwrapped(args.command)
         call = GuestCall(
             machine,
-            args.command,
+            command,
             _variables(machine, args),
             args.value("-w") or args.value("--workdir") or "/",
-            args.value("--user") or None,
+            user or args.value("--user") or None,
             stdin,
             self._clock.now,
             self._clock.sleep,
@@ -53,6 +55,8 @@ class GuestExec:
             raise engine_failures.injected(args.fault)
         try:
             pieces = dispatch.run(call, self.handlers)
+            if command != args.command:
+                pieces = _by_shell(call, pieces, merged=merged)
             if "-d" in args.options:
                 return (yield from self._detach(machine, call, pieces))
             bounded = self._bounded(machine, args, pieces, stdin)
@@ -113,6 +117,24 @@ class GuestExec:
         machine.spawned[call.env.get(MARK, "")] = call.now + taken
         yield "stdout", f"{next(self._numbers)}\n".encode()
         return 0
+
+
+def _by_shell(call: GuestCall, pieces: Pieces, *, merged: bool) -> Pieces:
+    """A command started by a shell of the guest, which reports one that it cannot start, and may merge its streams."""
+    try:
+        while True:
+            stream, data = next(pieces)
+            yield ("stdout" if merged and stream == "stderr" else stream), data
+    except StopIteration as end:
+        return int(end.value)
+    except CannotStartError as failure:
+        if failure.reason.filename == call.workdir or not call.files.is_dir("/bin"):  # the shell was not started either
+            raise
+        is_missing = not isinstance(failure.reason, PermissionError)
+        yield "stderr", f"smolkit: {call.args[0]}: {'not found' if is_missing else 'not executable'}\n".encode()
+        return 127 if is_missing else 126
+    finally:
+        pieces.close()
 
 
 def _buffered(pieces: Pieces) -> Pieces:

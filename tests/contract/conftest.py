@@ -5,6 +5,7 @@ NamespaceEngine is driven here and from behind a link, as on another host.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -40,9 +41,11 @@ class World:
 
     Attributes:
         client: A client of the engine.
+        has_users: Whether its guests have other users than root: those of NamespaceEngine do if this process is root's.
     """
 
     client: Smolvm
+    has_users: bool = True
 
     @property
     def is_far(self) -> bool:
@@ -68,6 +71,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         if kind == "fake":
             fake = FakeSmolvm(version)
             fake.on("nosuchprogram", FileNotFoundError)
+            fake.on(["id", "-un"], lambda call: f"{call.user or 'root'}\n")
             client = Smolvm(runner=fake)
         elif kind in {"local", "far"}:
             if why := NamespaceEngine.unavailable():
@@ -77,7 +81,8 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
             client = Smolvm(program if far is None else None, runner=far)
         else:
             client = stack.enter_context(throwaway_client(None if version == "newest" else version))
-        yield World(stack.enter_context(awaited(client, loop)) if loop else client)
+        has_users = kind not in {"local", "far"} or os.geteuid() == 0
+        yield World(stack.enter_context(awaited(client, loop)) if loop else client, has_users)
 
 
 @pytest.fixture(scope="package")

@@ -116,10 +116,26 @@ def test_an_image_machine_runs_commands(image: Machine) -> None:
     assert "daemon\n" == image.exec(["id", "-un"], user="daemon").stdout
 
 
-def test_a_bare_machine_has_one_user(shared: Machine) -> None:
-    """exec as another user on a bare machine raises a typed error with the engine's own words."""
-    with pytest.raises(errors.ConfigError, match="needs an image machine"):
-        shared.exec(["id"], user="daemon")
+def test_users_of_a_bare_machine(shared: Machine, image: Machine) -> None:
+    """A bare machine runs commands as a user of its /etc/passwd, by name or uid; one that is not there is an error."""
+    uid = shared.exec(["id", "-u", "daemon"]).stdout.strip()
+    assert "daemon\n" == shared.exec(["id", "-un"], user=uid).stdout
+    script = 'id -un; id -gn; pwd; echo "$HOME $X $0"; exec 2>&1; touch /root/x && echo no'
+    said = shared.sh(script, user="daemon", workdir="/tmp", env={"X": "a  b"}).stdout
+    assert said.startswith("daemon\ndaemon\n/tmp\n/sbin a  b sh\n")
+    assert said.endswith("Permission denied\n")
+    shared.sh("mkdir /daemons && chown daemon /daemons", check=True)
+    shared.write_text("/daemons/file", "x", user="daemon")
+    assert (uid, "x") == (str(shared.stat("/daemons/file", user="daemon").uid), shared.read_text("/daemons/file"))
+    shared.remove("/daemons", recursive=True)
+    with pytest.raises(PermissionError):
+        shared.write_text("/root/x", "x", user="daemon")
+    for machine in (shared, image):
+        with pytest.raises(errors.ConfigError, match="user 'nosuch'"):
+            machine.exec(["id"], user="nosuch")
+        with pytest.raises(errors.ConfigError, match="user 'nosuch'"):
+            machine.read_text("/x", user="nosuch")
+    assert 128 + 9 == shared.sh("kill -9 $$", user="daemon").returncode
 
 
 @pytest.mark.twin

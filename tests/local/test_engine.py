@@ -28,6 +28,7 @@ NOT_HELD = {
 }
 # Of users that are not root, the guests have no other user than root.
 NEED_USERS = {
+    "test_users_of_a_bare_machine",
     "test_an_image_machine_runs_commands",
     "test_files_of_any_name_and_content",
     "test_a_nasty_tree_of_another_user",

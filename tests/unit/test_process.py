@@ -265,7 +265,7 @@ def test_spawned_commands_have_a_mark(client: Smolvm, fake: FakeRunner) -> None:
     fake.answer(Spawn, stdout="", times=1)
     fake.answer(Exec, stdout="/proc/615/environ\n", times=1)
     fake.answer(Exec)
-    machine = client.machine("m")
+    machine = client.machine("m", image="alpine")
     spawned = machine.spawn(["sleep", "60"], env={"A": "b"}, workdir="/tmp", user="root")
 
     assert 615 == spawned.pid
@@ -312,7 +312,8 @@ def terminal(folder: Path, script: str, version: str = "1.32.2", **options: Any)
 @pytest.mark.parametrize("status", [0, 1, 7])
 def test_the_engine_gets_the_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str], status: int) -> None:
     """A terminal runs the engine in the foreground with the machine's secrets, and returns the guest's status."""
-    machine = terminal(tmp_path, f'echo "$* $SMOLKIT_MACHINE_SECRET_KEY"; exit {status}', secrets={"KEY": "k"})
+    script = f'echo "$* $SMOLKIT_MACHINE_SECRET_KEY"; exit {status}'
+    machine = terminal(tmp_path, script, image="alpine", secrets={"KEY": "k"})
 
     assert status == machine.shell()
     assert status == machine.terminal(["python3", "-q"], env={"A": "b"}, workdir="/root", user="me", secrets={"S": "x"})

@@ -115,7 +115,7 @@ def test_the_flag_grammar_begins_with_1_0_2() -> None:
     """The flag grammar begins with 1.0.2."""
     assert Dialect.of("1.0.1").classic
     assert not Dialect.of("1.0.2").classic
-    assert Dialect.of("1.8.0").capabilities - Dialect.of("1.7.9").capabilities == {"machine create --label"}
+    assert Dialect.of("1.8.0").capabilities - Dialect.of("1.7.9").capabilities == {"lifetime", "machine create --label"}
 
 
 @pytest.mark.parametrize("name", [*smolkit.commands.__all__, *smolkit.options.__all__])

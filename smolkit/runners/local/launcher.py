@@ -202,7 +202,10 @@ class Launcher:
             child.start(executable, argv, env)
         except OSError as error:
             if error.errno == errno.E2BIG:
-                raise ValueError("the command line is longer than this host takes: use input=, or cp a file") from None
+                raise ValueError(
+                    "the command line, with this host's variables, is longer than this host takes: pass data by input=, or "
+                    "write it to a file of the guest (machine.write_text)"
+                ) from None
             if error.errno in USED_UP:
                 raise
             raise EngineNotFoundError(f"cannot run {executable}: {error.strerror}") from error

@@ -27,7 +27,13 @@ from smolkit.testing.namespace import linux, vm
 TIMED_OUT = 124  # the engine's exit status
 _CHUNK = 2**18  # bytes: more than a pipe holds
 _LAST_READS = 16  # of what a command left in a pipe or terminal: a background process may write to it for ever
-_STATUS, _FAILED, _NO_WORKDIR, _TIMED_OUT = b"s", b"f", b"w", b"t"  # what the supervisor says, with a number
+_STATUS, _FAILED, _NO_USER, _NO_WORKDIR, _TIMED_OUT = (
+    b"s",
+    b"f",
+    b"u",
+    b"w",
+    b"t",
+)  # what the supervisor says, with a number
 
 
 class Command:
@@ -147,6 +153,8 @@ def _outcome(control: socket.socket, command: Command) -> int:
     kind, number = said[:1], int(said[1:] or 0)
     if kind in {_FAILED, _NO_WORKDIR}:
         raise OSError(number, os.strerror(number), command.workdir if kind == _NO_WORKDIR else None)
+    if kind == _NO_USER:
+        raise engine_failures.no_such_user(command.user)
     if kind == _TIMED_OUT:
         os.write(2, f"\ncommand timed out after {(command.timeout or 0) * 1000:.0f}ms".encode())
         return TIMED_OUT
@@ -261,6 +269,7 @@ def _become(command: Command, files: tuple[int, int, int], trouble: int, termina
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.umask(0o022)
+        step = _NO_USER
         _change_user(command.user)
         step = _NO_WORKDIR
         os.chdir(command.workdir)

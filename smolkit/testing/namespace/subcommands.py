@@ -208,7 +208,8 @@ class Subcommands:
 
     def _run_command(self, machine: Machine, pid: int, args: Arguments, user: str) -> int:
         if user and not machine.record["image"]:
-            raise config("exec: --user needs an image machine; a bare machine has only root")
+            words = "needs an image machine; a bare VM runs every command as root"
+            raise config(f"exec --user: running a command as '{user}' {words}")
         environ = {**machine_spec.environ(machine), **machine_spec.resolved(sources(args)), **args.pairs("-e")}
         workdir = args.value("-w") or args.value("--workdir")
         command = machine_spec.command(machine, args.command, environ, workdir, user)
