@@ -10,7 +10,7 @@ import os
 import select
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from weakref import WeakSet
@@ -236,8 +236,10 @@ class Gate:
 
     def release(self, ticket: Ticket) -> None:
         """Give the place to the next in line. No-op if the ticket has none."""
-        with suppress(ValueError):
+        try:
             self._line.remove(ticket)
+        except ValueError:
+            return
         # The first of those who wait is woken too: it is the one that looks after the holders (see _patience).
         for other in self._line[: (self._places or 0) + 1]:
             try:

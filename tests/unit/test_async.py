@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio import create_task_group
 
@@ -17,6 +21,9 @@ from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Completed, Invocatio
 from smolkit.aio import in_loop, wait_for
 from smolkit.errors import ConnectionLostError, ExecTimeoutError, MachineNotFoundError
 from smolkit.runners.live import Live
+from smolkit.runners.local.capture import terminate_and_reap
+from smolkit.runners.local.pipes import Pipes
+from smolkit.runners.local.posix import ChildProcess
 from smolkit.testing import FakeRunner, FakeSmolvm, GuestCall, NamespaceEngine, Recorder, Replayer
 from tests.processes import LONGEST, shared, until
 
@@ -242,6 +249,36 @@ async def test_a_command_is_followed(engine: NamespaceEngine) -> None:
         assert [("stdout", f"got {number}\n") for number in range(3)] == lines
         assert (7, 7, 7) == (process.returncode, process.poll(), await process.wait())
         assert ("sh", "-c") == process.args[:2]
+
+
+async def test_a_flood_leaves_other_tasks_their_turn() -> None:
+    """While there is always something to read, other tasks run in between."""
+    child = ChildProcess()
+    child.open_pipes(stdin=False)
+    writes = os.dup(child._theirs[1].fileno())
+    os.write(writes, b"x" * 65_536)
+    child.start("/bin/sleep", ("sleep", "60"), {})
+    pipes = await in_loop(Pipes, child, partial(next, count()))  # seconds pass from one look at the clock to the next
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    def read() -> None:
+        for _ in range(10):
+            os.write(writes, b"x" * len(pipes.serve(None)[0][1]))
+
+    async with create_task_group() as group:
+        group.start_soon(take_turns)
+        await in_loop(read)
+        assert turns >= 10
+        group.cancel_scope.cancel()
+    os.close(writes)
+    terminate_and_reap(child, time.monotonic)
+    pipes.close()
 
 
 async def test_a_process_that_is_ended(engine: NamespaceEngine) -> None:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from smolkit.runners.local.posix import ChildProcess
 
-_CHUNK = 65_536
+_CHUNK = 65_536  # bytes: what a pipe holds
+_LARGE = 2**20  # bytes: the size of a pipe that has been full, and of what is read from it at a time
+_BREATH = 0.01  # seconds after which other tasks of the event loop have a turn, while there is always something to read
 # Seconds for which the pipes of a child that has ended are still read, if other processes hold them. A daemon that it
 # started may hold them for ever, but a program between it and us (`sudo`, a wrapper) may pass its last output on late.
 _LINGER = 0.5
@@ -36,6 +38,8 @@ def _selector() -> selectors.BaseSelector:
 def _wait_until_ready(selector: selectors.BaseSelector, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
     """Wait for events, for `timeout` seconds or less: a thread's wait is cut into slices (`blocking.SLICE`)."""
     if timeout != 0 and (loop := blocking.loop()) is not None:
+        if ready := selector.select(0):  # a wait of an event loop takes longer than to read what is there
+            return ready
         loop.readable(selector.fileno(), timeout)  # type: ignore[attr-defined]  # see _selector
         timeout = 0
     return selector.select(blocking.SLICE if timeout is None else min(timeout, blocking.SLICE))
@@ -99,6 +103,8 @@ class Pipes:
         self.takes_stdin: bool = False
         self._selector = _selector()
         self.outputs: tuple[int, ...] = ()
+        self._large: set[int] = set()  # descriptors of pipes that have been full
+        self._breathed = 0.0  # when other tasks last had a turn
         self._unread: dict[str, int] | None = None  # bytes that the ended child left in each; None while it runs
         self._until = 0.0  # when the _LINGER seconds are over
         for name, pipe in (("stdout", child.stdout), ("stderr", child.stderr)):
@@ -148,6 +154,9 @@ class Pipes:
         # Not in __init__: the child has a pidfd only once it is started.
         if not self._watches_end and self._child.pidfd is not None:
             self._watch_end(self._child.pidfd)
+        if timeout != 0 and self._clock() - self._breathed > _BREATH:
+            blocking.breathe()
+            self._breathed = self._clock()
         ready = _wait_until_ready(self._selector, self._bound(timeout))
         for key, _ in ready:
             if key.data == "stdin":
@@ -174,12 +183,20 @@ class Pipes:
         return min(bounds) if bounds else None
 
     def _read(self, key: selectors.SelectorKey) -> bytes:
-        chunk = os.read(key.fd, _CHUNK)
+        chunk = os.read(key.fd, _LARGE if key.fd in self._large else _CHUNK)
         if not chunk:
             self._drop(key)
+        elif len(chunk) == _CHUNK:
+            self._enlarge(key.fd)
         elif self._unread is not None:
             self._unread[key.data] -= len(chunk)
         return chunk
+
+    def _enlarge(self, fd: int) -> None:
+        """Have the pipe hold more, so that the child writes on while this reads. Not every pipe: a user has a quota."""
+        self._large.add(fd)
+        with suppress(OSError, AttributeError):  # the quota is used up; not Linux
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _LARGE)
 
     def _has_ended(self) -> None:
         """Note how much the child left in its pipes: from here on, what comes behind that is other processes' output."""

@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 from smolkit.runners.remote.connection import CREDIT, WINDOW, Connection, Signal
+from smolkit.runners.remote.wire import MAX_BLOB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,7 +123,11 @@ class FarCall:
         return bool(self.released)
 
     def send_output(self, stream: str, data: bytes) -> None:
-        """Send a piece of output, once the other end has room for it."""
+        """Send a piece of output, as the other end has room for it."""
+        for start in range(0, len(data), MAX_BLOB):
+            self._send_blob(stream, data[start : start + MAX_BLOB])
+
+    def _send_blob(self, stream: str, data: bytes) -> None:
         while not self.changed.wait(lambda: self.is_dropped or self.room > self._sent, _GLANCE):
             if self.live is not None and (code := self.live.poll()) is not None:
                 self.send("ended", code=code)
