@@ -36,7 +36,7 @@ class Near:
         (self._theirs, self._ours), (self._mine, self._yours) = os.pipe(), os.pipe()
         self.frames: list[Frame] = []
         self.server = Server(str(work), self._theirs, self._yours)
-        self.connection = Connection(self._mine, self._ours, 60.0, self.frames.append)
+        self.connection = Connection(self._mine, self._ours, self.frames.append)
         self.ends: dict[str, str] = {}
         self.threads = [
             threading.Thread(target=self._serve, args=(name, connection))
@@ -101,6 +101,22 @@ def test_a_call(near: Near, engine: NamespaceEngine) -> None:
     assert os.getpid() == hello.fields["pid"]
     assert (0, "") == (near.wait(1).fields["code"], near.wait(1).fields["ended_by"])
     assert b"[]\n" == b"".join(frame.blob for frame in near.frames if frame.op == "stdout")
+
+
+def test_a_heartbeat_is_expected_once_the_far_end_has_begun() -> None:
+    """Silence is no loss while the other end is still starting; from then on it is."""
+    (theirs, ours), (mine, yours) = os.pipe(), os.pipe()
+    connection = Connection(mine, ours, lambda _: connection.expect(0.2))
+    ends: list[str] = []
+    thread = threading.Thread(target=lambda: ends.append(connection.serve()))
+    thread.start()
+    time.sleep(1)
+    assert [] == ends
+    os.write(yours, encode(0, "hello"))
+    thread.join()
+    assert ["the other end was silent for 0.2 s"] == ends
+    for fd in (theirs, ours, mine, yours):
+        os.close(fd)
 
 
 def test_functions(near: Near, engine: NamespaceEngine, tmp_path: Path) -> None:

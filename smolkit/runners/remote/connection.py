@@ -25,6 +25,7 @@ _CHUNK = 2**18  # bytes that are read at a time
 _BATCH = 2**16  # bytes of frames that are written together
 _JUNK = 2**16  # bytes that a login shell may print before the far end speaks
 _LINGER = 0.5  # seconds for which a link is read whose program has ended
+_UNTIL_THEN = 3600.0  # seconds: the heartbeat before one is expected; whoever starts the other end has its own bound
 _BEATS = 4  # heartbeats in the time after which the other end counts as gone
 WINDOW = 2**24  # bytes of a stream that are under way, or wait for their reader
 CREDIT = 2**20  # bytes after which a reader returns what it has read
@@ -69,7 +70,6 @@ class Connection:
 
     Args:
         reads, writes: The descriptors. They are the caller's to close, once `serve` has returned.
-        heartbeat: Seconds without a byte after which the other end counts as gone.
         receive: Called with each frame, in the thread that serves.
         mark: Bytes before the first frame; what comes before them is skipped.
         hears: A descriptor whose output is kept, for messages.
@@ -84,7 +84,6 @@ class Connection:
         self,
         reads: int,
         writes: int,
-        heartbeat: float,
         receive: Callable[[Frame], None],
         *,
         mark: bytes = b"",
@@ -93,7 +92,7 @@ class Connection:
     ) -> None:
         self._ends, self._ended_at = ends, float("inf")
         self._reads, self._writes, self._hears, self._receive = reads, writes, hears, receive
-        self.heartbeat: float = heartbeat
+        self._heartbeat = _UNTIL_THEN
         self._mark, self._junk, self._decoder = mark, b"", Decoder()
         self._unsorted: deque[_Unsent] = deque()  # what others send
         self._queues: dict[int, deque[bytes]] = {}  # the same by channels, which take turns
@@ -106,6 +105,10 @@ class Connection:
         finalize(self, _close, self._alarm).atexit = False
         self.said: bytes = b""
         self.at_end: bool = False
+
+    def expect(self, heartbeat: float) -> None:
+        """From now on, so many seconds without a byte mean that the other end is gone. Until then it may take its time."""
+        self._heartbeat, self._heard = heartbeat, time.monotonic()
 
     def send(self, channel: int, op: str, blob: bytes = b"", **fields: Any) -> None:
         """Send a frame, after those of the same channel. From any thread; it does not wait.
@@ -149,7 +152,7 @@ class Connection:
         if self._has_unsent():
             waiting.register(self._writes, select.POLLOUT)
         now = time.monotonic()
-        left = min(self._sent + self.heartbeat / _BEATS, self._heard + self.heartbeat, self._ended_at + _LINGER) - now
+        left = min(self._sent + self._heartbeat / _BEATS, self._heard + self._heartbeat, self._ended_at + _LINGER) - now
         for fd, _ in waiting.poll(1000 * max(0.0, left) + 1):
             self._serve_fd(fd)
         self._beat()
@@ -168,14 +171,12 @@ class Connection:
 
     def _beat(self) -> None:
         now = time.monotonic()
-        if self._mark:  # it has not begun to speak, which its starter looks after
-            self._heard = self._sent = now
         if now - self._ended_at > _LINGER:
             self.at_end = True
             raise ConnectionResetError(errno.ECONNRESET, "its program has ended")
-        if now - self._heard > self.heartbeat:
-            raise TimeoutError(errno.ETIMEDOUT, f"the other end was silent for {self.heartbeat:g} s")
-        if now - self._sent >= self.heartbeat / _BEATS:
+        if now - self._heard > self._heartbeat:
+            raise TimeoutError(errno.ETIMEDOUT, f"the other end was silent for {self._heartbeat:g} s")
+        if now - self._sent >= self._heartbeat / _BEATS:
             self._sent = now
             self.send(0, "beat")
 

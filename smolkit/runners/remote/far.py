@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from smolkit.runners.remote.far_functions import Answer
     from smolkit.runners.remote.wire import Frame
 
-_UNSETTLED = 3600.0  # seconds; a heartbeat comes with the settings
 _FINISH = 5.0  # seconds that create, start, stop and delete have after the link is lost
 _TERM_WAIT = 2.0  # seconds between SIGTERM and SIGKILL
 
@@ -99,7 +98,7 @@ class Server:
         self._runner_of, self._machines, self._functions = runner_of, machines or Machines(), functions
         self.keeps: bool = False
         self.calls: dict[int, FarCall] = {}
-        self.connection: Connection = Connection(reads, writes, _UNSETTLED, self.receive)
+        self.connection: Connection = Connection(reads, writes, self.receive)
 
     def receive(self, frame: Frame) -> None:
         """Take a frame."""
@@ -116,13 +115,14 @@ class Server:
             self.connection.send(frame.channel, "exit", code=-signal.SIGTERM)
 
     def _settle(self, settings: dict[str, Any]) -> None:
-        self.connection.heartbeat = float(settings.pop("heartbeat"))
+        heartbeat = float(settings.pop("heartbeat"))
         try:
             self.runner = self._runner_of(settings)
         except (TypeError, ValueError) as error:
             self.connection.send(0, "refused", **described(error))
             return
         found = here()
+        self.connection.expect(heartbeat)
         self.connection.send(
             0, "hello", owner=found.me and str(found.me), now=found.now, booted=found.booted, pid=os.getpid()
         )

@@ -73,9 +73,7 @@ class Session:
         reads, writes = self._transport.open()
         way = self._transport
         try:
-            self._connection = Connection(
-                reads, writes, self._heartbeat, self._receive, mark=way.mark, hears=way.hears, ends=way.ends
-            )
+            self._connection = Connection(reads, writes, self._receive, mark=way.mark, hears=way.hears, ends=way.ends)
             if way.greeting:
                 self._connection.send_raw(way.greeting)
             else:
@@ -128,6 +126,7 @@ class Session:
             self.ahead = float(frame.fields["now"]) - time.time()
             self.hello = frame
             if self._connection is not None:
+                self._connection.expect(self._heartbeat)
                 self._connection.listen()
                 self._connection.said = b""  # by the shell that looked for a Python, and found one
             self._changed.set()
