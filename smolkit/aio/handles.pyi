@@ -308,6 +308,8 @@ class AsyncMachine(Twin[Machine]):
         timeout: float | None = None,
         input: bytes | str | None = None,
         stderr: Literal['stdout'] | int | None = None,
+        output_limit: int | None = None,
+        on_limit: Literal['raise', 'truncate'] = 'raise',
     ) -> values.ExecResult:
         """Run a command in the guest to its end. Returns its exit status and output, whatever the status.
 
@@ -324,6 +326,10 @@ class AsyncMachine(Twin[Machine]):
             input: Data for its stdin, which is otherwise /dev/null.
             stderr: "stdout" (or subprocess.STDOUT) to have its stderr in its stdout, in the order in which the guest
                 writes both. A `sh` in the guest starts the command.
+            output_limit: Bytes of stdout and stderr together. Not much more than that is in memory, whatever the guest
+                writes. Default: the runner's limit (256 MiB).
+            on_limit: "raise" ends the command that writes more, with an OutputLimitError. "truncate" lets it run on, and
+                keeps the beginning and the end of each stream: see `ExecResult.stdout_cut`.
 
         Raises:
             TypeError: command is a str.
@@ -334,7 +340,9 @@ class AsyncMachine(Twin[Machine]):
             ExecTimeoutError: the command did not end in time; the error holds its output until then.
             ProgramNotFoundError, ProgramNotExecutableError, WorkdirNotFoundError: the guest could not start it.
             QueueTimeoutError: it did not get a place within the timeout; nothing was run.
-            MachineNotRunningError, MachineNotFoundError, ConnectionLostError, OutputLimitError
+            OutputLimitError: it wrote more than output_limit, or than the runner takes; the error has the limit, and the
+                beginning of the output.
+            MachineNotRunningError, MachineNotFoundError, ConnectionLostError
         """
 
     async def sh(self, script: str, **options: Unpack[options.ExecOptions]) -> values.ExecResult:

@@ -16,8 +16,10 @@ from smolkit.commands import in_shell, options, secret_args
 from smolkit.commands.base import GuestCommand, option
 from smolkit.commands.converters import machine_name, optional_input, optional_seconds, optional_user
 from smolkit.commands.dialect import Dialect, asks_json
-from smolkit.errors import ExecTimeoutError, SmolvmError
+from smolkit.commands.failures import STDERR_END
+from smolkit.errors import ExecTimeoutError, OutputLimitError, SmolvmError
 from smolkit.values import validate
+from smolkit.values.cut import shares, shortened
 from smolkit.values.hidden import Hidden
 from smolkit.values.results import Invocation, shown_size
 
@@ -47,6 +49,16 @@ def _stderr(value: str | int | None) -> str | None:
     if value is None or value == "stdout" or (value == _STDOUT and not isinstance(value, bool)):
         return None if value is None else "stdout"
     raise ValueError(f"stderr must be 'stdout' or subprocess.STDOUT, not {validate.shown(value)}")
+
+
+def _output_limit(value: int | None) -> int | None:
+    return None if value is None else validate.integer("output_limit", value, 0, 2**62)
+
+
+def _on_limit(value: str) -> str:
+    if value not in ("raise", "truncate"):
+        raise ValueError(f"on_limit must be 'raise' or 'truncate', not {validate.shown(value)}")
+    return value
 
 
 @frozen(eq=False, repr=False)  # the subclasses have their own
@@ -121,10 +133,24 @@ class Exec(ExecCommand[values.ExecResult]):
     Attributes:
         timeout: Seconds after which the engine ends the program; None for no bound.
         input: Bytes for its stdin, which is otherwise /dev/null.
+        output_limit: Bytes of its output, both streams together; None for the runner's own limit.
+        on_limit: What becomes of a longer output: "raise" ends the program with an error, "truncate" keeps the beginning
+            and the end of each stream.
     """
 
     timeout: float | None = field(default=None, converter=optional_seconds, kw_only=True)
     input: bytes | None = field(default=None, converter=optional_input, kw_only=True, repr=shown_size)
+    output_limit: int | None = field(default=None, converter=_output_limit, kw_only=True)
+    on_limit: str = field(default="raise", converter=_on_limit, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if self._truncates and self.output_limit is None:
+            raise ValueError("on_limit='truncate' needs an output_limit")
+
+    @property
+    def _truncates(self) -> bool:
+        return self.on_limit == "truncate"
 
     @property
     def patience(self) -> float | None:
@@ -133,10 +159,15 @@ class Exec(ExecCommand[values.ExecResult]):
     def mode(self, dialect: Dialect) -> tuple[str, ...]:
         if len(self.input or b"") > _SMALL_INPUT:
             dialect.require("input over 64 KiB")
-        return interactive(dialect, self.input)
+        # With a limit the output must come as it is written: an engine that collects it first has a cap of its own.
+        return ("-i",) if self.output_limit is not None else interactive(dialect, self.input)
 
     def invocation(self, dialect: Dialect) -> Invocation:
-        return evolve(super().invocation(dialect), stdin=self.input)
+        made = evolve(super().invocation(dialect), stdin=self.input)
+        if self.output_limit is None:
+            return made
+        # The engine's own words are no output of the program, and are needed to tell what failed.
+        return evolve(made, output_limit=self.output_limit + STDERR_END, truncate=self._truncates)
 
     def failure(self, completed: values.Completed) -> SmolvmError | None:
         found = super().failure(completed)
@@ -145,10 +176,27 @@ class Exec(ExecCommand[values.ExecResult]):
             found.add_note(
                 "engines before 1.28.1: in an image machine what the command had started may run on; stop() ends it"
             )
+        if found is None or type(found) is OutputLimitError:
+            return self._too_much(completed) or found
         return found
 
+    def _too_much(self, completed: values.Completed) -> OutputLimitError | None:
+        out, err = completed.stdout, completed.stderr
+        if self.output_limit is None or self._truncates:
+            return None
+        if len(out) + len(err) <= self.output_limit and not completed.ended_by:
+            return None
+        first, second = shares(self.output_limit, len(out), len(err))
+        message = f"the command wrote more than the limit of {self.output_limit} bytes, and was ended"
+        return OutputLimitError(message, evolve(completed, stdout=out[:first], stderr=err[:second]), self.output_limit)
+
     def answer(self, completed: values.Completed) -> values.ExecResult:
-        return values.ExecResult(self.command, completed.returncode, completed.stdout, completed.stderr, completed.duration)
+        out, out_cut, err, err_cut = completed.stdout, completed.stdout_cut, completed.stderr, completed.stderr_cut
+        if self._truncates and self.output_limit is not None:
+            sizes = (len(out) + (out_cut.size if out_cut else 0), len(err) + (err_cut.size if err_cut else 0))
+            first, second = shares(self.output_limit, *sizes)
+            (out, out_cut), (err, err_cut) = shortened(out, out_cut, first), shortened(err, err_cut, second)
+        return values.ExecResult(self.command, completed.returncode, out, err, completed.duration, out_cut, err_cut)
 
 
 def interactive(dialect: Dialect, data: bytes | None) -> tuple[str, ...]:

@@ -437,3 +437,5 @@ class ExecOptions(TypedDict, total=False):
     timeout: float | None
     input: bytes | str | None
     stderr: Literal["stdout"] | int | None
+    output_limit: int | None
+    on_limit: Literal["raise", "truncate"]

@@ -42,6 +42,8 @@ class CommandMethods(Handle):
         timeout: float | None = None,
         input: bytes | str | None = None,  # noqa: A002  (subprocess's word)
         stderr: Literal["stdout"] | int | None = None,
+        output_limit: int | None = None,
+        on_limit: Literal["raise", "truncate"] = "raise",
     ) -> values.ExecResult:
         """Run a command in the guest to its end. Returns its exit status and output, whatever the status.
 
@@ -58,6 +60,10 @@ class CommandMethods(Handle):
             input: Data for its stdin, which is otherwise /dev/null.
             stderr: "stdout" (or subprocess.STDOUT) to have its stderr in its stdout, in the order in which the guest
                 writes both. A `sh` in the guest starts the command.
+            output_limit: Bytes of stdout and stderr together. Not much more than that is in memory, whatever the guest
+                writes. Default: the runner's limit (256 MiB).
+            on_limit: "raise" ends the command that writes more, with an OutputLimitError. "truncate" lets it run on, and
+                keeps the beginning and the end of each stream: see `ExecResult.stdout_cut`.
 
         Raises:
             TypeError: command is a str.
@@ -68,7 +74,9 @@ class CommandMethods(Handle):
             ExecTimeoutError: the command did not end in time; the error holds its output until then.
             ProgramNotFoundError, ProgramNotExecutableError, WorkdirNotFoundError: the guest could not start it.
             QueueTimeoutError: it did not get a place within the timeout; nothing was run.
-            MachineNotRunningError, MachineNotFoundError, ConnectionLostError, OutputLimitError
+            OutputLimitError: it wrote more than output_limit, or than the runner takes; the error has the limit, and the
+                beginning of the output.
+            MachineNotRunningError, MachineNotFoundError, ConnectionLostError
         """
         env, secrets, input = hide(env), hide(secrets), hide(input)  # noqa: A001
         validate.flag("check", check)
@@ -81,6 +89,8 @@ class CommandMethods(Handle):
             timeout=timeout,
             input=input,
             stderr=stderr,
+            output_limit=output_limit,
+            on_limit=on_limit,
             user=user,
             machine_secrets=self._spec.secrets,
         )

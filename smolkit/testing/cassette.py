@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, final
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
 from smolkit.errors import add_note
 from smolkit.runners.base import Runner
@@ -30,12 +30,14 @@ from smolkit.testing.forwarding import Forwarding
 from smolkit.testing.known_secrets import secrets_of
 from smolkit.testing.scripted import UnexpectedCommandError, UnusedAnswerError
 from smolkit.testing.scrubbing import Scrubber
+from smolkit.values.cut import Cut
 from smolkit.values.hidden import Hidden
 from smolkit.values.results import Completed, Invocation
 from smolkit.values.shown import redact, shell_line
 
 _VERSION = 1
 _KEY = "smolkit cassette"
+_CUTS = ("stdout_cut", "stderr_cut")  # of truncated output
 # What differs from run to run: generated machine names, smolkit's labels, names of temporary files.
 _OWNER = r"[0-9a-f]{8}-[0-9a-f]{8}-\d+-\d+"
 _MARKS = {"session": "[0-9a-f]{16}", "creation": "[0-9a-f]{16}", "owner": _OWNER, "expires": r"\d+"}
@@ -86,6 +88,7 @@ class Recorder(Forwarding):
             "stderr": completed.stderr,
             "duration": round(completed.duration, 3),
             "ended_by": completed.ended_by,
+            **{name: asdict(cut) for name in _CUTS if (cut := getattr(completed, name)) is not None},
         }
         if (target := _cp_target(invocation.argv)) and completed.returncode == 0 and os.path.exists(target):
             with open(target, "rb") as file:
@@ -247,7 +250,8 @@ def _from_json(value: Any) -> bytes | None:
 def _load_call(item: dict[str, Any]) -> _Call:
     argv = tuple(os.fsdecode(_from_json(word) or b"") for word in item["argv"])
     stdout, stderr = _from_json(item["stdout"]) or b"", _from_json(item["stderr"]) or b""
-    completed = Completed(argv, item["returncode"], stdout, stderr, item["duration"], item["ended_by"])
+    cuts = {name: Cut(**item[name]) for name in _CUTS if name in item}
+    completed = Completed(argv, item["returncode"], stdout, stderr, item["duration"], item["ended_by"], **cuts)
     stdin = item["stdin"]
     # Binary stdin is not compared: an archive has the time in it.
     return _Call(argv, None if isinstance(stdin, dict) else _from_json(stdin), completed, _from_json(item.get("file")))

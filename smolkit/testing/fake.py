@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Literal, TypeVar, final, overload
 
 from attrs import NOTHING, define, evolve
@@ -24,6 +24,7 @@ from smolkit.testing.guest import FakeMachine, Handler, HandlerResult
 from smolkit.testing.guest_io import GuestStdin, Pieces
 from smolkit.testing.handlers import RegisteredHandler, first_words
 from smolkit.testing.scripted import FakeRunner, UnexpectedCommandError, command_of
+from smolkit.values.cut import KeptOutput
 from smolkit.values.hidden import Hidden, hide
 from smolkit.values.ownership import Here
 from smolkit.values.results import Completed, Invocation
@@ -221,16 +222,13 @@ class FakeSmolvm(FakeRunner):
 
     def _answer_unscripted(self, command: Command[Any], invocation: Invocation) -> Completed:  # noqa: ARG002
         started = self.clock()
-        out: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
-        pieces = self._pieces(invocation, GuestStdin(invocation.stdin or b""))
-        while True:
-            try:
-                stream, data = next(pieces)
-            except StopIteration as end:
-                stdout, stderr = (b"".join(out[stream]) for stream in ("stdout", "stderr"))
-                ended_by = "timeout" if end.value is None else ""
-                return Completed(invocation.argv, end.value or 0, stdout, stderr, self.clock() - started, ended_by)
-            out[stream].append(data)
+        keep, room = (invocation.output_limit, None) if invocation.truncate else (None, invocation.output_limit)
+        out = {stream: KeptOutput(keep) for stream in ("stdout", "stderr")}
+        with closing(self._pieces(invocation, GuestStdin(invocation.stdin or b""))) as pieces:
+            status, ended_by = _collect(pieces, out, room)
+        stdout, stderr, took = out["stdout"], out["stderr"], self.clock() - started
+        texts, cuts = (stdout.data, stderr.data), (stdout.cut, stderr.cut)
+        return Completed(invocation.argv, status, *texts, took, ended_by, *cuts)
 
     def _pieces(self, invocation: Invocation, stdin: GuestStdin) -> Pieces:
         """The engine's output in pieces, and its exit status, or None if it hangs until it is ended."""
@@ -276,6 +274,19 @@ class FakeSmolvm(FakeRunner):
         if text:
             yield "stdout", text.encode()
         return 0
+
+
+def _collect(pieces: Pieces, out: Mapping[str, KeptOutput], room: int | None) -> tuple[int, str]:
+    """Collect the output of a call, `room` bytes at most. Returns its exit status, and by what it was ended."""
+    written = 0
+    while room is None or written <= room:
+        try:
+            stream, data = next(pieces)
+        except StopIteration as end:
+            return end.value or 0, "timeout" if end.value is None else ""
+        out[stream].add(data)
+        written += len(data)
+    return -signal.SIGTERM, "output limit"
 
 
 def _check_choice(name: str, value: str, choices: set[str]) -> None:

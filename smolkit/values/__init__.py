@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from smolkit.lazy import exports
 
 if TYPE_CHECKING:
+    from smolkit.values.cut import Cut
     from smolkit.values.dir_entry import DirEntry
     from smolkit.values.exec_result import ExecResult
     from smolkit.values.hidden import Hidden
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Check",
     "Completed",
+    "Cut",
     "DirEntry",
     "EgressEvent",
     "ExecResult",
@@ -38,6 +40,7 @@ __all__ = [
 _MODULES = {
     "Check": "observed",
     "Completed": "results",
+    "Cut": "cut",
     "DirEntry": "dir_entry",
     "EgressEvent": "observed",
     "ExecResult": "exec_result",

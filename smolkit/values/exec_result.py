@@ -7,8 +7,16 @@ from typing import Self, final
 from attrs import field, frozen
 
 from smolkit.values.base_error import ExecError
+from smolkit.values.cut import Cut
 from smolkit.values.results import shown_bytes
 from smolkit.values.shown import shell_line, tail
+
+
+def _text(data: bytes, cut: Cut | None) -> str:
+    if cut is None:
+        return data.decode("utf-8", "replace")
+    head, tail = (part.decode("utf-8", "replace") for part in (data[: cut.offset], data[cut.offset :]))
+    return f"{head}\n[... {cut.size} bytes are missing here ...]\n{tail}"
 
 
 @final
@@ -19,8 +27,9 @@ class ExecResult:
     Attributes:
         args: The command, as given.
         returncode: Its exit status; 128 + N if signal N killed it (engine >= 0.8.1; 255 before).
-        stdout_bytes, stderr_bytes: Its exact output.
+        stdout_bytes, stderr_bytes: Its exact output. With `on_limit="truncate"`, the beginning and the end of it.
         duration: Seconds the whole call took on the host.
+        stdout_cut, stderr_cut: What is missing in the middle of it then; None if nothing is.
     """
 
     args: tuple[str, ...]
@@ -28,16 +37,23 @@ class ExecResult:
     stdout_bytes: bytes = field(default=b"", repr=shown_bytes)
     stderr_bytes: bytes = field(default=b"", repr=shown_bytes)
     duration: float = field(default=0.0, eq=False)
+    stdout_cut: Cut | None = None
+    stderr_cut: Cut | None = None
 
     @property
     def stdout(self) -> str:
-        """`stdout_bytes` as UTF-8 text; invalid bytes become U+FFFD."""
-        return self.stdout_bytes.decode("utf-8", "replace")
+        """`stdout_bytes` as UTF-8 text; invalid bytes become U+FFFD. A line says how many bytes are missing, if any are."""
+        return _text(self.stdout_bytes, self.stdout_cut)
 
     @property
     def stderr(self) -> str:
-        """`stderr_bytes` as UTF-8 text; invalid bytes become U+FFFD."""
-        return self.stderr_bytes.decode("utf-8", "replace")
+        """`stderr_bytes` as text, likewise."""
+        return _text(self.stderr_bytes, self.stderr_cut)
+
+    @property
+    def truncated(self) -> bool:
+        """True if something is missing in its output."""
+        return self.stdout_cut is not None or self.stderr_cut is not None
 
     @property
     def ok(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, final
 from attrs import evolve, field, frozen
 
 from smolkit import values
+from smolkit.values.cut import Cut
 from smolkit.values.hidden import Hidden
 from smolkit.values.shown import redact, without_users
 
@@ -44,6 +45,8 @@ class Invocation:
         finish: True if an interrupt must wait for its end, because half of it is worse than all of it (create, start,
             stop, delete).
         output_limit: Maximum bytes of output, if less than the runner's own limit.
+        truncate: True if the call goes on beyond that limit. The runner keeps the beginning and the end of each stream, of
+            as many bytes at least, and may drop what is between them.
         patience: Seconds that the call may wait for its turn; they count towards the timeout. With None the wait has no
             limit, and the timeout begins with the turn.
         goes_on: True if the call boots a VM and continues after that. The first byte of stdout means that the VM is up.
@@ -57,6 +60,7 @@ class Invocation:
     timeout: float | None = None
     finish: bool = False
     output_limit: int | None = None
+    truncate: bool = False
     patience: float | None = None
     goes_on: bool = False
     booted: Callable[[bool], object] | None = field(default=None, eq=False, repr=False)
@@ -75,6 +79,7 @@ class Completed:
         duration: Seconds from start to end, on the host's monotonic clock.
         ended_by: Why the exit status has no meaning: "timeout" or "output limit" if the runner killed it; "reaped
             elsewhere" if other code in this program took the status. "" if it has one.
+        stdout_cut, stderr_cut: What is missing there, of a call with `truncate`; None if nothing is.
     """
 
     argv: tuple[str, ...] = field(repr=shown_argv)
@@ -83,6 +88,8 @@ class Completed:
     stderr: bytes = field(default=b"", repr=shown_bytes)
     duration: float = 0.0
     ended_by: str = ""
+    stdout_cut: Cut | None = None
+    stderr_cut: Cut | None = None
 
     def redacted(self) -> Completed:
         """Return a copy with the values of env masked in argv: errors keep and pickle only that."""

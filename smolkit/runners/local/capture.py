@@ -6,6 +6,8 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, final
 
+from attrs import evolve
+
 from smolkit.runners.local.posix import ChildProcess
 from smolkit.runners.local.pump import Pump
 
@@ -54,7 +56,14 @@ class CapturedCall:
         """
         if self._pump is None:
             self.child.open_pipes(stdin=self._invocation.stdin is not None)
-            self._pump = Pump(self.child, self._invocation.stdin, self._output_limit, self._clock, self._invocation.booted)
+            self._pump = Pump(
+                self.child,
+                self._invocation.stdin,
+                self._output_limit,
+                self._clock,
+                self._invocation.booted,
+                truncate=self._invocation.truncate,
+            )
         if not self.child.is_started:
             self._launcher.start(self.child, self._invocation)
         self.child.close_theirs()  # `start` does so; but an interrupt may have struck in it, after the child's start
@@ -68,7 +77,12 @@ class CapturedCall:
         code = -signal.SIGKILL if code is None else code  # a process of another user's (sudo), which we could not kill
         ended_by = self._ended_by or ("reaped elsewhere" if self.child.lost else "")
         duration = self._clock() - self._started
-        return self._launcher.completed(self._invocation, code, pump.stdout, pump.stderr, duration, ended_by)
+        out, err = pump.stdout, pump.stderr
+        written, cut = err.data, err.cut
+        completed = self._launcher.completed(self._invocation, code, out.data, written, duration, ended_by)
+        if cut is not None:  # without the engine's note, the place is nearer to the beginning
+            cut = evolve(cut, offset=cut.offset - len(written) + len(completed.stderr))
+        return evolve(completed, stdout_cut=out.cut, stderr_cut=cut)
 
     def terminate(self) -> None:
         """End the child process unless it has ended, reap it and close its pipes. May be called again."""

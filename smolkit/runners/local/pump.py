@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from smolkit.runners.local.pipes import Pipes, write_some
+from smolkit.values.cut import KeptOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +29,10 @@ class Pump:
         clock: Monotonic clock, in seconds.
         booted: Called once for a call that goes on after its VM has booted: with True when its first output shows that the
             VM is up, with False if there was no output for _BOOT seconds.
+        truncate: Read all output, but keep only the beginning and the end of each stream, `limit` bytes of either.
+
+    Attributes:
+        stdout, stderr: The output, as far as it was read.
     """
 
     def __init__(
@@ -36,25 +42,18 @@ class Pump:
         limit: int,
         clock: Callable[[], float],
         booted: Callable[[bool], object] | None = None,
+        *,
+        truncate: bool = False,
     ) -> None:
         self._child, self._clock = child, clock
         self._booted, self._boots_until = booted, clock() + _BOOT
         self._pipes = Pipes(child, clock)
         self._rest = memoryview(data or b"")
-        self._room = limit
-        self._chunks: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+        self._room: float = math.inf if truncate else limit
+        self.stdout: KeptOutput = KeptOutput(limit if truncate else None)
+        self.stderr: KeptOutput = KeptOutput(limit if truncate else None)
         if child.stdin is not None and not child.stdin.closed:
             self._pipes.watch_stdin()
-
-    @property
-    def stdout(self) -> bytes:
-        """Standard output, as far as it was read."""
-        return b"".join(self._chunks["stdout"])
-
-    @property
-    def stderr(self) -> bytes:
-        """Standard error, as far as it was read."""
-        return b"".join(self._chunks["stderr"])
 
     def pump_until_end(self, deadline: float | None) -> str:
         """Serve the pipes until the child has ended. Returns "" then, else why it stopped: Completed's `ended_by`.
@@ -114,7 +113,7 @@ class Pump:
                 self._write()
             else:
                 self._room -= len(chunk)
-                self._chunks[stream].append(chunk)
+                (self.stdout if stream == "stdout" else self.stderr).add(chunk)
                 if stream == "stdout" and chunk:
                     self._tell_boot(up=True)
         return bool(found)

@@ -249,4 +249,4 @@ class SubprocessRunner(Runner):
             child.reap()
             pump.close()
             child.close()
-        return self._launcher.completed(invocation, code, b"", pump.stderr, self.clock() - started, "")
+        return self._launcher.completed(invocation, code, b"", pump.stderr.data, self.clock() - started, "")

@@ -13,6 +13,7 @@ from smolkit.runners.live import Live
 from smolkit.runners.remote.connection import CREDIT, WINDOW
 from smolkit.runners.remote.failures import failure
 from smolkit.runners.remote.wire import MAX_BLOB
+from smolkit.values.cut import KeptOutput
 from smolkit.values.results import Completed
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ class CapturedCall:
         self._is_fed = invocation.stdin is None
         self._channel: Channel | None = None
         self._ended_by: str | None = None
+        keep = limit if invocation.truncate else None
+        self._out = {"stdout": KeptOutput(keep), "stderr": KeptOutput(keep)}
+        self._returned = 0  # bytes of output for which the far end has got new credit
         self.is_started: bool = False
 
     def run_to_end(self) -> Completed:
@@ -72,8 +76,10 @@ class CapturedCall:
             self._channel = self._begin()
         channel = self._channel
         if not self.is_started:
-            # All of its output is for the memory of this process: there is no reader to wait for.
-            channel.send("run", window=self._limit + WINDOW, **self._request)
+            # All of its output is for the memory of this process: there is no reader to wait for. (What is not kept is
+            # taken as it comes.)
+            window = WINDOW if self._invocation.truncate else self._limit + WINDOW
+            channel.send("run", window=window, **self._request)
             self.is_started = True  # after an interrupt in this very line it is sent again, which the far end ignores
         if self._ended_by is None:
             self._ended_by = self._wait(channel)
@@ -84,7 +90,8 @@ class CapturedCall:
         """Wait for its end. Returns why it is to be ended, or ""."""
         while not channel.is_over:
             self._feed(channel)
-            if channel.arrived > self._limit:
+            self._keep(channel)
+            if self._is_too_much(channel):
                 return "output limit"
             left = None if self._deadline is None else self._deadline - self._clock()
             if left is not None and left <= 0:
@@ -92,12 +99,26 @@ class CapturedCall:
             self._tell_boot(channel)
             channel.changed.wait(lambda: self._has_news(channel), SLICE if left is None else min(left, SLICE))
         self._tell_boot(channel)
-        return "output limit" if channel.arrived > self._limit else ""
+        return "output limit" if self._is_too_much(channel) else ""
+
+    def _is_too_much(self, channel: Channel) -> bool:
+        return channel.arrived > self._limit and not self._invocation.truncate
+
+    def _keep(self, channel: Channel) -> None:
+        """Take what has come. The far end may send more for what is dropped."""
+        while channel.pieces:
+            stream, data = channel.pieces[0]
+            self._out[stream].add(data)
+            channel.pieces.popleft()
+        if self._invocation.truncate and channel.arrived - self._returned >= CREDIT:
+            channel.send("credit", size=channel.arrived - self._returned)
+            self._returned = channel.arrived
 
     def _has_news(self, channel: Channel) -> bool:
         can_feed = not self._is_fed and not channel.deaf and channel.room > self._fed
         is_up = self._booted is not None and channel.speaks
-        return channel.is_over or can_feed or is_up or channel.arrived > self._limit
+        has_output = self._invocation.truncate and channel.pieces
+        return bool(channel.is_over or can_feed or is_up or has_output or self._is_too_much(channel))
 
     def _feed(self, channel: Channel) -> None:
         if self._is_fed or channel.deaf:
@@ -136,8 +157,9 @@ class CapturedCall:
         if answer is not None and answer.op == "error":
             raise failure(answer, channel.session.host)
         code, duration, ended_by = _end_of(channel)
-        out = {stream: b"".join(data for name, data in channel.pieces if name == stream) for stream in ("stdout", "stderr")}
-        return Completed(self._invocation.argv, code, out["stdout"], out["stderr"], duration, self._ended_by or ended_by)
+        self._keep(channel)
+        out, err, ended_by = self._out["stdout"], self._out["stderr"], self._ended_by or ended_by
+        return Completed(self._invocation.argv, code, out.data, err.data, duration, ended_by, out.cut, err.cut)
 
 
 def _end_of(channel: Channel) -> tuple[int, float, str]:
