@@ -20,7 +20,7 @@ ENGINES = [*PYTEST, "-rA", "--durations=0", "-m", "engine or older"]
 EMULATED = [sys.executable, "tests/emulated_host.py"]
 STEPS = {
     "older engines": [sys.executable, "-m", "tests.engines"],  # first: the suite's grammar tests and guests use them
-    "the suite": PYTEST,
+    "the suite": [*PYTEST, "-m", "not engine and not older"],
     "engine tests": ENGINES,
     "the suite, 20 times": [sys.executable, "-m", "tests.stress"],
 }

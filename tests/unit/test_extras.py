@@ -11,7 +11,7 @@ BEGIN = """
 import importlib.abc, inspect, pydoc, sys
 class Bare(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] in {"anyio", "greenlet", "trio", "opentelemetry", "ray", "rich"}:
+        if name.partition(".")[0] in {"anyio", "fsspec", "greenlet", "trio", "opentelemetry", "ray", "rich"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Bare())
 import smolkit
@@ -58,6 +58,7 @@ def test_importing_needs_no_extra(code: str) -> None:
         ("import smolkit.otel; smolkit.otel.spans()", "otel"),
         ("from smolkit.ray import RaySmolvm; RaySmolvm()", "ray"),
         ("import smolkit.progress; smolkit.progress.bar('x').__enter__()", "progress"),
+        ("import smolkit.integrations.fsspec", "fsspec"),
     ],
 )
 def test_a_missing_extra_is_named_when_it_is_used(code: str, extra: str) -> None:

@@ -30,7 +30,7 @@ LAYERS = [
     {"flows"},
     {"handles"},
     {"aio", "testing"},
-    {"otel", "progress", "pytest_plugin", "ray", "__init__"},
+    {"integrations", "otel", "progress", "pytest_plugin", "ray", "__init__"},
     {"cli"},
     {"__main__"},
 ]

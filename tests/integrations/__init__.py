@@ -1,0 +1,1 @@
+"""Frameworks' own conformance suites, run on smolkit's integrations."""
