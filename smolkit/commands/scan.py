@@ -56,7 +56,7 @@ class ScanDirs(GuestCommand[dict[str, Listing]]):
         name: The machine.
         paths: The directories.
         timeout: Seconds after which the engine ends it; None for no bound.
-        user: As whom it runs: a name or `uid[:gid]`.
+        user, su: As whom it runs: see `ExecCommand`.
         machine_secrets: The machine's own secrets, which the engine resolves at every exec.
     """
 
@@ -64,6 +64,7 @@ class ScanDirs(GuestCommand[dict[str, Listing]]):
     paths: tuple[str, ...]
     timeout: float | None = field(default=None, converter=optional_seconds, kw_only=True)
     user: str | None = field(default=None, converter=optional_user, kw_only=True)
+    su: bool = field(default=False, kw_only=True)
     machine_secrets: Secrets = field(default=(), kw_only=True, eq=False, repr=False)
 
     @property
@@ -76,6 +77,7 @@ class ScanDirs(GuestCommand[dict[str, Listing]]):
             *(self.name, guest_scripts.SCAN, first, second, tuple(args)),
             timeout=self.timeout,
             user=self.user,
+            su=self.su,
             machine_secrets=secrets,
         )
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 
+from attrs import evolve
+
 from smolkit import values
 from smolkit.commands import guest_scripts
 from smolkit.commands.base import LONG
@@ -127,7 +129,9 @@ class DirectoryMethods(FileMethods):
         return {path: found[place] for path, place in inside.items()}
 
     def _scan_at_once(self, paths: Sequence[str], timeout: float | None, user: str | None) -> dict[str, Listing]:
-        command = ScanDirs(self.name, tuple(paths), timeout=timeout, user=user, machine_secrets=self._spec.secrets)
+        secrets = self._spec.secrets
+        command = ScanDirs(self.name, tuple(paths), timeout=timeout, user=user, machine_secrets=secrets)
+        command = evolve(command, **self._for_user(command.user))
         try:
             found = self._runner.run(command)
         except OutputLimitError:

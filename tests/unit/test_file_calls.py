@@ -213,36 +213,41 @@ def image(engine: NamespaceEngine, local: Smolvm) -> str:
         return str((engine.folder / "data/base/lower").resolve())
 
 
-def test_as_another_user(local: Smolvm, image: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["bare", "image"])
+def test_as_another_user(local: Smolvm, image: str, tmp_path: Path, kind: str) -> None:
     """With user= every file verb has that user's permissions, and what it makes is theirs."""
     if os.getuid() != 0:
         pytest.skip("only root has guests with other users")
-    with local.machine("m", image=image) as machine:
+    them = "them" if kind == "bare" else "1234:1234"
+    with local.machine("m", image=None if kind == "bare" else image) as machine:
+        machine.sh("echo them:x:1234:1234::/home/them:/bin/sh >>/etc/passwd; echo them:x:1234: >>/etc/group", check=True)
         machine.mkdir("/home/them", parents=True)
         machine.sh("chown 1234:1234 /home/them && echo root >/root/file && chmod 700 /root", check=True)
-        machine.write_text("/home/them/new", "theirs", user="1234:1234")
-        machine.mkdir("/home/them/way", user="1234:1234")
-        machine.upload(__file__, "/home/them/way/up", user="1234:1234")
-        machine.download("/home/them/way/up", tmp_path / "back", user="1234")
-        assert {(1234, 1234)} == {
-            ((found := machine.stat(f"/home/them/{name}")).uid, found.gid) for name in ("new", "way", "way/up")
-        }
-        assert (["new", "way"], "theirs") == (
-            machine.listdir("/home/them", user="1234"),
-            machine.read_text("/home/them/new", user="1234"),
-        )
-        assert machine.exists("/home/them/new", user="1234")
-        for act in (
-            lambda: machine.read_bytes("/root/file", user="1234"),
-            lambda: machine.write_bytes("/etc/passwd", b"", user="1234"),
-            lambda: machine.upload(__file__, "/etc/passwd", user="1234"),
-            lambda: machine.download("/root/file", tmp_path / "no", user="1234"),
-            lambda: machine.listdir("/root", user="1234"),
-            lambda: machine.mkdir("/new", user="1234"),
-            lambda: machine.remove("/etc/passwd", user="1234"),
-            lambda: machine.rename("/etc/passwd", "/etc/new", user="1234"),
-            lambda: machine.stat("/root/file", user="1234"),
-        ):
+        machine.write_text("/home/them/new", "theirs", user=them)
+        machine.mkdir("/home/them/way", user=them)
+        machine.upload(__file__, "/home/them/way/up", user=them)
+        machine.download("/home/them/way/up", tmp_path / "back", user=them)
+        names = ["new", "way", "way/up"]
+        assert {(1234, 1234)} == {((found := machine.stat(f"/home/them/{name}")).uid, found.gid) for name in names}
+        assert ["new", "way"] == machine.listdir("/home/them", user=them)
+        assert ["new", "way"] == [entry.name for entry in machine.scandir("/home/them", user=them)]
+        assert ["/home/them/way/up"] == machine.glob("/home/them", "**/up", user=them)
+        assert [] == list(machine.walk("/root", user=them))
+        assert "theirs" == machine.read_text("/home/them/new", user=them)
+        assert machine.exists("/home/them/new", user=them)
+        acts: list[Callable[[], object]] = [
+            lambda: machine.read_bytes("/root/file", user=them),
+            lambda: machine.write_bytes("/etc/passwd", b"", user=them),
+            lambda: machine.upload(__file__, "/etc/passwd", user=them),
+            lambda: machine.download("/root/file", tmp_path / "no", user=them),
+            lambda: machine.listdir("/root", user=them),
+            lambda: machine.scandir("/root", user=them),
+            lambda: machine.mkdir("/new", user=them),
+            lambda: machine.remove("/etc/passwd", user=them),
+            lambda: machine.rename("/etc/passwd", "/etc/new", user=them),
+            lambda: machine.stat("/root/file", user=them),
+        ]
+        for act in acts:
             with pytest.raises(PermissionError):
                 act()
         assert "root\n" == machine.read_text("/root/file")
@@ -251,7 +256,7 @@ def test_as_another_user(local: Smolvm, image: str, tmp_path: Path) -> None:
 def test_a_user_where_there_is_none(fake: FakeRunner) -> None:
     """An engine that cannot run programs as another user is told so before anything runs."""
     old = FakeSmolvm("1.8.3")
-    with Smolvm(runner=old).machine("m") as machine:
+    with Smolvm(runner=old).machine("m", image="alpine") as machine:
         for act in (lambda: machine.read_bytes("/x", user="a"), lambda: machine.upload(__file__, "/x", user="a")):
             with pytest.raises(errors.UnsupportedByEngineError, match="machine exec --user"):
                 act()

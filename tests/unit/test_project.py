@@ -15,8 +15,10 @@ import pytest
 
 import smolkit
 from smolkit import Smolvm, commands, errors, runners, testing
-from smolkit.commands import Spawn, Status
+from smolkit.commands import ScanDirs, Script, Spawn, Status
+from smolkit.runners.dry_run import said
 from smolkit.testing import FakeRunner, NamespaceEngine
+from smolkit.values import Completed
 from tests.samples import marked
 
 ROOT = Path(smolkit.__file__).parent
@@ -218,6 +220,8 @@ def test_the_readmes_python_runs(block: str, tmp_path: Path, monkeypatch: pytest
     fake.answer(["machine", "stats"], stdout="{}")
     fake.answer(["machine", "data-dir"], stdout="/srv/vms/1\n")
     fake.answer(Spawn, stdout="615\n")
+    for kind in (Script, ScanDirs):  # there is nothing in the guest's files
+        fake.answer(kind, lambda command: Completed((), 0, said(command)))
     fake.answer(["machine", "exec"], stdout="6.18.55\n")
     fake.answer(["machine"])
     (tmp_path / "job.sh").write_text("echo hi")
