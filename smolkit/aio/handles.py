@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Self, TypeVar, cast, final
 
-from anyio.lowlevel import checkpoint
-
 from smolkit.aio.greenlets import drive, drive_exit, in_loop
+from smolkit.aio.opening import before_opening, open_machine
 from smolkit.aio.runner import AsyncRunner
 from smolkit.aio.twins import Twin, awaited, direct, giving
 from smolkit.commands.call import Call
@@ -174,18 +173,30 @@ class AsyncMachine(Twin[Machine]):
         """The machine's name."""
         return self._sync.name
 
+    @wraps(Machine.open)
+    async def open(self) -> Self:
+        """As `Machine.open`."""
+        begun: list[bool] = []
+        await before_opening(self._sync)
+        await open_machine(self._sync, partial(self._sync._open, begun), begun)  # noqa: SLF001
+        return self
+
+    @wraps(Machine.ensure)
+    async def ensure(self) -> Self:
+        """As `Machine.ensure`."""
+        begun: list[bool] = []
+        await before_opening(self._sync)
+        await open_machine(self._sync, partial(self._sync._ensure, begun), begun)  # noqa: SLF001
+        return self
+
+    @wraps(Machine.close)
+    async def close(self, error: BaseException | None = None) -> None:
+        """As `Machine.close`."""
+        await drive_exit(lambda *_: self._sync.close(error), None, error, None)
+
     async def __aenter__(self) -> Self:
-        # A cancellation that is already pending is raised here, where there is nothing to undo. Not if this handle has
-        # created its machine before: only the end of the block deletes that one, so the block has to be entered.
-        if self._sync._known.made is None:  # noqa: SLF001
-            await checkpoint()
-        try:
-            await drive(self._sync.__enter__, None)
-        except GeneratorExit:
-            # The coroutine was closed before its end. If that was in another thread, the greenlet cannot be resumed here,
-            # not even to undo what it did: this does so in its place. (Otherwise it has, and this is a no-op.)
-            self._sync._abandon()  # noqa: SLF001
-            raise
+        await before_opening(self._sync)
+        await open_machine(self._sync, self._sync.__enter__, [True])
         return self
 
     async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036

@@ -189,6 +189,49 @@ class AsyncMachine(Twin[Machine]):
     def name(self) -> str:
         """The machine's name."""
 
+    async def open(self) -> Self:
+        """Create and start the machine, as `with` does at its beginning: for frameworks that have callbacks instead.
+
+        What fails or is interrupted is undone, and leaves nothing. A machine that this handle created before is only
+        started. `close` is the end: it belongs in a `finally`. If nobody calls it, the machine is left for `reap()`, or for
+        the client's watchdog, once this process has ended.
+
+        Returns:
+            This handle.
+
+        Raises:
+            RuntimeError: it is open already: `ensure` is for callers who do not know.
+            MachineExistsError, StartError, SmolvmError: as from `create` and `start`.
+        """
+
+    async def ensure(self) -> Self:
+        """Open the machine unless it is open: the first of many threads or tasks opens it, and the others wait for that.
+
+        If that fails, all who wait get its exception, and the next call tries again. If the one who opens it is interrupted
+        or cancelled, what it did is undone, and the next of those who wait opens the machine.
+
+        Returns:
+            This handle.
+
+        Raises:
+            DeadlockError: the call would wait for one that waits for it (in a signal handler).
+            MachineExistsError, StartError, SmolvmError: as from `open`.
+        """
+
+    async def close(self, error: BaseException | None = None) -> None:
+        """Remove the machine, as a `with` does at its end, unless it is to be kept. No-op if it is not open.
+
+        Waits for an `open` or `ensure` that is under way.
+
+        Args:
+            error: What went wrong in between, if anything did: with `keep="on_error"` the machine stays then. What fails
+                here is added to it as a note, and is not raised.
+
+        Raises:
+            CleanupError: the machine could not be removed.
+            MachineReplacedError: another machine has the name by now.
+        """
+
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *error: Any) -> None: ...

@@ -17,16 +17,23 @@ class Known:
     Attributes:
         bare: Whether it has no image: then it has no other user than root for the engine. None if nobody has looked.
         branchable: Whether it was ever started so.
-        inside: Whether a `with` of the handle has begun and not ended.
+        failure: How the last `ensure` failed; None if it did not.
+        inside: Whether a `with` of the handle has begun and not ended, or `open` was called and `close` not.
         made: The marks of what the handle made and has not deleted.
+        ready: Whether what `inside` says has begun is complete: the machine is started.
+        tries: How many times `ensure` has failed to open the machine.
         warm: Whether a command ran in the machine since it was started.
     """
 
-    __slots__ = ("bare", "branchable", "inside", "made", "warm")  # without attrs, whose making of a class takes 0.4 ms
+    # Without attrs, whose making of a class takes 0.4 ms.
+    __slots__ = ("bare", "branchable", "failure", "inside", "made", "ready", "tries", "warm")
 
     def __init__(self, *, branchable: bool) -> None:
         self.bare: bool | None = None
         self.branchable: bool = branchable
+        self.failure: Exception | None = None
         self.inside: bool = False
+        self.ready: bool = False
+        self.tries: int = 0
         self.warm: bool = False
         self.made: Marks | None = None

@@ -18,6 +18,7 @@ from smolkit.flows import provision, teardown
 from smolkit.flows.steps import perform
 from smolkit.handles.base import Handle
 from smolkit.handles.known import Known
+from smolkit.runners.blocking import Gate
 from smolkit.values import validate
 from smolkit.values.ownership import CREATION, EXPIRES, MACHINE, NONE, OWNER, SESSION, Marks
 
@@ -37,7 +38,7 @@ class LifetimeMethods(Handle):
         lifetime: As for `Smolvm.machine`.
     """
 
-    __slots__ = ("_keep", "_lifetime", "_session", "_starting")
+    __slots__ = ("_keep", "_lifetime", "_opening", "_session", "_starting")
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class LifetimeMethods(Handle):
         self._starting = starting
         self._keep = keep
         self._session = session
+        self._opening = Gate(1, "one call of open, ensure or close at a time")
         self._lifetime = None if lifetime is None else validate.seconds("lifetime", lifetime)
 
     @classmethod
@@ -70,6 +72,92 @@ class LifetimeMethods(Handle):
         # A machine that the copy makes gets the labels that this handle would have given it.
         as_this = partial(type(self), keep=self._keep, session=self._session, lifetime=self._lifetime)
         return as_this, (self._runner, self.name, self._spec, self._starting)
+
+    def open(self) -> Self:
+        """Create and start the machine, as `with` does at its beginning: for frameworks that have callbacks instead.
+
+        What fails or is interrupted is undone, and leaves nothing. A machine that this handle created before is only
+        started. `close` is the end: it belongs in a `finally`. If nobody calls it, the machine is left for `reap()`, or for
+        the client's watchdog, once this process has ended.
+
+        Returns:
+            This handle.
+
+        Raises:
+            RuntimeError: it is open already: `ensure` is for callers who do not know.
+            MachineExistsError, StartError, SmolvmError: as from `create` and `start`.
+        """
+        return self._open([])
+
+    def _open(self, begun: list[bool]) -> Self:
+        """As `open`. `begun` is told when this call, and no other one, opens the machine."""
+        return self._opening.during(lambda: self._open_alone(begun))
+
+    def _open_alone(self, begun: list[bool]) -> Self:
+        if self._known.inside:
+            raise RuntimeError(f"{self!r} is open already: ensure() is for callers who do not know")
+        begun.append(True)
+        return self.__enter__()
+
+    def ensure(self) -> Self:
+        """Open the machine unless it is open: the first of many threads or tasks opens it, and the others wait for that.
+
+        If that fails, all who wait get its exception, and the next call tries again. If the one who opens it is interrupted
+        or cancelled, what it did is undone, and the next of those who wait opens the machine.
+
+        Returns:
+            This handle.
+
+        Raises:
+            DeadlockError: the call would wait for one that waits for it (in a signal handler).
+            MachineExistsError, StartError, SmolvmError: as from `open`.
+        """
+        return self._ensure([])
+
+    def _ensure(self, begun: list[bool]) -> Self:
+        """As `ensure`, with `begun` as in `_open`."""
+        known = self._known
+        seen = known.tries
+        if not known.ready:
+            self._opening.during(lambda: self._open_first(seen, begun))
+        return self
+
+    def _open_first(self, seen: int, begun: list[bool]) -> None:
+        known = self._known
+        if known.ready:
+            return
+        if known.tries > seen and known.failure is not None:  # of a call that went on while this one waited
+            raise known.failure
+        try:
+            self._open_alone(begun)
+            known.failure = None
+        except Exception as error:
+            known.failure = error
+            known.tries += 1
+            raise
+        except BaseException:
+            if known.ready:  # an interrupt struck behind the last line that undoes it
+                self._abandon()
+            raise
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Remove the machine, as a `with` does at its end, unless it is to be kept. No-op if it is not open.
+
+        Waits for an `open` or `ensure` that is under way.
+
+        Args:
+            error: What went wrong in between, if anything did: with `keep="on_error"` the machine stays then. What fails
+                here is added to it as a note, and is not raised.
+
+        Raises:
+            CleanupError: the machine could not be removed.
+            MachineReplacedError: another machine has the name by now.
+        """
+        self._opening.during(lambda: self._close(error))
+
+    def _close(self, error: BaseException | None) -> None:
+        if self._known.inside:
+            self.__exit__(None if error is None else type(error), error, None)
 
     def __enter__(self) -> Self:
         known = self._known
@@ -86,11 +174,13 @@ class LifetimeMethods(Handle):
             known.inside = False
             known.made = made if isinstance(error, (MachineReplacedError, CleanupError)) else None
             raise
+        known.ready = True
         return self
 
     def _abandon(self) -> None:
         """Remove the machine of a `with` whose beginning was dropped: no line of it will ever run again."""
         known = self._known
+        known.ready = False
         marks, known.made = known.made, None
         if known.inside and marks is not None:
             known.inside = False
@@ -107,7 +197,7 @@ class LifetimeMethods(Handle):
 
     def _leave(self, error: BaseException | None, told: list[bool]) -> None:
         known = self._known
-        made = known.made
+        known.ready, made = False, known.made
         try:
             if made is not None and made.are_own:  # a process that was forked inside the block leaves the machine alone
                 leave = teardown.exit_block(
@@ -123,7 +213,7 @@ class LifetimeMethods(Handle):
         # No engine calls here: it may run anywhere, at any time, and nobody would see them fail.
         known: Known | None = getattr(self, "_really_known", None)
         if known is not None and known.inside and (known.made is None or known.made.are_own):
-            message = f"{self!r} was left without the end of its `with`: it still runs"
+            message = f"{self!r} was left without the end of its `with`, or close(): it still runs"
             warnings.warn(message, ResourceWarning, 2, source=self)
 
     def _marks(self) -> Marks:
