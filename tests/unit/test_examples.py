@@ -30,10 +30,11 @@ def test_the_examples_tests_pass() -> None:
         "test_faults.py",
         "test_first_to_solve.py",
         "test_long_work.py",
+        "test_pools.py",
     ]
     status, said = run_pytest(EXAMPLES, *words)
 
-    assert (0, True) == (status, "13 passed" in said), said
+    assert (0, True) == (status, "16 passed" in said), said
 
 
 def test_the_examples_tests_run_locally() -> None:
@@ -42,7 +43,7 @@ def test_the_examples_tests_run_locally() -> None:
         pytest.skip(why)
     status, said = run_pytest(EXAMPLES, "-c", "/dev/null", f"--rootdir={EXAMPLES}", "--smolvm=local")
 
-    assert (0, True) == (status, "1 passed, 12 skipped" in said), said
+    assert (0, True) == (status, "1 passed, 15 skipped" in said), said
 
 
 def run_example(name: str, session: str = "", env: dict[str, str] | None = None) -> str:
