@@ -53,6 +53,8 @@ SmolvmError
 │   ├── GuestNotADirectoryError      (also a NotADirectoryError)
 │   ├── GuestPermissionError         (also a PermissionError)
 │   └── GuestDirectoryNotEmptyError
+├── TaskLostError                a fleet lost a task of `map`; the failure is not its function's
+├── TaskTimeoutError             a task of `map` took too long (also a TimeoutError)
 ├── UnsafeArchiveError           a download would write outside its directory, or is malformed
 └── UnknownEngineError           a failure that smolkit does not know; it has all output
 
@@ -123,6 +125,7 @@ from smolkit.errors.machine import (
     WaitTimeoutError,
 )
 from smolkit.errors.notes import add_note
+from smolkit.errors.tasks import TaskLostError, TaskTimeoutError
 from smolkit.lazy import exports
 from smolkit.values.base_error import ExecError, SmolvmError
 from smolkit.values.shown import tail
@@ -180,6 +183,8 @@ __all__ = [
     "StartError",
     "StartInProgressError",
     "StatusLostError",
+    "TaskLostError",
+    "TaskTimeoutError",
     "UnknownEngineError",
     "UnsafeArchiveError",
     "UnsupportedByEngineError",

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from smolkit.lazy import exports
 
 if TYPE_CHECKING:
+    from smolkit.ray.async_client import AsyncRaySmolvm
     from smolkit.ray.client import RaySmolvm
     from smolkit.ray.hosts import RayHost
     from smolkit.ray.runner import RayRunner
 
-__all__ = ["RayHost", "RayRunner", "RaySmolvm"]
+__all__ = ["AsyncRaySmolvm", "RayHost", "RayRunner", "RaySmolvm"]
 
-_MODULES = {"RayHost": "hosts", "RayRunner": "runner", "RaySmolvm": "client"}
+_MODULES = {"AsyncRaySmolvm": "async_client", "RayHost": "hosts", "RayRunner": "runner", "RaySmolvm": "client"}
 
 if not TYPE_CHECKING:  # a type checker would take it for a module that has every name
     __getattr__, __dir__ = exports(__name__, _MODULES, extra="ray")

@@ -14,6 +14,7 @@ from ray._private import state
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from smolkit.errors import QueueTimeoutError
 from smolkit.ray.keeper import Keeper
 from smolkit.runners.remote.connection import Signal
 
@@ -112,29 +113,47 @@ def nodes() -> list[Node]:
     ]
 
 
+def no_room(bundle: Bundle, seconds: float) -> QueueTimeoutError:
+    """The error that no host had room, with what is free."""
+    hosts = [str(node) for node in nodes()] or [
+        "no host offers places: ray start --resources='{\"kvm\": 64}' makes one that takes 64 machines"
+    ]
+    error = QueueTimeoutError(
+        "\n  ".join((f"no host had room for {bundle} within {seconds:.3g} s; nothing was run", *hosts))
+    )
+    error.hint = "RaySmolvm(wait=...) waits longer; `ray status` shows who has the rest"
+    return error
+
+
 def is_alive(node: str) -> bool:
     """True if Ray has the node among those that live."""
     return any(found["Alive"] for found in _all_nodes() if found["NodeID"] == node)
 
 
-def request(bundle: Bundle, name: str = MACHINE) -> str:
+def request(bundle: Bundle, name: str = MACHINE, shunned: Collection[str] = ()) -> str:
     """Ask for a group of one bundle, and return its id. It goes with its job, or with the actor that asked for it.
 
     Args:
         bundle: What it holds.
         name: How its name begins.
+        shunned: Hosts where it must not be, if there are others.
     """
-    made = placement_group([bundle.resources], strategy="PACK", name=name + os.urandom(8).hex())
+    there = {node.id for node in nodes()} if shunned else set()
+    kept_out = sorted(there & set(shunned)) if there - set(shunned) else []
+    selector = [{"ray.io/node-id": f"!in({','.join(kept_out)})"}] if kept_out else None
+    name += os.urandom(8).hex()
+    made = placement_group([bundle.resources], strategy="PACK", name=name, bundle_label_selector=selector)
     return str(made.id.hex())
 
 
-def _group(group: str) -> PlacementGroup:
+def group_of(group: str) -> PlacementGroup:
+    """Ray's own object for a group."""
     return PlacementGroup(ray.PlacementGroupID.from_hex(group))
 
 
 def wait(group: str, seconds: float) -> bool:
     """Wait until the group has its host. False if it has none within so many seconds. Blocks the thread."""
-    return bool(_group(group).wait(seconds))
+    return bool(group_of(group).wait(seconds))
 
 
 def node_of(group: str) -> str | None:
@@ -144,13 +163,13 @@ def node_of(group: str) -> str | None:
 
 
 def _table(group: str) -> dict[str, Any]:
-    found: dict[str, Any] = placement_group_table(_group(group))
+    found: dict[str, Any] = placement_group_table(group_of(group))
     return found
 
 
 def remove(group: str) -> None:
     """Remove a group. No-op if it is gone."""
-    remove_placement_group(_group(group))
+    remove_placement_group(group_of(group))
 
 
 @final

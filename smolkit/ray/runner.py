@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from attrs import evolve, frozen
 
-from smolkit.errors import HostLostError, HostUnreachableError, QueueTimeoutError
+from smolkit.errors import HostLostError, HostUnreachableError
 from smolkit.ray import cluster
 from smolkit.ray.groups import PLACEMENT
 from smolkit.ray.link import KeeperLink
@@ -113,21 +113,12 @@ class RayRunner(RemoteRunner):
         until = time.monotonic() + seconds
         while not cluster.in_thread(partial(cluster.wait, group, max(0.0, min(_LOOK, until - time.monotonic())))):
             if time.monotonic() >= until:
-                raise self._no_room(seconds)
+                raise cluster.no_room(self._bundle, seconds)
         node = cluster.in_thread(partial(cluster.node_of, group))
         found = {host.id: host for host in cluster.nodes()}
         if node is None or node not in found:
             raise HostUnreachableError(f"the host of the placement group {group} is gone; nothing was run")
         return Placement(group, node, found[node].address)
-
-    def _no_room(self, seconds: float) -> QueueTimeoutError:
-        hosts = [str(node) for node in cluster.nodes()] or [
-            "no host offers places: ray start --resources='{\"kvm\": 64}' makes one that takes 64 machines"
-        ]
-        lines = (f"no host had room for {self._bundle} within {seconds:.3g} s; nothing was run", *hosts)
-        error = QueueTimeoutError("\n  ".join(lines))
-        error.hint = "RaySmolvm(wait=...) waits longer; `ray status` shows who has the rest"
-        return error
 
     def _there(self, within: float | None = None) -> RemoteRunner:
         """The runner of the machine's host, which other machines there share."""

@@ -65,9 +65,14 @@ class Fleet:
         """Kill a host's processes of Ray, and forget its engine, whose machines must be gone by now or soon."""
         self._cluster.remove_node(self._nodes.pop(node), allow_graceful=False)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of its clients."""
+        return {"program": self.program, "pass_env": [ENGINE], "wait": 30}
+
     def client(self, **options: Any) -> RaySmolvm:
         """A client of the engines."""
-        return RaySmolvm(**{"program": self.program, "pass_env": [ENGINE], "wait": 30, **options})
+        return RaySmolvm(**{**self.options, **options})
 
     @property
     def left(self) -> list[str]:

@@ -15,7 +15,7 @@ def public_modules(keep: smolkit.Keep, options: smolkit.options.StartOptions) ->
     assert_type(smolkit.commands.Start("agent").name, str)
     assert_type(smolkit.values.Secret("x"), smolkit.Secret)
     with smolkit.progress.bar("tests") as update:
-        assert_type(update, Callable[[int, int], None])
+        assert_type(update, Callable[[int, int | None], None])
     client = smolkit.aio.AsyncSmolvm(runner=smolkit.testing.FakeSmolvm())
     assert_type(client.machine("agent", keep=keep), smolkit.AsyncMachine)
     try:
