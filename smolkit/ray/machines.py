@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -50,3 +51,8 @@ class Maker:
         return handles.Machine._described(  # noqa: SLF001  (only a client makes them)
             runner, runner.named(name, keep=False), {**_DEFAULTS, **given}, session=self.session
         )
+
+    @staticmethod
+    def share(machine: handles.Machine) -> None:
+        """Let a machine outlive this process: it goes with its place."""
+        pickle.dumps(machine)  # a handle that is pickled tells the keeper that others have it

@@ -62,7 +62,7 @@ class Job:
             machine.start()
         except SmolvmError as error:
             return _not_made(error)
-        pickle.dumps(machine)  # so the keeper takes note that it is to outlive this process
+        self.maker.share(machine)
         warm = self.warm
         ended = _called(lambda: warm(machine))
         return Ended(machine.name) if isinstance(ended, Ended) and ended.error is None else ended

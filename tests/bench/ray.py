@@ -29,7 +29,7 @@ from smolkit.ray.executor import Ended, Lost, Opened
 from smolkit.ray.schedule import Rules, Schedule
 
 PLACES = 4  # of each node
-LIVES = 40  # for each place
+LIVES = 20  # for each place
 _ENGINE = '#!/bin/sh\ncase "$*" in *--version*) echo "smolvm 1.32.2" ;; *ls*) echo "[]" ;; *) {work} ;; esac\n'
 
 
@@ -204,7 +204,7 @@ def main(scale: float) -> None:
         show_lives(program)
         show_memory(program, int(10_000 * scale))
     show_schedule(10_000, int(500_000 * scale))
-    show_groups(int(10_000 * scale))
+    show_groups(int(2_000 * scale))
 
 
 if __name__ == "__main__":
