@@ -1,4 +1,4 @@
-"""Writes smolkit/aio/handles.pyi from the tables of smolkit/aio/handles.py: `python -m tests.stubs`.
+"""Writes stubs, as smolkit/aio/handles.pyi, from the tables of smolkit.aio's modules: `python -m tests.stubs`.
 
 The async side is made of the sync side's methods when it is imported, which type checkers and editors cannot follow. The
 stub has each method written out, with the signature and the docstring that it has at run time.
@@ -19,26 +19,27 @@ from textwrap import indent
 from types import ModuleType
 from typing import Any, get_args, get_overloads
 
-from smolkit.aio import handles
+from smolkit.aio import handles, processes
 
-STUB = Path(handles.__file__).with_suffix(".pyi")
+STUBS = {module: Path(str(module.__file__)).with_suffix(".pyi") for module in (handles, processes)}
 HEAD = '"""The async side, for type checkers and editors. Written by `python -m tests.stubs`: do not edit."""\n\n'
 WIDTH = 120
 
 
-def stub() -> str:
-    """The text of the stub."""
-    names = Names()
-    body = [_top_level(node, names) for node in _tree(handles).body if isinstance(node, ast.Assign | ast.ClassDef)]
+def stub(module: ModuleType) -> str:
+    """The text of a module's stub."""
+    names = Names(module)
+    body = [_top_level(node, names) for node in _tree(module).body if isinstance(node, ast.Assign | ast.ClassDef)]
     return "\n".join([HEAD + names.imports(), *body])
 
 
 class Names:
     """The global names that the stub's signatures use, and the modules to import them from ("" for a module itself)."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
         self._sources = {"overload": "typing"}
-        self._own = {name for name in vars(handles) if name not in _imports(handles)}
+        self._own = {name for name in vars(module) if name not in _imports(module)}
 
     def use(self, code: str, module: ModuleType) -> str:
         """The code of an annotation in this module, private aliases written out. Its names are imported as they are there.
@@ -49,7 +50,8 @@ class Names:
         tree = _WithoutAliases(module).visit(ast.parse(code))
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         for name in used - self._own - set(dir(builtins)):
-            source = _imports(module).get(name, module.__name__)
+            twins = _imports(self.module).get(name, "")  # what a method returns on this side is not known on the other
+            source = twins if twins.startswith("smolkit.aio.") else _imports(module).get(name, module.__name__)
             if self._sources.setdefault(name, source) != source:
                 raise ValueError(f"{name} is from {source!r} and from {self._sources[name]!r}: rename one of them")
         return ast.unparse(tree)
@@ -96,17 +98,17 @@ def _imports(module: ModuleType) -> dict[str, str]:
 def _top_level(node: ast.Assign | ast.ClassDef, names: Names) -> str:
     """A type variable, or a class."""
     if isinstance(node, ast.Assign):
-        return names.use(ast.unparse(node), handles) + "\n"
-    kind = getattr(handles, node.name)
-    decorators = "".join(f"@{names.use(ast.unparse(item), handles)}\n" for item in node.decorator_list)
-    bases = ", ".join(names.use(ast.unparse(base), handles) for base in node.bases)
+        return names.use(ast.unparse(node), names.module) + "\n"
+    kind = getattr(names.module, node.name)
+    decorators = "".join(f"@{names.use(ast.unparse(item), names.module)}\n" for item in node.decorator_list)
+    bases = ", ".join(names.use(ast.unparse(base), names.module) for base in node.bases)
     body = "\n".join([_doc(kind), *_members(kind, names)])
     return f"{decorators}class {node.name}({bases}):\n{indent(body, '    ')}"
 
 
 def _members(kind: type[Any], names: Names) -> Iterator[str]:
     for name, code in inspect.get_annotations(kind).items():
-        yield f"{name}: {names.use(code, handles)}\n"
+        yield f"{name}: {names.use(code, names.module)}\n"
     for name, member in vars(kind).items():
         if isinstance(member, property):
             yield f"@property\n{_function(name, member.fget, member.fget, names)}"
@@ -177,4 +179,5 @@ def _doc(item: object) -> str:
 
 
 if __name__ == "__main__":
-    STUB.write_text(stub())
+    for written, path in STUBS.items():
+        path.write_text(stub(written))

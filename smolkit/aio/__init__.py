@@ -9,7 +9,8 @@ from smolkit.lazy import exports
 
 if TYPE_CHECKING:
     from smolkit.aio.greenlets import in_loop, wait_for
-    from smolkit.aio.handles import AsyncMachine, AsyncMonitoring, AsyncProcess, AsyncSmolvm, AsyncSpawned, AsyncWalk
+    from smolkit.aio.handles import AsyncMachine, AsyncSmolvm
+    from smolkit.aio.processes import AsyncMonitoring, AsyncProcess, AsyncSpawned, AsyncWalk
     from smolkit.aio.runner import AsyncRunner
 
 __all__ = [
@@ -25,12 +26,12 @@ __all__ = [
 ]
 _MODULES = {
     "AsyncMachine": "handles",
-    "AsyncMonitoring": "handles",
-    "AsyncProcess": "handles",
+    "AsyncMonitoring": "processes",
+    "AsyncProcess": "processes",
     "AsyncRunner": "runner",
     "AsyncSmolvm": "handles",
-    "AsyncSpawned": "handles",
-    "AsyncWalk": "handles",
+    "AsyncSpawned": "processes",
+    "AsyncWalk": "processes",
     "in_loop": "greenlets",
     "wait_for": "greenlets",
 }

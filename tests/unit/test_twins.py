@@ -7,18 +7,20 @@ import inspect
 import pickle
 import subprocess
 import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Machine, Runner, Smolvm
 from smolkit.aio import AsyncMonitoring, AsyncProcess, AsyncSpawned
-from smolkit.aio.handles import AsyncInput
+from smolkit.aio.processes import AsyncInput
 from smolkit.handles.monitoring import Monitoring
 from smolkit.handles.process import Input, Process
 from smolkit.handles.spawned import Spawned
 from smolkit.testing import FakeRunner, FakeSmolvm
-from tests.stubs import STUB, stub
+from tests.stubs import STUBS as PATHS
+from tests.stubs import stub
 
 TWINS = [
     (Smolvm, AsyncSmolvm),
@@ -48,7 +50,8 @@ METHODS = [
 
 
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
-STUBS = {node.name: node for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.ClassDef)}
+WRITTEN = [node for path in PATHS.values() for node in ast.parse(path.read_text()).body]
+STUBS = {node.name: node for node in WRITTEN if isinstance(node, ast.ClassDef)}
 
 
 @pytest.mark.parametrize(("sync", "twin"), TWINS)
@@ -68,9 +71,10 @@ def test_methods_have_the_same_signature_and_docstring(sync: type[Any], twin: ty
     assert inspect.iscoroutinefunction(other) == (name not in ASKS_NOTHING)
 
 
-def test_the_stub_is_current() -> None:
-    """handles.pyi has what the async side has at run time: if this fails, run `python -m tests.stubs`."""
-    assert stub() == STUB.read_text()
+@pytest.mark.parametrize("module", PATHS, ids=lambda module: str(module.__name__))
+def test_the_stub_is_current(module: ModuleType) -> None:
+    """Each stub has what the async side has at run time: if this fails, run `python -m tests.stubs`."""
+    assert stub(module) == PATHS[module].read_text()
 
 
 @pytest.mark.parametrize(("sync", "twin", "name"), METHODS)
