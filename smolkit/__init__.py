@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from smolkit import progress as progress
     from smolkit import testing as testing
     from smolkit import values as values
-    from smolkit.aio import AsyncMachine, AsyncRunner, AsyncSmolvm
+    from smolkit.aio import AsyncMachine, AsyncMachineView, AsyncRunner, AsyncSmolvm
     from smolkit.commands.call import Call
     from smolkit.commands.dialect import Dialect, Engine
     from smolkit.errors import SmolvmError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from smolkit.handles.monitoring import Monitoring
     from smolkit.handles.process import Process
     from smolkit.handles.spawned import Spawned
+    from smolkit.handles.view import MachineView
     from smolkit.runners.base import Runner
     from smolkit.runners.local.subprocess import SubprocessRunner
     from smolkit.runners.remote.links import StdioLink
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncMachine",
+    "AsyncMachineView",
     "AsyncRunner",
     "AsyncSmolvm",
     "Call",
@@ -56,6 +58,7 @@ __all__ = [
     "Keep",
     "Machine",
     "MachineInfo",
+    "MachineView",
     "MonitorEvent",
     "Monitoring",
     "Process",
@@ -79,6 +82,7 @@ __version__ = "0.1.0"
 _SUBMODULES = ("aio", "commands", "errors", "options", "otel", "progress", "testing", "values")
 _MODULES = {
     "AsyncMachine": "aio",
+    "AsyncMachineView": "aio",
     "AsyncRunner": "aio",
     "AsyncSmolvm": "aio",
     "Call": "commands.call",
@@ -94,6 +98,7 @@ _MODULES = {
     "Keep": "flows.teardown",
     "Machine": "handles.machine",
     "MachineInfo": "values.results",
+    "MachineView": "handles.view",
     "MonitorEvent": "values.observed",
     "Monitoring": "handles.monitoring",
     "Process": "handles.process",

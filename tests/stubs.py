@@ -17,7 +17,7 @@ from inspect import Parameter, Signature
 from pathlib import Path
 from textwrap import indent
 from types import ModuleType
-from typing import Any, get_args, get_overloads
+from typing import Any, TypeGuard, get_args, get_overloads
 
 from smolkit.aio import handles, processes
 
@@ -29,8 +29,13 @@ WIDTH = 120
 def stub(module: ModuleType) -> str:
     """The text of a module's stub."""
     names = Names(module)
-    body = [_top_level(node, names) for node in _tree(module).body if isinstance(node, ast.Assign | ast.ClassDef)]
+    body = [_top_level(node, names) for node in _tree(module).body if is_shown(node)]
     return "\n".join([HEAD + names.imports(), *body])
+
+
+def is_shown(node: ast.stmt) -> TypeGuard[ast.Assign | ast.ClassDef]:
+    """True for a type variable or a public class."""
+    return isinstance(node, ast.Assign) or (isinstance(node, ast.ClassDef) and not node.name.startswith("_"))
 
 
 class Names:

@@ -9,12 +9,13 @@ from smolkit.lazy import exports
 
 if TYPE_CHECKING:
     from smolkit.aio.greenlets import in_loop, wait_for
-    from smolkit.aio.handles import AsyncMachine, AsyncSmolvm
+    from smolkit.aio.handles import AsyncMachine, AsyncMachineView, AsyncSmolvm
     from smolkit.aio.processes import AsyncMonitoring, AsyncProcess, AsyncSpawned, AsyncWalk
     from smolkit.aio.runner import AsyncRunner
 
 __all__ = [
     "AsyncMachine",
+    "AsyncMachineView",
     "AsyncMonitoring",
     "AsyncProcess",
     "AsyncRunner",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 _MODULES = {
     "AsyncMachine": "handles",
+    "AsyncMachineView": "handles",
     "AsyncMonitoring": "processes",
     "AsyncProcess": "processes",
     "AsyncRunner": "runner",

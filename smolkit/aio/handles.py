@@ -20,6 +20,7 @@ from smolkit.commands.call import Call
 from smolkit.commands.dialect import Engine
 from smolkit.handles.client import Smolvm
 from smolkit.handles.machine import Machine
+from smolkit.handles.view import MachineView
 from smolkit.runners.base import Runner
 
 T = TypeVar("T", bytes, str)
@@ -32,6 +33,51 @@ def _twin(machine: Any) -> AsyncMachine:
 
 def _twins(machines: list[Any]) -> list[AsyncMachine]:
     return [AsyncMachine(machine) for machine in machines]
+
+
+@final
+class _View:
+    """Makes an AsyncMachineView, and stands for that class while it is being made."""
+
+    __name__ = "AsyncMachineView"
+
+    def __call__(self, view: Any) -> AsyncMachineView:
+        return AsyncMachineView(view)
+
+
+@final
+class AsyncMachineView(Twin[MachineView]):
+    """A machine's commands and files, with defaults: the async side of `smolkit.MachineView`. Made by `machine.at(...)`."""
+
+    @property
+    def name(self) -> str:
+        """The machine's name."""
+        return self._sync.name
+
+    at = direct(giving(_View(), MachineView.at))
+    path = direct(MachineView.path)
+    spawn = awaited(giving(AsyncSpawned, MachineView.spawn))
+    popen = awaited(giving(AsyncProcess[Any], MachineView.popen))
+    walk = direct(giving(AsyncWalk, MachineView.walk))
+    exec = awaited(MachineView.exec)
+    sh = awaited(MachineView.sh)
+    shell = awaited(MachineView.shell)
+    terminal = awaited(MachineView.terminal)
+    cp = awaited(MachineView.cp)
+    upload = awaited(MachineView.upload)
+    download = awaited(MachineView.download)
+    read_bytes = awaited(MachineView.read_bytes)
+    read_text = awaited(MachineView.read_text)
+    write_bytes = awaited(MachineView.write_bytes)
+    write_text = awaited(MachineView.write_text)
+    stat = awaited(MachineView.stat)
+    exists = awaited(MachineView.exists)
+    listdir = awaited(MachineView.listdir)
+    scandir = awaited(MachineView.scandir)
+    glob = awaited(MachineView.glob)
+    mkdir = awaited(MachineView.mkdir)
+    remove = awaited(MachineView.remove)
+    rename = awaited(MachineView.rename)
 
 
 @final
@@ -87,7 +133,9 @@ class AsyncMachine(Twin[Machine]):
     delete = awaited(Machine.delete)
     status = awaited(Machine.status)
     exists = awaited(Machine.exists)
+    is_bare = awaited(Machine.is_bare)
 
+    at = direct(giving(AsyncMachineView, Machine.at))
     exec = awaited(Machine.exec)
     sh = awaited(Machine.sh)
     spawn = awaited(giving(AsyncSpawned, Machine.spawn))

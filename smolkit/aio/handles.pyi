@@ -21,6 +21,7 @@ from smolkit.flows import teardown
 from smolkit.handles.client import Smolvm
 from smolkit.handles.files import AnyGuestPath
 from smolkit.handles.machine import Machine
+from smolkit.handles.view import MachineView
 from smolkit.runners.base import Runner
 from smolkit.values.results import GuestPath
 from typing import Any
@@ -35,6 +36,531 @@ import re
 import smolkit
 
 T = TypeVar('T', bytes, str)
+
+@final
+class AsyncMachineView(Twin[MachineView]):
+    """A machine's commands and files, with defaults: the async side of `smolkit.MachineView`. Made by `machine.at(...)`."""
+
+    @property
+    def name(self) -> str:
+        """The machine's name."""
+
+    def at(
+        self,
+        *,
+        workdir: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str | values.Secret] | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncMachineView:
+        """A view of the machine with defaults: `m.at(workdir="/repo", user="agent")` has its commands and files.
+
+        What a call gives itself wins; its variables are added to these. A view of a view has the defaults of both. The
+        engine is not called.
+
+        Args:
+            workdir: Where commands run, and relative paths start; in a view that has one, it may be relative to that.
+            env: Variables of commands.
+            secrets: Variables of commands that are in no argv, log or error.
+            user: As whom commands and file methods run (`cp` excepted, which is the engine's).
+            timeout: Seconds for each command, and for each file method, that has none of its own.
+        """
+
+    def path(self, path: str | os.PathLike[str]) -> GuestPath:
+        """A path in this machine, for `cp`. It is a plain value: the engine is not called.
+
+        Raises:
+            ValueError: the path is not absolute, and this is no view with a workdir.
+        """
+
+    async def spawn(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        **options: Unpack[options.SpawnOptions],
+    ) -> AsyncSpawned:
+        """Start a command in the guest and leave it running until it ends, or the machine does (engine >= 1.3.0).
+
+        Its output is discarded. For an image machine the engine does not say that the program is missing (1.32.2).
+
+        Args:
+            command: As for exec.
+            options: env, secrets, workdir and user as for exec.
+
+        Raises:
+            ProgramNotFoundError, WorkdirNotFoundError: the guest has no such program or directory (bare machines).
+            MachineNotRunningError, MachineNotFoundError
+        """
+
+    @overload
+    async def popen(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        *,
+        text: Literal[False] = False,
+        **options: Unpack[options.PopenOptions],
+    ) -> AsyncProcess[bytes]:
+        """Start a command in the guest and follow it while it runs.
+
+        Its output has no cap, and only a piece of it is in memory at a time. Killing it kills it in the guest, with every
+        process that it started (1.32.2).
+
+        Args:
+            command: As for exec.
+            text: Read lines of text instead of pieces of bytes.
+            options: `stdin=True` for an input to write to; env, secrets, workdir, user, timeout and stderr as for exec;
+                `grace`, the seconds that the command has at the end of a `with` to end by itself (default 5).
+
+        Raises:
+            TypeError: command is a str.
+            QueueTimeoutError: it did not get a place (max_processes) within its timeout; nothing was run.
+        """
+
+    @overload
+    async def popen(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        *,
+        text: Literal[True],
+        **options: Unpack[options.PopenOptions],
+    ) -> AsyncProcess[str]:
+        """Start a command in the guest and follow it while it runs.
+
+        Its output has no cap, and only a piece of it is in memory at a time. Killing it kills it in the guest, with every
+        process that it started (1.32.2).
+
+        Args:
+            command: As for exec.
+            text: Read lines of text instead of pieces of bytes.
+            options: `stdin=True` for an input to write to; env, secrets, workdir, user, timeout and stderr as for exec;
+                `grace`, the seconds that the command has at the end of a `with` to end by itself (default 5).
+
+        Raises:
+            TypeError: command is a str.
+            QueueTimeoutError: it did not get a place (max_processes) within its timeout; nothing was run.
+        """
+
+    def walk(
+        self,
+        path: AnyGuestPath,
+        *,
+        on_error: Callable[[GuestFileError], object] | None = None,
+        follow_symlinks: bool = False,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> AsyncWalk:
+        """Walk a directory tree from the top, as `pathlib.Path.walk`: yields `(dirpath, dirnames, filenames)`.
+
+        What is removed from `dirnames` is not walked. Directories beside each other are listed by one call, before the
+        first of them is yielded.
+
+        Args:
+            path: The top directory.
+            on_error: Called with the error of a directory that cannot be listed. By default it is left out.
+            follow_symlinks: Walk directories that symlinks lead to, too. Otherwise these are in `filenames`.
+            timeout: Seconds that each call may take (default 900).
+            user: As whom to look: see `FileMethods`.
+        """
+
+    async def exec(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        *,
+        check: bool = False,
+        env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str | values.Secret] | None = None,
+        workdir: str | os.PathLike[str] | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+        input: bytes | str | None = None,
+        stderr: Literal['stdout'] | int | None = None,
+        output_limit: int | None = None,
+        on_limit: Literal['raise', 'truncate'] = 'raise',
+    ) -> values.ExecResult:
+        """Run a command in the guest to its end. Returns its exit status and output, whatever the status.
+
+        Args:
+            command: The program and its arguments. No shell reads them: use `sh` for that.
+            check: Raise CommandFailedError if the exit status is not 0.
+            env: Variables on top of the machine's. They are in the engine's argv while it runs.
+            secrets: Variables that are in no argv, log or error: a Secret each, or a str for its value (engine >= 1.0.0).
+            workdir: An absolute path in the guest.
+            user: A name or `uid[:gid]` (engine >= 1.14.0). On a bare machine, whose engine knows only root, a name or uid
+                of the guest's /etc/passwd: the guest's own `su` starts the command.
+            timeout: Seconds after which the command is killed in the guest. smolkit's own bound is 30 s longer. It also
+                bounds the wait for a place (max_processes).
+            input: Data for its stdin, which is otherwise /dev/null.
+            stderr: "stdout" (or subprocess.STDOUT) to have its stderr in its stdout, in the order in which the guest
+                writes both. A `sh` in the guest starts the command.
+            output_limit: Bytes of stdout and stderr together. Not much more than that is in memory, whatever the guest
+                writes. Default: the runner's limit (256 MiB).
+            on_limit: "raise" ends the command that writes more, with an OutputLimitError. "truncate" lets it run on, and
+                keeps the beginning and the end of each stream: see `ExecResult.stdout_cut`.
+
+        Raises:
+            TypeError: command is a str.
+            ValueError: an argument or variable is longer than 131,071 bytes, the kernel's limit, or all of them take more
+                than 2,000,000. (A script for `sh -c`, and so of `sh`, may be longer than an argument.)
+            ConfigError: the guest has no such user.
+            CommandFailedError: the exit status is not 0, and check=True.
+            ExecTimeoutError: the command did not end in time; the error holds its output until then.
+            ProgramNotFoundError, ProgramNotExecutableError, WorkdirNotFoundError: the guest could not start it.
+            QueueTimeoutError: it did not get a place within the timeout; nothing was run.
+            OutputLimitError: it wrote more than output_limit, or than the runner takes; the error has the limit, and the
+                beginning of the output.
+            MachineNotRunningError, MachineNotFoundError, ConnectionLostError
+        """
+
+    async def sh(self, script: str, **options: Unpack[options.ExecOptions]) -> values.ExecResult:
+        """Run a script by the guest's `sh -c`: pipes, globs, `&&`. Options and errors are those of `exec`.
+
+        The script may be 2 MB long, so that a heredoc may hold a file.
+        """
+
+    async def shell(self) -> int:
+        """Hand this program's terminal over to a shell in the guest. Returns its exit status.
+
+        Raises:
+            MachineNotRunningError, MachineNotFoundError
+        """
+
+    async def terminal(self, command: Sequence[str | os.PathLike[str]], **options: Unpack[options.SpawnOptions]) -> int:
+        """Hand this program's terminal over to a command in the guest: `m.terminal(["python3"])`. Returns its exit status.
+
+        Args:
+            command: As for exec.
+            options: env, secrets, workdir and user as for exec.
+
+        Raises:
+            ProgramNotFoundError, WorkdirNotFoundError: the guest has no such program or directory (bare machines).
+            MachineNotRunningError, MachineNotFoundError
+        """
+
+    async def cp(
+        self,
+        source: str | os.PathLike[str] | GuestPath,
+        target: str | os.PathLike[str] | GuestPath,
+        *,
+        mode: int | None = None,
+        uid: int | None = None,
+        gid: int | None = None,
+    ) -> None:
+        """Copy one regular file into or out of the machine, which must be running. No-op if either path is empty.
+
+        One side is in the guest: `machine.path("/root/x")`, or as the engine writes it, `"NAME:/root/x"`. Both sides are
+        full paths of files. Missing parent directories are made in the guest. It needs no program in the guest, and keeps
+        neither mode nor time: upload() and download() do.
+
+        Args:
+            source: The file to copy.
+            target: The path of the copy.
+            mode: Permissions in the guest, for uploads (engine >= 1.9.0). Default: 0644.
+            uid: The owner's number in the guest, likewise. Default: root's.
+            gid: The group's number in the guest, likewise. Default: root's.
+
+        Raises:
+            ValueError: both sides, or neither, are in the guest, or the guest's side is another machine's.
+            FileNotFoundError, IsADirectoryError, PermissionError: on the host's side, before anything runs.
+            SmolvmError: the engine could not copy; an old file on the host is untouched.
+        """
+
+    async def upload(
+        self,
+        source: str | os.PathLike[str],
+        target: AnyGuestPath,
+        *,
+        owner: str | None = None,
+        parents: bool = False,
+        progress: Callable[[int, int], object] | None = None,
+        timeout: float | None = None,
+        user: str | None = None,
+    ) -> None:
+        """Copy a file, or a directory with all that is in it, into the guest.
+
+        Modes, times (to the second), symlinks, empty directories and names of any bytes are kept; owners are not. Nothing
+        appears at `target` until all has arrived. An existing directory keeps its mode and takes in the files of `source`,
+        which replace files and symlinks of the same names. If a directory would replace something else, or something else
+        a directory, nothing is copied.
+
+        Args:
+            source: The file or directory on this host. Hard links in a directory become files of their own.
+            target: The full path of the new file or directory.
+            owner: `user[:group]`, as the guest knows them, of everything. Default: the guest's user.
+            parents: Make missing parent directories. Those of a directory are always made.
+            progress: Called with the bytes sent so far and the bytes in total.
+            timeout: Seconds to wait. Default: an hour, and a second more for each MiB.
+            user: As whom to write: see `FileMethods`.
+
+        Raises:
+            FileNotFoundError, PermissionError, ValueError: on the host's side.
+            ProgramNotFoundError: the guest has no `sh`, or (for a directory) no `tar`.
+            GuestFileError, GuestNotADirectoryError, GuestPermissionError: on the guest's side.
+            ExecTimeoutError: it took longer than the timeout.
+        """
+
+    async def download(
+        self,
+        source: AnyGuestPath,
+        target: str | os.PathLike[str],
+        *,
+        limit: int = 4294967296,
+        progress: Callable[[int, int], object] | None = None,
+        timeout: float | None = None,
+        user: str | None = None,
+    ) -> None:
+        """Copy a file, or a directory with all that is in it, out of the guest.
+
+        The guest is not trusted. Refused are names and symlinks that lead outside, devices, more than `limit` bytes, two
+        million files and directories, and directories nested more than 512 deep; then nothing is kept. Nothing appears at
+        `target` until all has arrived. Memory use is small, whatever the guest sends.
+
+        Modes (except setuid, setgid and sticky bits) and times are the guest's, also those of the directory itself; owners
+        are yours. Hard links stay hard links.
+
+        Args:
+            source: The file or directory in the guest.
+            target: The full path of the new file or directory on this host. An existing file is replaced by a file.
+            limit: Maximum number of bytes (default 4 GiB). For a directory it bounds the tar, which has 512 to some 2,500
+                bytes for each file besides its content.
+            progress: Called with the bytes received so far and the bytes in total.
+            timeout: Seconds to wait. Default: an hour, and a second more for each MiB of the limit.
+            user: As whom to read: see `FileMethods`.
+
+        Raises:
+            FileExistsError: `target` is a directory, or exists and `source` is a directory.
+            FileNotFoundError, PermissionError: on the host's side.
+            UnsafeArchiveError: the guest sent something that is refused.
+            ExecTimeoutError: it took longer than the timeout.
+            GuestFileNotFoundError, GuestPermissionError, ProgramNotFoundError: on the guest's side.
+        """
+
+    async def read_bytes(
+        self,
+        path: AnyGuestPath,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        limit: int | None = None,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> bytes:
+        """Read a file, or a part of it. The guest needs `sh` and `cat`, for a part `dd` and `head`.
+
+        Args:
+            path: The file. A device is read, too, until its end, the limit or the timeout.
+            offset: Bytes to skip at its beginning.
+            length: Bytes to read at most; None reads to its end.
+            limit: Raise OutputLimitError if there are more bytes to read than these. No more of them are transferred.
+            timeout: Seconds to wait (default 900).
+            user: As whom to read: see `FileMethods`.
+
+        Raises:
+            GuestFileNotFoundError, GuestIsADirectoryError, GuestPermissionError: each is also the builtin error of its
+                name (FileNotFoundError and so on).
+            GuestFileError: it is a FIFO or a socket, from which no data may ever come.
+            OutputLimitError: it is larger than `limit`, or than the runner's limit (256 MiB), which download() does not
+                have. `stdout_bytes` of the error's `completed` has the beginning.
+            ExecTimeoutError: it took longer than `timeout`.
+        """
+
+    async def read_text(
+        self,
+        path: AnyGuestPath,
+        encoding: str = 'utf-8',
+        errors: str = 'strict',
+        *,
+        limit: int | None = None,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> str:
+        """Read a file as text. Arguments and errors are those of read_bytes; also raises UnicodeDecodeError."""
+
+    async def write_bytes(
+        self,
+        path: AnyGuestPath,
+        data: bytes,
+        *,
+        mode: int | None = None,
+        owner: str | None = None,
+        parents: bool = False,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> None:
+        """Write a file, atomically: readers see the old content or all of the new.
+
+        Files that cannot be replaced are written in place: devices, files of /proc and /sys and, once all of the data has
+        arrived, mount points, and files of another user that this one may write.
+
+        Args:
+            path: The file. A symlink is followed.
+            data: The content.
+            mode: Permissions, for example 0o600. Default: those of the old file, or the guest's own for new files.
+            owner: `user[:group]`, as the guest knows them. Default: the old file's, or the guest's user.
+            parents: Make missing parent directories, as `mkdir(parents=True)` does.
+            timeout: Seconds to wait (default 900). A file whose time is over is as it was.
+            user: As whom to write: see `FileMethods`.
+
+        Raises:
+            GuestFileNotFoundError: the parent directory does not exist.
+            GuestPermissionError: the guest's user may not write to the file, or not create one in the directory. (root may
+                write to any, whatever its mode.)
+            GuestIsADirectoryError, GuestNotADirectoryError, ExecTimeoutError
+            GuestFileError: another error of the guest's kernel: `errno` says which.
+        """
+
+    async def write_text(
+        self,
+        path: AnyGuestPath,
+        text: str,
+        encoding: str = 'utf-8',
+        *,
+        mode: int | None = None,
+        owner: str | None = None,
+        parents: bool = False,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> None:
+        """Write a file of text. Otherwise as write_bytes."""
+
+    async def stat(
+        self,
+        path: AnyGuestPath,
+        *,
+        follow_symlinks: bool = True,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> values.FileStat:
+        """A file's mode, size, owner and modification time. The guest needs `stat`.
+
+        Args:
+            path: The file.
+            follow_symlinks: False for a symlink's own.
+            timeout: Seconds to wait (default 900).
+            user: As whom to look: see `FileMethods`.
+
+        Raises:
+            GuestFileNotFoundError: there is no such file.
+            GuestPermissionError, ExecTimeoutError
+        """
+
+    async def exists(self, path: AnyGuestPath, *, timeout: float | None = 900.0, user: str | None = None) -> bool:
+        """True if the running machine has that file. A dangling symlink exists, too."""
+
+    async def listdir(self, path: AnyGuestPath, *, timeout: float | None = 900.0, user: str | None = None) -> list[str]:
+        """The names in a directory, sorted. Names that are not UTF-8 are decoded as by `os.listdir`.
+
+        Raises:
+            GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
+            GuestFileError: the guest sent an invalid name: `..`, or one with a slash.
+            OutputLimitError: the names take more than 16 MiB.
+        """
+
+    async def scandir(
+        self,
+        path: AnyGuestPath,
+        *,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> list[values.DirEntry]:
+        """The entries of a directory with what `stat` says of each, by one call, sorted by name. The guest needs `stat`.
+
+        Raises:
+            GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
+            GuestFileError: the guest sent an invalid name: `..`, or one with a slash.
+            OutputLimitError: the entries take more than 64 MiB.
+        """
+
+    async def glob(
+        self,
+        path: AnyGuestPath,
+        pattern: str,
+        *,
+        case_sensitive: bool = True,
+        recurse_symlinks: bool = False,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> list[str]:
+        """The paths below a directory that match a pattern, sorted: `m.glob("/root", "**/*.py")`.
+
+        As `pathlib.Path.glob` of Python 3.13: `*` matches hidden files too, and `**` any number of directories. A pattern
+        that ends with a slash matches directories only. Directories that cannot be listed are left out. It takes a call for
+        each level of directories.
+
+        Args:
+            path: The top directory.
+            pattern: Relative, with `*`, `?`, `[seq]`, `[!seq]` and `**`.
+            case_sensitive: False to match whatever the case.
+            recurse_symlinks: Let `**` follow symlinks.
+            timeout: Seconds that each call may take (default 900).
+            user: As whom to look: see `FileMethods`.
+
+        Raises:
+            ValueError: the pattern is empty or absolute.
+            GuestFileError: there are more than two million files to look at.
+        """
+
+    async def mkdir(
+        self,
+        path: AnyGuestPath,
+        *,
+        mode: int | None = None,
+        parents: bool = False,
+        exist_ok: bool = False,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> None:
+        """Make a directory.
+
+        Args:
+            path: The new directory.
+            mode: Its permissions.
+            parents: Also make missing parent directories.
+            exist_ok: No-op if the directory exists.
+            timeout: Seconds to wait (default 900).
+            user: As whom to do it: see `FileMethods`.
+
+        Raises:
+            GuestFileExistsError, GuestFileNotFoundError, GuestNotADirectoryError, GuestPermissionError
+        """
+
+    async def remove(
+        self,
+        path: AnyGuestPath,
+        *,
+        recursive: bool = False,
+        missing_ok: bool = False,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> None:
+        """Remove a file, a symlink or a directory.
+
+        Args:
+            path: The file or directory.
+            recursive: Remove a directory with all that is in it. Otherwise it must be empty.
+            missing_ok: No-op if there is no such file.
+            timeout: Seconds to wait (default 900).
+            user: As whom to do it: see `FileMethods`.
+
+        Raises:
+            GuestDirectoryNotEmptyError, GuestFileNotFoundError, GuestPermissionError
+        """
+
+    async def rename(
+        self,
+        path: AnyGuestPath,
+        target: AnyGuestPath,
+        *,
+        timeout: float | None = 900.0,
+        user: str | None = None,
+    ) -> None:
+        """Rename a file or directory, as `os.rename`.
+
+        A file at `target` is replaced by a file, and an empty directory by a directory. It is copied to another file system
+        if need be, unless it is a mount point.
+
+        Raises:
+            GuestFileNotFoundError, GuestIsADirectoryError, GuestDirectoryNotEmptyError, GuestPermissionError
+        """
 
 @final
 class AsyncMachine(Twin[Machine]):
@@ -199,6 +725,37 @@ class AsyncMachine(Twin[Machine]):
         A dangling symlink exists, too. `timeout` and `user` are for a path, as for read_bytes.
         """
 
+    async def is_bare(self) -> bool:
+        """True if the machine has no image: its commands run as root, and another user is made by the guest's own `su`.
+
+        The engine is asked once, if this handle does not know: `status().image` has the image.
+
+        Raises:
+            MachineNotFoundError: there is no such machine, and this handle does not know.
+        """
+
+    def at(
+        self,
+        *,
+        workdir: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str | values.Secret] | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncMachineView:
+        """A view of the machine with defaults: `m.at(workdir="/repo", user="agent")` has its commands and files.
+
+        What a call gives itself wins; its variables are added to these. A view of a view has the defaults of both. The
+        engine is not called.
+
+        Args:
+            workdir: Where commands run, and relative paths start; in a view that has one, it may be relative to that.
+            env: Variables of commands.
+            secrets: Variables of commands that are in no argv, log or error.
+            user: As whom commands and file methods run (`cp` excepted, which is the engine's).
+            timeout: Seconds for each command, and for each file method, that has none of its own.
+        """
+
     async def exec(
         self,
         command: Sequence[str | os.PathLike[str]],
@@ -343,7 +900,7 @@ class AsyncMachine(Twin[Machine]):
         """A path in this machine, for `cp`. It is a plain value: the engine is not called.
 
         Raises:
-            ValueError: the path is not absolute.
+            ValueError: the path is not absolute, and this is no view with a workdir.
         """
 
     async def cp(

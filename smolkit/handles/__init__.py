@@ -10,13 +10,15 @@ if TYPE_CHECKING:
     from smolkit.handles.monitoring import Monitoring
     from smolkit.handles.process import Input, Process
     from smolkit.handles.spawned import Spawned
+    from smolkit.handles.view import MachineView
 
-__all__ = ["Input", "Machine", "Monitoring", "Process", "Smolvm", "Spawned"]
+__all__ = ["Input", "Machine", "MachineView", "Monitoring", "Process", "Smolvm", "Spawned"]
 
 # The module of each name.
 _MODULES = {
     "Input": "process",
     "Machine": "machine",
+    "MachineView": "view",
     "Monitoring": "monitoring",
     "Process": "process",
     "Smolvm": "client",

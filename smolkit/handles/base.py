@@ -16,6 +16,7 @@ from smolkit.commands.exec import ExecCommand
 from smolkit.errors import SmolvmError
 from smolkit.flows import lookup, not_started
 from smolkit.flows.steps import perform
+from smolkit.handles.defaults import NONE
 from smolkit.handles.following import follow
 from smolkit.handles.known import Known
 from smolkit.handles.process import Process
@@ -39,19 +40,22 @@ class Handle:
         name: The machine's name.
     """
 
-    __slots__ = ("__weakref__", "_really_known", "_runner", "_spec", "name")
+    __slots__ = ("__weakref__", "_defaults", "_really_known", "_runner", "_spec", "name")
 
     def __init__(self, runner: runners.Runner, name: str, spec: commands.MachineSpec, known: Known) -> None:
         self.name: str = machine_name(name)
         self._runner = runner
         self._spec = spec
         self._really_known = known
+        self._defaults = NONE
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Handle) and (self.name, self._runner.host) == (other.name, other._runner.host)
+        if not isinstance(other, Handle) or self._defaults != other._defaults:
+            return False
+        return (self.name, self._runner.host) == (other.name, other._runner.host)
 
     def __hash__(self) -> int:
         return hash((self.name, self._runner.host))

@@ -89,6 +89,7 @@ class CopyMethods(FileMethods):
         """A path in this machine, for `cp`. It is a plain value: the engine is not called.
 
         Raises:
-            ValueError: the path is not absolute.
+            ValueError: the path is not absolute, and this is no view with a workdir.
         """
-        return GuestPath(self.name, validate.guest_path("a path in the guest", path), self._runner.host)
+        named = validate.guest_path("a path in the guest", self._defaults.resolve(path))
+        return GuestPath(self.name, named, self._runner.host)

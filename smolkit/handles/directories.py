@@ -130,7 +130,8 @@ class DirectoryMethods(FileMethods):
 
     def _scan_at_once(self, paths: Sequence[str], timeout: float | None, user: str | None) -> dict[str, Listing]:
         secrets = self._spec.secrets
-        command = ScanDirs(self.name, tuple(paths), timeout=timeout, user=user, machine_secrets=secrets)
+        given = self._defaults.of_files({"timeout": timeout, "user": user})
+        command = ScanDirs(self.name, tuple(paths), machine_secrets=secrets, **given)
         command = evolve(command, **self._for_user(command.user))
         try:
             found = self._runner.run(command)

@@ -44,7 +44,8 @@ class FileMethods(Handle):
         return self._run_made(self._script(script, path, *args, other=other, **options))
 
     def _script(self, script: str, path: AnyGuestPath, *args: str, other: str = "", **options: Any) -> Script:
-        made = Script(self.name, script, self._guest(path), other, args, machine_secrets=self._spec.secrets, **options)
+        given = self._defaults.of_files(options)
+        made = Script(self.name, script, self._guest(path), other, args, machine_secrets=self._spec.secrets, **given)
         return evolve(made, **self._for_user(made.user))
 
     def _run_made(self, script: Script) -> bytes:
@@ -53,10 +54,11 @@ class FileMethods(Handle):
         return said
 
     def _guest(self, path: AnyGuestPath) -> str:
-        """The path as a str, checked: absolute, and in this machine."""
+        """The path as a str, checked: absolute (in a view, relative to its workdir), and in this machine."""
         if isinstance(path, GuestPath):
             self._check_machine(path)
-        given = validate.guest_path("a path in the guest", path.path if isinstance(path, GuestPath) else path)
+        named = path.path if isinstance(path, GuestPath) else self._defaults.resolve(path)
+        given = validate.guest_path("a path in the guest", named)
         # As in pathlib, ".." stays: before it there may be a symlink, and only the guest's kernel knows where that leads.
         return "/" + "/".join(part for part in given.split("/") if part not in {"", "."})
 

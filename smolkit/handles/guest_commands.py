@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Unpack, overload
 
-from smolkit import commands, options, values
+from smolkit import commands, handles, options, values
 from smolkit.commands.exec import ExecCommand
 from smolkit.commands.spawn import MARK
 from smolkit.errors import SmolvmError
 from smolkit.handles.base import Handle
+from smolkit.handles.defaults import NONE
 from smolkit.handles.process import Process
 from smolkit.handles.spawned import Spawned
 from smolkit.values import keywords, validate
@@ -29,6 +30,31 @@ class CommandMethods(Handle):
     """Running commands in the guest."""
 
     __slots__ = ()
+
+    def at(
+        self,
+        *,
+        workdir: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str | values.Secret] | None = None,
+        user: str | None = None,
+        timeout: float | None = None,
+    ) -> handles.MachineView:
+        """A view of the machine with defaults: `m.at(workdir="/repo", user="agent")` has its commands and files.
+
+        What a call gives itself wins; its variables are added to these. A view of a view has the defaults of both. The
+        engine is not called.
+
+        Args:
+            workdir: Where commands run, and relative paths start; in a view that has one, it may be relative to that.
+            env: Variables of commands.
+            secrets: Variables of commands that are in no argv, log or error.
+            user: As whom commands and file methods run (`cp` excepted, which is the engine's).
+            timeout: Seconds for each command, and for each file method, that has none of its own.
+        """
+        env, secrets = hide(env), hide(secrets)
+        given = {"workdir": workdir, "env": env, "secrets": secrets, "user": user, "timeout": timeout}
+        return handles.MachineView(self._machine, self._defaults.over(given))
 
     def exec(
         self,
@@ -80,19 +106,16 @@ class CommandMethods(Handle):
         """
         env, secrets, input = hide(env), hide(secrets), hide(input)  # noqa: A001
         validate.flag("check", check)
+        given = {"env": env, "secrets": secrets, "workdir": workdir, "user": user, "timeout": timeout}
         made = commands.Exec(
             self.name,
             command,
-            env=env,
-            secrets=secrets,
-            workdir=workdir,
-            timeout=timeout,
             input=input,
             stderr=stderr,
             output_limit=output_limit,
             on_limit=on_limit,
-            user=user,
             machine_secrets=self._spec.secrets,
+            **self._defaults.of_command(given),
         )
         result = self._started(self._as_user(made), self._runner.run)
         self._known.warm = True
@@ -140,7 +163,7 @@ class CommandMethods(Handle):
         """
         options = hide_options(options)
         keywords.known("popen", options, _POPEN, ["text"])
-        rest = dict(options)
+        rest = self._defaults.of_command({"timeout": None, **options})
         stdin, grace = validate.flag("stdin", rest.pop("stdin", False)), validate.grace("grace", rest.pop("grace", 5.0))
         validate.flag("text", text)
         return self._popen(command, stdin=stdin, text=text, grace=grace, **rest)
@@ -161,8 +184,8 @@ class CommandMethods(Handle):
         options = hide_options(options)
         keywords.known("spawn", options, _WITHOUT_END)
         mark = os.urandom(8).hex()
-        env = {**dict(validate.hidden_pairs("env", options.get("env"))), MARK: mark}
-        rest: dict[str, Any] = {**options, "env": env}
+        rest = self._defaults.of_command(options)
+        rest["env"] = {**rest["env"], MARK: mark}
         made = commands.Spawn(self.name, command, machine_secrets=self._spec.secrets, **rest)
         pid = self._started(self._as_user(made), self._runner.run)
         return Spawned(self._machine, pid, mark)
@@ -173,7 +196,8 @@ class CommandMethods(Handle):
         Raises:
             MachineNotRunningError, MachineNotFoundError
         """
-        if self._spec.secrets:  # `machine shell` takes none, and another handle may have made the machine without them
+        # `machine shell` takes no secrets, and another handle may have made the machine without them.
+        if self._spec.secrets or self._defaults != NONE:
             return self.terminal(["/bin/sh"])
         return self._runner.run_in_terminal(commands.Shell(self.name)).returncode
 
@@ -190,7 +214,8 @@ class CommandMethods(Handle):
         """
         options = hide_options(options)
         keywords.known("terminal", options, _WITHOUT_END)
-        made = commands.Terminal(self.name, command, machine_secrets=self._spec.secrets, **options)
+        given = self._defaults.of_command(options)
+        made = commands.Terminal(self.name, command, machine_secrets=self._spec.secrets, **given)
         return self._started(self._as_user(made), self._runner.run_in_terminal).returncode
 
     def _started(self, command: C, run: Callable[[C], T]) -> T:

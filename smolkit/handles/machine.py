@@ -161,6 +161,16 @@ class Machine(CommandMethods, TransferMethods, CopyMethods, DirectoryMethods, Ad
         """
         return perform(self._runner, lookup.status(self.name, self._dialect))
 
+    def is_bare(self) -> bool:
+        """True if the machine has no image: its commands run as root, and another user is made by the guest's own `su`.
+
+        The engine is asked once, if this handle does not know: `status().image` has the image.
+
+        Raises:
+            MachineNotFoundError: there is no such machine, and this handle does not know.
+        """
+        return self._is_bare()
+
     def exists(
         self,
         path: str | os.PathLike[str] | values.GuestPath | None = None,

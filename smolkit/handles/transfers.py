@@ -88,10 +88,6 @@ def _copy(file: IO[bytes], write: Callable[[bytes], object], meter: _Meter) -> N
         meter.add(len(chunk))
 
 
-def _options(timeout: float | None, user: str | None) -> dict[str, Any]:
-    return {"timeout": optional_seconds(timeout), "user": optional_user(user)}
-
-
 def _bounded(options: dict[str, Any], size: int) -> dict[str, Any]:
     """The options of a call that moves so many bytes, with a timeout if they have none."""
     bound = min(_PATIENCE + size // _PACE, _LONGEST)
@@ -112,6 +108,10 @@ class TransferMethods(FileMethods):
     """Copying files and directories between the host and the guest."""
 
     __slots__ = ()
+
+    def _bounds(self, timeout: float | None, user: str | None) -> dict[str, Any]:
+        seconds = self._defaults.timeout if timeout is None else optional_seconds(timeout)
+        return self._defaults.of_files({"timeout": seconds, "user": optional_user(user)})
 
     def upload(
         self,
@@ -150,7 +150,7 @@ class TransferMethods(FileMethods):
         path, inside = validate.path("source", source), self._guest(target)
         owned = "" if owner is None else validate.operand("owner", owner)
         with_parents = "yes" if validate.flag("parents", parents) else ""
-        options, mode = _options(timeout, user), os.stat(path).st_mode
+        options, mode = self._bounds(timeout, user), os.stat(path).st_mode
         if stat.S_ISDIR(mode):
             self._upload_tree(path, inside, owned, progress, options)
         elif stat.S_ISREG(mode):
@@ -238,7 +238,7 @@ class TransferMethods(FileMethods):
         validate.function("progress", progress)
         validate.integer("limit", limit, 0, 2**63 - 1)
         inside, path = self._guest(source), validate.absolute("target", target)
-        options = _options(timeout, user)
+        options = self._bounds(timeout, user)
         found = self.stat(inside, user=user, timeout=timeout or LONG)
         if os.path.isdir(path) or (found.is_dir and os.path.lexists(path)):
             raise FileExistsError(f"download makes a new {'directory' if found.is_dir else 'file'}, but {path!r} exists")

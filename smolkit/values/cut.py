@@ -72,10 +72,10 @@ class KeptOutput:
 
     @property
     def data(self) -> bytes:
-        """What is kept of it."""
+        """The parts of it that are kept."""
         return b"".join([*self._chunks, self._tail])
 
     @property
     def cut(self) -> Cut | None:
-        """What is missing in `data`."""
+        """The part that is missing in `data`; None if none is."""
         return Cut(self._head, self._dropped) if self._dropped else None

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from smolkit import AsyncMachine, AsyncRunner, AsyncSmolvm, Machine, Runner, Smolvm
+from smolkit import AsyncMachine, AsyncMachineView, AsyncRunner, AsyncSmolvm, Machine, MachineView, Runner, Smolvm
 from smolkit.aio import AsyncMonitoring, AsyncProcess, AsyncSpawned
 from smolkit.aio.processes import AsyncInput
 from smolkit.handles.monitoring import Monitoring
@@ -25,14 +25,21 @@ from tests.stubs import stub
 TWINS = [
     (Smolvm, AsyncSmolvm),
     (Machine, AsyncMachine),
+    (MachineView, AsyncMachineView),
     (Process, AsyncProcess),
     (Input, AsyncInput),
     (Spawned, AsyncSpawned),
     (Monitoring, AsyncMonitoring),
 ]
-ASKS_NOTHING = {"machine", "dry_run", "free_port", "is_available", "path", "to_sync", "to_async", "poll", "walk"}
+ASKS_NOTHING = {"at", "machine", "dry_run", "free_port", "is_available", "path", "to_sync", "to_async", "poll", "walk"}
 # Attributes set by constructors, which the classes do not have.
-SET = {Process: {"args", "returncode", "stdin"}, Input: {"closed"}, Machine: {"name"}, Spawned: {"machine", "pid", "mark"}}
+SET = {
+    Process: {"args", "returncode", "stdin"},
+    Input: {"closed"},
+    Machine: {"name"},
+    MachineView: {"name"},
+    Spawned: {"machine", "pid", "mark"},
+}
 
 
 def public(kind: type[Any]) -> set[str]:
