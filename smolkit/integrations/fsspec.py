@@ -10,6 +10,7 @@ Needs `pip install 'smolkit[fsspec]'`.
 from __future__ import annotations
 
 import os
+import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -153,12 +154,11 @@ class SmolvmFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has 
             raise FileExistsError(path)
         self.machine.write_bytes(path, value, parents=True, user=self.user)
 
-    def get_file(
-        self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **kwargs: Any
-    ) -> None:
+    def get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **_: Any) -> None:
         """Download a file, with its mode and time, or make a directory like the one at rpath."""
         if outfile is not None or isfilelike(lpath):
-            super().get_file(rpath, lpath, callback=callback, outfile=outfile, **kwargs)
+            with self.open(rpath) as file:
+                shutil.copyfileobj(file, lpath if outfile is None else outfile)
         elif self.isdir(rpath):
             os.makedirs(lpath, exist_ok=True)
         else:
