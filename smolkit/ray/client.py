@@ -30,7 +30,7 @@ class RaySmolvm:
     of a host, as a placement group of its own. The host runs the engine by its keeper, a detached actor that smolkit starts
     there; it needs smolkit and the engine. Ray's own TLS and authentication protect what goes to and fro.
 
-    A machine ends with its `with` block or by `delete`; when the job (or actor) that made it ends, however it does; and
+    A machine ends with its `with` block or by `delete`; when the job that made it ends, however it does; and
     when its keeper is killed. A machine whose handle was never pickled also ends with this client and its process. Where
     that happens without a call, it takes a few seconds.
 

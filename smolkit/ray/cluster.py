@@ -131,7 +131,7 @@ def is_alive(node: str) -> bool:
 
 
 def request(bundle: Bundle, name: str = MACHINE, shunned: Collection[str] = ()) -> str:
-    """Ask for a group of one bundle, and return its id. It goes with its job, or with the actor that asked for it.
+    """Ask for a group of one bundle, and return its id. It goes with its job (also where an actor asks, 2.60).
 
     Args:
         bundle: What it holds.

@@ -55,6 +55,8 @@ class _Group:
         calls: Calls of the engine that run.
         used: When the last one ended.
         machines: The session over which each machine was made.
+        making: Those that a call which runs may still make.
+        doomed: Those that are to be removed.
         runners: The engines.
         is_gone: It does not exist any more; what is left of it is being removed.
     """
@@ -64,6 +66,8 @@ class _Group:
     is_shared: bool = False
     calls: int = 0
     machines: dict[Held, str] = field(factory=dict)
+    making: set[Held] = field(factory=set)
+    doomed: set[Held] = field(factory=set)
     runners: dict[str, SubprocessRunner] = field(factory=dict)
     is_gone: bool = False
 
@@ -121,17 +125,20 @@ class Groups:
             group.runners[runner.host] = runner
             new = [held for made in makes if (held := (runner.host, made)) not in group.machines]
             group.machines.update(dict.fromkeys(new, session))
+            group.making.update(new)
             return new
 
-    def end(self, name: str, absent: Collection[Held]) -> None:
-        """A call has ended, and these machines do not exist, or not any more."""
+    def end(self, name: str, new: Collection[Held], absent: Collection[Held]) -> None:
+        """A call has ended, which may have made `new` machines; and those that are `absent` do not exist (any more)."""
         with self._lock:
             group = self._groups[name]
             group.calls -= 1
+            group.making.difference_update(new)
             group.used = self._clock()
             had = len(group.machines)
-            for held in absent:
+            for held in set(absent) - group.making:
                 group.machines.pop(held, None)
+                group.doomed.discard(held)
             is_free = had > len(group.machines) and self._is_free(group)
         if is_free and not group.is_kept:
             self._give_back(name)
@@ -149,8 +156,8 @@ class Groups:
         """Remove the machines of a session that has ended, unless others may have handles on them."""
         for name, group in list(self._groups.items()):
             if not group.is_shared:
-                for held in [held for held, made_by in list(group.machines.items()) if made_by == session]:
-                    self._remove(name, held)
+                group.doomed.update(held for held, made_by in list(group.machines.items()) if made_by == session)
+                self._remove_doomed(name, group)
 
     def look(self) -> None:
         """Remove the machines of groups that are gone, and give groups back that have none. About once a second."""
@@ -158,6 +165,7 @@ class Groups:
             with self._lock:
                 self._groups[name].is_gone = True
         for name, group in list(self._groups.items()):
+            self._remove_doomed(name, group)
             if group.is_gone:
                 self._clear(name, group)
             elif not group.is_kept and group.is_empty and self._clock() - group.used > _IDLE:
@@ -176,8 +184,8 @@ class Groups:
     def _clear(self, name: str, group: _Group) -> None:
         """Remove what is in a group that is gone."""
         if not group.is_empty:
-            for held in list(group.machines):
-                self._remove(name, held)
+            group.doomed.update(list(group.machines))
+            self._remove_doomed(name, group)
         elif group.runners:  # branches that were to outlive their process are told by their label only
             host, runner = group.runners.popitem()
             self._pool.submit(self._find_labelled, name, group, host, runner)
@@ -191,26 +199,24 @@ class Groups:
                 with self._lock:
                     group.machines[host, info.name], group.runners[host] = "", runner
 
-    def _remove(self, name: str, held: Held) -> None:
+    def _remove_doomed(self, name: str, group: _Group) -> None:
         with self._lock:
-            group = self._groups.get(name)
-            if group is None or held in self._removing:
-                return
-            self._removing.add(held)
-        self._pool.submit(self._remove_now, name, group.runners[held[0]], held)
+            found = group.doomed - self._removing if name in self._groups else set()
+            self._removing |= found
+        for held in found:
+            self._pool.submit(self._remove_now, name, group.runners[held[0]], held)
 
     def _remove_now(self, name: str, runner: SubprocessRunner, held: Held) -> None:
         absent: list[Held] = []
         self.begin(name, "", runner, [])
         try:
             perform(runner, _remove(held[1], name, runner.engine.dialect))
-            if self._groups[name].calls == 1:  # else it may still be made
-                absent = [held]
+            absent = [held]
         except Exception:
             logging.getLogger("smolkit").exception("machine %s is left", held[1])
         finally:
             self._removing.discard(held)
-            self.end(name, absent)
+            self.end(name, (), absent)
 
     def settle(self, runner: SubprocessRunner) -> None:
         """Remove what a former keeper has left on an engine, which this one drives from now on."""
@@ -262,4 +268,4 @@ class GroupMachines(Machines):
                 absent = [(runner.host, str(deleted))]
             return code
         finally:
-            self._groups.end(str(name), absent)
+            self._groups.end(str(name), new, absent)

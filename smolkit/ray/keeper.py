@@ -34,31 +34,49 @@ CHUNK = 2**16  # bytes in one message, small enough for Ray to send them without
 
 
 class _Session:
-    """One session: a far end, and the other end of its socket."""
+    """One session: a far end, and the other end of its socket.
 
-    def __init__(self, keeper: Keeper, name: str, owner: Owner | None) -> None:
-        self.owner = owner
-        self.near, self.far = socket.socketpair()
-        self._writes = self.far.dup()  # a connection polls for each way by a descriptor of its own
-        self.near.setblocking(False)  # noqa: FBT003  (a positional argument)
+    Args:
+        keeper: The keeper.
+        name: The session's name.
+        owner: The process that opened it.
+        far: The far end's socket.
+        reader, writer: The other end of that.
+    """
+
+    def __init__(  # noqa: PLR0917  (made in one place)
+        self,
+        keeper: Keeper,
+        name: str,
+        owner: Owner | None,
+        far: socket.socket,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self.owner, self.reader, self.writer = owner, reader, writer
+        self._far, self._writes = far, far.dup()  # a connection polls for each way by a descriptor of its own
+        self._loop = asyncio.get_running_loop()
         self.waiting: dict[int, bytes] = {}  # pieces that came before their turn
         self.next = 0
-        self.turn, self.loop = asyncio.Lock(), asyncio.get_running_loop()
         self.server = Server(
             os.path.join(os.environ.get("TMPDIR") or "/tmp", f"smolkit-far-{os.urandom(8).hex()}"),  # noqa: S108
-            *(self.far.fileno(), self._writes.fileno()),
+            *(far.fileno(), self._writes.fileno()),
             runner_of=keeper.runner_of,
             machines=GroupMachines(keeper.groups, name),
             functions=keeper.functions,
         )
 
+    def end(self) -> None:
+        """End it: the far end sees the end of its link, and whoever receives the end of the session. From any thread."""
+        self._loop.call_soon_threadsafe(self.writer.close)
+
     def serve(self) -> None:
         """Serve it until it ends."""
         self.server.connection.serve()
-        self.far.shutdown(socket.SHUT_RDWR)
+        self.end()
         self.server.end()
         remove_directory(self.server.work)
-        self.far.close()
+        self._far.close()
         self._writes.close()
 
 
@@ -105,7 +123,9 @@ class Keeper:
         if version != __version__:
             raise HostUnreachableError(f"the host has smolkit {__version__}, and this process {version}")
         name = os.urandom(8).hex()
-        session = self._sessions[name] = _Session(self, name, Owner.parse(owner))
+        near, far = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=near)
+        session = self._sessions[name] = _Session(self, name, Owner.parse(owner), far, reader, writer)
         threading.Thread(target=self._serve, args=(name, session), daemon=True, name=f"smolkit: {name}").start()
         return name
 
@@ -114,7 +134,6 @@ class Keeper:
             session.serve()
         finally:
             self._sessions.pop(name, None)
-            session.loop.call_soon_threadsafe(session.near.close)  # whoever receives is told of the end first or now
             if not session.server.keeps:
                 self.groups.leave(name)
 
@@ -126,26 +145,20 @@ class Keeper:
         """
         session = self._sessions[name]
         session.waiting[number] = data
-        async with session.turn:
-            while session.next in session.waiting:
-                piece = session.waiting.pop(session.next)
-                session.next += 1
-                await session.loop.sock_sendall(session.near, piece)
+        while session.next in session.waiting:
+            session.writer.write(session.waiting.pop(session.next))
+            session.next += 1
+        await session.writer.drain()
 
     async def receive(self, name: str) -> bytes:
         """Wait for bytes of the far end; empty at the end of the session."""
         session = self._sessions.get(name)
-        if session is None:
-            return b""
-        try:
-            return await session.loop.sock_recv(session.near, CHUNK)
-        except OSError:
-            return b""
+        return b"" if session is None else await session.reader.read(CHUNK)
 
     async def close(self, name: str) -> None:
         """The other end has closed the session."""
         if (session := self._sessions.get(name)) is not None:
-            session.near.shutdown(socket.SHUT_WR)
+            session.writer.write_eof()
 
     def _watch(self) -> None:
         look = self.groups.adopt
@@ -162,5 +175,5 @@ class Keeper:
         mine = here()
         for session in list(self._sessions.values()):
             if session.owner is not None and mine.has_ended(session.owner, None):
-                session.near.shutdown(socket.SHUT_RDWR)
+                session.end()
         self.groups.look()

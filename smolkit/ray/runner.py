@@ -52,7 +52,7 @@ class RayRunner(RemoteRunner):
     """Runs the engine for one machine, on the host where its placement group is. `RaySmolvm.machine` makes one.
 
     It asks for the group with the first call that needs an engine. The machine lives as long as the group, which Ray frees
-    with the job (or the actor) that asked for it; and the group is given back when the machine is deleted.
+    with the job that asked for it; and the group is given back when the machine is deleted.
 
     A pickled copy reaches the same host from any task or actor. A machine whose handle was never pickled ends with the
     process that made it, however that ends.

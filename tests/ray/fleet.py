@@ -18,6 +18,8 @@ from smolkit.testing import NamespaceEngine
 ENGINE = "SMOLKIT_TEST_ENGINE"  # variable of a host: the directory of its engine
 PLACES = 3  # of each host
 _STORE = 80 * 2**20  # bytes of a host's object store
+# Ray's head takes a host for dead after 2 s, and not after half a minute.
+_SOON = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
 _PROGRAM = f'#!/bin/sh\nexec "${ENGINE}/smolvm" "$@"\n'
 
 
@@ -36,7 +38,12 @@ class Fleet:
         self.engines: dict[str, NamespaceEngine] = {}  # by the host's id
         self._cluster = Cluster(
             initialize_head=True,
-            head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": _STORE},
+            head_node_args={
+                "num_cpus": 0,
+                "include_dashboard": False,
+                "object_store_memory": _STORE,
+                "_system_config": _SOON,
+            },
         )
         self._nodes: dict[str, Any] = {}
         self.address: str = self._cluster.address
@@ -48,11 +55,11 @@ class Fleet:
         """Connect this process as a driver."""
         ray.init(address=self.address, log_to_driver=False, logging_level=logging.WARNING)
 
-    def add_host(self) -> str:
+    def add_host(self, cpus: int = 8) -> str:
         """Add a host, and return its id."""
         engine = NamespaceEngine(self.folder / os.urandom(3).hex())
         node = self._cluster.add_node(
-            num_cpus=8,
+            num_cpus=cpus,
             memory=4 * 2**30,
             resources={"kvm": PLACES},
             object_store_memory=_STORE,

@@ -150,7 +150,7 @@ BLOCKING_LINES = {
     "ray.groups": 1,  # a lock in a keeper, which is held briefly
     "ray.hosts": 1,  # a lock around a dict
     "ray.keeper": 2,  # in a keeper, which has threads of its own
-    "ray.link": 1,  # in threads that serve a link
+    "ray.link": 2,  # in threads that serve a link
     "runners.remote.connection": 1,  # a poll, in the thread that serves a link
     "runners.remote.far": 1,  # in a far process, which has no event loop
     "runners.remote.leftovers": 1,  # likewise
