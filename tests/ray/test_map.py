@@ -22,7 +22,8 @@ from attrs import frozen
 
 from smolkit import Machine, Smolvm, errors
 from smolkit.options import ClientOptions
-from smolkit.ray import AsyncRaySmolvm, RaySmolvm
+from smolkit.ray import AsyncRaySmolvm, RaySmolvm, cluster
+from smolkit.ray.cluster import Bundle
 from tests.processes import until
 from tests.ray.fleet import ENGINE, Fleet
 
@@ -369,7 +370,8 @@ def test_a_coroutine_function_is_refused() -> None:
 
 DRIVER = """
 import sys, time, ray
-from smolkit.ray import AsyncRaySmolvm, RaySmolvm
+from smolkit.ray import AsyncRaySmolvm, RaySmolvm, cluster
+from smolkit.ray.cluster import Bundle
 ray.init(address=sys.argv[1], log_to_driver=False)
 client = RaySmolvm(program=sys.argv[2], pass_env=[sys.argv[3]], wait=60)
 for _ in client.map(lambda machine, seconds: time.sleep(seconds), [0] + [600] * 9, cpus=1, memory=512):
@@ -434,3 +436,13 @@ def test_the_readmes_fleet_works(fleet: Fleet, capsys: pytest.CaptureFixture[str
 
     assert 2 * sorted(f"{index} {index}.0" for index in range(100)) == [*sorted(lines[:100]), *sorted(lines[100:200])]
     assert os.uname().release in lines
+
+
+def test_a_place_is_asked_for_elsewhere(fleet: Fleet) -> None:
+    """A host that failed is left out, unless there is no other."""
+    hosts = [*fleet.engines]
+    for shunned, expected in ((hosts[:1], hosts[1:]), (hosts[1:], hosts[:1]), (hosts, hosts), (["gone"], hosts)):
+        group = cluster.request(Bundle(1, 64), shunned=shunned)
+        assert cluster.wait(group, 60)
+        assert cluster.node_of(group) in expected
+        cluster.remove(group)
