@@ -238,6 +238,8 @@ class Places:
         """As in Executor."""
         if any(golden.name is None for golden in self._goldens.values()):
             return None
+        if any(place.group and cluster.node_of(place.group) for place in tuple(self._open)):
+            return None  # it has its host, and waits for a worker process
         return cluster.no_room(self._bundle, seconds)
 
 
