@@ -78,7 +78,7 @@ class SmolvmFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has 
 
     @property
     def fsid(self) -> str:
-        """What tells this machine from others."""
+        """A name of this machine among all file systems."""
         return f"smolvm_{self.machine.name}"
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def _scanned(files: Files, path: str) -> bytes:
 
 
 def _stat_lines(files: Files, path: str, names: list[bytes], *, follow: bool) -> bytes:
-    """What stat says of these files or, to follow symlinks, of what those of them that are one lead to."""
+    """Lines of stat for these files or, to follow symlinks, for what those of them that are one lead to."""
     lines = []
     for name in names:
         place = posixpath.join(path, os.fsdecode(name))
