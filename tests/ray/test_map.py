@@ -441,10 +441,11 @@ def test_the_readmes_fleet_works(fleet: Fleet, capsys: pytest.CaptureFixture[str
     """The README's block about a fleet runs as it is, on this cluster."""
     (block,) = [found for found in re.findall(r"(?ms)^```py\n(.*?)^```", README) if "smolkit.ray" in found]
     code = block.replace('ray.init(address="auto")\n', "").replace("RaySmolvm(wait=60)", "_fleet.client()")
+    code = code.replace("range(100)", "range(9)")
     exec(compile(code, "README.md", "exec"), {"__name__": "__main__", "_fleet": fleet})  # noqa: S102  (our own README)
     lines = capsys.readouterr().out.splitlines()
 
-    assert 2 * sorted(f"{index} {index}.0" for index in range(100)) == [*sorted(lines[:100]), *sorted(lines[100:200])]
+    assert 2 * [f"{index} {index}.0" for index in range(9)] == [*sorted(lines[:9]), *sorted(lines[9:18])]
     assert os.uname().release in lines
 
 
