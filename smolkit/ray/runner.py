@@ -16,6 +16,7 @@ from smolkit.ray.groups import PLACEMENT
 from smolkit.ray.link import KeeperLink
 from smolkit.runners.blocking import Gate
 from smolkit.runners.bounds import least
+from smolkit.runners.remote.links import Link
 from smolkit.runners.remote.runner import RemoteRunner
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class RayRunner(RemoteRunner):
             group = cluster.in_thread(partial(cluster.request, self._bundle))
             try:
                 placement = self._await_host(group, least(self._wait, within) or 0.0)
-                self.link = KeeperLink(placement.node, placement.address)
+                self.link: Link = KeeperLink(placement.node, placement.address)
                 self._smolkit.engine, self._is_lost = None, False
                 self._hold(placement)  # the keeper gives it back if no machine is made
             except BaseException:

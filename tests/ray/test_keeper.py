@@ -63,7 +63,7 @@ class Actor:
 
     def end(self) -> None:
         """End the event loop."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.loop.call_soon_threadsafe(self.loop.call_later, 0.1, self.loop.stop)  # once closed sockets are
         self.thread.join()
         self.loop.close()
 

@@ -92,7 +92,9 @@ class ProgramTransport(Transport):
             child.start(executable, argv, dict(os.environ))
         except OSError as error:
             raise HostUnreachableError(f"cannot reach {self._host}: cannot run {executable}: {error}") from error
-        self.greeting, self.hears, self.ends = payload.greeting(), child.stderr.fileno(), child.pidfd
+        self.greeting: bytes = payload.greeting()
+        self.hears: int | None = child.stderr.fileno()
+        self.ends: int | None = child.pidfd
         return child.stdout.fileno(), child.stdin.fileno()
 
     def hang_up(self) -> None:
