@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from typing import Any, Self, TypeVar, final
+from typing import Any, Self, TypeVar, Unpack, final
 
 from smolkit.aio.greenlets import drive, drive_exit, in_loop
 from smolkit.aio.handles import AsyncMachine
-from smolkit.aio.twins import Twin, awaited, direct, giving
+from smolkit.aio.twins import Twin
 from smolkit.handles.machine import Machine
+from smolkit.options import ClientOptions
 from smolkit.ray.client import RaySmolvm
+from smolkit.ray.hosts import RayHost
+from smolkit.values.hidden import hide_options
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,9 +33,18 @@ class AsyncRaySmolvm(Twin[RaySmolvm]):
     async def __aexit__(self, *error: Any) -> None:  # noqa: PYI036
         await drive_exit(self._sync.__exit__, *error)
 
-    machine = direct(giving(AsyncMachine, RaySmolvm.machine))
-    hosts = awaited(RaySmolvm.hosts)
-    close = awaited(RaySmolvm.close)
+    def machine(self, name: str | None = None, **rest: Unpack[ClientOptions]) -> AsyncMachine:
+        """As `RaySmolvm.machine`."""
+        rest = hide_options(rest)
+        return AsyncMachine(self._sync.machine(name, **rest))
+
+    async def hosts(self) -> list[RayHost]:
+        """As `RaySmolvm.hosts`."""
+        return await in_loop(self._sync.hosts)
+
+    async def close(self) -> None:
+        """As `RaySmolvm.close`."""
+        await in_loop(self._sync.close)
 
     def map(
         self, function: Callable[[Machine, T], R], tasks: Iterable[T], **options: Any
