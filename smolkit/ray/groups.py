@@ -15,6 +15,7 @@ from smolkit.errors import MachineNotFoundError
 from smolkit.flows import reap, teardown
 from smolkit.flows.lookup import status
 from smolkit.flows.steps import perform
+from smolkit.runners.local import watchdog
 from smolkit.runners.remote.far import Machines
 
 if TYPE_CHECKING:
@@ -212,6 +213,7 @@ class Groups:
         try:
             perform(runner, _remove(held[1], name, runner.engine.dialect))
             absent = [held]
+            watchdog.mine().forget(held)
         except Exception:
             logging.getLogger("smolkit").exception("machine %s is left", held[1])
         finally:
