@@ -35,7 +35,9 @@ def optional_seconds(value: float | None) -> float | None:
 
 def optional_user(value: str | None) -> str | None:
     """A user of the guest, or None for its own."""
-    return None if value is None else validate.text("user", value)
+    if value is not None and validate.text("user", value).count(":") > 1:
+        raise ValueError(f"user must be a name, or UID or UID:GID, not {validate.shown(value)}")
+    return value
 
 
 def optional_input(value: bytes | str | Hidden | None) -> bytes | None:

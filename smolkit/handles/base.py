@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from attrs import evolve
 
 from smolkit import commands, handles, runners
-from smolkit.commands.converters import machine_name
+from smolkit.commands.converters import machine_name, optional_user
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.exec import ExecCommand
-from smolkit.errors import SmolvmError
+from smolkit.errors import ConfigError, SmolvmError
 from smolkit.flows import lookup, not_started
 from smolkit.flows.steps import perform
 from smolkit.handles.defaults import NONE
@@ -94,9 +94,15 @@ class Handle:
 
     def _for_user(self, user: str | None) -> dict[str, Any]:
         """The options of a command that differ on a bare machine, for a command of this user."""
-        if user is None or not self._is_bare():
+        if optional_user(user) is None or not self._is_bare():
             return {}
-        return {"user": None} if user in _ROOT else {"su": True}
+        if user in _ROOT:
+            return {"user": None}
+        if user is not None and ":" in user:
+            error = ConfigError(f"user must be a name or a uid on a bare machine, where `su` takes no group: {user!r}")
+            error.hint = "a machine with an image takes groups"
+            raise error
+        return {"su": True}
 
     def _popen(
         self,

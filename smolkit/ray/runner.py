@@ -12,19 +12,19 @@ from attrs import evolve, frozen
 
 from smolkit.errors import HostLostError, HostUnreachableError
 from smolkit.ray import cluster
+from smolkit.ray.cluster import Bundle
 from smolkit.ray.groups import PLACEMENT
+from smolkit.ray.hosts import Engines
 from smolkit.ray.link import KeeperLink
 from smolkit.runners.blocking import Gate
 from smolkit.runners.bounds import least
 from smolkit.runners.remote.links import Link
 from smolkit.runners.remote.runner import RemoteRunner
+from smolkit.values.ownership import Here, Owner
 
 if TYPE_CHECKING:
     from smolkit.commands.dialect import Engine
-    from smolkit.ray.cluster import Bundle
-    from smolkit.ray.hosts import Engines
     from smolkit.runners.remote.session import Session
-    from smolkit.values.ownership import Here, Owner
     from smolkit.values.results import Invocation
 
 _LOOK = 1.0  # seconds between two looks at a group that waits for its host

@@ -73,7 +73,7 @@ def test_users_of_a_bare_machine(machine: Machine, world: World) -> None:
         machine.exec(["nosuchprogram"], user="daemon")
     with machine.popen(["id", "-un"], user="daemon", text=True) as process:
         assert [("stdout", "daemon\n")] == list(process)
-    with pytest.raises(ValueError, match="takes no group"):
+    with pytest.raises(errors.ConfigError, match="takes no group"):
         machine.exec(["id"], user="2:2")
 
 

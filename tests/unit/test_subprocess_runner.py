@@ -435,7 +435,7 @@ def test_a_program_that_cannot_run(pretend: Pretend, tmp_path: Path) -> None:
     with pytest.raises(errors.EngineNotFoundError, match="cannot run"):
         Smolvm(tmp_path / "text").ls()
     with pytest.raises(ValueError, match="longer than this host takes"):
-        SubprocessRunner(pretend("exit 0"), version="1.0.1").run(Exec("m", ["x" * 3_000_000]))
+        SubprocessRunner(pretend("exit 0"), version="1.0.1").execute(Invocation(("x" * 3_000_000,)))
 
 
 def test_the_note_of_a_renamed_engine_is_not_the_guests(pretend: Pretend) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from smolkit import SmolvmError, errors
-from smolkit.commands import Exec, GuestCommand, PackRun, Run, Script, Shell, Spawn, Terminal
+from smolkit.commands import Exec, GuestCommand, PackRun, Run, ScanDirs, Script, Shell, Spawn, Terminal
 from smolkit.commands.dialect import Dialect
 from smolkit.commands.failures import PHRASES, verdict
 from smolkit.values import Completed
@@ -244,7 +244,11 @@ def test_every_command_of_the_guest_tells_the_engines_failure_from_the_guests_st
 
     with pytest.raises(errors.MachineNotFoundError):
         command.read(Completed(argv, 1, b"", OF_THE_ENGINE))
-    if type(command) in {Spawn, Script}:  # no program has ended yet; a status of a script is an error about a file
+    if type(command) in {
+        Spawn,
+        Script,
+        ScanDirs,
+    }:  # no program has ended; a script reports an error about a file
         assert isinstance(command.failure(ended), errors.SmolvmError)
     else:
         assert command.failure(ended) is None
