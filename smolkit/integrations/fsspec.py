@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from smolkit.extras import missing
 
 try:
+    from fsspec import spec
     from fsspec.callbacks import DEFAULT_CALLBACK
-    from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
     from fsspec.utils import isfilelike, stringify_path
-except ModuleNotFoundError as error:
-    raise missing("smolkit.integrations.fsspec", "fsspec", error) from error
+except ModuleNotFoundError as _error:
+    raise missing("smolkit.integrations.fsspec", "fsspec", _error) from _error
 
 from smolkit.handles.client import Smolvm
 from smolkit.handles.machine import Machine
@@ -31,10 +31,25 @@ if TYPE_CHECKING:
 
     from smolkit.values import DirEntry, FileStat
 
+    class _FileSystem:
+        """fsspec has no types: to a type checker, what comes from its classes is there whatever it is called."""
+
+        clear_instance_cache: Callable[[], None]
+
+        def __init__(self, *args: Any, **options: Any) -> None: ...
+        def rm(self, *args: Any, **options: Any) -> None: ...
+        def __getattr__(self, name: str) -> Any: ...
+
+    class _BufferedFile(_FileSystem):
+        """Likewise."""
+
+else:
+    _FileSystem, _BufferedFile = spec.AbstractFileSystem, spec.AbstractBufferedFile
+
 _PREFIX = "smolvm://"
 
 
-class SmolvmFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+class SmolvmFileSystem(_FileSystem):
     """The files of one machine.
 
     Missing parent directories of what is written are made, as most of fsspec's file systems do. A file that is opened for
@@ -56,8 +71,8 @@ class SmolvmFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has 
         if self._cached:  # fsspec calls it for each use of an instance that it keeps
             return
         super().__init__(**storage_options)
-        self.machine = (client or Smolvm()).machine(machine) if isinstance(machine, str) else machine
-        self.user = user
+        self.machine: Machine = (client or Smolvm()).machine(machine) if isinstance(machine, str) else machine
+        self.user: str | None = user
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
@@ -181,7 +196,7 @@ class SmolvmFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has 
         return SmolvmFile(self, path, mode, block_size or "default", **options)
 
 
-class SmolvmFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
+class SmolvmFile(_BufferedFile):
     """An open file. What is written is in the machine when the file is closed, or its transaction is committed."""
 
     def _upload_chunk(self, final: bool = False) -> bool:
