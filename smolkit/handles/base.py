@@ -79,7 +79,7 @@ class Handle:
         known, chosen = self._known, dict(self._spec.chosen)
         if known.bare is None and chosen.keys() & {"image", "from_path"}:
             known.bare = False
-        elif known.bare is None and known.made is not None and "smolfile" not in chosen:
+        elif known.bare is None and known.made is not None and not (known.adopted or "smolfile" in chosen):
             known.bare = True
         elif known.bare is None:
             known.bare = perform(self._runner, lookup.status(self.name, self._dialect)).image is None

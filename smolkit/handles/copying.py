@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 from smolkit import commands
-from smolkit.errors import ProgramNotExecutableError, ProgramNotFoundError
+from smolkit.errors import ProgramNotExecutableError, ProgramNotFoundError, WorkdirNotFoundError
 from smolkit.handles.files import FileMethods
 from smolkit.values import validate
 from smolkit.values.keywords import suggests_keywords
@@ -71,7 +71,7 @@ class CopyMethods(FileMethods):
     def _wake(self, path: str) -> None:
         """Run a first command if the path needs one: an image machine mounts these then, over what was copied (1.32.2)."""
         if not self._known.warm and path.startswith(_MOUNTED_LATE):
-            with suppress(ProgramNotFoundError, ProgramNotExecutableError):
+            with suppress(ProgramNotFoundError, ProgramNotExecutableError, WorkdirNotFoundError):
                 self._runner.run(commands.Exec(self.name, ["true"], machine_secrets=self._spec.secrets))
             self._known.warm = True
 

@@ -15,6 +15,7 @@ class Known:
     The attributes are plain ones: to set one is no call, in which a signal handler could raise.
 
     Attributes:
+        adopted: Whether the machine was made as a branch, or with its workload: this handle's description may not be all.
         bare: Whether it has no image: then it has no other user than root for the engine. None if nobody has looked.
         branchable: Whether it was ever started so.
         failure: How the last `ensure` failed; None if it did not.
@@ -26,9 +27,10 @@ class Known:
     """
 
     # Without attrs, whose making of a class takes 0.4 ms.
-    __slots__ = ("bare", "branchable", "failure", "inside", "made", "ready", "tries", "warm")
+    __slots__ = ("adopted", "bare", "branchable", "failure", "inside", "made", "ready", "tries", "warm")
 
     def __init__(self, *, branchable: bool) -> None:
+        self.adopted: bool = False
         self.bare: bool | None = None
         self.branchable: bool = branchable
         self.failure: Exception | None = None

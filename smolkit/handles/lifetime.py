@@ -229,6 +229,7 @@ class LifetimeMethods(Handle):
 
     def _adopt(self, marks: Marks) -> None:
         """Own the machine with these marks from now on, as if this handle had created it."""
+        self._known.adopted = True
         self._known.made = marks
 
     def _on_own(self, command: commands.Command[T]) -> T:

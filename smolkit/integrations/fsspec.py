@@ -63,6 +63,7 @@ class SmolvmFileSystem(_FileSystem):
     """
 
     protocol = "smolvm"
+    cachable = False  # fsspec tells instances apart by their text, and handles on machines of one name look alike
     root_marker = "/"
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,9 +30,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A cluster of a head and two hosts."""
     if why := NamespaceEngine.unavailable():
         pytest.skip(why)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray cancels by it, and its processes inherit it
     made = Fleet(tmp_path_factory.mktemp("ray"))
     yield made
     made.close()
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -140,6 +140,7 @@ def test_exceptions_may_be_results(client: RaySmolvm) -> None:
 
 
 @pytest.mark.parametrize("way", ["break", "exception", "signal"])
+@pytest.mark.usefixtures("ctrl_c")
 def test_the_end_of_the_loop_ends_what_runs(client: RaySmolvm, fleet: Fleet, way: str) -> None:
     """A break, an exception of the loop and a Ctrl-C while it waits cancel what runs, and leave no machine and no group."""
 

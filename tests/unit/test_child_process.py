@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import resource
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -18,6 +20,7 @@ import pytest
 from smolkit import Machine, Smolvm, SubprocessRunner
 from smolkit.runners.local.capture import CapturedCall
 from smolkit.runners.local.child import LiveChild
+from smolkit.runners.local.pipes import Pipes
 from smolkit.runners.local.posix import LOST, ChildProcess
 from smolkit.runners.local.watchdog import Watchdog
 from smolkit.testing import NamespaceEngine
@@ -46,6 +49,24 @@ def run_true() -> None:
     child.wait()
     child.reap()
     child.close()
+
+
+def test_a_pipe_that_others_hold_is_dropped_after_all_that_an_ended_child_wrote(child: ChildProcess) -> None:
+    """Also where the last piece is as long as a pipe usually is."""
+    child.open_pipes(stdin=False)
+    assert child.stdout is not None
+    held = os.dup(child._theirs[1].fileno())
+    fcntl.fcntl(child.stdout.fileno(), fcntl.F_SETPIPE_SZ, 2**17)
+    os.write(held, b"x" * 2**17)
+    child.start("/bin/true", ("true",), {})
+    child.wait()
+    pipes = Pipes(child, partial(next, itertools.count()))
+    for _ in range(5):
+        pipes.serve(0)
+    os.close(held)
+
+    assert not pipes.open
+    pipes.close()
 
 
 def children(states: str = "RSDTtZ") -> set[int]:

@@ -176,6 +176,15 @@ def test_a_bare_machine_says_so(fake: FakeSmolvm, machine: Machine) -> None:
             client.machine("none").is_bare()
 
 
+def test_a_branch_is_made_of_what_its_source_is() -> None:
+    """A branch of an image machine is no bare one, and its commands have the engine's users."""
+    fake = FakeSmolvm()
+    with Smolvm(runner=fake).machine(image="debian", branchable=True) as source, source.branch() as branch:
+        assert not branch.is_bare()
+        branch.exec(["true"], user="1000:1000")
+        assert "1000:1000" in fake.invocations[-1].argv
+
+
 def test_the_type_of_a_view(machine: Machine) -> None:
     """A view is a MachineView, which is no machine: it has no lifetime."""
     view = machine.at()

@@ -186,9 +186,9 @@ class Pipes:
         chunk = os.read(key.fd, _LARGE if key.fd in self._large else _CHUNK)
         if not chunk:
             self._drop(key)
-        elif len(chunk) == _CHUNK:
+        elif len(chunk) == _CHUNK and key.fd not in self._large:
             self._enlarge(key.fd)
-        elif self._unread is not None:
+        if self._unread is not None:
             self._unread[key.data] -= len(chunk)
         return chunk
 
