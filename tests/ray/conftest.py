@@ -23,8 +23,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker("ray")
             item.add_marker(pytest.mark.xdist_group("ray"))
-            # Ray gives room back when it likes: about one run in three of this folder had one test that met that.
-            item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=5))
 
 
 @pytest.fixture(scope="package")

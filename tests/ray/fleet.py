@@ -36,6 +36,7 @@ class Fleet:
         self.program.write_text(_PROGRAM)
         self.program.chmod(0o755)
         self.engines: dict[str, NamespaceEngine] = {}  # by the host's id
+        self._former: list[NamespaceEngine] = []  # of hosts that are dead
         self._cluster = Cluster(
             initialize_head=True,
             head_node_args={
@@ -69,7 +70,8 @@ class Fleet:
         return str(node.node_id)
 
     def remove_host(self, node: str) -> None:
-        """Kill a host's processes of Ray, and forget its engine, whose machines must be gone by now or soon."""
+        """Kill a host's processes of Ray. Its engine's machines must be gone soon."""
+        self._former.append(self.engines.pop(node))
         self._cluster.remove_node(self._nodes.pop(node), allow_graceful=False)
 
     @property
@@ -83,8 +85,8 @@ class Fleet:
 
     @property
     def left(self) -> list[str]:
-        """What is left on any host."""
-        return [name for engine in self.engines.values() for name in engine.left]
+        """What is left on any host, dead ones included."""
+        return [name for engine in (*self.engines.values(), *self._former) for name in engine.left]
 
     @property
     def groups(self) -> list[str]:
@@ -96,5 +98,5 @@ class Fleet:
         with suppress(Exception):
             ray.shutdown()
         self._cluster.shutdown()  # type: ignore[no-untyped-call]
-        for engine in self.engines.values():
+        for engine in (*self.engines.values(), *self._former):
             engine.close()
