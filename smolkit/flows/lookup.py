@@ -8,6 +8,7 @@ from smolkit.commands.lifecycle import Ls, Status
 from smolkit.errors import (
     CleanupError,
     DeadlockError,
+    HostLostError,
     MachineHasBranchesError,
     MachineNotFoundError,
     MachineReplacedError,
@@ -94,6 +95,7 @@ def check_same(name: str, dialect: Dialect, marks: Marks | None) -> Steps[None]:
     Raises:
         MachineNotFoundError: there is no machine of this name.
         MachineReplacedError: it is another machine.
+        HostLostError: its host is gone, or cannot be reached any more.
         CleanupError: its record could not be read.
     """
     labels = dialect.supports("machine create --label")
@@ -101,7 +103,7 @@ def check_same(name: str, dialect: Dialect, marks: Marks | None) -> Steps[None]:
         return
     try:
         info = yield from _look(name, dialect)
-    except _FINAL:
+    except (*_FINAL, HostLostError):
         raise
     except SmolvmError as error:
         message = f"machine {name!r} is left: it could not be checked whether it is still this handle's: {error.message}"

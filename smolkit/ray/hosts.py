@@ -5,17 +5,42 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, final
+from typing import Any, Protocol, final
 
 from attrs import frozen
 
 from smolkit.commands.lifecycle import Ls
-from smolkit.errors import SmolvmError
+from smolkit.errors import QueueTimeoutError, SmolvmError
 from smolkit.ray import cluster
-from smolkit.ray.cluster import KVM, Node
+from smolkit.ray.cluster import KVM, Bundle, Node
 from smolkit.ray.link import KeeperLink
 from smolkit.runners.remote.runner import RemoteRunner
 from smolkit.values.results import MachineInfo
+
+
+class Ray(Protocol):
+    """The cluster, as runners need it: functions of `smolkit.ray.cluster`."""
+
+    def request(self, bundle: Bundle) -> str:
+        """As there."""
+
+    def wait(self, group: str, seconds: float) -> bool:
+        """As there."""
+
+    def node_of(self, group: str) -> str | None:
+        """As there."""
+
+    def remove(self, group: str) -> None:
+        """As there."""
+
+    def nodes(self) -> list[Node]:
+        """As there."""
+
+    def is_alive(self, node: str) -> bool:
+        """As there."""
+
+    def no_room(self, bundle: Bundle, seconds: float) -> QueueTimeoutError:
+        """As there."""
 
 
 @final
@@ -53,10 +78,12 @@ class Engines:
 
     Args:
         options: Those of RemoteRunner.
+        ray: The cluster.
     """
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(self, options: Mapping[str, Any], ray: Ray = cluster) -> None:
         self.options: dict[str, Any] = dict(options)
+        self.ray: Ray = ray
         self._found: dict[str, RemoteRunner] = {}
         self._lock = threading.Lock()
 
@@ -104,7 +131,7 @@ class Engines:
         """All hosts, each asked in a thread of its own."""
         found: list[RayHost] = []
         threads = [
-            threading.Thread(target=lambda n=node: found.append(self.look(n)), daemon=True) for node in cluster.nodes()
+            threading.Thread(target=lambda n=node: found.append(self.look(n)), daemon=True) for node in self.ray.nodes()
         ]
         for thread in threads:
             thread.start()

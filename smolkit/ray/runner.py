@@ -14,7 +14,7 @@ from smolkit.errors import HostLostError, HostUnreachableError
 from smolkit.ray import cluster
 from smolkit.ray.cluster import Bundle
 from smolkit.ray.groups import PLACEMENT
-from smolkit.ray.hosts import Engines
+from smolkit.ray.hosts import Engines, Ray
 from smolkit.ray.link import KeeperLink
 from smolkit.runners.blocking import Gate
 from smolkit.runners.bounds import least
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from smolkit.values.results import Invocation
 
 _LOOK = 1.0  # seconds between two looks at a group that waits for its host
+_SHARE = 60.0  # seconds in which a keeper must have taken note that a handle is pickled
 
 
 @final
@@ -40,12 +41,39 @@ class Placement:
         node: Ray's id of the host.
         address: The host's IP address.
         is_kept: Whoever asked for the group removes it, and not the keeper when its machine is deleted.
+        keeper: The process of the keeper that holds the group; "" while none does.
     """
 
     group: str
     node: str
     address: str
     is_kept: bool = False
+    keeper: str = ""
+
+
+@final
+class _Request:
+    """A request for a group, made in a thread: whoever gives up waiting does not know the group yet.
+
+    Args:
+        ray: Makes the group.
+    """
+
+    def __init__(self, ray: Ray) -> None:
+        self._ray, self._group, self._is_unwanted = ray, "", False
+
+    def make(self, bundle: Bundle) -> str:
+        """Ask for the group, and return its id."""
+        self._group = self._ray.request(bundle)
+        if self._is_unwanted:
+            self._ray.remove(self._group)
+        return self._group
+
+    def drop(self) -> None:
+        """Give the group up: now, or as soon as it is there."""
+        self._is_unwanted = True
+        if self._group:
+            self._ray.remove(self._group)
 
 
 @final
@@ -69,6 +97,8 @@ class RayRunner(RemoteRunner):
         super().__init__(KeeperLink("", "not placed yet"), **engines.options)
         self._engines, self._bundle, self._wait, self._placement = engines, bundle, wait, placement
         self._is_fixed, self._is_lost = placement is not None, False
+        # The session that the machine ends with; None if the machine was shared, or was not made yet.
+        self._made_over: Session | None = None
         self._identity = os.urandom(8).hex()
 
     def _begin(self) -> None:
@@ -76,10 +106,11 @@ class RayRunner(RemoteRunner):
         self._placing = Gate(1, "to place the machine")
 
     def __getstate__(self) -> dict[str, Any]:
-        if self._placement is not None and not self._is_lost:
+        if self._placement is not None and not self.is_lost:
             with suppress(HostLostError, HostUnreachableError):  # its machine is gone
-                self._connected().ask("share", self._placement.group)
-        return {**super().__getstate__(), "_env": (), "_placing": None}
+                self._connected(_SHARE).ask("share", self._placement.group, timeout=_SHARE)
+                self._made_over = None
+        return {**super().__getstate__(), "_env": (), "_placing": None, "_made_over": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -98,25 +129,31 @@ class RayRunner(RemoteRunner):
 
     def _ask_for_place(self, within: float | None) -> Placement:
         if self._placement is None:
-            group = cluster.in_thread(partial(cluster.request, self._bundle))
+            request = _Request(self._engines.ray)
             try:
-                placement = self._await_host(group, least(self._wait, within) or 0.0)
-                self.link: Link = KeeperLink(placement.node, placement.address)
-                self._smolkit.engine, self._is_lost = None, False
-                self._hold(placement)  # the keeper gives it back if no machine is made
+                self._placement = self._new_place(request, least(self._wait, within) or 0.0)
             except BaseException:
-                cluster.remove(group)
+                cluster.in_thread(request.drop)
                 raise
-            self._placement = placement
         return self._placement
 
+    def _new_place(self, request: _Request, seconds: float) -> Placement:
+        group = cluster.in_thread(partial(request.make, self._bundle))
+        placement = self._await_host(group, seconds)
+        self.link: Link = KeeperLink(placement.node, placement.address)
+        self._smolkit.engine, self._is_lost, self._made_over = None, False, None
+        held = self._held(placement)  # the keeper gives it back if no machine is made
+        if held is None:
+            raise HostUnreachableError(f"the placement group {group} was removed meanwhile; nothing was run")
+        return held
+
     def _await_host(self, group: str, seconds: float) -> Placement:
-        until = time.monotonic() + seconds
-        while not cluster.in_thread(partial(cluster.wait, group, max(0.0, min(_LOOK, until - time.monotonic())))):
+        ray, until = self._engines.ray, time.monotonic() + seconds
+        while not cluster.in_thread(partial(ray.wait, group, max(0.0, min(_LOOK, until - time.monotonic())))):
             if time.monotonic() >= until:
-                raise cluster.no_room(self._bundle, seconds)
-        node = cluster.in_thread(partial(cluster.node_of, group))
-        found = {host.id: host for host in cluster.nodes()}
+                raise ray.no_room(self._bundle, seconds)
+        node = cluster.in_thread(partial(ray.node_of, group))
+        found = {host.id: host for host in ray.nodes()}
         if node is None or node not in found:
             raise HostUnreachableError(f"the host of the placement group {group} is gone; nothing was run")
         return Placement(group, node, found[node].address)
@@ -134,17 +171,30 @@ class RayRunner(RemoteRunner):
         """
         return self._session_of(self._placed(within), within)
 
+    @property
+    def is_lost(self) -> bool:
+        """True once the machine is known to be gone with its host, its keeper or the link. Asks nobody."""
+        return self._is_lost or (self._made_over is not None and self._made_over.is_lost)
+
     def _session_of(self, placement: Placement, within: float | None = None) -> Session:
-        if not self._is_lost:
-            try:
-                return self._engines.at(placement.node, placement.address)._connected(within)  # noqa: SLF001  (of this class)
-            except HostUnreachableError:
-                if cluster.is_alive(placement.node):
-                    raise
-                self._is_lost = True
-                if not placement.is_kept:
-                    cluster.remove(placement.group)  # Ray has found it another host
-        raise HostLostError(f"{self.link.host} is gone, and machines that were there")
+        try:
+            if not self.is_lost:
+                session = self._engines.at(placement.node, placement.address)._connected(within)  # noqa: SLF001  (of this class)
+                if placement.keeper in {"", _keeper_of(session)}:
+                    return session
+        except HostUnreachableError:
+            if self._engines.ray.is_alive(placement.node):
+                raise
+        raise self._lost(placement)
+
+    def _lost(self, placement: Placement) -> HostLostError:
+        """The error of a machine that is gone. Its group is given up: Ray may find it another host."""
+        if not (self._is_lost or placement.is_kept):
+            self._engines.ray.remove(placement.group)
+        self._is_lost = True
+        error = HostLostError(f"the machine is gone: {self.link.host}, its keeper or the link to it was lost since")
+        error.hint = "`create` makes another one, where there is room"
+        return error
 
     def _probe_engine(self, within: float | None) -> Engine:
         self._connected(within)  # raises if the host is gone
@@ -165,17 +215,20 @@ class RayRunner(RemoteRunner):
             HostLostError: it was given to this runner, which has no other.
         """
         try:
-            is_there = self._hold(placement)
+            held = self._held(placement)
         except HostLostError:
-            is_there = False
-        if not is_there:
-            if self._is_fixed:
-                raise HostLostError(f"the placement group {placement.group} is gone, and machines that were there")
-            self._placement = None
+            held = None
+        if held is None and self._is_fixed:
+            raise HostLostError(f"the placement group {placement.group} is gone, and machines that were there")
+        self._placement = held
 
-    def _hold(self, placement: Placement) -> bool:
+    def _held(self, placement: Placement) -> Placement | None:
+        """The placement, whose keeper holds the group from now on; None if it is gone."""
         session = self._session_of(placement)
-        return bool(session.ask("hold", placement.group, placement.is_kept).fields["value"])
+        if not session.ask("hold", placement.group, placement.is_kept).fields["value"]:
+            return None
+        self._made_over = session
+        return evolve(placement, keeper=_keeper_of(session))
 
     def owner(self) -> Owner | None:
         """None: nobody knows the host before the machine is placed."""
@@ -190,3 +243,8 @@ class RayRunner(RemoteRunner):
 
     def close(self) -> None:
         """No-op: the session is the client's."""
+
+
+def _keeper_of(session: Session) -> str:
+    """The process of the keeper at the far end."""
+    return str(session.hello and session.hello.fields.get("owner"))

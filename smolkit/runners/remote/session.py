@@ -38,6 +38,7 @@ class Session:
         host: The link's.
         hello: The far process's first frame; None until it is there.
         ended: Why the link has ended; None while it has not.
+        is_lost: True once it has ended without `close`.
         ahead: Seconds by which the clock of the far host is ahead of this one's.
         thread: Serves it.
         keeps: Whether the far process's machines are to stay at the end of the session.
@@ -47,6 +48,7 @@ class Session:
         self.host: str = link.host
         self.hello: Frame | None = None
         self.ended: str | None = None
+        self.is_lost: bool = False
         self.ahead: float = 0.0
         self.keeps: bool = True
         self._link, self._settings, self._heartbeat, self._process = link, settings, heartbeat, os.getpid()
@@ -103,6 +105,7 @@ class Session:
         if connection is not None and connection.at_end:
             transport.wait(_LAST_WORDS)  # how it ends is a part of the reason
             connection.listen()
+        self.is_lost = self.ended is None
         self.ended = self.ended or self._reason(reason)
         self._changed.set()
         for channel in tuple(self._channels.values()):
