@@ -70,8 +70,7 @@ def again(start: Callable[[], object]) -> None:
 def alive(machine: Machine, request: pytest.FixtureRequest) -> Machine:
     """Return a machine that tests share. It is made anew for a test that is retried (see tests/held.py)."""
     if getattr(request.node, "execution_count", 1) > 1:
-        machine.delete(missing_ok=True)
-        machine.create()
+        remake(machine)
         settle(machine)
     return machine
 
@@ -89,10 +88,16 @@ def settle(machine: Machine) -> None:
         except errors.SmolvmError:
             if not left:
                 raise
-            machine.delete(missing_ok=True)
-            machine.create()
+            with suppress(errors.SmolvmError):
+                remake(machine)
         else:
             return
+
+
+def remake(machine: Machine) -> None:
+    """Delete a machine and create it again."""
+    machine.delete(missing_ok=True)
+    machine.create()
 
 
 if __name__ == "__main__":
