@@ -51,8 +51,9 @@ def run_true() -> None:
     child.close()
 
 
-def test_a_pipe_that_others_hold_is_dropped_after_all_that_an_ended_child_wrote(child: ChildProcess) -> None:
+def test_a_pipe_that_others_hold_is_dropped_after_all_that_an_ended_child_wrote() -> None:
     """Also where the last piece is as long as a pipe usually is."""
+    child = ChildProcess()
     child.open_pipes(stdin=False)
     assert child.stdout is not None
     held = os.dup(child._theirs[1].fileno())

@@ -151,7 +151,8 @@ def test_no_signal_leaves_a_machine(name: str, engine: NamespaceEngine) -> None:
     """Ctrl-C, a service manager, a closed terminal, the kernel."""
     number = signal.Signals[f"SIG{name}"]
     process = start(engine.program, "run", "--", "sleep", "300")
-    until(lambda: "exec" in engine.calls)
+    until(lambda: "exec" in engine.calls or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
     process.send_signal(number)
     process.communicate()
     until(lambda: not engine.left)
