@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         older = item.get_closest_marker("older")
         if (second and not item.get_closest_marker("twin")) or (older and not item.get_closest_marker("differs")):
             item.add_marker("night")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One process of xdist has all tests of a Ray cluster. (Marks of xdist's own are lost with pytest 9.2: 3.8.0.)"""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # late: not everybody has it
+
+    class OneCluster(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/ray" if nodeid.startswith("tests/ray/") else nodeid
+
+    return OneCluster(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 BUSY_LOOPS = 2
-OPTIONS = ["-q", "-n", "2", "--dist", "loadgroup", "-p", "pytest_randomly", "-p", "no:cacheprovider"]
+OPTIONS = ["-q", "-n", "2", "-p", "pytest_randomly", "-p", "no:cacheprovider"]
 PYTEST = [sys.executable, "-m", "pytest", *OPTIONS]
 
 

@@ -1,4 +1,4 @@
-"""The fixtures of tests/ray, which share one cluster. With xdist, one process has all of them (`--dist loadgroup`)."""
+"""The fixtures of tests/ray, which share one cluster. With xdist, one process has all of them (see tests/conftest.py)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ from tests.ray.fleet import Fleet
 HERE = Path(__file__).parent
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of this folder."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker("ray")
-            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.fixture(scope="package")
