@@ -11,22 +11,23 @@ if TYPE_CHECKING:
     from smolkit.commands.exec import ExecCommand
     from smolkit.flows.steps import Steps
 
-_BARE = 1  # the engine's exit status where a bare machine cannot start a program: on image machines it is crun's, 255
 _LOOK = 30.0  # seconds
 
 
 def explained(error: SmolvmError, command: ExecCommand[Any], workdir: str | None) -> Steps[SmolvmError]:
     """The error of a command: a WorkdirNotFoundError if the guest has no such workdir.
 
-    The agent of a bare machine reports a missing program and a missing workdir in the same words (0.7.2 to 1.32.2), so
-    that only a look in the guest can tell. It is taken only after such a failure, of a command with a workdir.
+    The agent of a bare machine reports a missing program and a missing workdir in the same words (0.7.2 to 1.32.2), and
+    where both are missing in an image machine, crun names the program (1.32.2): only a look in the guest can tell. It is
+    taken only after such a failure, of a command with a workdir.
 
     Args:
         error: The command's failure.
         command: The command.
         workdir: Its working directory, or the machine's; None if it has none of its own.
     """
-    if workdir is None or not isinstance(error, ProgramNotFoundError) or error.returncode != _BARE:
+    is_shells = error.returncode == ProgramNotFoundError.shell_status  # it ran in the workdir
+    if workdir is None or not isinstance(error, ProgramNotFoundError) or is_shells:
         return error
     look = Exec(command.name, ("test", "-d", workdir), workdir="/", timeout=_LOOK, machine_secrets=command.machine_secrets)
     try:

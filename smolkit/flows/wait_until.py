@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from smolkit.commands.exec import Exec
 from smolkit.commands.lifecycle import DataDir
 from smolkit.errors import EngineTimeoutError, ExecTimeoutError, ProgramNotFoundError, QueueTimeoutError, WaitTimeoutError
-from smolkit.flows.provision import add_logs
 from smolkit.flows.steps import Clock, InterruptPoint, Pause, Planning, ReadLog
 from smolkit.values import validate
 
@@ -70,16 +69,18 @@ def _compiled(log: object) -> re.Pattern[str]:
 
 
 def wait_until(name: str, what: str, look: Probe, timeout: float) -> Steps[None]:
-    """Probe until it is ready. On a timeout, the ends of the machine's logs become notes on the error."""
+    """Probe until it is ready.
+
+    Raises:
+        WaitTimeoutError: it did not become ready in time.
+    """
     deadline = (yield Clock()) + timeout
     pauses = iter(_PAUSES)
     left = timeout
     while not (yield from _in_time(look(left))) and not (yield Planning()):
         left = deadline - (yield Clock())
         if left <= 0:
-            error = WaitTimeoutError(f"machine {name!r}: {what} within {timeout:g} s")
-            yield from add_logs(error, name, LOGS)
-            raise error
+            raise WaitTimeoutError(f"machine {name!r}: {what} within {timeout:g} s")
         pause = min(next(pauses, _PAUSES[-1]), left)
         yield Pause(pause)
         yield InterruptPoint()

@@ -12,7 +12,7 @@ from smolkit import commands, options, values
 from smolkit.commands import option_tables
 from smolkit.commands.base import LONG
 from smolkit.commands.options import choose
-from smolkit.errors import MachineNotFoundError
+from smolkit.errors import MachineNotFoundError, WaitTimeoutError
 from smolkit.flows import lookup, provision, teardown, wait_until
 from smolkit.flows.steps import perform
 from smolkit.handles.admin import AdminMethods
@@ -23,6 +23,8 @@ from smolkit.handles.transfers import TransferMethods
 from smolkit.values import validate
 from smolkit.values.hidden import hide_options
 from smolkit.values.keywords import suggests_keywords
+
+_LOGS = 5.0  # seconds for the logs of a wait that is over
 
 
 @suggests_keywords
@@ -120,7 +122,11 @@ class Machine(CommandMethods, TransferMethods, CopyMethods, DirectoryMethods, Ad
         """
         what, look = wait_until.probe(self.name, command, path, port, log, self._spec.secrets)
         seconds = validate.seconds("timeout", timeout)
-        perform(self._runner, wait_until.wait_until(self.name, what, look, seconds), within=seconds)
+        try:
+            perform(self._runner, wait_until.wait_until(self.name, what, look, seconds), within=seconds)
+        except WaitTimeoutError as error:  # no time is left for the logs, and an engine under load takes seconds for them
+            perform(self._runner, provision.add_logs(error, self.name, wait_until.LOGS), within=_LOGS)
+            raise
 
     def stop(self, *, timeout: int | None = None) -> None:
         """Stop the machine; its disk stays. No-op if it is not running.

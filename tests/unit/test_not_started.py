@@ -53,6 +53,17 @@ def test_one_look_decides(status: int, expected: type[errors.ExecError]) -> None
     assert 127 == pickle.loads(pickle.dumps(caught.value)).shell_status
 
 
+def test_both_are_missing_in_an_image_machine() -> None:
+    """crun looks for the program first, so that a look decides there, too."""
+    fake = FakeRunner()
+    fake.answer(is_look, returncode=1)
+    line = "executable file `nosuch` not found in $PATH: No such file or directory\n"
+    fake.answer(["machine", "exec"], returncode=255, stderr=line)
+
+    with pytest.raises(errors.WorkdirNotFoundError, match="/w"):
+        Smolvm(runner=fake).machine("m").exec(["nosuch"], workdir="/w")
+
+
 def test_a_look_that_fails_is_a_note() -> None:
     """If the guest cannot tell (it has no `test`), the error is that of the program, with a note on the workdir."""
     fake = FakeRunner()
